@@ -1,0 +1,98 @@
+"""Statistics of the training set, measured layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from marginflow.randomness import seeded
+from marginflow.transforms.normalise import Calibrated
+
+Batch = Tensor | tuple[Tensor, Tensor | None]
+
+
+class _Reached(Exception):
+    """Ends a forward pass at the layer that it was run for."""
+
+
+class _Moments:
+    """Running mean and sum of squared deviations of each feature, in float64 (Chan, Golub, LeVeque, 1979)."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean: Tensor | float = 0.0
+        self.deviations: Tensor | float = 0.0
+
+    def add(self, x: Tensor) -> None:
+        rows = x.detach().double().movedim(1, -1).flatten(0, -2)
+        mean = rows.mean(0)
+        deviations = (rows - mean).square().sum(0)
+        total = self.count + len(rows)
+        shift = mean - self.mean
+        self.deviations = self.deviations + deviations + shift.square() * (self.count * len(rows) / total)
+        self.mean = self.mean + shift * (len(rows) / total)
+        self.count = total
+
+
+@torch.no_grad()
+def calibrate(
+    model: nn.Module, batches: Iterable[Batch], *, layers: Iterable[Calibrated] | None = None, seed: int = 0
+) -> None:
+    """Set what depends on data, such as the statistics of `BatchNorm` and `Standardise`.
+
+    mean and biased variance over all rows of all batches, of what reaches each layer when those before
+    it are calibrated; one pass of the data a layer, streamed, in float64.
+
+    model: a distribution or transform.
+    batches: tensors x or pairs (x, context), all of the training set; iterated once a layer, so a list or
+        a DataLoader, not a generator.
+    layers: which ones, in the order in which data reaches them; by default all.
+    seed: for the noise that stochastic parts draw; the same in each pass.
+
+    ValueError where there are no batches, they can be iterated only once, or no batch reaches a layer.
+
+    >>> import torch
+    >>> from marginflow import models
+    >>> model = models.maf(2, hidden=[16], blocks=2, batch_norm=True)
+    >>> calibrate(model, [torch.randn(100, 2) for _ in range(3)])
+    >>> model.eval().log_prob(torch.zeros(5, 2)).shape
+    torch.Size([5])
+    """
+    if isinstance(batches, Iterator):
+        raise ValueError("batches are gone through once a layer: give a list or a DataLoader, not a generator")
+    if layers is None:
+        layers = [module for module in model.modules() if isinstance(module, Calibrated)]
+    training = model.training
+    model.eval()
+    try:
+        for layer in layers:
+            moments = _moments_before(layer, model, batches, seed)
+            layer.set_statistics(cast(Tensor, moments.mean), cast(Tensor, moments.deviations) / moments.count)
+    finally:
+        model.train(training)
+
+
+def _moments_before(layer: Calibrated, model: nn.Module, batches: Iterable[Batch], seed: int) -> _Moments:
+    """Moments of what reaches the layer."""
+    moments = _Moments()
+
+    def stop_here(_: nn.Module, inputs: tuple[Any, ...]) -> None:
+        moments.add(inputs[0])
+        raise _Reached
+
+    handle = layer.register_forward_pre_hook(stop_here)
+    try:
+        with seeded(seed):
+            for batch in batches:
+                try:
+                    model(*batch) if isinstance(batch, tuple) else model(batch)
+                except _Reached:
+                    pass
+    finally:
+        handle.remove()
+    if moments.count == 0:
+        raise ValueError(f"no batch reached {layer}: give batches of the training set, and no layer inside Inverse")
+    return moments

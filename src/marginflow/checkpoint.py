@@ -1,0 +1,55 @@
+"""Files of a run that are written while it goes on: weights, whole or not at all, and a line of metrics at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+WEIGHTS = "model.safetensors"
+METRICS = "metrics.jsonl"
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all, also when interrupted."""
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def save_weights(state: Mapping[str, Tensor], run_dir: Path) -> None:
+    """Write a model's state to model.safetensors in a run directory."""
+    write_whole(run_dir / WEIGHTS, save({name: tensor.contiguous().cpu() for name, tensor in state.items()}))
+
+
+def load_weights(model: nn.Module, run_dir: Path) -> None:
+    """Fill a model with the weights of a run directory; ValueError where they are damaged or of another model."""
+    path = run_dir / WEIGHTS
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist: the run has no checkpoint yet, train it first")
+    try:
+        model.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} cannot be loaded: {reason}: train again, or restore the file") from error
+
+
+def append_metrics(record: Mapping[str, Any], run_dir: Path) -> None:
+    """Add a line to metrics.jsonl."""
+    with (run_dir / METRICS).open("a") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl."""
+    path = run_dir / METRICS
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

@@ -1,0 +1,194 @@
+"""An experiment as one TOML file: sections validated, defaults filled in, built into a model and data."""
+
+from __future__ import annotations
+
+import inspect
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_type_hints
+
+import tomli_w
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from marginflow import models
+from marginflow.data import DATA_SETS, DataSet, DataSpec
+from marginflow.distributions import Distribution, StandardNormal
+from marginflow.flow import Flow
+from marginflow.marginal import Marginalising
+from marginflow.randomness import seeded
+from marginflow.training import TrainConfig
+from marginflow.transforms import Dequantise, Flatten, Logit, Standardise, Transform
+
+MODELS: dict[str, Callable[..., Flow]] = {"maf": models.maf, "planar": models.planar}
+_FROM_DATA = {"context_features"}  # arguments of models that follow from the data
+
+
+class Section(BaseModel):
+    """A table of the file; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _named(functions: Mapping[str, Callable[..., Any]]) -> Any:
+    """A section for each function, told apart by `name`, with the function's keyword arguments as its keys."""
+    sections = []
+    for name, function in functions.items():
+        hints = get_type_hints(function)
+        options = {
+            key: (hints[key], parameter.default)
+            for key, parameter in inspect.signature(function).parameters.items()
+            if parameter.default is not inspect.Parameter.empty and key not in _FROM_DATA
+        }
+        fields: dict[str, Any] = {"name": (Literal[name], ...), **options}  # pyright: ignore[reportInvalidTypeForm]
+        sections.append(create_model(name, __base__=Section, **fields))
+    return Annotated[Union[tuple(sections)], Field(discriminator="name")]  # noqa: UP007
+
+
+if TYPE_CHECKING:
+
+    class Named(Section):
+        """A section that names a data set or model and holds its options."""
+
+        name: str
+
+    DataSection = ModelSection = Named
+else:
+    DataSection = _named(DATA_SETS)
+    ModelSection = _named(MODELS)
+
+
+class Preprocess(Section):
+    """Between the raw data and the density. Grey levels are dequantised wherever the data set has not done so."""
+
+    logit: float | None = Field(None, ge=0, lt=0.5)  # alpha
+    standardise: bool = False
+
+
+class Noise(Section):
+    """The noise dimensions of a marginalising flow; 0 features is the plain flow."""
+
+    name: Literal["standard_normal"] = "standard_normal"
+    features: int = Field(0, ge=0)
+
+
+class Evaluate(Section):
+    """How `evaluate` takes the accounting, unless the command line says otherwise."""
+
+    num_samples: int = Field(1, ge=1)
+    rows: int | None = Field(None, ge=2)
+    seed: int = Field(0, ge=0)
+
+
+class Experiment(Section):
+    """All of an experiment."""
+
+    data: DataSection
+    preprocess: Preprocess = Preprocess()
+    model: ModelSection
+    noise: Noise = Noise()
+    train: TrainConfig = TrainConfig()  # pyright: ignore[reportCallIssue]
+    evaluate: Evaluate = Evaluate()  # pyright: ignore[reportCallIssue]
+
+    def to_toml(self) -> str:
+        """The experiment with every default filled in; keys that are None are left out."""
+        return tomli_w.dumps(self.model_dump(exclude_none=True, mode="json"))
+
+
+def read(path: Path, overrides: Iterable[str] = ()) -> Experiment:
+    """The experiment in a TOML file, with overrides such as "train.lr=1e-4"; ValueError that names the key."""
+    try:
+        table = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} does not exist: give the path of an experiment's TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
+        raise ValueError(f"{path} is not a TOML file: {error}") from error
+    for override in overrides:
+        _override(table, override)
+    return parse(table, str(path))
+
+
+def parse(table: Mapping[str, Any], source: str) -> Experiment:
+    """The experiment in a table; ValueError that names the first wrong key."""
+    try:
+        return Experiment.model_validate(table)
+    except ValidationError as error:
+        raise ValueError(f"{source}: {_explain(error)}") from error
+
+
+def _override(table: dict[str, Any], override: str) -> None:
+    """Set a key such as train.lr in the table to the TOML value (or else the text) behind the equals sign."""
+    key, equals, text = override.partition("=")
+    *parents, last = key.strip().split(".")
+    if not equals or not parents or not last:
+        raise ValueError(f"--set takes SECTION.KEY=VALUE, such as train.lr=1e-4; got {override!r}")
+    for parent in parents:
+        table = table.setdefault(parent, {})
+        if not isinstance(table, dict):
+            raise ValueError(f"--set {override}: {parent} is a value, not a section")
+    try:
+        table[last] = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        table[last] = text.strip()
+
+
+def _explain(error: ValidationError) -> str:
+    """The first mistake in one line: where, what, and what would be right."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if part not in MODELS and part not in DATA_SETS)
+    known = {**MODELS, **DATA_SETS}
+    if first["type"] == "extra_forbidden":
+        section: Any = Experiment
+        for part in first["loc"][:-1]:
+            named = known.get(str(part))
+            section = inspect.signature(named).parameters if named else _section_of(section, str(part))
+        keys = section.model_fields if hasattr(section, "model_fields") else section
+        options = [key for key in keys if key not in _FROM_DATA and key not in ("features",) or section is Noise]
+        return f"unknown key {where}; known here: {', '.join(options)}"
+    if first["type"] == "union_tag_invalid":
+        context = first.get("ctx", {})
+        return f"unknown {where} {context.get('tag')!r}; there are {context.get('expected_tags')}"
+    if first["type"] in ("missing", "union_tag_not_found"):
+        missing = f"{where}.name" if first["type"] == "union_tag_not_found" else where
+        return f"{missing} is missing"
+    return f"{where} = {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
+
+
+def _section_of(section: Any, part: str) -> Any:
+    return section.model_fields[part].annotation if hasattr(section, "model_fields") else section
+
+
+def load_data(experiment: Experiment) -> DataSet:
+    """The data set that the experiment names."""
+    options = experiment.data.model_dump()
+    return DATA_SETS[options.pop("name")](**options)
+
+
+def build(experiment: Experiment, spec: DataSpec) -> Flow:
+    """The model, Flow(preprocessing, base=density), for rows of this kind; weights drawn from the training seed."""
+    options = experiment.model.model_dump()
+    function = MODELS[options.pop("name")]
+    if spec.context_features and "context_features" in inspect.signature(function).parameters:
+        options["context_features"] = spec.context_features
+    num_noise = experiment.noise.features
+    with seeded(experiment.train.seed):
+        density: Distribution = function(spec.features + num_noise, **options)
+        if num_noise:
+            density = Marginalising(density, noise=StandardNormal(num_noise))
+        return Flow(_preprocessing(experiment.preprocess, spec), base=density)
+
+
+def _preprocessing(preprocess: Preprocess, spec: DataSpec) -> list[Transform]:
+    transforms: list[Transform] = []
+    if spec.levels and not spec.dequantised:
+        transforms.append(Dequantise(spec.levels))
+    if preprocess.logit is not None:
+        if spec.levels is None:
+            raise ValueError("preprocess.logit is for images, whose values lie in [0, 1]; leave it out for this data set")
+        transforms.append(Logit(preprocess.logit))
+    if len(spec.event_shape) > 1:
+        transforms.append(Flatten(torch.Size(spec.event_shape)))
+    if preprocess.standardise:
+        transforms.append(Standardise(spec.features))
+    return transforms

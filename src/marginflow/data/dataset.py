@@ -1,0 +1,93 @@
+"""What a data set is to the rest of the house: three splits and what their numbers mean."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Split(NamedTuple):
+    """Rows x (N, *event), and where there is one their context (N, ...)."""
+
+    x: Tensor
+    context: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What a model must know of its rows.
+
+    event_shape: (D,), or (C, H, W) for images.
+    levels: grey levels of image data; None for data that are real numbers by nature.
+    dequantised: noise was added once and x holds (pixel + u) / levels in [0, 1); otherwise images are uint8.
+    context_features: width of the context, 0 without one.
+    """
+
+    event_shape: tuple[int, ...]
+    levels: int | None = None
+    dequantised: bool = False
+    context_features: int = 0
+
+    @property
+    def features(self) -> int:
+        """Number of scalars in a row."""
+        return math.prod(self.event_shape)
+
+    @property
+    def log_volume(self) -> float:
+        """Nats to add to the log density of x for that of the grey levels: -D log levels where x was scaled."""
+        return -self.features * math.log(self.levels) if self.levels and self.dequantised else 0.0
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Training, validation and test rows.
+
+    levels, dequantised: see `DataSpec`.
+    entropy: of the distribution that the rows were drawn from, in nats, where it is known: no density's
+        negative log-likelihood averages below it.
+    """
+
+    name: str
+    train: Split
+    validation: Split
+    test: Split
+    levels: int | None = None
+    dequantised: bool = False
+    entropy: float | None = None
+
+    def __post_init__(self) -> None:
+        for part in ("train", "validation", "test"):
+            check_rows(getattr(self, part).x, f"{self.name}, {part} split")
+
+    @property
+    def spec(self) -> DataSpec:
+        """What a model must know of the rows."""
+        context = self.train.context
+        return DataSpec(
+            tuple(self.train.x.shape[1:]), self.levels, self.dequantised, 0 if context is None else context.shape[1]
+        )
+
+
+def check_rows(x: Tensor, name: str) -> None:
+    """Refuse an empty set, a single row, and values that are not finite: ValueError that says where."""
+    if x.ndim < 2:
+        raise ValueError(f"{name}: rows must have shape (N, features) or (N, C, H, W); got {tuple(x.shape)}")
+    if len(x) < 2 or x[0].numel() == 0:
+        raise ValueError(f"{name}: at least 2 rows with at least 1 feature are needed; got {tuple(x.shape)}")
+    if not x.is_floating_point():
+        return
+    finite = torch.isfinite(x)
+    if not bool(finite.all()):
+        where = (~finite).nonzero()
+        row, *column = where[0].tolist()
+        place = f"column {column[0]}" if len(column) == 1 else f"position {tuple(column)}"
+        value = float(x[tuple(where[0])])
+        raise ValueError(
+            f"{name}: {value} in row {row}, {place} (counted from 0), {len(where)} such values in all: "
+            "remove or fill them"
+        )

@@ -1,0 +1,222 @@
+"""Distributions over events: the contract, and the bases that flows start from."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Protocol, cast, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from marginflow.shapes import Shape, as_shape, check_context, check_event, sum_event
+
+
+@runtime_checkable
+class Density(Protocol):
+    """All that a density from elsewhere must offer to be a base or to be marginalised."""
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None, /) -> Tensor:
+        """log p(x | context) in nats: (N, *event) -> (N,)."""
+        ...
+
+    def sample(self, num_samples: int, context: Tensor | None = None, /) -> Tensor:
+        """Independent draws: (num_samples, *event)."""
+        ...
+
+
+def optional(context: Tensor | None) -> tuple[Tensor, ...]:
+    """The context as positional arguments, none where there is none: densities from elsewhere may not take one."""
+    return () if context is None else (context,)
+
+
+class Distribution(nn.Module, ABC):
+    """A distribution over events of `event_shape`.
+
+    log_prob(x, context)    (N, *event) -> (N,), log p(x) in nats
+    sample(num, context)    -> (num, *event), independent draws without gradients
+
+    The context, where a part uses one, has one row for each row of x (for each sample in `sample`).
+    """
+
+    @property
+    def event_shape(self) -> torch.Size | None:
+        """The shape of one event; None where a density from elsewhere does not say."""
+        return None
+
+    @property
+    def exact(self) -> bool:
+        """Whether log_prob is the log density itself.
+
+        False once a part draws noise: log_prob is then one random draw of log w with E[w] = p(x),
+        a lower bound on average (`log_likelihood` tightens it).
+        """
+        return True
+
+    @property
+    def context_features(self) -> int:
+        """The width of the context that some part uses; 0 where none does."""
+        return 0
+
+    @abstractmethod
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """log p(x | context) in nats: (N, *event) -> (N,)."""
+
+    @abstractmethod
+    def sample(self, num_samples: int, context: Tensor | None = None) -> Tensor:
+        """Independent draws without gradients: (num_samples, *event)."""
+
+    @abstractmethod
+    def sample_and_log_prob(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Reparameterised draws and their log_prob, gradients kept; ValueError unless `exact`."""
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.log_prob(x, context)
+
+
+class StandardNormal(Distribution):
+    """The normal distribution N(0, I).
+
+    log p(x) = -1/2 |x|^2 - D/2 log 2 pi
+
+    shape: number of features D, or an event shape such as (C, H, W).
+
+    >>> import torch
+    >>> StandardNormal(2).log_prob(torch.zeros(1, 2))
+    tensor([-1.8379])
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self._shape = as_shape(shape)
+        self._log_normaliser = 0.5 * self._shape.numel() * math.log(2 * math.pi)
+        self.register_buffer("_like", torch.zeros(()), persistent=False)  # carries dtype and device
+
+    @property
+    def event_shape(self) -> torch.Size:
+        return self._shape
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        check_event(x, self._shape)
+        return -0.5 * sum_event(x.square()) - self._log_normaliser
+
+    @torch.no_grad()
+    def sample(self, num_samples: int, context: Tensor | None = None) -> Tensor:
+        like = cast(Tensor, self._like)
+        return torch.randn(num_samples, *self._shape, dtype=like.dtype, device=like.device)
+
+    def sample_and_log_prob(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        x = self.sample(num_samples)
+        return x, self.log_prob(x)
+
+    def extra_repr(self) -> str:
+        return str(tuple(self._shape))
+
+
+class DiagonalNormal(Distribution):
+    """A normal distribution with independent features, mean m and scale s trained or from a context.
+
+    log p(x) = -1/2 |(x - m) / s|^2 - sum log s - D/2 log 2 pi
+
+    shape: number of features D, or an event shape.
+    conditioner: maps the context to mean and log-scale, joined along dimension 1: (N, C, ...) ->
+        (N, 2 D, ...). Without one, m and log s are parameters that start at 0.
+    context_features: width of the context that the conditioner takes.
+
+    >>> import torch
+    >>> noise = DiagonalNormal(2, conditioner=torch.nn.Linear(3, 4), context_features=3)
+    >>> noise.sample(5, torch.zeros(5, 3)).shape
+    torch.Size([5, 2])
+    """
+
+    def __init__(
+        self, shape: Shape, conditioner: Callable[[Tensor], Tensor] | None = None, context_features: int = 0
+    ) -> None:
+        super().__init__()
+        self._shape = as_shape(shape)
+        self._context_features = context_features
+        if (conditioner is None) != (context_features == 0):
+            raise ValueError(
+                "a conditioner and context_features go together; got "
+                f"conditioner={conditioner!r}, context_features={context_features}"
+            )
+        self.conditioner = conditioner
+        if conditioner is None:
+            self.mean = nn.Parameter(torch.zeros(self._shape))
+            self.log_scale = nn.Parameter(torch.zeros(self._shape))
+
+    @property
+    def event_shape(self) -> torch.Size:
+        return self._shape
+
+    @property
+    def context_features(self) -> int:
+        return self._context_features
+
+    def _mean_and_log_scale(self, num_rows: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        if self.conditioner is None:
+            return self.mean.expand(num_rows, *self._shape), self.log_scale.expand(num_rows, *self._shape)
+        check_context(context, self._context_features, num_rows)
+        mean, log_scale = self.conditioner(cast(Tensor, context)).chunk(2, 1)
+        return mean, log_scale
+
+    @staticmethod
+    def _log_density(standard: Tensor, log_scale: Tensor) -> Tensor:
+        return sum_event(-0.5 * standard.square() - log_scale - 0.5 * math.log(2 * math.pi))
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        check_event(x, self._shape)
+        mean, log_scale = self._mean_and_log_scale(len(x), context)
+        return self._log_density((x - mean) * torch.exp(-log_scale), log_scale)
+
+    @torch.no_grad()
+    def sample(self, num_samples: int, context: Tensor | None = None) -> Tensor:
+        return self.sample_and_log_prob(num_samples, context)[0]
+
+    def sample_and_log_prob(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        mean, log_scale = self._mean_and_log_scale(num_samples, context)
+        standard = torch.randn_like(mean)
+        return mean + standard * torch.exp(log_scale), self._log_density(standard, log_scale)
+
+
+class Uniform(Distribution):
+    """The uniform distribution on a box.
+
+    p(x) = prod 1 / (high - low) inside, 0 (log_prob -inf) outside
+
+    shape: number of features D, or an event shape.
+    low, high: bounds, numbers or tensors that broadcast to the shape.
+
+    >>> import torch
+    >>> Uniform(2, -1.0, 1.0).log_prob(torch.tensor([[0.0, 0.5], [0.0, 2.0]]))
+    tensor([-1.3863,    -inf])
+    """
+
+    def __init__(self, shape: Shape, low: float | Tensor = 0.0, high: float | Tensor = 1.0) -> None:
+        super().__init__()
+        self._shape = as_shape(shape)
+        self.register_buffer("low", torch.as_tensor(low).expand(self._shape).clone())
+        self.register_buffer("high", torch.as_tensor(high).expand(self._shape).clone())
+        self.low: Tensor
+        self.high: Tensor
+        if not bool((self.low < self.high).all()):
+            raise ValueError(f"low must be below high in every feature; got low={low}, high={high}")
+
+    @property
+    def event_shape(self) -> torch.Size:
+        return self._shape
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        check_event(x, self._shape)
+        inside = ((x >= self.low) & (x <= self.high)).flatten(1).all(1)
+        return torch.where(inside, -torch.log(self.high - self.low).sum(), -math.inf)
+
+    @torch.no_grad()
+    def sample(self, num_samples: int, context: Tensor | None = None) -> Tensor:
+        unit = torch.rand(num_samples, *self._shape, dtype=self.low.dtype, device=self.low.device)
+        return self.low + (self.high - self.low) * unit
+
+    def sample_and_log_prob(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        x = self.sample(num_samples)
+        return x, -torch.log(self.high - self.low).sum().expand(num_samples)

@@ -1,0 +1,188 @@
+"""The accounting: what a density is worth on rows it has not seen, and how far each number can be trusted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from marginflow.data.dataset import DataSpec, Split
+from marginflow.distributions import Density, Distribution, optional
+from marginflow.flow import Flow
+from marginflow.marginal import LogLikelihood, Marginalising, log_likelihood
+from marginflow.randomness import seeded
+from marginflow.shapes import check_event
+from marginflow.transforms.base import Sequential, Transform
+
+CONVERGED = 10  # a median effective sample size below this is printed as not converged
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over rows.
+
+    standard_error: of the mean, from the spread over rows. draws_error: the part of it that comes from drawing
+    noise, which more draws reduce; None where it is not known, 0 where nothing was drawn.
+    """
+
+    value: float
+    standard_error: float
+    draws_error: float | None = None
+
+    @classmethod
+    def of(cls, values: Tensor, errors: Tensor | None = None) -> Estimate:
+        """The mean of values (N,), whose own standard errors may be known."""
+        n = len(values)
+        spread = float(values.std(correction=1)) / math.sqrt(n) if n > 1 else math.nan
+        return cls(float(values.mean()), spread, None if errors is None else float(errors.square().sum().sqrt()) / n)
+
+
+@dataclass(frozen=True)
+class Accounting:
+    """The accounting of a density, in nats a row at the level of the preprocessed rows.
+
+    joint_nll            -E log p(x, eps), the thesis's column; not comparable between numbers of noise dimensions
+    noise_entropy        -E log q(eps | x)
+    bound                joint_nll - noise_entropy, an upper bound of the negative log-likelihood
+    importance_weighted  -E log 1/K sum w_k, tightens to the negative log-likelihood as K grows
+    log_det              E of the preprocessing's log-determinant: what leads from these nats to the raw data's
+    bits_per_dim, bits_per_dim_bound   of the pixels, from importance_weighted and bound; None unless images
+
+    For an exact density the first, third and fourth are the negative log-likelihood itself.
+    """
+
+    num_rows: int
+    features: int
+    num_samples: int
+    seed: int
+    exact: bool
+    joint_nll: Estimate
+    noise_entropy: Estimate
+    bound: Estimate
+    importance_weighted: Estimate
+    effective_sample_size: float
+    log_det: Estimate
+    bits_per_dim: Estimate | None
+    bits_per_dim_bound: Estimate | None
+
+    @property
+    def converged(self) -> bool:
+        """Whether the median effective sample size is enough for importance_weighted to be believed."""
+        return self.exact or self.effective_sample_size >= CONVERGED
+
+    @property
+    def raw_nll(self) -> float:
+        """The negative log-likelihood of the rows as given, before preprocessing, in nats."""
+        return self.importance_weighted.value - self.log_det.value
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain numbers, for JSON."""
+        return {**asdict(self), "converged": self.converged, "raw_nll": self.raw_nll}
+
+
+def levels_of(model: Distribution) -> tuple[Transform, Distribution]:
+    """Preprocessing and density of a model: Flow(preprocessing, base=density), or all of it density."""
+    if isinstance(model, Flow) and isinstance(model.base, Flow | Marginalising):
+        return model.transform, model.base
+    return Sequential(), model
+
+
+def check_fits(model: Distribution, split: Split) -> None:
+    """Refuse rows of another shape than the model's, a missing context, and a context that nothing uses."""
+    check_event(split.x, model.event_shape, real=False)
+    width = 0 if split.context is None else split.context.shape[1]
+    if width and model.context_features == 0:
+        raise ValueError(
+            f"the data have a context of {width} features that nothing in the model uses: "
+            "leave it out, or build the model with context_features"
+        )
+    if width != model.context_features:
+        raise ValueError(f"the model takes a context of {model.context_features} features; the data have {width}")
+
+
+@torch.no_grad()
+def mean_nll(model: Density, batches: Iterable[Split], seed: int = 0) -> float:
+    """-mean log_prob over batches of rows, in nats, one draw of noise a row from `seed`."""
+    total, count = 0.0, 0
+    with seeded(seed):
+        for x, context in batches:
+            total -= float(model.log_prob(x, *optional(context)).double().sum())
+            count += len(x)
+    return total / count
+
+
+def evaluate(
+    model: Distribution,
+    split: Split | Tensor,
+    *,
+    spec: DataSpec | None = None,
+    num_samples: int = 1,
+    seed: int = 0,
+    chunk: int = 4096,
+) -> Accounting:
+    """The accounting of a model on held-out rows.
+
+    The preprocessing draws its noise once, from `seed`; the density is then taken on those rows with K draws.
+
+    model: a distribution, in evaluation mode.
+    split: rows (N, *event), or a `Split` with their context.
+    spec: of the data set; tells grey levels, for bits/dim, and whether the rows were scaled.
+    num_samples: K. seed: of all noise. chunk: rows x draws at once.
+
+    Returns an `Accounting`. ValueError where rows and model do not fit, or K < 1.
+
+    >>> import torch
+    >>> from marginflow import models
+    >>> evaluate(models.planar(2), torch.randn(100, 2)).exact
+    True
+    """
+    split = split if isinstance(split, tuple) else Split(split)
+    spec = spec or DataSpec(tuple(split.x.shape[1:]))
+    check_fits(model, split)
+    preprocessing, density = levels_of(model)
+    with seeded(seed):
+        rows, log_det = _preprocess(preprocessing, split, chunk)
+        result = log_likelihood(density, rows, split.context, num_samples=num_samples, chunk=chunk)
+    log_det = log_det + spec.log_volume
+    return _account(result, log_det, spec, exact=density.exact, num_samples=num_samples, seed=seed)
+
+
+@torch.no_grad()
+def _preprocess(preprocessing: Transform, split: Split, chunk: int) -> tuple[Tensor, Tensor]:
+    parts = []
+    for start in range(0, len(split.x), chunk):
+        context = None if split.context is None else split.context[start : start + chunk]
+        parts.append(preprocessing(split.x[start : start + chunk], context))
+    rows, log_dets = zip(*parts, strict=True)
+    return torch.cat(rows), torch.cat(log_dets).double()
+
+
+def _account(
+    result: LogLikelihood, log_det: Tensor, spec: DataSpec, *, exact: bool, num_samples: int, seed: int
+) -> Accounting:
+    """Means and errors of what `log_likelihood` found."""
+    entropy = torch.zeros_like(result.bound) if result.noise_entropy is None else result.noise_entropy
+    errors = result.standard_error
+    bits = 1 / (spec.features * math.log(2))
+    images = spec.levels is not None
+    return Accounting(
+        num_rows=len(result.bound),
+        features=spec.features,
+        num_samples=num_samples,
+        seed=seed,
+        exact=exact,
+        joint_nll=Estimate.of(entropy - result.bound),
+        noise_entropy=Estimate.of(entropy),
+        bound=Estimate.of(-result.bound),
+        importance_weighted=Estimate.of(-result.log_prob, errors),
+        effective_sample_size=float(result.effective_sample_size.median()),
+        log_det=Estimate.of(log_det),
+        bits_per_dim=Estimate.of(
+            -(result.log_prob + log_det) * bits, None if errors is None else errors * bits
+        ) if images else None,
+        bits_per_dim_bound=Estimate.of(-(result.bound + log_det) * bits) if images else None,
+    )  # fmt: skip

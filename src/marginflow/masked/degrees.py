@@ -1,0 +1,83 @@
+"""Orders and degrees: who may see whom in a masked network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def resolve_order(order: str | Sequence[int], features: int, generator: torch.Generator) -> Tensor:
+    """The dimensions first to last that `order` means: (features,), a permutation.
+
+    order: "sequential", "reversed", "random" (drawn from `generator`), or the list itself.
+
+    >>> resolve_order("reversed", 3, torch.Generator())
+    tensor([2, 1, 0])
+    """
+    if features < 1:
+        raise ValueError(f"features must be at least 1; got {features}")
+    if order == "sequential":
+        return torch.arange(features)
+    if order == "reversed":
+        return torch.arange(features - 1, -1, -1)
+    if order == "random":
+        return torch.randperm(features, generator=generator)
+    if isinstance(order, str) or sorted(order) != list(range(features)):
+        raise ValueError(
+            f'order must be "sequential", "reversed", "random" or a list with each of 0 ... {features - 1} '
+            f"once; got {order!r}"
+        )
+    return torch.tensor(order)
+
+
+def resolve_degrees(
+    degrees: str | Sequence[Sequence[int]],
+    features: int,
+    hidden: Sequence[int],
+    has_context: bool,
+    generator: torch.Generator,
+) -> list[Tensor]:
+    """The sorted degrees of each hidden layer, (width,) each.
+
+    A unit of degree d sees the first d dimensions and is seen by those after them. Degrees run from 1
+    to features - 1; with a context from 0, so that the first dimension sees the context too, and with
+    one dimension they are all 0.
+
+    degrees: "sequential", "even", "random" (drawn from `generator`), or a list for each layer.
+
+    >>> resolve_degrees("even", 9, [4], False, torch.Generator())
+    [tensor([1, 3, 5, 7])]
+    """
+    if any(width < 1 for width in hidden):
+        raise ValueError(f"hidden layers need at least 1 unit each; got {list(hidden)}")
+    low = 0 if has_context or features == 1 else 1
+    span = max(features - low, 1)  # how many degrees there are
+    if not isinstance(degrees, str):
+        return [_given(layer, width, low, features) for layer, width in zip(degrees, hidden, strict=True)]
+    if degrees == "sequential":
+        layers = [low + torch.arange(width) % span for width in hidden]
+    elif degrees == "even":
+        layers = [low + torch.arange(width) * span // width for width in hidden]
+    elif degrees == "random":
+        layers, least = [], low
+        for width in hidden:  # none below the least of the layer before: such a unit would see nothing
+            drawn = torch.randint(least, low + span, (width,), generator=generator)
+            if has_context:
+                drawn[0] = low  # chance must not hide the context from the first dimension
+            layers.append(drawn)
+            least = int(drawn.min())
+    else:
+        raise ValueError(f'degrees must be "sequential", "even", "random" or a list a layer; got {degrees!r}')
+    return [layer.sort().values for layer in layers]
+
+
+def _given(layer: Sequence[int], width: int, low: int, features: int) -> Tensor:
+    """One layer's explicit degrees, checked and sorted."""
+    if len(layer) != width or not all(low <= degree < max(features, 1) for degree in layer):
+        raise ValueError(
+            f"a hidden layer of {width} units needs {width} degrees between {low} and {max(features - 1, 0)}; "
+            f"got {list(layer)[:8]}{' ...' if len(layer) > 8 else ''} ({len(layer)})"
+        )
+    return torch.tensor(layer).sort().values

@@ -1,0 +1,52 @@
+"""One solver for increasing scalar equations: bracketed, batched, differentiable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+ValueAndSlope = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+@torch.no_grad()
+def _bracketed(function: ValueAndSlope, target: Tensor, low: Tensor, high: Tensor, steps: int) -> Tensor:
+    """Newton's method, with bisection where a step would leave the bracket or would not halve the step before."""
+    x = 0.5 * (low + high)
+    step = high - low
+    tolerance = 2 * torch.finfo(x.dtype).eps
+    for _ in range(steps):
+        value, slope = function(x)
+        residual = value - target
+        low = torch.where(residual <= 0, x, low)
+        high = torch.where(residual >= 0, x, high)
+        newton = x - residual / slope
+        trusted = (newton >= low) & (newton <= high) & ((newton - x).abs() <= 0.5 * step.abs())
+        following = torch.where(trusted, newton, 0.5 * (low + high))
+        step, x = following - x, following
+        if bool((step.abs() <= tolerance * x.abs()).all()):
+            break
+    return x
+
+
+def solve_increasing(
+    function: ValueAndSlope, target: Tensor, low: Tensor, high: Tensor, *, steps: int = 200
+) -> Tensor:
+    """The x in [low, high] with function(x) = target, for an increasing function.
+
+    function: x -> (value, slope), elementwise; may close over tensors that need gradients.
+    target, low, high: tensors of one shape; every root must lie in its bracket.
+
+    The gradient is that of the implicit function theorem, dx = (d target - d function) / slope, whatever
+    the solver did on its way: one Newton step from the detached root carries it.
+
+    >>> import torch
+    >>> y = torch.tensor([8.0], dtype=torch.float64, requires_grad=True)
+    >>> x = solve_increasing(lambda x: (x**3, 3 * x**2), y, torch.zeros(1).double(), torch.full((1,), 9.0).double())
+    >>> round(float(x), 12), float(torch.autograd.grad(x, y)[0])
+    (2.0, 0.08333333333333333)
+    """
+    root = _bracketed(function, target, low, high, steps)
+    value, slope = function(root)
+    return root - (value - target) / slope

@@ -1,0 +1,94 @@
+"""A run directory: what was trained, on what, with which result; enough to load the model again.
+
+config.toml        the experiment with every default filled in
+manifest.json      format, versions, machine, and the kind of rows that the model takes
+metrics.jsonl      a line an epoch
+model.safetensors  the weights that were best on validation
+evaluation.json    the accounting, once evaluated
+figures/
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from marginflow import __version__
+from marginflow.checkpoint import load_weights, write_whole
+from marginflow.config import Experiment, build, parse
+from marginflow.data import DataSpec
+from marginflow.flow import Flow
+
+CONFIG, MANIFEST = "config.toml", "manifest.json"
+FORMAT = 1
+
+
+def check_free(run_dir: Path, overwrite: bool) -> None:
+    """Refuse a directory that holds something, unless it is a run and may be overwritten."""
+    if run_dir.exists() and not run_dir.is_dir():
+        raise FileExistsError(f"{run_dir} is a file: give another --run-dir")
+    if not run_dir.is_dir() or not any(run_dir.iterdir()):
+        return
+    if not overwrite:
+        raise FileExistsError(f"{run_dir} exists: give another --run-dir, or --overwrite to replace the run in it")
+    if not (run_dir / MANIFEST).exists():
+        raise FileExistsError(f"{run_dir} holds something that is not a run, and is left alone: give another --run-dir")
+
+
+def create(run_dir: Path, experiment: Experiment, spec: DataSpec, *, overwrite: bool = False) -> None:
+    """Make a run directory with the experiment in it."""
+    check_free(run_dir, overwrite)
+    if run_dir.exists():
+        shutil.rmtree(run_dir)
+    run_dir.mkdir(parents=True)
+    manifest = {
+        "format": FORMAT,
+        "marginflow": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
+        "data": asdict(spec),
+    }
+    write_whole(run_dir / CONFIG, experiment.to_toml().encode())
+    write_whole(run_dir / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
+
+
+def read(run_dir: Path) -> tuple[Experiment, DataSpec, dict[str, Any]]:
+    """The experiment of a run, the kind of its rows, and its manifest."""
+    import tomllib
+
+    for name in (CONFIG, MANIFEST):
+        if not (run_dir / name).is_file():
+            raise FileNotFoundError(f"{run_dir} is not a run directory: it has no {name}; give one that train made")
+    try:
+        manifest = json.loads((run_dir / MANIFEST).read_text())
+        table = tomllib.loads((run_dir / CONFIG).read_text())
+        data = manifest["data"]
+        spec = DataSpec(**{**data, "event_shape": tuple(data["event_shape"])})
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{run_dir}: {CONFIG} or {MANIFEST} is damaged: {error}") from error
+    if manifest.get("format") != FORMAT:
+        raise ValueError(f"{run_dir} has run format {manifest.get('format')}; this version reads {FORMAT}: update marginflow")
+    return parse(table, str(run_dir / CONFIG)), spec, manifest
+
+
+def load(run_dir: str | Path, device: str | torch.device = "cpu") -> Flow:
+    """The trained model of a run directory, in evaluation mode.
+
+    run_dir: a directory that `marginflow train` made. device: where the model goes.
+
+    Returns a `Flow`. FileNotFoundError where there is no run or no checkpoint yet, ValueError where a file is
+    damaged.
+    """
+    run_dir = Path(run_dir)
+    experiment, spec, _ = read(run_dir)
+    model = build(experiment, spec)
+    load_weights(model, run_dir)
+    return model.eval().to(device)

@@ -1,0 +1,54 @@
+"""Shapes: one batch dimension N, then the event, (D,) or (C, H, W); nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+Shape = int | Sequence[int]
+
+
+def as_shape(shape: Shape) -> torch.Size:
+    """The event shape that `shape` means: an int D is (D,).
+
+    >>> as_shape(2), as_shape((1, 28, 28))
+    (torch.Size([2]), torch.Size([1, 28, 28]))
+    """
+    sizes = (shape,) if isinstance(shape, int) else tuple(shape)
+    if not sizes or any(not isinstance(size, int) or size < 0 for size in sizes):
+        raise ValueError(
+            f"event shape must be a number of features or sizes (C, H, W), none negative; got {shape!r}"
+        )
+    return torch.Size(sizes)
+
+
+def sum_event(x: Tensor) -> Tensor:
+    """Sum over all but the batch dimension: (N, ...) -> (N,)."""
+    return x.sum(tuple(range(1, x.ndim)))
+
+
+def check_event(x: Tensor, event_shape: torch.Size | None, *, real: bool = True) -> None:
+    """Refuse rows whose event shape is not `event_shape` (None accepts any), or whole numbers where `real`."""
+    if event_shape is not None and x.shape[1:] != event_shape:
+        expected = ", ".join(["N", *map(str, event_shape)])
+        raise ValueError(
+            f"x must have shape ({expected}), one row an event; got {tuple(x.shape)}: "
+            "reshape the rows or build the model for this many features"
+        )
+    if real and not x.is_floating_point():
+        raise ValueError(f"x must be floating point; got {x.dtype}: convert it, or put Dequantise in front for pixels")
+
+
+def check_context(context: Tensor | None, features: int, num_rows: int) -> None:
+    """Refuse a context that is missing, of another width, or not one row per row of x."""
+    if features == 0:
+        return
+    if context is None:
+        raise ValueError(f"this model needs a context of shape (N, {features}); got none")
+    if context.ndim < 2 or context.shape[1] != features or len(context) != num_rows:
+        raise ValueError(
+            f"context must have one row for each of the {num_rows} rows and {features} features; "
+            f"got shape {tuple(context.shape)}"
+        )

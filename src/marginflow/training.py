@@ -1,0 +1,217 @@
+"""Training: one loop, one configuration."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import torch
+from lightning_fabric import Fabric
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from marginflow.calibration import calibrate
+from marginflow.checkpoint import append_metrics, save_weights
+from marginflow.data.dataset import DataSet, Split
+from marginflow.distributions import Distribution
+from marginflow.evaluation import check_fits, mean_nll
+from marginflow.randomness import seeded
+from marginflow.transforms.normalise import BatchNorm, Standardise
+
+__all__ = ["EpochRecord", "Observer", "TrainConfig", "calibrate", "fit"]
+
+CALIBRATION_ROWS = 1000  # rows a batch where no gradient is kept
+
+
+class TrainConfig(BaseModel):
+    """How to train: Adam on the mean negative log-likelihood.
+
+    epochs: passes through the training rows, shuffled anew each time; an incomplete last batch is left out.
+    batch_size, lr: as they say. weight_decay: Adam's L2 penalty.
+    clip_value, clip_norm: clip each gradient entry, or the norm of all; None does not.
+    validate_every: epochs between validations; each costs a pass of the training set per `BatchNorm` layer.
+    seed: of the data order and all noise, in training and validation.
+    device: "auto", "cpu", "cuda", ... precision: as in lightning-fabric, "32-true", "bf16-mixed", ...
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: int = Field(100, ge=1)
+    batch_size: int = Field(100, ge=1)
+    lr: float = Field(5e-4, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    clip_value: float | None = Field(None, gt=0)
+    clip_norm: float | None = Field(None, gt=0)
+    validate_every: int = Field(1, ge=1)
+    seed: int = Field(0, ge=0)
+    device: str = "auto"
+    precision: Literal["32-true", "64-true", "16-mixed", "bf16-mixed", "bf16-true"] = "32-true"
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """What an epoch came to: mean negative log-likelihoods in nats a row, over whole rows as they were given.
+
+    validation_nll is None in epochs without validation; best says whether it is the lowest so far.
+    For a marginalising flow both are the bound at one draw of noise a row.
+    """
+
+    epoch: int
+    train_nll: float
+    validation_nll: float | None
+    best: bool
+    seconds: float
+
+
+class Observer(Protocol):
+    """Something that watches a training."""
+
+    def on_step(self, epoch: int, step: int, num_steps: int, loss: float) -> None:
+        """After each step, counted from 1."""
+        ...
+
+    def on_epoch(self, record: EpochRecord, model: Distribution) -> None:
+        """After each epoch, the model in evaluation mode where the epoch was validated."""
+        ...
+
+
+def fit(
+    model: Distribution,
+    data: DataSet | Tensor,
+    config: TrainConfig | None = None,
+    run_dir: str | Path | None = None,
+    *,
+    observers: Sequence[Observer] = (),
+) -> list[EpochRecord]:
+    """Train a model by maximum likelihood and leave it with the weights that were best on validation.
+
+    loss = -mean log p(x), for a marginalising flow the bound -mean [log p(x, eps) - log q(eps | x)]
+
+    model: any distribution; trained in place, left in evaluation mode.
+    data: a `DataSet`, or rows (N, *event), of which a tenth, drawn by the seed, becomes the validation split.
+    config: a `TrainConfig`. run_dir: an existing directory for metrics.jsonl and model.safetensors.
+    observers: told of every step and epoch.
+
+    Returns the history, an `EpochRecord` an epoch. The test split is never looked at.
+
+    ValueError where data and model do not fit: another event shape, a context that nothing uses, a batch
+    larger than the data. FloatingPointError when the loss stops being finite: says at which step, and
+    leaves the best weights so far in the model and in the run directory.
+
+    >>> import torch
+    >>> from marginflow import models
+    >>> history = fit(models.planar(2), torch.randn(1000, 2), TrainConfig(epochs=2))
+    >>> [record.epoch for record in history]
+    [1, 2]
+    """
+    config = config or TrainConfig()
+    data = data if isinstance(data, DataSet) else _split(data, config.seed)
+    directory = None if run_dir is None else Path(run_dir)
+    check_fits(model, data.train)
+    if config.batch_size > len(data.train.x):
+        raise ValueError(
+            f"batch_size {config.batch_size} is larger than the training set of {len(data.train.x)} rows: lower it"
+        )
+    fabric = Fabric(accelerator=config.device, devices=1, precision=config.precision)
+    layers = {kind: [m for m in model.modules() if isinstance(m, kind)] for kind in (Standardise, BatchNorm)}
+    optimiser = torch.optim.Adam(model.parameters(), config.lr, weight_decay=config.weight_decay, fused=True)
+    wrapped, optimiser = fabric.setup(model, optimiser)
+    training_set = _Batches(data.train, CALIBRATION_ROWS, fabric.device)
+    history: list[EpochRecord] = []
+    best_nll, best_state = math.inf, None
+
+    with seeded(config.seed):
+        calibrate(model, training_set, layers=layers[Standardise], seed=config.seed)
+        for epoch in range(1, config.epochs + 1):
+            started = time.perf_counter()
+            model.train()
+            total, num_steps = 0.0, len(data.train.x) // config.batch_size
+            for step, (x, context) in enumerate(_shuffled(data.train, config.batch_size, fabric.device), 1):
+                loss = -wrapped(x, context).mean()
+                value = loss.item()
+                if not math.isfinite(value):
+                    _restore(model, best_state)
+                    raise FloatingPointError(_diverged(value, epoch, step, num_steps, history, directory))
+                fabric.backward(loss)
+                if config.clip_value or config.clip_norm:
+                    fabric.clip_gradients(wrapped, optimiser, config.clip_value, config.clip_norm)
+                optimiser.step()
+                optimiser.zero_grad()
+                total += value
+                for observer in observers:
+                    observer.on_step(epoch, step, num_steps, value)
+
+            validation_nll, best = None, False
+            if epoch % config.validate_every == 0 or epoch == config.epochs:
+                calibrate(model, training_set, layers=layers[BatchNorm], seed=config.seed)
+                validation_nll = mean_nll(model, _Batches(data.validation, CALIBRATION_ROWS, fabric.device), config.seed)
+                if validation_nll < best_nll:
+                    best, best_nll, best_state = True, validation_nll, copy.deepcopy(model.state_dict())
+                    if directory:
+                        save_weights(best_state, directory)
+            seconds = time.perf_counter() - started
+            history.append(EpochRecord(epoch, total / num_steps, validation_nll, best, round(seconds, 3)))
+            if directory:
+                append_metrics(asdict(history[-1]), directory)
+            for observer in observers:
+                observer.on_epoch(history[-1], model)
+
+    _restore(model, best_state)
+    return history
+
+
+class _Batches:
+    """The rows of a split in order, `batch_size` at a time, on a device; can be gone through again and again."""
+
+    def __init__(self, split: Split, batch_size: int, device: torch.device) -> None:
+        self.split, self.batch_size, self.device = split, batch_size, device
+
+    def __iter__(self) -> Iterator[Split]:
+        x, context = self.split
+        for start in range(0, len(x), self.batch_size):
+            rows = slice(start, start + self.batch_size)
+            yield _to_device(Split(x[rows], None if context is None else context[rows]), self.device)
+
+
+def _shuffled(split: Split, batch_size: int, device: torch.device) -> Iterator[Split]:
+    """Complete batches of a split in an order drawn anew."""
+    x, context = split
+    for rows in torch.randperm(len(x)).split(batch_size):
+        if len(rows) == batch_size:
+            yield _to_device(Split(x[rows], None if context is None else context[rows]), device)
+
+
+def _to_device(batch: Split, device: torch.device) -> Split:
+    x, context = batch
+    return Split(x.to(device), None if context is None else context.to(device))
+
+
+def _split(x: Tensor, seed: int) -> DataSet:
+    """Rows as a data set: nine tenths to train on, a tenth, which also stands as the test split, to validate."""
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
+    held_out = max(len(x) // 10, 2)
+    validation = Split(x[order[:held_out]])
+    return DataSet("rows", Split(x[order[held_out:]]), validation, validation)
+
+
+def _restore(model: Distribution, state: dict[str, Tensor] | None) -> None:
+    if state is not None:
+        model.load_state_dict(state)
+    model.eval()
+
+
+def _diverged(
+    value: float, epoch: int, step: int, num_steps: int, history: list[EpochRecord], directory: Path | None
+) -> str:
+    kept = next((record for record in reversed(history) if record.best), None)
+    where = f" in {directory}" if directory else ""
+    return f"the loss became {value} in epoch {epoch} at step {step} of {num_steps}: " + (
+        f"the weights of epoch {kept.epoch} (validation {kept.validation_nll:.3f} nats) are kept{where}"
+        if kept
+        else "no epoch was finished, nothing is kept"
+    ) + "; lower train.lr or set train.clip_norm"

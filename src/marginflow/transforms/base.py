@@ -1,0 +1,147 @@
+"""The contract of a transform, and the two ways to build one from others."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+
+class Transform(nn.Module, ABC):
+    """An invertible map in the direction data -> noise.
+
+    forward(x, context)  (N, *event) -> z, log|det dz/dx| (N,)
+    inverse(z, context)  (N, *event) -> x, log|det dx/dz| (N,)
+
+    The context, where the transform uses one, has one row for each row of x. All log-determinants
+    are in nats, summed over the event.
+    """
+
+    @property
+    def exact(self) -> bool:
+        """False where the transform draws noise: log_det is then the likelihood contribution of the draw."""
+        return True
+
+    @property
+    def context_features(self) -> int:
+        """The width of the context that the transform uses; 0 where it uses none."""
+        return 0
+
+    @abstractmethod
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """z and log|det dz/dx|."""
+
+    @abstractmethod
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """x and log|det dx/dz|."""
+
+    def forward_shape(self, shape: torch.Size) -> torch.Size:
+        """The event shape of z where x has `shape`."""
+        return shape
+
+    def inverse_shape(self, shape: torch.Size) -> torch.Size:
+        """The event shape of x where z has `shape`."""
+        return shape
+
+
+class Sequential(Transform):
+    """Transforms one after the other; data enters the first. With none it is the identity.
+
+    log_det = sum of the parts' log_det
+
+    >>> import torch
+    >>> from marginflow.transforms import Planar
+    >>> len(Sequential(Planar(2), Planar(2)))
+    2
+    """
+
+    def __init__(self, *transforms: Transform) -> None:
+        super().__init__()
+        for transform in transforms:
+            if not isinstance(transform, Transform):
+                raise ValueError(f"expected transforms, first to last; got {type(transform).__name__}")
+        self.transforms = nn.ModuleList(transforms)
+
+    def __iter__(self) -> Iterator[Transform]:
+        return cast("Iterator[Transform]", iter(self.transforms))
+
+    def __len__(self) -> int:
+        return len(self.transforms)
+
+    def __getitem__(self, index: int) -> Transform:
+        return cast(Transform, self.transforms[index])
+
+    @property
+    def exact(self) -> bool:
+        return all(transform.exact for transform in self)
+
+    @property
+    def context_features(self) -> int:
+        return max((transform.context_features for transform in self), default=0)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        total = None
+        for transform in self:
+            x, log_det = transform(x, context)
+            total = log_det if total is None else total + log_det
+        return x, torch.zeros(len(x), device=x.device) if total is None else total
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        total = None
+        for transform in reversed(list(self)):
+            z, log_det = transform.inverse(z, context)
+            total = log_det if total is None else total + log_det
+        return z, torch.zeros(len(z), device=z.device) if total is None else total
+
+    def forward_shape(self, shape: torch.Size) -> torch.Size:
+        for transform in self:
+            shape = transform.forward_shape(shape)
+        return shape
+
+    def inverse_shape(self, shape: torch.Size) -> torch.Size:
+        for transform in reversed(list(self)):
+            shape = transform.inverse_shape(shape)
+        return shape
+
+
+class Inverse(Transform):
+    """A transform run backwards: its forward is the other's inverse.
+
+    transform: an exact transform; ValueError for one that draws noise.
+
+    Kingma et al., Improving Variational Inference with Inverse Autoregressive Flow, 2016
+    (arXiv 1606.04934), is this around a masked autoregressive transform.
+
+    >>> import torch
+    >>> from marginflow.transforms import Planar
+    >>> z, log_det = Inverse(Planar(2))(torch.zeros(5, 2))
+    >>> z.shape
+    torch.Size([5, 2])
+    """
+
+    def __init__(self, transform: Transform) -> None:
+        super().__init__()
+        if not transform.exact:
+            raise ValueError(
+                f"only an exact transform can run backwards; {type(transform).__name__} draws noise"
+            )
+        self.transform = transform
+
+    @property
+    def context_features(self) -> int:
+        return self.transform.context_features
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.transform.inverse(x, context)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.transform(z, context)
+
+    def forward_shape(self, shape: torch.Size) -> torch.Size:
+        return self.transform.inverse_shape(shape)
+
+    def inverse_shape(self, shape: torch.Size) -> torch.Size:
+        return self.transform.forward_shape(shape)

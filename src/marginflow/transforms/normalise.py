@@ -1,0 +1,141 @@
+"""Normalisation by statistics of the training set, which `calibrate` measures."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from marginflow.transforms.base import Transform
+
+
+class Calibrated(Transform):
+    """A transform with the training set's mean and variance of each feature (or channel) as state.
+
+    Both are None until `set_statistics`, which `calibrate` calls, or until they are loaded.
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        if features < 1:
+            raise ValueError(f"features must be at least 1; got {features}")
+        self.features = features
+        self.mean: Tensor | None
+        self.variance: Tensor | None
+        self.register_buffer("mean", None)
+        self.register_buffer("variance", None)
+
+    def set_statistics(self, mean: Tensor, variance: Tensor) -> None:
+        """Keep the mean and biased variance of each feature, both (features,)."""
+        like = next(self.parameters(), torch.empty(0))
+        self.mean = mean.to(like.dtype)
+        self.variance = variance.to(like.dtype)
+
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and variance; ValueError before there are any."""
+        if self.mean is None or self.variance is None:
+            raise ValueError(
+                f"{type(self).__name__} has no statistics of the training set yet: call "
+                "calibrate(model, batches), or fit, or load a trained model"
+            )
+        return self.mean, self.variance
+
+    @abstractmethod
+    def scale_and_shift(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """log-scale s and shift t, both (features,), with z = exp(s) x + t in the present mode."""
+
+    @staticmethod
+    def _spread(values: Tensor, x: Tensor) -> Tensor:
+        """(features,) made to broadcast over (N, features, ...)."""
+        return values.reshape(-1, *[1] * (x.ndim - 2))
+
+    def _log_det(self, log_scale: Tensor, x: Tensor) -> Tensor:
+        return (log_scale.sum() * x[0, 0].numel()).expand(len(x))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        log_scale, shift = self.scale_and_shift(x)
+        z = x * self._spread(log_scale.exp(), x) + self._spread(shift, x)
+        return z, self._log_det(log_scale, x)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        log_scale, shift = self.scale_and_shift(z)
+        x = (z - self._spread(shift, z)) * self._spread((-log_scale).exp(), z)
+        return x, self._log_det(-log_scale, z)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        for name in ("mean", "variance"):  # a buffer that is None would not be loaded
+            loaded = state_dict.get(prefix + name)
+            setattr(self, name, None if loaded is None else torch.empty_like(loaded))
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    def extra_repr(self) -> str:
+        return str(self.features)
+
+
+class Standardise(Calibrated):
+    """Each feature to mean 0 and variance 1 over the training set.
+
+    z = (x - mean) / deviation,  log_det = -sum log deviation
+
+    A constant feature is only shifted. features: D, or the number of channels of images.
+
+    >>> import torch
+    >>> standardise = Standardise(1)
+    >>> standardise.set_statistics(torch.tensor([3.0]), torch.tensor([4.0]))
+    >>> standardise(torch.tensor([[5.0]]))[0]
+    tensor([[1.]])
+    """
+
+    def scale_and_shift(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        mean, variance = self.statistics()
+        log_scale = -0.5 * torch.log(torch.where(variance > 0, variance, 1.0))
+        return log_scale, -mean * log_scale.exp()
+
+
+class BatchNorm(Calibrated):
+    """Batch normalisation between the blocks of a flow.
+
+    z = exp(g) (x - mean) / sqrt(variance + 1e-5) + b,  log_det = sum(g - 1/2 log(variance + 1e-5))
+
+    In training mode mean and (biased) variance are the batch's, N >= 2; otherwise those of the whole
+    training set, set by `calibrate` and not a running average, so that training and evaluation agree.
+    There is no inverse in training mode, and no evaluation before there are statistics: ValueError.
+
+    features: D, or the number of channels of images.
+
+    Dinh, Sohl-Dickstein, Bengio, Density estimation using Real NVP, 2017 (arXiv 1605.08803);
+    Papamakarios, Pavlakou, Murray, 2017 (arXiv 1705.07057).
+
+    >>> import torch
+    >>> BatchNorm(1).train()(torch.tensor([[-1.0], [1.0]]))[0]
+    tensor([[-1.0000],
+            [ 1.0000]], grad_fn=<AddBackward0>)
+    """
+
+    EPSILON = 1e-5
+
+    def __init__(self, features: int) -> None:
+        super().__init__(features)
+        self.log_gain = nn.Parameter(torch.zeros(features))
+        self.bias = nn.Parameter(torch.zeros(features))
+
+    def _moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        if not self.training:
+            return self.statistics()
+        if len(x) < 2:
+            raise ValueError("BatchNorm needs at least 2 rows in training mode; got 1: use a larger batch or eval()")
+        rest = [dim for dim in range(x.ndim) if dim != 1]
+        variance, mean = torch.var_mean(x, rest, correction=0)
+        return mean, variance
+
+    def scale_and_shift(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        mean, variance = self._moments(x)
+        log_scale = self.log_gain - 0.5 * torch.log(variance + self.EPSILON)
+        return log_scale, self.bias - mean * log_scale.exp()
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        if self.training:
+            raise ValueError("BatchNorm has no inverse in training mode, where it depends on the batch: call eval()")
+        return super().inverse(z, context)
