@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from marginflow.randomness import seeded
+from marginflow.transforms.base import Inverse
 from marginflow.transforms.normalise import Calibrated
 
 Batch = Tensor | tuple[Tensor, Tensor | None]
@@ -52,7 +53,7 @@ def calibrate(
     layers: which ones, in the order in which data reaches them; by default all.
     seed: for the noise that stochastic parts draw; the same in each pass.
 
-    ValueError where there are no batches, they can be iterated only once, or no batch reaches a layer.
+    ValueError where there are no batches, they can be iterated only once, or a layer stands inside `Inverse`.
 
     >>> import torch
     >>> from marginflow import models
@@ -65,6 +66,11 @@ def calibrate(
         raise ValueError("batches are gone through once a layer: give a list or a DataLoader, not a generator")
     if layers is None:
         layers = [module for module in model.modules() if isinstance(module, Calibrated)]
+    layers = list(layers)
+    backwards = {id(part) for module in model.modules() if isinstance(module, Inverse) for part in module.modules()}
+    for layer in layers:
+        if id(layer) in backwards:
+            raise ValueError(f"{layer} stands inside Inverse, where its input depends on its statistics: move it out")
     training = model.training
     model.eval()
     try:
@@ -94,5 +100,5 @@ def _moments_before(layer: Calibrated, model: nn.Module, batches: Iterable[Batch
     finally:
         handle.remove()
     if moments.count == 0:
-        raise ValueError(f"no batch reached {layer}: give batches of the training set, and no layer inside Inverse")
+        raise ValueError(f"no batch reached {layer}: give batches of the training set, x or (x, context)")
     return moments

@@ -45,19 +45,19 @@ def train(
 ) -> None:
     """Train the model of an experiment; the weights best on validation are kept."""
     with _one_line_errors():
-        from marginflow import config, plotting, progress, runs
-        from marginflow.training import fit
+        from marginflow import config, console, plotting, runs
+        from marginflow.training import check_ready, fit
 
         directory = run_dir or Path("runs") / experiment.stem
         settings = config.read(experiment, set_ or [])
         runs.check_free(directory, overwrite)
         data = config.load_data(settings)
         model = config.build(settings, data.spec)
-        config.check(settings, model, data)
+        check_ready(model, data, settings.train)
         runs.create(directory, settings, data.spec, overwrite=overwrite)
-        with progress.TrainingProgress(settings.train.epochs) as bar:
-            history = fit(model, data, settings.train, directory, observers=[bar])
-        plotting.save(plotting.training_curves(history), directory / "figures" / "training")
+        with console.TrainingProgress(settings.train.epochs) as progress:
+            history = fit(model, data, settings.train, directory, observers=[progress])
+        plotting.save(plotting.training_curves(history), directory / "figures" / "training.png")
         typer.echo(f"wrote {directory}: next, marginflow evaluate {directory}")
 
 
@@ -71,13 +71,17 @@ def evaluate(
 ) -> None:
     """The accounting table of a run on its test split."""
     with _one_line_errors():
-        from marginflow import accounting, config, runs
+        from rich.console import Console
 
-        settings, spec, _ = runs.read(run)
-        asked = {"num_samples": num_samples, "rows": rows, "seed": seed}
-        options = config.override_evaluate(settings, {key: value for key, value in asked.items() if value is not None})
-        result = accounting.evaluate_run(run, settings, spec, options, device)
-        accounting.print_table(result, title=f"{run}, test")
+        from marginflow import config, runs
+        from marginflow.console import accounting_table
+
+        settings, _, _ = runs.read(run)
+        options = config.evaluation(settings, {"num_samples": num_samples, "rows": rows, "seed": seed})
+        with Console(stderr=True).status(f"evaluating {run} with K = {options.num_samples}"):
+            accounting, floor = runs.evaluate(run, options, device)
+        Console().print(accounting_table({run.resolve().name: accounting}, floor))
+        typer.echo(f"wrote {run / runs.EVALUATION}")
 
 
 @app.command()
@@ -90,9 +94,12 @@ def sample(
 ) -> None:
     """Draw samples from a run: a grid of images or a scatter plot (.png), or rows (.npy, .csv)."""
     with _one_line_errors():
-        from marginflow import sampling
+        from marginflow import runs, samples
 
-        sampling.sample_run(run, num_samples, output, seed, device)
+        samples.check_output(output)
+        _, spec, _ = runs.read(run)
+        x = samples.draw(runs.load(run, runs.find_device(device)), spec, num_samples, seed)
+        samples.write(x, spec, output)
         typer.echo(f"wrote {output}")
 
 

@@ -31,20 +31,19 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def _named(functions: Mapping[str, Callable[..., Any]]) -> Any:
-    """A section for each function, told apart by `name`, with the function's keyword arguments as its keys."""
-    sections = []
-    for name, function in functions.items():
-        hints = get_type_hints(function)
-        options = {
-            key: (hints[key], parameter.default)
-            for key, parameter in inspect.signature(function).parameters.items()
-            if parameter.default is not inspect.Parameter.empty and key not in _FROM_DATA
-        }
-        fields: dict[str, Any] = {"name": (Literal[name], ...), **options}  # pyright: ignore[reportInvalidTypeForm]
-        sections.append(create_model(name, __base__=Section, **fields))
-    return Annotated[Union[tuple(sections)], Field(discriminator="name")]  # noqa: UP007
+def _section_of(name: str, function: Callable[..., Any]) -> type[Section]:
+    """A section whose keys are the keyword arguments of a function."""
+    hints = get_type_hints(function)
+    options = {
+        key: (hints[key], parameter.default)
+        for key, parameter in inspect.signature(function).parameters.items()
+        if parameter.default is not inspect.Parameter.empty and key not in _FROM_DATA
+    }
+    fields: dict[str, Any] = {"name": (Literal[name], ...), **options}  # pyright: ignore[reportInvalidTypeForm]
+    return create_model(name, __base__=Section, **fields)
 
+
+_SECTIONS = {name: _section_of(name, function) for name, function in {**DATA_SETS, **MODELS}.items()}
 
 if TYPE_CHECKING:
 
@@ -55,8 +54,8 @@ if TYPE_CHECKING:
 
     DataSection = ModelSection = Named
 else:
-    DataSection = _named(DATA_SETS)
-    ModelSection = _named(MODELS)
+    DataSection = Annotated[Union[tuple(_SECTIONS[name] for name in DATA_SETS)], Field(discriminator="name")]
+    ModelSection = Annotated[Union[tuple(_SECTIONS[name] for name in MODELS)], Field(discriminator="name")]
 
 
 class Preprocess(Section):
@@ -117,6 +116,15 @@ def parse(table: Mapping[str, Any], source: str) -> Experiment:
         raise ValueError(f"{source}: {_explain(error)}") from error
 
 
+def evaluation(experiment: Experiment, overrides: Mapping[str, Any]) -> Evaluate:
+    """How to evaluate, with overrides for what the experiment says; those that are None do not count."""
+    given = {key: value for key, value in overrides.items() if value is not None}
+    try:
+        return Evaluate.model_validate({**experiment.evaluate.model_dump(), **given})
+    except ValidationError as error:
+        raise ValueError(_explain(error)) from error
+
+
 def _override(table: dict[str, Any], override: str) -> None:
     """Set a key such as train.lr in the table to the TOML value (or else the text) behind the equals sign."""
     key, equals, text = override.partition("=")
@@ -136,27 +144,26 @@ def _override(table: dict[str, Any], override: str) -> None:
 def _explain(error: ValidationError) -> str:
     """The first mistake in one line: where, what, and what would be right."""
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"] if part not in MODELS and part not in DATA_SETS)
-    known = {**MODELS, **DATA_SETS}
+    loc = first["loc"]
+    where = ".".join(str(part) for part in loc if part not in _SECTIONS)
     if first["type"] == "extra_forbidden":
-        section: Any = Experiment
-        for part in first["loc"][:-1]:
-            named = known.get(str(part))
-            section = inspect.signature(named).parameters if named else _section_of(section, str(part))
-        keys = section.model_fields if hasattr(section, "model_fields") else section
-        options = [key for key in keys if key not in _FROM_DATA and key not in ("features",) or section is Noise]
-        return f"unknown key {where}; known here: {', '.join(options)}"
+        return f"unknown key {where}; known here: {', '.join(_section_at(loc[:-1]).model_fields)}"
     if first["type"] == "union_tag_invalid":
         context = first.get("ctx", {})
         return f"unknown {where} {context.get('tag')!r}; there are {context.get('expected_tags')}"
-    if first["type"] in ("missing", "union_tag_not_found"):
-        missing = f"{where}.name" if first["type"] == "union_tag_not_found" else where
-        return f"{missing} is missing"
+    if first["type"] == "union_tag_not_found":
+        return f"{where}.name is missing"
+    if first["type"] == "missing":
+        return f"{where} is missing"
     return f"{where} = {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
 
 
-def _section_of(section: Any, part: str) -> Any:
-    return section.model_fields[part].annotation if hasattr(section, "model_fields") else section
+def _section_at(loc: tuple[int | str, ...]) -> type[BaseModel]:
+    """The section that a location of pydantic's lies in, such as ("model", "maf")."""
+    section: Any = Experiment
+    for part in loc:
+        section = _SECTIONS.get(str(part)) or section.model_fields[str(part)].annotation
+    return section
 
 
 def load_data(experiment: Experiment) -> DataSet:

@@ -14,19 +14,22 @@ import json
 import os
 import platform
 import shutil
+import time
+import tomllib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 
-from marginflow import __version__
-from marginflow.checkpoint import load_weights, write_whole
-from marginflow.config import Experiment, build, parse
-from marginflow.data import DataSpec
+from marginflow import __version__, evaluation
+from marginflow.checkpoint import load_weights, read_metrics, write_whole
+from marginflow.config import Evaluate, Experiment, build, load_data, parse
+from marginflow.data import DataSpec, Split
 from marginflow.flow import Flow
 
-CONFIG, MANIFEST = "config.toml", "manifest.json"
+CONFIG, MANIFEST, EVALUATION = "config.toml", "manifest.json", "evaluation.json"
 FORMAT = 1
 
 
@@ -62,8 +65,6 @@ def create(run_dir: Path, experiment: Experiment, spec: DataSpec, *, overwrite: 
 
 def read(run_dir: Path) -> tuple[Experiment, DataSpec, dict[str, Any]]:
     """The experiment of a run, the kind of its rows, and its manifest."""
-    import tomllib
-
     for name in (CONFIG, MANIFEST):
         if not (run_dir / name).is_file():
             raise FileNotFoundError(f"{run_dir} is not a run directory: it has no {name}; give one that train made")
@@ -92,3 +93,35 @@ def load(run_dir: str | Path, device: str | torch.device = "cpu") -> Flow:
     model = build(experiment, spec)
     load_weights(model, run_dir)
     return model.eval().to(device)
+
+
+def find_device(name: str) -> torch.device:
+    """The device that a name such as "auto", "cpu" or "cuda" means here."""
+    return Fabric(accelerator=name, devices=1).device
+
+
+def evaluate(run_dir: Path, options: Evaluate, device: str = "auto") -> tuple[evaluation.Accounting, float | None]:
+    """The accounting of a run on its test split, also written to evaluation.json; and the data's entropy, where known."""
+    experiment, spec, manifest = read(run_dir)
+    place = find_device(device)
+    model = load(run_dir, place)
+    data = load_data(experiment)
+    x, context = (None if part is None else part[: options.rows].to(place) for part in data.test)
+    assert x is not None
+    started = time.perf_counter()
+    accounting = evaluation.evaluate(model, Split(x, context), spec=spec, num_samples=options.num_samples, seed=options.seed)
+    seconds = time.perf_counter() - started
+    epochs = read_metrics(run_dir)
+    record = {
+        "experiment": experiment.model_dump(mode="json"),
+        "test": accounting.as_dict(),
+        "entropy_of_the_data": data.entropy,
+        "epochs": len(epochs),
+        "best_epoch": max((each["epoch"] for each in epochs if each["best"]), default=None),
+        "train_seconds": round(sum(each["seconds"] for each in epochs), 1),
+        "evaluate_seconds": round(seconds, 1),
+        "device": str(place),
+        **{key: manifest[key] for key in ("marginflow", "torch", "python", "machine")},
+    }
+    write_whole(run_dir / EVALUATION, (json.dumps(record, indent=2) + "\n").encode())
+    return accounting, data.entropy

@@ -25,7 +25,7 @@ from marginflow.transforms.normalise import BatchNorm, Standardise
 
 __all__ = ["EpochRecord", "Observer", "TrainConfig", "calibrate", "fit"]
 
-CALIBRATION_ROWS = 1000  # rows a batch where no gradient is kept
+ROWS_WITHOUT_GRADIENT = 1000  # a batch, in validation and calibration
 
 
 class TrainConfig(BaseModel):
@@ -112,16 +112,13 @@ def fit(
     config = config or TrainConfig()
     data = data if isinstance(data, DataSet) else _split(data, config.seed)
     directory = None if run_dir is None else Path(run_dir)
-    check_fits(model, data.train)
-    if config.batch_size > len(data.train.x):
-        raise ValueError(
-            f"batch_size {config.batch_size} is larger than the training set of {len(data.train.x)} rows: lower it"
-        )
+    check_ready(model, data, config)
     fabric = Fabric(accelerator=config.device, devices=1, precision=config.precision)
     layers = {kind: [m for m in model.modules() if isinstance(m, kind)] for kind in (Standardise, BatchNorm)}
     optimiser = torch.optim.Adam(model.parameters(), config.lr, weight_decay=config.weight_decay, fused=True)
     wrapped, optimiser = fabric.setup(model, optimiser)
-    training_set = _Batches(data.train, CALIBRATION_ROWS, fabric.device)
+    place = _Place(fabric.device, next(model.parameters(), torch.empty(0)).dtype)
+    training_set, validation_set = _InOrder(data.train, place), _InOrder(data.validation, place)
     history: list[EpochRecord] = []
     best_nll, best_state = math.inf, None
 
@@ -131,12 +128,13 @@ def fit(
             started = time.perf_counter()
             model.train()
             total, num_steps = 0.0, len(data.train.x) // config.batch_size
-            for step, (x, context) in enumerate(_shuffled(data.train, config.batch_size, fabric.device), 1):
+            for step, (x, context) in enumerate(_shuffled(data.train, config.batch_size, place), 1):
                 loss = -wrapped(x, context).mean()
                 value = loss.item()
                 if not math.isfinite(value):
                     _restore(model, best_state)
-                    raise FloatingPointError(_diverged(value, epoch, step, num_steps, history, directory))
+                    where = f"the loss became {value} in epoch {epoch} at step {step} of {num_steps}"
+                    raise FloatingPointError(where + _what_is_kept(history, directory))
                 fabric.backward(loss)
                 if config.clip_value or config.clip_norm:
                     fabric.clip_gradients(wrapped, optimiser, config.clip_value, config.clip_norm)
@@ -148,8 +146,13 @@ def fit(
 
             validation_nll, best = None, False
             if epoch % config.validate_every == 0 or epoch == config.epochs:
+                model.eval()
                 calibrate(model, training_set, layers=layers[BatchNorm], seed=config.seed)
-                validation_nll = mean_nll(model, _Batches(data.validation, CALIBRATION_ROWS, fabric.device), config.seed)
+                validation_nll = mean_nll(model, validation_set, config.seed)
+                if not math.isfinite(validation_nll):
+                    _restore(model, best_state)
+                    where = f"the validation loss became {validation_nll} after epoch {epoch}"
+                    raise FloatingPointError(where + _what_is_kept(history, directory))
                 if validation_nll < best_nll:
                     best, best_nll, best_state = True, validation_nll, copy.deepcopy(model.state_dict())
                     if directory:
@@ -165,30 +168,47 @@ def fit(
     return history
 
 
-class _Batches:
-    """The rows of a split in order, `batch_size` at a time, on a device; can be gone through again and again."""
+def check_ready(model: Distribution, data: DataSet, config: TrainConfig) -> None:
+    """Refuse data that the model cannot take, and a batch larger than the data: ValueError."""
+    for split in (data.train, data.validation):
+        check_fits(model, split)
+    if config.batch_size > len(data.train.x):
+        raise ValueError(
+            f"batch_size {config.batch_size} is larger than the training set of {len(data.train.x)} rows: lower it"
+        )
 
-    def __init__(self, split: Split, batch_size: int, device: torch.device) -> None:
-        self.split, self.batch_size, self.device = split, batch_size, device
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a model is, and in which precision."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    def bring(self, split: Split, rows: slice | Tensor) -> Split:
+        """Some rows of a split, on the model's device; pixels stay whole numbers."""
+        x, context = split.x[rows], None if split.context is None else split.context[rows]
+        if x.is_floating_point():
+            x = x.to(self.dtype)
+        return Split(x.to(self.device), None if context is None else context.to(self.device, self.dtype))
+
+
+class _InOrder:
+    """The rows of a split in order, in batches for passes without gradient; can be gone through again and again."""
+
+    def __init__(self, split: Split, place: _Place) -> None:
+        self.split, self.place = split, place
 
     def __iter__(self) -> Iterator[Split]:
-        x, context = self.split
-        for start in range(0, len(x), self.batch_size):
-            rows = slice(start, start + self.batch_size)
-            yield _to_device(Split(x[rows], None if context is None else context[rows]), self.device)
+        for start in range(0, len(self.split.x), ROWS_WITHOUT_GRADIENT):
+            yield self.place.bring(self.split, slice(start, start + ROWS_WITHOUT_GRADIENT))
 
 
-def _shuffled(split: Split, batch_size: int, device: torch.device) -> Iterator[Split]:
+def _shuffled(split: Split, batch_size: int, place: _Place) -> Iterator[Split]:
     """Complete batches of a split in an order drawn anew."""
-    x, context = split
-    for rows in torch.randperm(len(x)).split(batch_size):
+    for rows in torch.randperm(len(split.x)).split(batch_size):
         if len(rows) == batch_size:
-            yield _to_device(Split(x[rows], None if context is None else context[rows]), device)
-
-
-def _to_device(batch: Split, device: torch.device) -> Split:
-    x, context = batch
-    return Split(x.to(device), None if context is None else context.to(device))
+            yield place.bring(split, rows)
 
 
 def _split(x: Tensor, seed: int) -> DataSet:
@@ -205,13 +225,11 @@ def _restore(model: Distribution, state: dict[str, Tensor] | None) -> None:
     model.eval()
 
 
-def _diverged(
-    value: float, epoch: int, step: int, num_steps: int, history: list[EpochRecord], directory: Path | None
-) -> str:
+def _what_is_kept(history: list[EpochRecord], directory: Path | None) -> str:
+    """The rest of the sentence that says why a training stopped."""
     kept = next((record for record in reversed(history) if record.best), None)
+    remedy = "lower the learning rate or set clip_norm"
+    if kept is None:
+        return f": no epoch was validated before, nothing is kept; {remedy}"
     where = f" in {directory}" if directory else ""
-    return f"the loss became {value} in epoch {epoch} at step {step} of {num_steps}: " + (
-        f"the weights of epoch {kept.epoch} (validation {kept.validation_nll:.3f} nats) are kept{where}"
-        if kept
-        else "no epoch was finished, nothing is kept"
-    ) + "; lower train.lr or set train.clip_norm"
+    return f": the weights of epoch {kept.epoch} (validation {kept.validation_nll:.3f} nats) are kept{where}; {remedy}"

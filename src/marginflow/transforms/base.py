@@ -87,14 +87,14 @@ class Sequential(Transform):
         for transform in self:
             x, log_det = transform(x, context)
             total = log_det if total is None else total + log_det
-        return x, torch.zeros(len(x), device=x.device) if total is None else total
+        return x, _no_volume(x) if total is None else total
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         total = None
         for transform in reversed(list(self)):
             z, log_det = transform.inverse(z, context)
             total = log_det if total is None else total + log_det
-        return z, torch.zeros(len(z), device=z.device) if total is None else total
+        return z, _no_volume(z) if total is None else total
 
     def forward_shape(self, shape: torch.Size) -> torch.Size:
         for transform in self:
@@ -105,6 +105,11 @@ class Sequential(Transform):
         for transform in reversed(list(self)):
             shape = transform.inverse_shape(shape)
         return shape
+
+
+def _no_volume(x: Tensor) -> Tensor:
+    """The log_det of the identity, (N,), real also where x is pixels."""
+    return torch.zeros(len(x), device=x.device, dtype=x.dtype if x.is_floating_point() else None)
 
 
 class Inverse(Transform):

@@ -1,0 +1,5 @@
+"""python -m marginflow: the command line."""
+
+from marginflow.cli import main
+
+main()

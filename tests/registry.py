@@ -1,0 +1,155 @@
+"""One of everything: every transform and distribution in the shapes and settings that matter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from marginflow import models
+from marginflow.distributions import DiagonalNormal, Distribution, StandardNormal, Uniform
+from marginflow.flow import Flow
+from marginflow.marginal import Marginalising
+from marginflow.transforms import (
+    Affine,
+    Augment,
+    BatchNorm,
+    Dequantise,
+    Flatten,
+    Inverse,
+    Logit,
+    MaskedAutoregressive,
+    Permutation,
+    Planar,
+    Sequential,
+    Standardise,
+    Transform,
+)
+from marginflow.transforms.normalise import Calibrated
+
+
+def real(*shape: int) -> Callable[[int], Tensor]:
+    return lambda n: torch.randn(n, *shape)
+
+
+def unit(*shape: int) -> Callable[[int], Tensor]:
+    return lambda n: torch.rand(n, *shape) * 0.98 + 0.01
+
+
+def pixels(levels: int, *shape: int) -> Callable[[int], Tensor]:
+    return lambda n: torch.randint(levels, (n, *shape), dtype=torch.uint8)
+
+
+@dataclass(frozen=True)
+class Case:
+    """How to build one, and rows x that it takes."""
+
+    build: Callable[[], nn.Module]
+    x: Callable[[int], Tensor]
+    context_features: int = 0
+    tags: frozenset[str] = field(default_factory=frozenset)
+
+    def context(self, n: int) -> Tensor | None:
+        return torch.randn(n, self.context_features) if self.context_features else None
+
+
+def calibrated(layer: Calibrated) -> Calibrated:
+    layer.set_statistics(torch.randn(layer.features), torch.rand(layer.features) + 0.5)
+    return layer.eval()
+
+
+def strong(planar: Planar) -> Planar:
+    with torch.no_grad():
+        for parameter in planar.parameters():
+            parameter.normal_().mul_(3)
+    return planar
+
+
+def conditional_normal(features: int, context: int) -> DiagonalNormal:
+    return DiagonalNormal(features, nn.Linear(context, 2 * features), context)
+
+
+def made(features: int, hidden: list[int], **options: object) -> Callable[[], MaskedAutoregressive]:
+    return lambda: MaskedAutoregressive(features, hidden, **options)  # pyright: ignore[reportArgumentType]
+
+
+TRANSFORMS: dict[str, Case] = {
+    **{f"planar {h}": Case(lambda h=h: strong(Planar(3, h)), real(3)) for h in ("tanh", "sigmoid", "arctan", "softsign")},
+    "planar of one feature": Case(lambda: strong(Planar(1)), real(1)),
+    "made": Case(made(5, [16, 12]), real(5)),
+    "made without hidden layers": Case(made(4, []), real(4)),
+    "made of one dimension": Case(made(1, [8]), real(1)),
+    "made of width one": Case(made(4, [1, 1], activation="tanh"), real(4)),
+    "made narrower than its input": Case(made(12, [5, 7], degrees="even"), real(12)),
+    "made in bands": Case(made(9, [150, 260], activation="tanh"), real(9)),
+    "made reversed": Case(made(5, [16], order="reversed", degrees="sequential"), real(5)),
+    "made in random order": Case(made(6, [32, 32], order="random", degrees="random", seed=3), real(6)),
+    "made from lists": Case(made(4, [3, 4], order=[2, 0, 3, 1], degrees=[[1, 3, 2], [1, 2, 3, 3]]), real(4)),
+    "made with context": Case(made(4, [16, 16], context_features=3, degrees="random"), real(4), 3),
+    "made of one dimension with context": Case(made(1, [8], context_features=2), real(1), 2),
+    "made with a tight scale": Case(made(4, [16], univariate=Affine(bound=0.5), activation="elu"), real(4)),
+    "batch norm": Case(lambda: calibrated(BatchNorm(3)), real(3)),
+    "batch norm of images": Case(lambda: calibrated(BatchNorm(2)), real(2, 3, 2)),
+    "standardise": Case(lambda: calibrated(Standardise(3)), real(3)),
+    "standardise images": Case(lambda: calibrated(Standardise(2)), real(2, 3, 2)),
+    "permutation": Case(lambda: Permutation(5, "random", seed=1), real(5)),
+    "permutation of channels": Case(lambda: Permutation(3), real(3, 2, 2)),
+    "flatten": Case(lambda: Flatten((2, 3, 2)), real(2, 3, 2)),
+    "dequantise": Case(lambda: Dequantise(256), pixels(256, 1, 4, 4)),
+    "dequantise 17 levels": Case(lambda: Dequantise(17), pixels(17, 6)),
+    "logit": Case(lambda: Logit(1e-6), unit(4)),
+    "logit of images": Case(lambda: Logit(0.05), unit(2, 3, 2)),
+    "sequential": Case(lambda: Sequential(strong(Planar(4)), Permutation(4), made(4, [8])()), real(4)),
+    "empty sequential": Case(Sequential, real(4)),
+    "inverse of planar": Case(lambda: Inverse(strong(Planar(3))), real(3)),
+    "inverse of made": Case(lambda: Inverse(made(4, [16], context_features=2)()), real(4), 2),
+    "augment": Case(lambda: Augment(StandardNormal(2)), real(3)),
+    "augment images": Case(lambda: Augment(StandardNormal((1, 3, 2))), real(2, 3, 2)),
+    "augment by learned noise": Case(lambda: Augment(conditional_normal(2, 3)), real(3)),
+    "augment between blocks": Case(
+        lambda: Sequential(strong(Planar(3)), Augment(StandardNormal(1)), made(4, [8])()), real(3)
+    ),
+}
+
+DISTRIBUTIONS: dict[str, Case] = {
+    "standard normal": Case(lambda: StandardNormal(3), real(3)),
+    "standard normal images": Case(lambda: StandardNormal((2, 3, 2)), real(2, 3, 2)),
+    "diagonal normal": Case(lambda: DiagonalNormal(3), real(3)),
+    "conditional diagonal normal": Case(lambda: conditional_normal(2, 3), real(2), 3),
+    "uniform": Case(lambda: Uniform(3, -0.5, 1.5), unit(3)),
+    "planar flow": Case(lambda: models.planar(3, blocks=3), real(3)),
+    "masked autoregressive flow": Case(lambda: models.maf(3, hidden=[16], blocks=2), real(3)),
+    "conditional masked autoregressive flow": Case(
+        lambda: models.maf(3, hidden=[16], blocks=2, context_features=2), real(3), 2
+    ),
+    "flow over a flow": Case(lambda: Flow([Permutation(3)], base=models.planar(3, blocks=2)), real(3)),
+    "image flow": Case(lambda: Flow([Flatten((1, 2, 2))], models.maf(4, hidden=[8], blocks=2)), real(1, 2, 2)),
+    "marginalising flow": Case(lambda: Marginalising(models.planar(5), StandardNormal(2)), real(3)),
+    "marginalising with learned noise": Case(lambda: Marginalising(models.planar(5), conditional_normal(2, 3)), real(3)),
+    "conditional marginalising flow": Case(
+        lambda: Marginalising(models.maf(5, hidden=[16], context_features=2), conditional_normal(2, 5)), real(3), 2
+    ),
+    "from pixels": Case(
+        lambda: Flow(
+            [Dequantise(17), Logit(0.05), Flatten((1, 2, 2))],
+            base=Marginalising(models.maf(5, hidden=[8], blocks=2), StandardNormal(1)),
+        ),
+        pixels(17, 1, 2, 2),
+    ),
+}
+
+
+def build_transform(name: str, seed: int = 0) -> Transform:
+    torch.manual_seed(seed)
+    built = TRANSFORMS[name].build()
+    assert isinstance(built, Transform)
+    return built
+
+
+def build_distribution(name: str, seed: int = 0) -> Distribution:
+    torch.manual_seed(seed)
+    built = DISTRIBUTIONS[name].build()
+    assert isinstance(built, Distribution)
+    return built

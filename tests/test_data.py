@@ -1,0 +1,201 @@
+"""Data sets: real ones where they are, small files of the same layout otherwise."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from marginflow import data
+from marginflow.data import images
+from marginflow.data.dataset import DataSet, Split
+
+
+def has_mnist() -> bool:
+    return any((data.data_root() / "mnist" / f"train-images-idx3-ubyte{end}").exists() for end in ("", ".gz"))
+
+
+needs_mnist = pytest.mark.skipif(not has_mnist(), reason="no MNIST files below MARGINFLOW_DATA or the user's cache")
+
+
+def idx(array: np.ndarray) -> bytes:
+    return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
+def test_half_moons_are_three_separate_repeatable_draws() -> None:
+    first, again = data.load("half_moons"), data.load("half_moons")
+    assert [len(part.x) for part in (first.train, first.validation, first.test)] == [25_000, 5_000, 10_000]
+    assert torch.equal(first.train.x, again.train.x)
+    assert not torch.equal(first.train.x[:5000], first.validation.x)
+    assert not torch.equal(first.test.x[:5000], first.validation.x)
+    assert not torch.equal(data.load("half_moons", seed=1).train.x, first.train.x)
+    assert first.entropy == 0.287
+    assert data.load("half_moons", noise=0.2).entropy is None
+
+
+def test_half_moons_lie_on_their_half_circles() -> None:
+    x = data.load("half_moons", noise=0.0, num_train=1000).train.x
+    upper = (x.norm(dim=1) - 1).abs()
+    lower = ((x - torch.tensor([1.0, 0.5])).norm(dim=1) - 1).abs()
+    assert torch.minimum(upper, lower).max() < 1e-12
+
+
+def test_digits_are_all_there_in_17_levels() -> None:
+    digits = data.load("digits", labels=True)
+    assert digits.spec == data.DataSpec((1, 8, 8), levels=17, context_features=10)
+    assert digits.train.x.dtype == torch.uint8
+    assert digits.train.x.max() == 16
+    assert sum(len(part.x) for part in (digits.train, digits.validation, digits.test)) == 1797
+    assert digits.train.context is not None
+    assert torch.equal(digits.train.context.sum(1), torch.ones(1437))
+
+
+def test_noise_drawn_once_is_repeatable_and_leads_back_to_the_pixels() -> None:
+    fresh, once = data.load("digits"), data.load("digits", noise="once")
+    assert torch.equal((once.train.x * 17).floor().to(torch.uint8), fresh.train.x)
+    assert torch.equal(once.train.x, data.load("digits", noise="once").train.x)
+    assert once.dequantised
+    assert once.spec.log_volume == pytest.approx(-64 * np.log(17))
+    assert fresh.spec.log_volume == 0
+
+
+@needs_mnist
+def test_mnist_is_the_maf_protocols() -> None:
+    mnist = data.load("mnist", labels=True)
+    assert [len(part.x) for part in (mnist.train, mnist.validation, mnist.test)] == [50_000, 10_000, 10_000]
+    assert mnist.spec == data.DataSpec((1, 28, 28), levels=256, context_features=10)
+    assert mnist.train.context is not None
+    assert mnist.train.context[:5].argmax(1).tolist() == [5, 0, 4, 1, 9]
+    assert mnist.test.context is not None
+    assert mnist.test.context[:5].argmax(1).tolist() == [7, 2, 1, 0, 4]
+    assert mnist.train.x.double().mean() == pytest.approx(33.3, abs=0.3)
+
+
+@needs_mnist
+def test_mnist_dequantised_once_has_the_papers_constant(single: None) -> None:
+    """c = 4620.2 nats leads from logit space to bits per pixel at alpha = 1e-6 (docs: 8 - (L + c) / (D log 2))."""
+    from marginflow.transforms import Logit
+
+    _, log_det = Logit(1e-6)(data.load("mnist", noise="once").test.x)
+    assert float(log_det.mean()) == pytest.approx(4620.2 - 0.0, abs=5)
+
+
+def write_mnist(root: Path, name: str, content: bytes, *, packed: bool = True) -> Path:
+    folder = root / "mnist"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / (f"{name}.gz" if packed else name)
+    path.write_bytes(gzip.compress(content) if packed else content)
+    return path
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MARGINFLOW_DATA", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_file_that_is_not_the_published_one_is_refused(root: Path, packed: bool) -> None:
+    write_mnist(root, "train-images-idx3-ubyte", idx(np.zeros((2, 28, 28), np.uint8)), packed=packed)
+    with pytest.raises(ValueError, match=r"train-images.* is not the published file: MD5 .* expected 6bbc9ace"):
+        data.load("mnist")
+
+
+def test_a_truncated_file_is_refused(root: Path) -> None:
+    path = write_mnist(root, "train-images-idx3-ubyte", idx(np.zeros((2, 28, 28), np.uint8)))
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ValueError, match=r"cannot be unpacked .* delete it"):
+        data.load("mnist")
+    path.write_bytes(b"no gzip at all")
+    with pytest.raises(ValueError, match="cannot be unpacked"):
+        data.load("mnist")
+
+
+def test_no_file_and_no_network_says_which_files_to_put_where(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object, **__: object) -> str:
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(images.pooch, "retrieve", unreachable)
+    with pytest.raises(FileNotFoundError, match=r"put train-images-idx3-ubyte\.gz, .*t10k-labels.* into .*mnist"):
+        data.load("mnist")
+
+
+def test_a_downloaded_file_is_checked_too(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_mnist(root / "elsewhere", "train-images-idx3-ubyte", b"something else")
+    monkeypatch.setattr(images.pooch, "retrieve", lambda *_, **__: str(path))
+    with pytest.raises(ValueError, match="not the published file"):
+        data.load("mnist")
+
+
+def test_files_of_the_right_content_are_found_in_every_layout(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import hashlib
+
+    contents = {
+        "train-images-idx3-ubyte": idx(np.random.default_rng(0).integers(0, 256, (60_000, 1, 1), dtype=np.uint8)),
+        "train-labels-idx1-ubyte": idx(np.arange(60_000).astype(np.uint8) % 10),
+        "t10k-images-idx3-ubyte": idx(np.zeros((100, 1, 1), np.uint8)),
+        "t10k-labels-idx1-ubyte": idx(np.zeros(100, np.uint8)),
+    }
+    sums = {name: ("", hashlib.md5(content).hexdigest()) for name, content in contents.items()}
+    monkeypatch.setattr(images, "MNIST_FILES", sums)
+    for folder, packed in ((root, False), (root / "MNIST" / "raw", True)):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            path = folder / (f"{name}.gz" if packed else name)
+            path.write_bytes(gzip.compress(content) if packed else content)
+        assert len(data.load("mnist").validation.x) == 10_000
+        for path in folder.glob("*ubyte*"):
+            path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\x00\x00\x08", "is not an idx file"),
+        (b"\x01\x02\x08\x01" + b"\x00" * 10, "is not an idx file"),
+        (b"\x00\x00\x08\x03" + b"\x00" * 3, "truncated"),
+        (idx(np.zeros((2, 3), np.uint8))[:-1], "holds 5 bytes of data, expected 6"),
+        (b"\x00\x00\x08\x04" + b"\xff" * 16, "truncated"),
+    ],
+)
+def test_damaged_idx_files_are_refused(content: bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        images.parse_idx(content, Path("some-file"))
+
+
+def rows_with(value: float) -> torch.Tensor:
+    x = torch.randn(10, 3)
+    x[7, 2] = value
+    return x
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (rows_with(float("nan")), "nan in row 7, column 2"),
+        (rows_with(float("-inf")), "-inf in row 7, column 2"),
+        (torch.zeros(0, 3), "at least 2 rows"),
+        (torch.zeros(1, 3), "at least 2 rows"),
+        (torch.zeros(5, 0), "at least 1 feature"),
+        (torch.zeros(5), "rows must have shape"),
+    ],
+)
+def test_bad_rows_are_refused(x: torch.Tensor, message: str) -> None:
+    good = Split(torch.randn(5, 3))
+    with pytest.raises(ValueError, match=message):
+        DataSet("mine", good, Split(x), good)
+
+
+def test_unknown_names_and_options_are_refused() -> None:
+    with pytest.raises(ValueError, match="unknown data set 'moons'; there are digits, half_moons, mnist"):
+        data.load("moons")
+    with pytest.raises(ValueError, match="no option 'size'; it takes num_train"):
+        data.load("half_moons", size=3)
+    with pytest.raises(ValueError, match='"fresh" or "once"'):
+        data.load("digits", noise="twice")
+    with pytest.raises(ValueError, match="must not be negative"):
+        data.load("half_moons", noise=-1)

@@ -1,0 +1,115 @@
+"""The accounting against closed forms."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from marginflow.data import DataSpec, Split
+from marginflow.distributions import DiagonalNormal, StandardNormal, Uniform
+from marginflow.evaluation import Estimate, evaluate
+from marginflow.flow import Flow
+from marginflow.marginal import Marginalising
+from marginflow.models import maf, planar
+from marginflow.transforms import Dequantise, Flatten, Logit, Permutation, Standardise
+
+
+def test_four_numbers_of_a_product_density_are_known() -> None:
+    """p(x, eps) = N(x; 0, 1) N(eps; 0, s^2) with q = N(0, 1): everything in closed form."""
+    joint = DiagonalNormal(2)
+    s = 0.8
+    with torch.no_grad():
+        joint.log_scale.copy_(torch.tensor([0.0, math.log(s)]))
+    model = Marginalising(joint, StandardNormal(1))
+    x = torch.randn(2000, 1)
+    result = evaluate(model, x, num_samples=400)
+    nll = float((0.5 * x.square() + 0.5 * math.log(2 * math.pi)).mean())
+    entropy = 0.5 * math.log(2 * math.pi * math.e)
+    gap = math.log(s) + 1 / (2 * s**2) - 0.5  # KL(N(0, 1) || N(0, s^2))
+    assert result.noise_entropy.value == pytest.approx(entropy, abs=5e-3)
+    assert result.bound.value == pytest.approx(nll + gap, abs=5e-3)
+    assert result.joint_nll.value == pytest.approx(nll + gap + entropy, abs=1e-2)
+    assert result.joint_nll.value == pytest.approx(result.bound.value + result.noise_entropy.value, rel=1e-12)
+    assert result.importance_weighted.value == pytest.approx(nll, abs=2e-3)
+    assert result.importance_weighted.draws_error is not None
+    assert 0 < result.importance_weighted.draws_error < 2e-3
+    assert result.converged
+
+
+def test_few_effective_samples_are_not_converged() -> None:
+    joint = DiagonalNormal(101)
+    with torch.no_grad():
+        joint.mean.fill_(1.0)
+    result = evaluate(Marginalising(joint, StandardNormal(100)), torch.zeros(20, 1), num_samples=50)
+    assert result.effective_sample_size < 10
+    assert not result.converged
+    assert result.as_dict()["converged"] is False
+
+
+def test_an_exact_density_has_one_number() -> None:
+    x = torch.randn(500, 3)
+    result = evaluate(StandardNormal(3), x, num_samples=10)
+    nll = -StandardNormal(3).log_prob(x)
+    assert result.exact
+    assert result.noise_entropy.value == 0
+    for each in (result.joint_nll, result.bound, result.importance_weighted):
+        assert each.value == pytest.approx(float(nll.mean()))
+        assert each.standard_error == pytest.approx(float(nll.std()) / 500**0.5)
+    assert result.importance_weighted.draws_error == 0
+
+
+def test_a_uniform_model_has_8_bits_with_fresh_noise_and_with_noise_drawn_once() -> None:
+    pixels = torch.randint(256, (30, 1, 4, 4), dtype=torch.uint8)
+    fresh = Flow([Dequantise(256)], base=Flow([Flatten((1, 4, 4))], Uniform(16)))
+    result = evaluate(fresh, pixels, spec=DataSpec((1, 4, 4), levels=256))
+    assert result.bits_per_dim is not None
+    assert result.bits_per_dim.value == pytest.approx(8, abs=1e-9)
+    once = Flow([Flatten((1, 4, 4))], base=Flow([Permutation(16)], Uniform(16)))
+    result = evaluate(once, (pixels + 0.5) / 256, spec=DataSpec((1, 4, 4), levels=256, dequantised=True))
+    assert result.bits_per_dim is not None
+    assert result.bits_per_dim.value == pytest.approx(8, abs=1e-9)
+    assert result.importance_weighted.value == 0  # the density's own level
+
+
+def test_bits_are_the_maf_papers_formula() -> None:
+    """bits/px = alpha-corrected: -L / (D log 2) - log2(1 - 2 alpha) + 8 + 1/D sum(log2 s + log2(1 - s))."""
+    alpha, x = 0.05, torch.rand(20, 6)
+    model = Flow([Logit(alpha)], base=planar(6, blocks=2))
+    result = evaluate(model, x, spec=DataSpec((6,), levels=256, dequantised=True))
+    s = alpha + (1 - 2 * alpha) * x
+    logit_nats = model.base.log_prob(torch.logit(s))
+    paper = -logit_nats / (6 * math.log(2)) - math.log2(1 - 2 * alpha) + 8 + (torch.log2(s) + torch.log2(1 - s)).mean(1)
+    assert result.bits_per_dim is not None
+    assert result.bits_per_dim.value == pytest.approx(paper.mean().item())
+    assert result.importance_weighted.value == pytest.approx(-logit_nats.mean().item())
+
+
+def test_preprocessing_draws_once_so_that_more_samples_do_not_average_it() -> None:
+    pixels = torch.randint(17, (50, 4), dtype=torch.uint8)
+    model = Flow([Dequantise(17), Logit(0.05)], base=planar(4, blocks=2))
+    results = [evaluate(model, pixels, num_samples=k, seed=3).importance_weighted.value for k in (1, 20)]
+    assert results[0] == results[1]
+    assert evaluate(model, pixels, seed=4).importance_weighted.value != results[0]
+
+
+def test_raw_nll_undoes_the_preprocessing() -> None:
+    standardise = Standardise(2)
+    standardise.set_statistics(torch.tensor([1.0, -1.0]), torch.tensor([4.0, 0.25]))
+    model = Flow([standardise], base=Flow([Permutation(2)], StandardNormal(2)))
+    x = torch.randn(10, 2)
+    assert evaluate(model, x).raw_nll == pytest.approx(-model.log_prob(x).mean().item())
+
+
+def test_context_goes_through() -> None:
+    model = maf(2, hidden=[8], blocks=1, context_features=1)
+    x, context = torch.randn(10, 2), torch.randn(10, 1)
+    expected = -model.log_prob(x, context).mean().item()
+    assert evaluate(model, Split(x, context), chunk=3).importance_weighted.value == pytest.approx(expected)
+    with pytest.raises(ValueError, match="takes a context of 1 features"):
+        evaluate(model, x)
+
+
+def test_an_estimate_of_one_row_knows_no_error() -> None:
+    assert math.isnan(Estimate.of(torch.ones(1)).standard_error)

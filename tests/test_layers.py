@@ -1,0 +1,77 @@
+"""The rooms: imports point one way."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import marginflow
+
+SOURCE = Path(marginflow.__file__).parent
+
+# room -> the rooms that it may import, beside itself; docs/design.md, section 2, has the drawing
+MAY_IMPORT = {
+    "shapes": set(),
+    "randomness": set(),
+    "roots": set(),
+    "masked": {"shapes"},
+    "distributions": {"shapes"},
+    "transforms": {"distributions", "masked", "roots", "shapes"},
+    "flow": {"distributions", "shapes", "transforms"},
+    "marginal": {"distributions", "shapes", "transforms"},
+    "models": {"distributions", "flow", "marginal", "shapes", "transforms"},
+    "data": {"transforms"},
+    "calibration": {"randomness", "transforms"},
+    "checkpoint": set(),
+    "evaluation": {"data", "distributions", "flow", "marginal", "randomness", "shapes", "transforms"},
+    "training": {"calibration", "checkpoint", "data", "distributions", "evaluation", "randomness", "transforms"},
+    "config": {"data", "distributions", "flow", "marginal", "models", "randomness", "training", "transforms"},
+    "runs": {"__init__", "checkpoint", "config", "data", "evaluation", "flow"},
+    "plotting": {"training"},
+    "samples": {"data", "flow", "plotting", "randomness"},
+    "console": {"distributions", "evaluation", "training"},
+    "demo": {
+        "config", "console", "data", "distributions", "evaluation", "flow", "marginal", "plotting", "randomness",
+        "runs", "samples", "training",
+    },
+    "cli": {"config", "console", "demo", "plotting", "runs", "samples", "training"},
+}  # fmt: skip
+
+
+def room(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imported_rooms(path: Path) -> set[str]:
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "marginflow":
+            below = (node.module or "").split(".")[1:]
+            names = [below[0]] if below else [alias.name for alias in node.names]
+            rooms |= {name if name in MAY_IMPORT else "__init__" for name in names}
+        elif isinstance(node, ast.Import):
+            rooms |= {a.name.split(".")[1] for a in node.names if a.name.startswith("marginflow.")}
+    return rooms
+
+
+def test_imports_keep_to_the_plan() -> None:
+    for path in SOURCE.rglob("*.py"):
+        here = room(path)
+        if here == "__init__":
+            continue
+        assert here in MAY_IMPORT, f"{path.name}: a room that is not in the plan"
+        extra = imported_rooms(path) - MAY_IMPORT[here] - {here}
+        assert not extra, f"{path.relative_to(SOURCE)} imports {extra}"
+
+
+def test_the_plan_has_no_circles() -> None:
+    resting = {"__init__"}
+    while len(resting) <= len(MAY_IMPORT):
+        ready = {each for each, needs in MAY_IMPORT.items() if needs <= resting} - resting
+        assert ready, f"a circle among {set(MAY_IMPORT) - resting}"
+        resting |= ready
+
+
+def test_files_hold_one_idea() -> None:
+    for path in SOURCE.rglob("*.py"):
+        assert len(path.read_text().splitlines()) <= 400, path.name

@@ -1,0 +1,179 @@
+"""The masked network: who sees whom, and that what is masked stays masked."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from marginflow.masked.degrees import resolve_degrees, resolve_order
+from marginflow.masked.layers import MaskedLinear
+from marginflow.transforms import MaskedAutoregressive
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def jacobian_of(made: MaskedAutoregressive, features: int, context: torch.Tensor | None = None) -> torch.Tensor:
+    """|dz/dx|, the largest over a few rows: (features, features), in the order in which dimensions are known."""
+    x = torch.randn(8, features)
+    total = torch.autograd.functional.jacobian(lambda x: made(x, context)[0].sum(0), x).abs().amax(1)
+    return total[made.order][:, made.order]
+
+
+@given(
+    features=st.integers(1, 9),
+    hidden=st.lists(st.integers(1, 12), max_size=3),
+    order=st.sampled_from(["sequential", "reversed", "random"]),
+    degrees=st.sampled_from(["sequential", "even", "random"]),
+    context_features=st.sampled_from([0, 0, 2]),
+    seed=st.integers(0, 1000),
+)
+def test_jacobian_is_triangular_in_the_stated_order_and_inverse_agrees(
+    features: int, hidden: list[int], order: str, degrees: str, context_features: int, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    made = MaskedAutoregressive(
+        features, hidden, order=order, degrees=degrees, context_features=context_features, activation="tanh", seed=seed
+    )
+    context = torch.randn(8, context_features) if context_features else None
+    jacobian = jacobian_of(made, features, context)
+    assert (jacobian.triu(1) == 0).all()
+    assert (jacobian.diagonal() > 0).all()
+    x = torch.randn(8, features)
+    z, log_det = made(x, context)
+    back, inverse_log_det = made.inverse(z, context)
+    torch.testing.assert_close(back, x, rtol=0, atol=1e-8)
+    torch.testing.assert_close(inverse_log_det, -log_det, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("degrees", ["even", "random", "sequential"])
+def test_every_dimension_depends_on_all_before_it_where_the_width_allows(degrees: str) -> None:
+    made = MaskedAutoregressive(6, [200, 200], degrees=degrees, order="random", activation="tanh")
+    lower = jacobian_of(made, 6) + torch.ones(6, 6).triu()
+    assert (lower > 0).all()
+
+
+def test_even_degrees_cut_no_input_off_when_the_layer_is_narrow() -> None:
+    """200 inputs through 125 units: with degrees 1, 2, 3, ... the inputs after the 125th would reach nothing."""
+    made = MaskedAutoregressive(200, [125], activation="tanh")
+    reached = (jacobian_of(made, 200) - torch.eye(200)).abs()[:, :-2].amax(0)
+    assert (reached > 0).all()
+
+
+@pytest.mark.parametrize("degrees", ["even", "random", "sequential"])
+@pytest.mark.parametrize("features", [1, 5])
+def test_a_context_reaches_every_dimension(features: int, degrees: str) -> None:
+    for seed in range(20):
+        made = MaskedAutoregressive(
+            features, [6, 6], degrees=degrees, context_features=1, activation="tanh", order="random", seed=seed
+        )
+        x, context = torch.randn(4, features), torch.randn(4, 1)
+        assert ((made(x, context)[0] - made(x, context + 1)[0]).abs() > 0).all()
+
+
+def test_random_draws_come_from_the_seed_alone() -> None:
+    def random_parts(seed: int) -> tuple[list[int], list[torch.Size]]:
+        made = MaskedAutoregressive(30, [20], order="random", degrees="random", seed=seed)
+        return made.order.tolist(), [p.shape for p in made.parameters()]
+
+    first = random_parts(1)
+    torch.randn(10)
+    assert random_parts(1) == first
+    assert random_parts(2)[0] != first[0]
+
+
+def test_a_layer_multiplies_by_its_dense_weight() -> None:
+    in_degrees = torch.arange(1, 301)
+    layer = MaskedLinear(in_degrees, resolve_degrees("even", 300, [400], False, generator())[0])
+    x = torch.randn(5, 300)
+    torch.testing.assert_close(layer(x), x @ layer.dense_weight().T + layer.bias)
+    stored = sum(weight.numel() for weight in layer.weights)
+    assert stored < 0.6 * 300 * 400  # little more than the triangle
+
+
+def test_a_layers_gradients_and_second_gradients() -> None:
+    layer = MaskedLinear(torch.arange(1, 5), torch.tensor([1, 2, 2, 3]))
+    x = torch.randn(3, 4, requires_grad=True)
+    assert torch.autograd.gradcheck(layer, x)
+    assert torch.autograd.gradgradcheck(layer, x)
+
+
+def hidden_weights(made: MaskedAutoregressive) -> float:
+    """The largest weight that a mask should hide, for 8 features, two layers of 200 and even degrees."""
+    inputs = torch.arange(1, 9)
+    hidden = resolve_degrees("even", 8, [200, 200], False, generator())
+    outputs = inputs.repeat_interleave(2)
+    layers = [*made.network.hidden_layers, made.network.output_layer]
+    masks = [hidden[0][:, None] >= inputs, hidden[1][:, None] >= hidden[0], outputs[:, None] > hidden[1]]
+    worst = 0.0
+    for layer, mask in zip(layers, masks, strict=True):
+        assert isinstance(layer, MaskedLinear)
+        dense = layer.dense_weight()
+        assert (dense[mask] != 0).all()
+        worst = max(worst, float(dense[~mask].abs().max()))
+    return worst
+
+
+def test_masked_weights_stay_zero_through_training_copies_and_files() -> None:
+    made = MaskedAutoregressive(8, [200, 200])
+    averaged = torch.optim.swa_utils.AveragedModel(made, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.9))
+    for trained in (made, copy.deepcopy(made), pickle.loads(pickle.dumps(made))):
+        optimiser = torch.optim.Adam(trained.parameters(), 1e-2, weight_decay=0.1)
+        for _ in range(5):
+            z, log_det = trained(torch.randn(16, 8))
+            (z.square().sum() - log_det.sum()).backward()
+            torch.nn.utils.clip_grad_value_(trained.parameters(), 0.1)
+            optimiser.step()
+            optimiser.zero_grad()
+            if trained is made:
+                averaged.update_parameters(made)
+        assert hidden_weights(trained) == 0
+    ema = averaged.module
+    assert isinstance(ema, MaskedAutoregressive)
+    assert hidden_weights(ema) == 0
+    assert (jacobian_of(ema, 8).triu(1) == 0).all()
+
+
+def test_loading_a_weight_that_the_mask_hides_is_refused() -> None:
+    made = MaskedAutoregressive(8, [16])
+    state = made.state_dict()
+    state["network.hidden_layers.0.weights.0"][0, -1] = 1.0
+    with pytest.raises(RuntimeError, match="mask hides"):
+        MaskedAutoregressive(8, [16]).load_state_dict(state)
+
+
+def test_orders() -> None:
+    assert resolve_order("sequential", 4, generator()).tolist() == [0, 1, 2, 3]
+    assert resolve_order("reversed", 4, generator()).tolist() == [3, 2, 1, 0]
+    assert sorted(resolve_order("random", 50, generator()).tolist()) == list(range(50))
+    assert resolve_order([1, 0], 2, generator()).tolist() == [1, 0]
+
+
+def test_sequential_degrees_are_the_maf_papers() -> None:
+    (layer,) = resolve_degrees("sequential", 4, [7], False, generator())
+    assert layer.tolist() == sorted([1, 2, 3, 1, 2, 3, 1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"order": "backwards"}, "order must be"),
+        ({"order": [0, 0, 1]}, "each of 0 ... 2 once"),
+        ({"degrees": "odd"}, "degrees must be"),
+        ({"degrees": [[1, 2]]}, "needs 4 degrees"),
+        ({"degrees": [[1, 2, 3, 1]]}, "between 1 and 2"),
+        ({"activation": "step"}, "activation must be one of relu"),
+        ({"hidden": [4, 0]}, "at least 1 unit"),
+        ({"features": 0}, "features must be at least 1"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments: dict[str, object], message: str) -> None:
+    options: dict[str, object] = {"features": 3, "hidden": [4], **arguments}
+    with pytest.raises(ValueError, match=message):
+        MaskedAutoregressive(**options)  # pyright: ignore[reportArgumentType]
