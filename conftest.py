@@ -1,7 +1,5 @@
 """For every test and doctest: one thread a worker, a fixed seed."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 
@@ -9,6 +7,5 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
-def _fixed_seed() -> Iterator[None]:
+def _fixed_seed() -> None:
     torch.manual_seed(0)
-    yield

@@ -72,11 +72,14 @@ def conditional_normal(features: int, context: int) -> DiagonalNormal:
 
 
 def made(features: int, hidden: list[int], **options: object) -> Callable[[], MaskedAutoregressive]:
-    return lambda: MaskedAutoregressive(features, hidden, **options)  # pyright: ignore[reportArgumentType]
+    return lambda: MaskedAutoregressive(features, hidden, **options)
 
 
 TRANSFORMS: dict[str, Case] = {
-    **{f"planar {h}": Case(lambda h=h: strong(Planar(3, h)), real(3)) for h in ("tanh", "sigmoid", "arctan", "softsign")},
+    **{
+        f"planar {h}": Case(lambda h=h: strong(Planar(3, h)), real(3))
+        for h in ("tanh", "sigmoid", "arctan", "softsign")
+    },
     "planar of one feature": Case(lambda: strong(Planar(1)), real(1)),
     "made": Case(made(5, [16, 12]), real(5)),
     "made without hidden layers": Case(made(4, []), real(4)),
@@ -127,7 +130,9 @@ DISTRIBUTIONS: dict[str, Case] = {
     "flow over a flow": Case(lambda: Flow([Permutation(3)], base=models.planar(3, blocks=2)), real(3)),
     "image flow": Case(lambda: Flow([Flatten((1, 2, 2))], models.maf(4, hidden=[8], blocks=2)), real(1, 2, 2)),
     "marginalising flow": Case(lambda: Marginalising(models.planar(5), StandardNormal(2)), real(3)),
-    "marginalising with learned noise": Case(lambda: Marginalising(models.planar(5), conditional_normal(2, 3)), real(3)),
+    "marginalising with learned noise": Case(
+        lambda: Marginalising(models.planar(5), conditional_normal(2, 3)), real(3)
+    ),
     "conditional marginalising flow": Case(
         lambda: Marginalising(models.maf(5, hidden=[16], context_features=2), conditional_normal(2, 5)), real(3), 2
     ),

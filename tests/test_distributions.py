@@ -157,7 +157,7 @@ def test_zero_noise_dimensions_weigh_nothing() -> None:
 @pytest.mark.parametrize("shape", [-1, (3, -2), (), "ab"])
 def test_impossible_shapes_are_refused(shape: object) -> None:
     with pytest.raises(ValueError, match="event shape"):
-        StandardNormal(shape)  # pyright: ignore[reportArgumentType]
+        StandardNormal(shape)
 
 
 def test_whole_numbers_are_refused_where_reals_are_meant() -> None:

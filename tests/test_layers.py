@@ -21,12 +21,15 @@ MAY_IMPORT = {
     "marginal": {"distributions", "shapes", "transforms"},
     "models": {"distributions", "flow", "marginal", "shapes", "transforms"},
     "data": {"transforms"},
+    "devices": set(),
     "calibration": {"randomness", "transforms"},
     "checkpoint": set(),
     "evaluation": {"data", "distributions", "flow", "marginal", "randomness", "shapes", "transforms"},
-    "training": {"calibration", "checkpoint", "data", "distributions", "evaluation", "randomness", "transforms"},
+    "training": {
+        "calibration", "checkpoint", "data", "devices", "distributions", "evaluation", "randomness", "transforms",
+    },
     "config": {"data", "distributions", "flow", "marginal", "models", "randomness", "training", "transforms"},
-    "runs": {"__init__", "checkpoint", "config", "data", "evaluation", "flow"},
+    "runs": {"__init__", "checkpoint", "config", "data", "devices", "evaluation", "flow"},
     "plotting": {"training"},
     "samples": {"data", "flow", "plotting", "randomness"},
     "console": {"distributions", "evaluation", "training"},
@@ -34,7 +37,8 @@ MAY_IMPORT = {
         "config", "console", "data", "distributions", "evaluation", "flow", "marginal", "plotting", "randomness",
         "runs", "samples", "training",
     },
-    "cli": {"config", "console", "demo", "plotting", "runs", "samples", "training"},
+    "cli": {"config", "console", "demo", "devices", "plotting", "runs", "samples", "training"},
+    "__main__": {"cli"},
 }  # fmt: skip
 
 

@@ -63,7 +63,7 @@ def test_bound_lies_below_and_importance_weighting_converges_to_the_truth(x: Ten
     # the gap of the bound is KL(q || p(eps | x)), here between two normals in closed form
     q = torch.distributions.Normal(0.0, 1.0)
     posterior = exact_posterior()
-    mean, log_scale = posterior.conditioner(x).unbind(1)  # pyright: ignore[reportOptionalCall]
+    mean, log_scale = posterior.conditioner(x).unbind(1)
     gap = torch.distributions.kl_divergence(q, torch.distributions.Normal(mean, log_scale.exp()))
     result = log_likelihood(model, x, num_samples=20_000)
     torch.testing.assert_close(truth - result.bound, gap.detach(), rtol=0.05, atol=0.02)
@@ -225,7 +225,7 @@ def test_peers_flows_can_be_marginalised() -> None:
 
 def test_what_cannot_be_marginalised_is_refused() -> None:
     with pytest.raises(ValueError, match="log_prob and sample; got Linear"):
-        Marginalising(nn.Linear(2, 2), StandardNormal(1))  # pyright: ignore[reportArgumentType]
+        Marginalising(nn.Linear(2, 2), StandardNormal(1))
     with pytest.raises(ValueError, match="more than the 2 noise dimensions"):
         Marginalising(models.planar(2), StandardNormal(2))
     with pytest.raises(ValueError, match="noise must be an exact distribution"):

@@ -176,4 +176,4 @@ def test_sequential_degrees_are_the_maf_papers() -> None:
 def test_bad_arguments_are_refused(arguments: dict[str, object], message: str) -> None:
     options: dict[str, object] = {"features": 3, "hidden": [4], **arguments}
     with pytest.raises(ValueError, match=message):
-        MaskedAutoregressive(**options)  # pyright: ignore[reportArgumentType]
+        MaskedAutoregressive(**options)

@@ -15,7 +15,7 @@ from marginflow.transforms import BatchNorm, MaskedAutoregressive, Planar
 
 
 def trained(model: Flow | Marginalising, epochs: int = 3) -> Flow | Marginalising:
-    fit(model, data.load("half_moons", num_train=5000), TrainConfig(epochs=epochs, lr=2e-3))  # pyright: ignore[reportCallIssue]
+    fit(model, data.load("half_moons", num_train=5000), TrainConfig(epochs=epochs, lr=2e-3))
     return model
 
 
@@ -34,7 +34,7 @@ def grid(reach: float, size: int) -> tuple[torch.Tensor, float]:
     ],
 )
 def test_two_dimensional_densities_integrate_to_one_after_training(build: object) -> None:
-    model = trained(build())  # pyright: ignore[reportCallIssue]
+    model = trained(build())
     x, area = grid(8, 400)
     k = 1 if model.exact else 64
     total = log_likelihood(model, x, num_samples=k, chunk=200_000).log_prob.exp().sum() * area
@@ -49,7 +49,7 @@ def test_no_half_moons_nll_beats_the_entropy(name: str, num_noise: int) -> None:
     if num_noise:
         model = Marginalising(model, StandardNormal(num_noise))
     moons = data.load("half_moons", num_train=10_000)
-    fit(model, moons, TrainConfig(epochs=5, lr=2e-3, batch_size=200))  # pyright: ignore[reportCallIssue]
+    fit(model, moons, TrainConfig(epochs=5, lr=2e-3, batch_size=200))
     result = evaluate(model, moons.test, num_samples=50)
     assert moons.entropy is not None
     assert result.importance_weighted.value > moons.entropy - 0.010 - 3 * result.importance_weighted.standard_error
@@ -58,27 +58,27 @@ def test_no_half_moons_nll_beats_the_entropy(name: str, num_noise: int) -> None:
 
 def test_planar_is_its_layers_over_a_normal() -> None:
     model = models.planar(4, blocks=3, activation="arctan")
-    assert [type(each) for each in model.transform] == [Planar] * 3  # pyright: ignore[reportGeneralTypeIssues]
+    assert [type(each) for each in model.transform] == [Planar] * 3
     assert isinstance(model.base, StandardNormal)
 
 
 def test_maf_alternates_its_order_and_places_batch_norm_as_asked() -> None:
     def kinds(**options: object) -> list[type]:
-        return [type(each) for each in models.maf(3, hidden=[4], blocks=2, **options).transform]  # pyright: ignore
+        return [type(each) for each in models.maf(3, hidden=[4], blocks=2, **options).transform]
 
     assert kinds() == [MaskedAutoregressive] * 2
     assert kinds(batch_norm=True) == kinds(batch_norm="after") == [MaskedAutoregressive, BatchNorm] * 2
     assert kinds(batch_norm="before") == [BatchNorm, MaskedAutoregressive] * 2
-    orders = [made.order.tolist() for made in models.maf(3, hidden=[4], blocks=3).transform]  # pyright: ignore
+    orders = [made.order.tolist() for made in models.maf(3, hidden=[4], blocks=3).transform]
     assert orders == [[0, 1, 2], [2, 1, 0], [0, 1, 2]]
-    first, second = (made.order.tolist() for made in models.maf(20, hidden=[4], blocks=2, order="random").transform)  # pyright: ignore
+    first, second = (made.order.tolist() for made in models.maf(20, hidden=[4], blocks=2, order="random").transform)
     assert first != second
 
 
 def test_an_affine_maf_of_one_block_has_the_closed_form_of_the_maf_paper() -> None:
     """log p(x) = sum of log N(x_i; m_i, exp(2 a_i)), with m and a from the dense masked weights."""
     model = models.maf(3, hidden=[7], blocks=1, degrees="sequential")
-    (made,) = model.transform  # pyright: ignore[reportGeneralTypeIssues]
+    (made,) = model.transform
     first, last = made.network.hidden_layers[0], made.network.output_layer
     x = torch.randn(10, 3)
     h = torch.relu(x @ first.dense_weight().T + first.bias)
@@ -89,9 +89,11 @@ def test_an_affine_maf_of_one_block_has_the_closed_form_of_the_maf_paper() -> No
 
 
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # of torch, about itself
-@pytest.mark.parametrize("build", [lambda: models.planar(3), lambda: models.maf(3, hidden=[8], blocks=2, batch_norm=True)])
+@pytest.mark.parametrize(
+    "build", [lambda: models.planar(3), lambda: models.maf(3, hidden=[8], blocks=2, batch_norm=True)]
+)
 def test_log_prob_compiles_whole(build: object) -> None:
-    model: Flow = build()  # pyright: ignore[reportCallIssue]
+    model: Flow = build()
     calibrate(model, [torch.randn(50, 3)])
     model.eval()
     x = torch.randn(7, 3)

@@ -5,9 +5,9 @@ import torch
 
 from marginflow import models
 from marginflow.calibration import calibrate
+from marginflow.distributions import StandardNormal
 from marginflow.flow import Flow
 from marginflow.marginal import Marginalising
-from marginflow.distributions import StandardNormal
 from marginflow.transforms import BatchNorm, Inverse, MaskedAutoregressive, Planar, Sequential, Standardise
 
 
@@ -84,7 +84,7 @@ def test_float64_accumulation_survives_a_large_mean(single: None) -> None:
     x = torch.randn(100_000, 1) + 1000
     model = Flow([Standardise(1)], StandardNormal(1))
     calibrate(model, x.split(1000))
-    layer = model.transform[0]  # pyright: ignore[reportIndexIssue]
+    layer = model.transform[0]
     torch.testing.assert_close(layer.variance, x.double().var(0, correction=0).float(), rtol=1e-4, atol=0)
 
 
@@ -110,7 +110,7 @@ def test_a_context_reaches_calibration() -> None:
 def test_no_batches_or_a_generator_are_refused(batches: object) -> None:
     model = models.maf(2, hidden=[8], blocks=1, batch_norm=True)
     with pytest.raises(ValueError, match="batch"):
-        calibrate(model, batches)  # pyright: ignore[reportArgumentType]
+        calibrate(model, batches)
 
 
 def test_a_layer_that_data_reach_backwards_cannot_be_calibrated() -> None:

@@ -16,7 +16,7 @@ def test_every_public_name_is_there() -> None:
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'flows'"):
-        _ = mf.flows  # pyright: ignore[reportAttributeAccessIssue]
+        _ = mf.flows
 
 
 def test_importing_the_package_imports_no_torch() -> None:

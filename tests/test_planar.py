@@ -65,7 +65,9 @@ def test_gradients_pass_through_the_inverse() -> None:
     planar = strong_planar("tanh", 3, 1.0)
     z = torch.randn(4, 3, requires_grad=True)
 
-    def inverse(z: torch.Tensor, u: torch.Tensor, w: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def inverse(
+        z: torch.Tensor, u: torch.Tensor, w: torch.Tensor, b: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         parameters = {"u": u, "w": w, "b": b}
         return torch.func.functional_call(Inverted(planar), {f"planar.{k}": v for k, v in parameters.items()}, (z,))
 

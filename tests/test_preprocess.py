@@ -60,10 +60,12 @@ def test_levels_out_of_range_are_refused() -> None:
         Dequantise(17)(torch.tensor([[0, 17]], dtype=torch.uint8))
 
 
-@pytest.mark.parametrize("build", [lambda: Dequantise(1), lambda: Dequantise(257), lambda: Logit(0.5), lambda: Logit(-1)])
+@pytest.mark.parametrize(
+    "build", [lambda: Dequantise(1), lambda: Dequantise(257), lambda: Logit(0.5), lambda: Logit(-1)]
+)
 def test_bad_arguments_are_refused(build: object) -> None:
     with pytest.raises(ValueError, match="got"):
-        build()  # pyright: ignore[reportCallIssue]
+        build()
 
 
 def test_flatten_refuses_another_shape() -> None:

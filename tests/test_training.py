@@ -47,7 +47,12 @@ def test_the_loop_takes_the_steps_of_bare_pytorch(clip_value: float | None, clip
     by_hand.load_state_dict(model.state_dict())
     rows = moons()
     recorder = Recorder()
-    fit(model, rows, config(epochs=1, clip_value=clip_value, clip_norm=clip_norm, weight_decay=1e-3, seed=3), observers=[recorder])
+    fit(
+        model,
+        rows,
+        config(epochs=1, clip_value=clip_value, clip_norm=clip_norm, weight_decay=1e-3, seed=3),
+        observers=[recorder],
+    )
 
     optimiser = torch.optim.Adam(by_hand.parameters(), 5e-4, weight_decay=1e-3)
     losses = []
@@ -82,7 +87,9 @@ def test_the_weights_best_on_validation_are_kept_in_model_and_file(tmp_path: Pat
 
     history = fit(model, rows, config(epochs=6, lr=0.5), tmp_path, observers=[KeepBest()])
     losses = [record.validation_nll for record in history]
-    assert min(x for x in losses if x is not None) < (losses[-1] or 0), "the last epoch is the best: a test that cannot fail"
+    assert min(x for x in losses if x is not None) < (losses[-1] or 0), (
+        "the last epoch is the best: a test that cannot fail"
+    )
     expected = -model.log_prob(rows.validation.x).mean().item()
     assert expected == pytest.approx(min(x for x in losses if x is not None))
     for state in (model.state_dict(), load_file(tmp_path / "model.safetensors")):
@@ -209,12 +216,17 @@ def test_a_model_whose_validation_is_nan_is_not_called_best(tmp_path: Path) -> N
         (lambda: models.planar(2), torch.full((100, 2), float("nan")), {}, "nan in row 0, column 0"),
         (lambda: models.planar(2), torch.randn(0, 2), {}, "at least 2 rows"),
         (lambda: models.planar(2), torch.randn(1, 2), {}, "at least 2 rows"),
-        (lambda: models.maf(2, context_features=1), torch.randn(100, 2), {}, "takes a context of 1 features; the data have 0"),
+        (
+            lambda: models.maf(2, context_features=1),
+            torch.randn(100, 2),
+            {},
+            "takes a context of 1 features; the data have 0",
+        ),
     ],
 )
 def test_bad_input_is_refused(build: object, rows: torch.Tensor, options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        fit(build(), rows, config(**options))  # pyright: ignore[reportCallIssue]
+        fit(build(), rows, config(**options))
 
 
 def test_a_context_that_nothing_uses_is_refused() -> None:

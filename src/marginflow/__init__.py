@@ -22,13 +22,21 @@ _NAMES = {
 
 __all__ = [*_MODULES, *_NAMES]  # pyright: ignore[reportUnsupportedDunderAll]
 
-if TYPE_CHECKING:
-    from marginflow import data, distributions, models, training, transforms
-    from marginflow.evaluation import evaluate
-    from marginflow.flow import Flow
-    from marginflow.marginal import LogLikelihood, Marginalising, log_likelihood
-    from marginflow.runs import load
-    from marginflow.training import TrainConfig, calibrate, fit
+if TYPE_CHECKING:  # the same names, for editors and type checkers
+    from marginflow import data as data
+    from marginflow import distributions as distributions
+    from marginflow import models as models
+    from marginflow import training as training
+    from marginflow import transforms as transforms
+    from marginflow.evaluation import evaluate as evaluate
+    from marginflow.flow import Flow as Flow
+    from marginflow.marginal import LogLikelihood as LogLikelihood
+    from marginflow.marginal import Marginalising as Marginalising
+    from marginflow.marginal import log_likelihood as log_likelihood
+    from marginflow.runs import load as load
+    from marginflow.training import TrainConfig as TrainConfig
+    from marginflow.training import calibrate as calibrate
+    from marginflow.training import fit as fit
 
 
 def __getattr__(name: str) -> Any:

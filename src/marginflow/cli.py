@@ -39,7 +39,9 @@ def _one_line_errors() -> Iterator[None]:
 @app.command()
 def train(
     experiment: Annotated[Path, typer.Argument(help="The experiment's TOML file.")],
-    set_: Annotated[Optional[list[str]], typer.Option("--set", help="SECTION.KEY=VALUE, such as train.lr=1e-4.")] = None,
+    overrides: Annotated[
+        Optional[list[str]], typer.Option("--set", help="SECTION.KEY=VALUE, such as train.lr=1e-4.")
+    ] = None,
     run_dir: Annotated[Optional[Path], typer.Option(help="Where the run goes; runs/NAME by default.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in that directory.")] = False,
 ) -> None:
@@ -49,7 +51,7 @@ def train(
         from marginflow.training import check_ready, fit
 
         directory = run_dir or Path("runs") / experiment.stem
-        settings = config.read(experiment, set_ or [])
+        settings = config.read(experiment, overrides or [])
         runs.check_free(directory, overwrite)
         data = config.load_data(settings)
         model = config.build(settings, data.spec)
@@ -95,10 +97,11 @@ def sample(
     """Draw samples from a run: a grid of images or a scatter plot (.png), or rows (.npy, .csv)."""
     with _one_line_errors():
         from marginflow import runs, samples
+        from marginflow.devices import fabric_on
 
         samples.check_output(output)
         _, spec, _ = runs.read(run)
-        x = samples.draw(runs.load(run, runs.find_device(device)), spec, num_samples, seed)
+        x = samples.draw(runs.load(run, fabric_on(device).device), spec, num_samples, seed)
         samples.write(x, spec, output)
         typer.echo(f"wrote {output}")
 

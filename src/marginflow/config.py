@@ -5,8 +5,10 @@ from __future__ import annotations
 import inspect
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
+from functools import reduce
+from operator import or_
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import tomli_w
 import torch
@@ -43,6 +45,11 @@ def _section_of(name: str, function: Callable[..., Any]) -> type[Section]:
     return create_model(name, __base__=Section, **fields)
 
 
+def _one_of(names: Iterable[str]) -> Any:
+    """The type of a section that is one of the named ones, told apart by its `name`."""
+    return Annotated[reduce(or_, [_SECTIONS[name] for name in names]), Field(discriminator="name")]
+
+
 _SECTIONS = {name: _section_of(name, function) for name, function in {**DATA_SETS, **MODELS}.items()}
 
 if TYPE_CHECKING:
@@ -54,14 +61,14 @@ if TYPE_CHECKING:
 
     DataSection = ModelSection = Named
 else:
-    DataSection = Annotated[Union[tuple(_SECTIONS[name] for name in DATA_SETS)], Field(discriminator="name")]
-    ModelSection = Annotated[Union[tuple(_SECTIONS[name] for name in MODELS)], Field(discriminator="name")]
+    DataSection = _one_of(DATA_SETS)
+    ModelSection = _one_of(MODELS)
 
 
 class Preprocess(Section):
     """Between the raw data and the density. Grey levels are dequantised wherever the data set has not done so."""
 
-    logit: float | None = Field(None, ge=0, lt=0.5)  # alpha
+    logit: float | None = Field(default=None, ge=0, lt=0.5)  # alpha
     standardise: bool = False
 
 
@@ -69,15 +76,15 @@ class Noise(Section):
     """The noise dimensions of a marginalising flow; 0 features is the plain flow."""
 
     name: Literal["standard_normal"] = "standard_normal"
-    features: int = Field(0, ge=0)
+    features: int = Field(default=0, ge=0)
 
 
 class Evaluate(Section):
     """How `evaluate` takes the accounting, unless the command line says otherwise."""
 
-    num_samples: int = Field(1, ge=1)
-    rows: int | None = Field(None, ge=2)
-    seed: int = Field(0, ge=0)
+    num_samples: int = Field(default=1, ge=1)
+    rows: int | None = Field(default=None, ge=2)
+    seed: int = Field(default=0, ge=0)
 
 
 class Experiment(Section):
@@ -87,8 +94,8 @@ class Experiment(Section):
     preprocess: Preprocess = Preprocess()
     model: ModelSection
     noise: Noise = Noise()
-    train: TrainConfig = TrainConfig()  # pyright: ignore[reportCallIssue]
-    evaluate: Evaluate = Evaluate()  # pyright: ignore[reportCallIssue]
+    train: TrainConfig = TrainConfig()
+    evaluate: Evaluate = Evaluate()
 
     def to_toml(self) -> str:
         """The experiment with every default filled in; keys that are None are left out."""
@@ -192,7 +199,9 @@ def _preprocessing(preprocess: Preprocess, spec: DataSpec) -> list[Transform]:
         transforms.append(Dequantise(spec.levels))
     if preprocess.logit is not None:
         if spec.levels is None:
-            raise ValueError("preprocess.logit is for images, whose values lie in [0, 1]; leave it out for this data set")
+            raise ValueError(
+                "preprocess.logit is for images, whose values lie in [0, 1]; leave it out for this data set"
+            )
         transforms.append(Logit(preprocess.logit))
     if len(spec.event_shape) > 1:
         transforms.append(Flatten(torch.Size(spec.event_shape)))

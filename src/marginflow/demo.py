@@ -135,7 +135,8 @@ def run_demo(output: Path, epochs: int) -> dict[str, Accounting]:
     record = {label: result.as_dict() for label, result in results.items()}
     seconds = round(time.perf_counter() - started, 1)
     (output / "accounting.json").write_text(
-        json.dumps({"epochs": epochs, "seconds": seconds, "entropy_of_the_data": data.entropy, **record}, indent=2) + "\n"
+        json.dumps({"epochs": epochs, "seconds": seconds, "entropy_of_the_data": data.entropy, **record}, indent=2)
+        + "\n"
     )
     written.append(output / "accounting.json")
     console.print(accounting_table(results, data.entropy))

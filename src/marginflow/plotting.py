@@ -55,7 +55,11 @@ def points(axes: Axes, x: Tensor, title: str, colour: Tensor | None = None) -> N
 
 
 def density(
-    axes: Axes, log_prob: Callable[[Tensor], Tensor], bounds: tuple[float, float, float, float], title: str, size: int = 150
+    axes: Axes,
+    log_prob: Callable[[Tensor], Tensor],
+    bounds: tuple[float, float, float, float],
+    title: str,
+    size: int = 150,
 ) -> None:
     """A map of exp(log_prob) over the box (left, right, bottom, top), on a grid of `size` points a side."""
     left, right, bottom, top = bounds
@@ -71,7 +75,7 @@ def density(
 
 
 def by_epoch(snapshots: Mapping[int, Tensor], colour: Tensor, title: str) -> Figure:
-    """Data pushed through a flow after several epochs, a panel each: epoch -> z (N, D), the first two features shown."""
+    """Data pushed through a flow after several epochs, a panel each: epoch -> z (N, D), two features shown."""
     figure = Figure(figsize=(2.3 * len(snapshots), 2.9), layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, len(snapshots)))
     for axes, (epoch, z) in zip(panels, snapshots.items(), strict=True):
@@ -102,6 +106,6 @@ def image_grid(pixels: Tensor, levels: int) -> np.ndarray:
     for i, image in enumerate(scaled):
         top, left = (i // columns) * (height + 1), (i % columns) * (width + 1)
         sheet[top : top + height, left : left + width] = np.broadcast_to(
-            image.transpose(1, 2, 0), (height, width, 3) if channels == 1 else image.shape[1:] + (channels,)
+            image.transpose(1, 2, 0), (height, width, 3) if channels == 1 else (*image.shape[1:], channels)
         )
     return sheet

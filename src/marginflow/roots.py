@@ -30,9 +30,7 @@ def _bracketed(function: ValueAndSlope, target: Tensor, low: Tensor, high: Tenso
     return x
 
 
-def solve_increasing(
-    function: ValueAndSlope, target: Tensor, low: Tensor, high: Tensor, *, steps: int = 200
-) -> Tensor:
+def solve_increasing(function: ValueAndSlope, target: Tensor, low: Tensor, high: Tensor, *, steps: int = 200) -> Tensor:
     """The x in [low, high] with function(x) = target, for an increasing function.
 
     function: x -> (value, slope), elementwise; may close over tensors that need gradients.

@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 
 from marginflow import __version__, evaluation
 from marginflow.checkpoint import load_weights, read_metrics, write_whole
 from marginflow.config import Evaluate, Experiment, build, load_data, parse
 from marginflow.data import DataSpec, Split
+from marginflow.devices import fabric_on
 from marginflow.flow import Flow
 
 CONFIG, MANIFEST, EVALUATION = "config.toml", "manifest.json", "evaluation.json"
@@ -76,7 +76,9 @@ def read(run_dir: Path) -> tuple[Experiment, DataSpec, dict[str, Any]]:
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{run_dir}: {CONFIG} or {MANIFEST} is damaged: {error}") from error
     if manifest.get("format") != FORMAT:
-        raise ValueError(f"{run_dir} has run format {manifest.get('format')}; this version reads {FORMAT}: update marginflow")
+        raise ValueError(
+            f"{run_dir} has run format {manifest.get('format')}; this version reads {FORMAT}: update marginflow"
+        )
     return parse(table, str(run_dir / CONFIG)), spec, manifest
 
 
@@ -95,21 +97,18 @@ def load(run_dir: str | Path, device: str | torch.device = "cpu") -> Flow:
     return model.eval().to(device)
 
 
-def find_device(name: str) -> torch.device:
-    """The device that a name such as "auto", "cpu" or "cuda" means here."""
-    return Fabric(accelerator=name, devices=1).device
-
-
 def evaluate(run_dir: Path, options: Evaluate, device: str = "auto") -> tuple[evaluation.Accounting, float | None]:
-    """The accounting of a run on its test split, also written to evaluation.json; and the data's entropy, where known."""
+    """The accounting of a run on its test split, kept in evaluation.json; and the data's entropy, if known."""
     experiment, spec, manifest = read(run_dir)
-    place = find_device(device)
+    place = fabric_on(device).device
     model = load(run_dir, place)
     data = load_data(experiment)
     x, context = (None if part is None else part[: options.rows].to(place) for part in data.test)
     assert x is not None
     started = time.perf_counter()
-    accounting = evaluation.evaluate(model, Split(x, context), spec=spec, num_samples=options.num_samples, seed=options.seed)
+    accounting = evaluation.evaluate(
+        model, Split(x, context), spec=spec, num_samples=options.num_samples, seed=options.seed
+    )
     seconds = time.perf_counter() - started
     epochs = read_metrics(run_dir)
     record = {

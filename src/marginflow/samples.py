@@ -42,7 +42,9 @@ def draw(model: Flow, spec: DataSpec, num_samples: int, seed: int, chunk: int = 
         x = torch.cat([model.sample(min(chunk, num_samples - done)) for done in range(0, num_samples, chunk)])
     if not bool(torch.isfinite(x).all()):
         bad = int((~torch.isfinite(x.flatten(1)).all(1)).sum())
-        raise ValueError(f"{bad} of {num_samples} samples are not finite: the model has diverged, train it with a lower lr")
+        raise ValueError(
+            f"{bad} of {num_samples} samples are not finite: the model has diverged, train it with a lower lr"
+        )
     if spec.levels is not None and x.is_floating_point():
         x = (x * spec.levels).floor().clamp(0, spec.levels - 1).to(torch.uint8)
     return x

@@ -18,9 +18,7 @@ def as_shape(shape: Shape) -> torch.Size:
     """
     sizes = (shape,) if isinstance(shape, int) else tuple(shape)
     if not sizes or any(not isinstance(size, int) or size < 0 for size in sizes):
-        raise ValueError(
-            f"event shape must be a number of features or sizes (C, H, W), none negative; got {shape!r}"
-        )
+        raise ValueError(f"event shape must be a number of features or sizes (C, H, W), none negative; got {shape!r}")
     return torch.Size(sizes)
 
 

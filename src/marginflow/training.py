@@ -18,6 +18,7 @@ from torch import Tensor
 from marginflow.calibration import calibrate
 from marginflow.checkpoint import append_metrics, save_weights
 from marginflow.data.dataset import DataSet, Split
+from marginflow.devices import fabric_on
 from marginflow.distributions import Distribution
 from marginflow.evaluation import check_fits, mean_nll
 from marginflow.randomness import seeded
@@ -41,14 +42,14 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    epochs: int = Field(100, ge=1)
-    batch_size: int = Field(100, ge=1)
-    lr: float = Field(5e-4, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
-    clip_value: float | None = Field(None, gt=0)
-    clip_norm: float | None = Field(None, gt=0)
-    validate_every: int = Field(1, ge=1)
-    seed: int = Field(0, ge=0)
+    epochs: int = Field(default=100, ge=1)
+    batch_size: int = Field(default=100, ge=1)
+    lr: float = Field(default=5e-4, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    clip_value: float | None = Field(default=None, gt=0)
+    clip_norm: float | None = Field(default=None, gt=0)
+    validate_every: int = Field(default=1, ge=1)
+    seed: int = Field(default=0, ge=0)
     device: str = "auto"
     precision: Literal["32-true", "64-true", "16-mixed", "bf16-mixed", "bf16-true"] = "32-true"
 
@@ -112,8 +113,7 @@ def fit(
     config = config or TrainConfig()
     data = data if isinstance(data, DataSet) else _split(data, config.seed)
     directory = None if run_dir is None else Path(run_dir)
-    check_ready(model, data, config)
-    fabric = Fabric(accelerator=config.device, devices=1, precision=config.precision)
+    fabric = check_ready(model, data, config)
     layers = {kind: [m for m in model.modules() if isinstance(m, kind)] for kind in (Standardise, BatchNorm)}
     optimiser = torch.optim.Adam(model.parameters(), config.lr, weight_decay=config.weight_decay, fused=True)
     wrapped, optimiser = fabric.setup(model, optimiser)
@@ -168,14 +168,15 @@ def fit(
     return history
 
 
-def check_ready(model: Distribution, data: DataSet, config: TrainConfig) -> None:
-    """Refuse data that the model cannot take, and a batch larger than the data: ValueError."""
+def check_ready(model: Distribution, data: DataSet, config: TrainConfig) -> Fabric:
+    """The device to train on; ValueError where it, the batch size, or the data and the model do not fit."""
     for split in (data.train, data.validation):
         check_fits(model, split)
     if config.batch_size > len(data.train.x):
         raise ValueError(
             f"batch_size {config.batch_size} is larger than the training set of {len(data.train.x)} rows: lower it"
         )
+    return fabric_on(config.device, config.precision)
 
 
 @dataclass(frozen=True)

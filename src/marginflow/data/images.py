@@ -44,11 +44,19 @@ def digits(noise: Noise = "fresh", labels: bool = False, seed: int = 42) -> Data
     >>> digits().train.x.shape, digits().levels
     (torch.Size([1437, 1, 8, 8]), 17)
     """
-    bunch = load_digits()
-    order = np.random.default_rng(seed).permutation(len(bunch.images))
-    pixels = torch.from_numpy(bunch.images[order].astype(np.uint8))[:, None]
-    target = torch.from_numpy(bunch.target[order])
-    return _image_set("digits", pixels, target, cuts=(1437, 1617), levels=17, noise=noise, labels=labels, seed=seed)
+    images, target = load_digits(return_X_y=True)
+    order = np.random.default_rng(seed).permutation(len(images))
+    pixels = torch.from_numpy(images[order].astype(np.uint8)).view(-1, 1, 8, 8)
+    return _image_set(
+        "digits",
+        pixels,
+        torch.from_numpy(target[order]),
+        cuts=(1437, 1617),
+        levels=17,
+        noise=noise,
+        labels=labels,
+        seed=seed,
+    )
 
 
 def mnist(noise: Noise = "fresh", labels: bool = False, seed: int = 42) -> DataSet:
@@ -69,12 +77,27 @@ def mnist(noise: Noise = "fresh", labels: bool = False, seed: int = 42) -> DataS
         for kind in ("images-idx3", "labels-idx1")
     )
     return _image_set(
-        "mnist", images[:, None], targets.long(), cuts=(50_000, 60_000), levels=256, noise=noise, labels=labels, seed=seed
+        "mnist",
+        images[:, None],
+        targets.long(),
+        cuts=(50_000, 60_000),
+        levels=256,
+        noise=noise,
+        labels=labels,
+        seed=seed,
     )
 
 
 def _image_set(
-    name: str, pixels: Tensor, target: Tensor, *, cuts: tuple[int, int], levels: int, noise: Noise, labels: bool, seed: int
+    name: str,
+    pixels: Tensor,
+    target: Tensor,
+    *,
+    cuts: tuple[int, int],
+    levels: int,
+    noise: Noise,
+    labels: bool,
+    seed: int,
 ) -> DataSet:
     """Pixels cut into splits, with noise and labels as asked for."""
     if noise not in ("fresh", "once"):
@@ -130,7 +153,9 @@ def _content(path: Path, checksum: str) -> bytes:
 def parse_idx(content: bytes, path: Path) -> np.ndarray:
     """The array in an idx file of bytes: magic 00 00 08 ndim, sizes as big-endian uint32, then the bytes."""
     if len(content) < 4 or content[:3] != b"\x00\x00\x08":
-        raise ValueError(f"{path} is not an idx file of bytes: it starts with {content[:4].hex(' ')}, expected 00 00 08")
+        raise ValueError(
+            f"{path} is not an idx file of bytes: it starts with {content[:4].hex(' ')}, expected 00 00 08"
+        )
     header = 4 + 4 * content[3]
     shape = struct.unpack(f">{content[3]}I", content[4:header]) if len(content) >= header else ()
     expected = int(np.prod(shape, dtype=object)) if shape else -1

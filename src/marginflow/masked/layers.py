@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any, cast
 
 import torch
@@ -58,7 +59,7 @@ class MaskedLinear(nn.Module):
         visible = torch.searchsorted(in_degrees, out_degrees, right=not strict)  # columns that a row sees
         num_bands = max(1, min(MOST_BANDS, self.out_features // ROWS_A_BAND))
         cuts = torch.linspace(0, self.out_features, num_bands + 1).long().tolist()
-        self.rows = [slice(top, bottom) for top, bottom in zip(cuts, cuts[1:], strict=False)]
+        self.rows = [slice(top, bottom) for top, bottom in pairwise(cuts)]
         self.columns: list[int] = []
         self.weights = nn.ParameterList()
         bound = 1 / math.sqrt(max(self.in_features, 1))

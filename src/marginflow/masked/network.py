@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import cast
 
 import torch
@@ -42,16 +43,12 @@ class MaskedNetwork(nn.Module):
     ) -> None:
         super().__init__()
         if isinstance(activation, str) and activation not in ACTIVATIONS:
-            raise ValueError(
-                f"activation must be one of {', '.join(ACTIVATIONS)} or a function; got {activation!r}"
-            )
+            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)} or a function; got {activation!r}")
         self.features, self.num_params, self.context_features = features, num_params, context_features
         self.activation = ACTIVATIONS[activation] if isinstance(activation, str) else activation
         dimensions = torch.arange(1, features + 1)
         degrees = [torch.cat([torch.zeros(context_features, dtype=torch.long), dimensions]), *hidden_degrees]
-        self.hidden_layers = nn.ModuleList(
-            MaskedLinear(below, above) for below, above in zip(degrees, degrees[1:], strict=False)
-        )
+        self.hidden_layers = nn.ModuleList(MaskedLinear(below, above) for below, above in pairwise(degrees))
         self.output_layer = MaskedLinear(degrees[-1], dimensions.repeat_interleave(num_params), strict=True)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:

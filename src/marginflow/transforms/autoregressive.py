@@ -57,9 +57,7 @@ class MaskedAutoregressive(Transform):
         generator = torch.Generator().manual_seed(seed)
         dimensions = resolve_order(order, features, generator)
         hidden_degrees = resolve_degrees(degrees, features, hidden, context_features > 0, generator)
-        self.network = MaskedNetwork(
-            features, hidden_degrees, self.univariate.num_params, context_features, activation
-        )
+        self.network = MaskedNetwork(features, hidden_degrees, self.univariate.num_params, context_features, activation)
         # what the normal form leaves of the order: one permutation, before and after
         self._in_order = bool(torch.equal(dimensions, torch.arange(features)))
         self.order: Tensor

@@ -130,9 +130,7 @@ class Inverse(Transform):
     def __init__(self, transform: Transform) -> None:
         super().__init__()
         if not transform.exact:
-            raise ValueError(
-                f"only an exact transform can run backwards; {type(transform).__name__} draws noise"
-            )
+            raise ValueError(f"only an exact transform can run backwards; {type(transform).__name__} draws noise")
         self.transform = transform
 
     @property

@@ -52,9 +52,7 @@ class Dequantise(Transform):
         if x.is_floating_point() or x.dtype == torch.bool:
             raise ValueError(f"Dequantise takes whole grey levels as uint8; got {x.dtype}: pass the raw pixels")
         if x.numel() and not 0 <= int(x.min()) <= int(x.max()) < self.levels:
-            raise ValueError(
-                f"grey levels must lie in 0 ... {self.levels - 1}; got {int(x.min())} ... {int(x.max())}"
-            )
+            raise ValueError(f"grey levels must lie in 0 ... {self.levels - 1}; got {int(x.min())} ... {int(x.max())}")
         z = (x + dequantisation_noise(x)) / self.levels
         return z, z.new_full((len(z),), -z[:1].numel() * math.log(self.levels))
 

@@ -60,11 +60,11 @@ class Permutation(Transform):
 
     def __init__(self, features: int, order: str | Sequence[int] = "reversed", seed: int = 0) -> None:
         super().__init__()
-        order = resolve_order(order, features, torch.Generator().manual_seed(seed))
+        resolved = resolve_order(order, features, torch.Generator().manual_seed(seed))
         self.order: Tensor
         self.inverse_order: Tensor
-        self.register_buffer("order", order)
-        self.register_buffer("inverse_order", torch.argsort(order), persistent=False)
+        self.register_buffer("order", resolved)
+        self.register_buffer("inverse_order", torch.argsort(resolved), persistent=False)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return x.index_select(1, self.order), x.new_zeros(len(x))

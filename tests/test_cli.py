@@ -1,0 +1,209 @@
+"""The command line as a user meets it: the main job, and one clear line for each mistake."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from marginflow.cli import app
+
+pytestmark = pytest.mark.usefixtures("single")
+
+MOONS = """
+[data]
+name = "half_moons"
+num_train = 500
+num_validation = 100
+num_test = 200
+[model]
+name = "planar"
+blocks = 2
+[train]
+epochs = 2
+"""
+DIGITS = """
+[data]
+name = "digits"
+[preprocess]
+logit = 0.05
+[model]
+name = "maf"
+hidden = [16]
+blocks = 2
+batch_norm = true
+[noise]
+features = 3
+[train]
+epochs = 1
+"""
+Call = Callable[..., Result]
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
+    """Run a command in an empty directory that holds some experiments."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "moons.toml").write_text(MOONS)
+    (tmp_path / "digits.toml").write_text(DIGITS)
+    (tmp_path / "labels.toml").write_text('[data]\nname = "digits"\nlabels = true\n[model]\nname = "planar"')
+    return lambda *arguments: CliRunner().invoke(app, [str(each) for each in arguments])
+
+
+def width(path: str) -> int:
+    with Image.open(path) as image:
+        return image.size[0]
+
+
+def succeeds(result: Result) -> str:
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def fails(result: Result, message: str) -> None:
+    """Exit status 1 and one line that matches."""
+    assert result.exit_code == 1, result.output
+    lines = [line for line in result.stderr.splitlines() if line]
+    assert len(lines) == 1, result.output
+    assert re.search(message, lines[0]), lines[0]
+
+
+def test_train_evaluate_sample_on_half_moons(call: Call, tmp_path: Path) -> None:
+    output = succeeds(call("train", "moons.toml", "--set", "noise.features=2"))
+    assert "epoch 2/2" in output
+    run = tmp_path / "runs" / "moons"
+    names = {"config.toml", "manifest.json", "metrics.jsonl", "model.safetensors", "figures"}
+    assert {path.name for path in run.iterdir()} == names
+    assert (run / "figures" / "training.png").stat().st_size > 5000
+    assert "features = 2" in (run / "config.toml").read_text()
+
+    table = succeeds(call("evaluate", run, "-K", 20, "--rows", 100))
+    for row in (
+        "joint NLL",
+        "noise entropy",
+        "bound on the NLL",
+        "by IW-20",
+        "effective sample size",
+        "entropy of the data",
+    ):
+        assert row in table
+    record = json.loads((run / "evaluation.json").read_text())
+    assert record["test"]["num_rows"] == 100
+    assert record["test"]["num_samples"] == 20
+    assert record["epochs"] == 2
+
+    for name in ("a.npy", "a.csv", "a.png"):
+        succeeds(call("sample", run, "-n", 50, "-o", name))
+    rows = np.load("a.npy")
+    assert rows.shape == (50, 2)
+    assert Path("a.csv").read_text().startswith("x0,x1\n")
+    np.testing.assert_allclose(np.loadtxt("a.csv", delimiter=",", skiprows=1), rows, rtol=1e-6)
+    assert width("a.png") > 300
+
+
+def test_train_evaluate_sample_on_digits(call: Call, tmp_path: Path) -> None:
+    succeeds(call("train", "digits.toml", "--run-dir", "here"))
+    table = succeeds(call("evaluate", "here", "-K", 5))
+    assert "bits/dim" in table
+    succeeds(call("sample", "here", "-n", 7, "-o", "grid.png"))
+    assert width("grid.png") >= 500
+    succeeds(call("sample", "here", "-n", 7, "-o", "digits.npy"))
+    images = np.load("digits.npy")
+    assert images.shape == (7, 1, 8, 8)
+    assert images.dtype == np.uint8
+    assert images.max() <= 16
+    succeeds(call("sample", "here", "-n", 7, "-o", "digits.csv", "--seed", 0))
+    flat = np.loadtxt("digits.csv", delimiter=",", skiprows=1)
+    np.testing.assert_array_equal(flat, images.reshape(7, -1))
+
+
+def test_the_same_seed_gives_the_same_run(call: Call) -> None:
+    results = []
+    for name in ("a", "b"):
+        succeeds(call("train", "moons.toml", "--run-dir", name))
+        results.append(Path(name, "model.safetensors").read_bytes())
+    assert results[0] == results[1]
+
+
+def test_overwrite_replaces_a_run_and_without_it_nothing_is_touched(call: Call) -> None:
+    succeeds(call("train", "moons.toml"))
+    before = Path("runs/moons/model.safetensors").read_bytes()
+    fails(call("train", "moons.toml"), "runs/moons exists: give another --run-dir, or --overwrite")
+    assert Path("runs/moons/model.safetensors").read_bytes() == before
+    succeeds(call("train", "moons.toml", "--overwrite", "--set", "train.seed=1"))
+    assert Path("runs/moons/model.safetensors").read_bytes() != before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.toml"], "nowhere.toml does not exist"),
+        (["moons.toml", "--set", "train.speed=3"], r"unknown key train\.speed; known here: epochs"),
+        (["moons.toml", "--set", "model.name=glow"], "unknown model 'glow'; there are 'maf', 'planar'"),
+        (["moons.toml", "--set", "data.name=moons"], "unknown data 'moons'"),
+        (["moons.toml", "--set", "noise.features=-2"], r"noise\.features = -2"),
+        (["moons.toml", "--set", "train.batch_size=501"], "batch_size 501 is larger than the training set of 500 rows"),
+        (["moons.toml", "--set", "data.num_train=1"], "half_moons, train split: at least 2 rows"),
+        (["moons.toml", "--set", "data={name='digits'}"], "--set takes"),
+        (["labels.toml"], "context of 10 .* nothing .* uses"),
+        (["moons.toml", "--set", "evaluate.num_samples=0"], r"evaluate\.num_samples = 0"),
+        (["moons.toml", "--set", "train.device=abacus"], "abacus"),
+    ],
+)
+def test_a_mistake_in_train_leaves_nothing_behind(call: Call, arguments: list[str], message: str) -> None:
+    fails(call("train", *arguments), message)
+    assert not Path("runs").exists()
+
+
+def test_mistakes_in_evaluate_and_sample(call: Call) -> None:
+    fails(call("evaluate", "nowhere"), "nowhere is not a run directory")
+    succeeds(call("train", "moons.toml"))
+    fails(call("evaluate", "runs/moons", "-K", 0), "num_samples = 0")
+    fails(call("evaluate", "runs/moons", "--rows", 0), "rows = 0")
+    fails(call("sample", "runs/moons", "-n", 0, "-o", "a.npy"), "number of samples must be at least 1; got 0")
+    fails(call("sample", "runs/moons", "-o", "a.gif"), "must end in .png, .npy, .csv; got '.gif'")
+    fails(call("sample", "runs/moons", "-o", "nowhere/a.png"), "folder nowhere does not exist")
+    Path("runs/moons/model.safetensors").write_bytes(b"broken")
+    fails(call("evaluate", "runs/moons"), "cannot be loaded")
+    fails(call("sample", "runs/moons", "-o", "a.npy"), "cannot be loaded")
+    assert not [path for path in Path().iterdir() if path.name.startswith("a.")]
+
+
+def test_a_conditional_model_says_how_to_sample_it(call: Call) -> None:
+    succeeds(call("train", "digits.toml", "--set", "data.labels=true", "--set", "noise.features=0"))
+    succeeds(call("evaluate", "runs/digits"))
+    fails(call("sample", "runs/digits"), "needs a context of 10 features for each sample")
+
+
+def test_a_truncated_file_of_a_data_set_is_one_line(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MARGINFLOW_DATA", str(Path.cwd()))
+    Path("train-images-idx3-ubyte.gz").write_bytes(b"\x1f\x8b broken")
+    fails(call("train", "digits.toml", "--set", "data.name=mnist"), "train-images.* cannot be unpacked")
+
+
+def test_nan_in_training_is_one_line_and_keeps_the_last_good_checkpoint(call: Call) -> None:
+    result = call("train", "moons.toml", "--set", "train.lr=1e30", "--set", "train.epochs=50")
+    fails(result, r"loss became (nan|inf)")
+
+
+def test_help_is_quick() -> None:
+    times = []
+    for _ in range(3):
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "marginflow", "--help"], check=True, capture_output=True)
+        times.append(time.perf_counter() - started)
+    assert min(times) < 0.7
+
+
+def test_no_arguments_show_the_commands(call: Call) -> None:
+    output = call().output
+    assert all(command in output for command in ("train", "evaluate", "sample", "demo"))

@@ -1,0 +1,134 @@
+"""Experiments in TOML: read, overridden, refused in one line, built."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from marginflow import config
+from marginflow.config import Experiment, build, parse, read
+from marginflow.data import DataSpec
+from marginflow.flow import Flow
+from marginflow.marginal import Marginalising
+from marginflow.transforms import Dequantise, Flatten, Logit, Standardise
+
+EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+MINIMAL = {"data": {"name": "half_moons"}, "model": {"name": "planar"}}
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "experiment.toml"
+    path.write_text(text)
+    return path
+
+
+TEXT = """
+[data]
+name = "half_moons"
+[model]
+name = "planar"
+[train]
+lr = 1e-3
+"""
+
+
+@pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_experiment_of_the_repository_is_valid_and_survives_its_own_toml(path: Path) -> None:
+    experiment = read(path)
+    assert parse(tomllib.loads(experiment.to_toml()), "again") == experiment
+
+
+def test_the_baseline_differs_in_the_noise_alone() -> None:
+    for name in ("half_moons_planar", "mnist_maf"):
+        plain, marginal = read(EXPERIMENTS / f"{name}.toml"), read(EXPERIMENTS / f"{name}_marginal.toml")
+        assert plain.model_copy(update={"noise": marginal.noise}) == marginal
+        assert plain.noise.features == 0 < marginal.noise.features
+
+
+def test_overrides_are_toml_values_or_text(tmp_path: Path) -> None:
+    path = written(tmp_path, TEXT)
+    overrides = ["train.lr=1e-4", "data.num_train=100", "model.activation=arctan", "noise.features = 3"]
+    experiment = read(path, overrides)
+    assert experiment.train.lr == 1e-4
+    options = experiment.model_dump()
+    assert options["data"]["num_train"] == 100
+    assert options["model"]["activation"] == "arctan"
+    assert options["noise"]["features"] == 3
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.lrr=1", r"unknown key train\.lrr; known here: epochs, batch_size, lr"),
+        ("training.lr=1", "unknown key training; known here: data, preprocess, model"),
+        ("model.hidden=[3]", r"unknown key model\.hidden; known here: name, blocks, activation"),
+        ("model.name=glow", "unknown model 'glow'; there are 'maf', 'planar'"),
+        ("data.name=moons", "unknown data 'moons'; there are 'digits', 'half_moons', 'mnist'"),
+        ("data.nose=0.1", r"unknown key data\.nose; known here: name, num_train"),
+        ("noise.features=-1", r"noise\.features = -1: input should be greater than or equal to 0"),
+        ("evaluate.num_samples=0", r"evaluate\.num_samples = 0"),
+        ("train.epochs=many", r"train\.epochs = 'many'"),
+        ("train.lr", "--set takes SECTION.KEY=VALUE"),
+        ("lr=3", "--set takes SECTION.KEY=VALUE"),
+        ("data.name.x=3", "name is a value, not a section"),
+    ],
+)
+def test_mistakes_are_named_in_one_line(tmp_path: Path, override: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        read(written(tmp_path, TEXT), [override])
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_parts_and_broken_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="model is missing"):
+        read(written(tmp_path, '[data]\nname = "half_moons"'))
+    with pytest.raises(ValueError, match=r"data\.name is missing"):
+        read(written(tmp_path, "[data]\nseed = 1"))
+    with pytest.raises(ValueError, match="is not a TOML file"):
+        read(written(tmp_path, "[data"))
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        read(tmp_path / "nowhere.toml")
+
+
+def test_images_are_dequantised_scaled_and_flattened_before_the_density() -> None:
+    table = {**MINIMAL, "preprocess": {"logit": 0.05, "standardise": True}, "noise": {"features": 4}}
+    model = build(parse(table, "test"), DataSpec((1, 8, 8), levels=17))
+    assert [type(each) for each in model.transform] == [Dequantise, Logit, Flatten, Standardise]
+    assert isinstance(model.base, Marginalising)
+    assert isinstance(model.base.flow, Flow)
+    assert model.base.flow.event_shape == (68,)
+    assert model.event_shape == (1, 8, 8)
+    once = build(parse(table, "test"), DataSpec((1, 8, 8), levels=17, dequantised=True))
+    assert [type(each) for each in once.transform] == [Logit, Flatten, Standardise]
+
+
+def test_no_noise_is_the_plain_flow() -> None:
+    assert isinstance(build(parse(MINIMAL, "test"), DataSpec((2,))).base, Flow)
+
+
+def test_weights_depend_on_the_seed_alone() -> None:
+    def first(seed: int) -> float:
+        model = build(parse({**MINIMAL, "train": {"seed": seed}}, "test"), DataSpec((2,)))
+        return float(next(model.parameters()).detach().sum())
+
+    assert first(1) == first(1) != first(2)
+
+
+def test_a_context_widens_the_models_that_take_one() -> None:
+    table = {"data": {"name": "digits"}, "model": {"name": "maf", "hidden": [8], "blocks": 1}}
+    assert build(parse(table, "test"), DataSpec((64,), context_features=10)).context_features == 10
+    assert build(parse(MINIMAL, "test"), DataSpec((64,), context_features=10)).context_features == 0
+
+
+def test_logit_is_for_images() -> None:
+    with pytest.raises(ValueError, match="logit is for images"):
+        build(parse({**MINIMAL, "preprocess": {"logit": 0.1}}, "test"), DataSpec((2,)))
+
+
+def test_evaluation_overrides_are_checked() -> None:
+    experiment: Experiment = parse(MINIMAL, "test")
+    assert config.evaluation(experiment, {"num_samples": 5, "rows": None}).num_samples == 5
+    with pytest.raises(ValueError, match="num_samples = 0"):
+        config.evaluation(experiment, {"num_samples": 0})

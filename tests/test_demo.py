@@ -1,0 +1,47 @@
+"""The demo, shortened: the numbers, the figures, and that it is the repository's experiments."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from marginflow import config, demo, models
+from marginflow.distributions import StandardNormal
+from marginflow.marginal import Marginalising
+
+EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+
+
+def test_it_runs_the_repositorys_experiments() -> None:
+    assert demo.experiment(0) == config.read(EXPERIMENTS / "half_moons_planar.toml")
+    assert demo.experiment(demo.NUM_NOISE) == config.read(EXPERIMENTS / "half_moons_planar_marginal.toml")
+
+
+@pytest.mark.usefixtures("single")
+def test_a_short_demo_writes_what_it_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = demo.run_demo(tmp_path / "demo", epochs=1)
+    output = capsys.readouterr().out
+    for name in ("figure1.png", "figure2.png", "half_moons.png"):
+        assert name in output
+        with Image.open(tmp_path / "demo" / name) as image:
+            assert image.size[0] > 500
+    record = json.loads((tmp_path / "demo" / "accounting.json").read_text())
+    for label, result in results.items():
+        assert record[label]["bound"]["value"] == result.bound.value
+        assert result.importance_weighted.value > 0.287
+    assert "entropy of the data" in output
+    demo.run_demo(tmp_path / "demo", epochs=1)  # again over its own output
+
+
+def test_points_pushed_through_are_the_flows_own() -> None:
+    x = torch.randn(10, 2)
+    plain = models.planar(2)
+    torch.testing.assert_close(demo.pushed_through(plain, x), plain.transform(x)[0].detach())
+    flow = models.planar(4)
+    z = demo.pushed_through(Marginalising(flow, StandardNormal(2)), x)
+    joint, _ = flow.transform.inverse(z)
+    torch.testing.assert_close(joint[:, :2], x)
