@@ -223,6 +223,25 @@ def test_peers_flows_can_be_marginalised() -> None:
     assert all(p.grad is not None for p in theirs.parameters() if p.requires_grad)
 
 
+def test_any_object_with_the_two_methods_will_do() -> None:
+    """zuko's distributions take a shape where we take a number: two lines make a density of one."""
+    import zuko
+
+    distribution = zuko.flows.MAF(features=4, transforms=2, hidden_features=(16,))()
+
+    class Theirs:
+        def log_prob(self, x: Tensor) -> Tensor:
+            return distribution.log_prob(x)
+
+        def sample(self, num_samples: int) -> Tensor:
+            return distribution.sample((num_samples,))
+
+    model = Marginalising(Theirs(), StandardNormal(1))
+    x, eps = torch.randn(6, 3), torch.randn(6, 1)
+    torch.testing.assert_close(model.log_joint(x, eps), distribution.log_prob(torch.cat([x, eps], 1)))
+    assert model.sample(3).shape == (3, 3)
+
+
 def test_what_cannot_be_marginalised_is_refused() -> None:
     with pytest.raises(ValueError, match="log_prob and sample; got Linear"):
         Marginalising(nn.Linear(2, 2), StandardNormal(1))
