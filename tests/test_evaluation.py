@@ -113,3 +113,13 @@ def test_context_goes_through() -> None:
 
 def test_an_estimate_of_one_row_knows_no_error() -> None:
     assert math.isnan(Estimate.of(torch.ones(1)).standard_error)
+
+
+def test_it_is_taken_in_evaluation_mode_whatever_the_model_is_in() -> None:
+    from marginflow.calibration import calibrate
+
+    model, x = maf(2, hidden=[8], blocks=2, batch_norm=True), torch.randn(50, 2)
+    calibrate(model, [x])
+    expected = evaluate(model.eval(), x[:10]).bound.value
+    assert evaluate(model.train(), x[:10]).bound.value == expected
+    assert model.training

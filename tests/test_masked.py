@@ -177,3 +177,12 @@ def test_bad_arguments_are_refused(arguments: dict[str, object], message: str) -
     options: dict[str, object] = {"features": 3, "hidden": [4], **arguments}
     with pytest.raises(ValueError, match=message):
         MaskedAutoregressive(**options)
+
+
+def test_loading_another_order_is_refused() -> None:
+    first = MaskedAutoregressive(8, [16], order="random", seed=1)
+    other = MaskedAutoregressive(8, [16], order="random", seed=2)
+    before = other.order.clone()
+    with pytest.raises(RuntimeError, match="order is another one"):
+        other.load_state_dict(first.state_dict())
+    assert torch.equal(other.order, before)

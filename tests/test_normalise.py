@@ -137,3 +137,12 @@ def test_statistics_are_loaded_and_removed_with_the_state() -> None:
     other.load_state_dict(BatchNorm(2).state_dict())
     with pytest.raises(ValueError, match="no statistics"):
         other.statistics()
+
+
+def test_statistics_follow_the_model_in_precision() -> None:
+    layer = Standardise(2).float()
+    layer.set_statistics(torch.ones(2), torch.ones(2))
+    assert layer(torch.ones(3, 2, dtype=torch.float32))[0].dtype == torch.float32
+    double = Standardise(2)
+    double.load_state_dict(layer.state_dict())
+    assert double(torch.ones(3, 2))[0].dtype == torch.float64

@@ -36,7 +36,7 @@ def test_pixels_survive_the_logit_at_the_middle_of_their_level(single: None) -> 
 
 
 def test_noise_is_uniform() -> None:
-    u = dequantisation_noise(torch.zeros(20_000))
+    u = dequantisation_noise(torch.zeros(20_000), torch.float64)
     assert 0 < u.min() <= u.max() < 1
     assert stats.kstest(u.numpy(), "uniform").pvalue > 0.01
 

@@ -239,3 +239,22 @@ def test_a_context_that_nothing_uses_is_refused() -> None:
 def test_impossible_settings_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         config(**options)
+
+
+def test_arrays_train_as_tensors_do() -> None:
+    rows = torch.randn(300, 2)
+    results = []
+    for each in (rows, rows.numpy(), rows.float().numpy().astype("float64")):
+        torch.manual_seed(0)
+        results.append(fit(models.planar(2), each, config())[-1].validation_nll)
+    assert results[0] == results[1] == pytest.approx(results[2], rel=1e-5)
+    fit(models.planar(2).float(), rows.numpy(), config())
+    fit(models.planar(2), (rows * 100).long().numpy(), config())
+
+
+def test_a_directory_with_a_training_in_it_is_left_alone(tmp_path: Path) -> None:
+    fit(models.planar(2), moons(), config(), tmp_path / "new" / "run")
+    before = (tmp_path / "new" / "run" / "metrics.jsonl").read_text()
+    with pytest.raises(FileExistsError, match="holds a training already"):
+        fit(models.planar(2), moons(), config(), tmp_path / "new" / "run")
+    assert (tmp_path / "new" / "run" / "metrics.jsonl").read_text() == before

@@ -16,6 +16,15 @@ WEIGHTS = "model.safetensors"
 METRICS = "metrics.jsonl"
 
 
+def prepare(run_dir: Path) -> Path:
+    """The directory, made where needed; FileExistsError where it holds a training already."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    for name in (WEIGHTS, METRICS):
+        if (run_dir / name).exists():
+            raise FileExistsError(f"{run_dir} holds a training already ({name}): give another directory")
+    return run_dir
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that it is there whole or not at all, also when interrupted."""
     part = path.with_name(path.name + ".part")

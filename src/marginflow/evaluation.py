@@ -128,7 +128,7 @@ def evaluate(
 
     The preprocessing draws its noise once, from `seed`; the density is then taken on those rows with K draws.
 
-    model: a distribution, in evaluation mode.
+    model: a distribution; taken in evaluation mode.
     split: rows (N, *event), or a `Split` with their context.
     spec: of the data set; tells grey levels, for bits/dim, and whether the rows were scaled.
     num_samples: K. seed: of all noise. chunk: rows x draws at once.
@@ -144,9 +144,14 @@ def evaluate(
     spec = spec or DataSpec(tuple(split.x.shape[1:]))
     check_fits(model, split)
     preprocessing, density = levels_of(model)
-    with seeded(seed):
-        rows, log_det = _preprocess(preprocessing, split, chunk)
-        result = log_likelihood(density, rows, split.context, num_samples=num_samples, chunk=chunk)
+    training = model.training
+    model.eval()
+    try:
+        with seeded(seed):
+            rows, log_det = _preprocess(preprocessing, split, chunk)
+            result = log_likelihood(density, rows, split.context, num_samples=num_samples, chunk=chunk)
+    finally:
+        model.train(training)
     log_det = log_det + spec.log_volume
     return _account(result, log_det, spec, exact=density.exact, num_samples=num_samples, seed=seed)
 

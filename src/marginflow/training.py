@@ -10,14 +10,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from marginflow.calibration import calibrate
-from marginflow.checkpoint import append_metrics, save_weights
-from marginflow.data.dataset import DataSet, Split
+from marginflow.checkpoint import append_metrics, prepare, save_weights
+from marginflow.data.dataset import DataSet, Split, check_rows
 from marginflow.devices import fabric_on
 from marginflow.distributions import Distribution
 from marginflow.evaluation import check_fits, mean_nll
@@ -83,7 +84,7 @@ class Observer(Protocol):
 
 def fit(
     model: Distribution,
-    data: DataSet | Tensor,
+    data: DataSet | Tensor | np.ndarray,
     config: TrainConfig | None = None,
     run_dir: str | Path | None = None,
     *,
@@ -94,15 +95,16 @@ def fit(
     loss = -mean log p(x), for a marginalising flow the bound -mean [log p(x, eps) - log q(eps | x)]
 
     model: any distribution; trained in place, left in evaluation mode.
-    data: a `DataSet`, or rows (N, *event), of which a tenth, drawn by the seed, becomes the validation split.
-    config: a `TrainConfig`. run_dir: an existing directory for metrics.jsonl and model.safetensors.
+    data: a `DataSet`, or rows (N, *event), tensor or array, of which a tenth, drawn by the seed, becomes the
+        validation split.
+    config: a `TrainConfig`. run_dir: where metrics.jsonl and model.safetensors go, made where needed.
     observers: told of every step and epoch.
 
     Returns the history, an `EpochRecord` an epoch. The test split is never looked at.
 
     ValueError where data and model do not fit: another event shape, a context that nothing uses, a batch
-    larger than the data. FloatingPointError when the loss stops being finite: says at which step, and
-    leaves the best weights so far in the model and in the run directory.
+    larger than the data. FileExistsError where run_dir holds another training. FloatingPointError when the
+    loss stops being finite: says at which step, and leaves the best weights so far in the model and in run_dir.
 
     >>> import torch
     >>> from marginflow import models
@@ -112,8 +114,8 @@ def fit(
     """
     config = config or TrainConfig()
     data = data if isinstance(data, DataSet) else _split(data, config.seed)
-    directory = None if run_dir is None else Path(run_dir)
     fabric = check_ready(model, data, config)
+    directory = None if run_dir is None else prepare(Path(run_dir))
     layers = {kind: [m for m in model.modules() if isinstance(m, kind)] for kind in (Standardise, BatchNorm)}
     optimiser = torch.optim.Adam(model.parameters(), config.lr, weight_decay=config.weight_decay, fused=True)
     wrapped, optimiser = fabric.setup(model, optimiser)
@@ -212,8 +214,12 @@ def _shuffled(split: Split, batch_size: int, place: _Place) -> Iterator[Split]:
             yield place.bring(split, rows)
 
 
-def _split(x: Tensor, seed: int) -> DataSet:
+def _split(rows: Tensor | np.ndarray, seed: int) -> DataSet:
     """Rows as a data set: nine tenths to train on, a tenth, which also stands as the test split, to validate."""
+    x = torch.as_tensor(rows)
+    if not x.is_floating_point() and x.dtype != torch.uint8:
+        x = x.to(torch.get_default_dtype())  # whole numbers in a table; uint8 is pixels
+    check_rows(x, "data")
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
     held_out = max(len(x) // 10, 2)
     validation = Split(x[order[:held_out]])

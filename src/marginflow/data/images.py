@@ -103,7 +103,7 @@ def _image_set(
     if noise not in ("fresh", "once"):
         raise ValueError(f'noise must be "fresh" or "once"; got {noise!r}')
     if noise == "once":
-        u = dequantisation_noise(pixels, torch.Generator().manual_seed(seed))
+        u = dequantisation_noise(pixels, torch.get_default_dtype(), torch.Generator().manual_seed(seed))
         pixels = u.add_(pixels).div_(levels)
     context = functional.one_hot(target.long(), 10).float() if labels else None
     parts = [

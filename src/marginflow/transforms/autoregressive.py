@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from marginflow.masked.degrees import resolve_degrees, resolve_order
+from marginflow.masked.degrees import resolve_degrees
 from marginflow.masked.network import MaskedNetwork
 from marginflow.transforms.base import Transform
+from marginflow.transforms.reshape import Permutation
 from marginflow.transforms.univariate import Affine, Univariate
 
 
@@ -55,30 +56,26 @@ class MaskedAutoregressive(Transform):
         super().__init__()
         self.univariate = Affine() if univariate is None else univariate
         generator = torch.Generator().manual_seed(seed)
-        dimensions = resolve_order(order, features, generator)
         hidden_degrees = resolve_degrees(degrees, features, hidden, context_features > 0, generator)
+        self.permutation = Permutation(features, order, seed)  # all that the normal form leaves of the order
         self.network = MaskedNetwork(features, hidden_degrees, self.univariate.num_params, context_features, activation)
-        # what the normal form leaves of the order: one permutation, before and after
-        self._in_order = bool(torch.equal(dimensions, torch.arange(features)))
-        self.order: Tensor
-        self.inverse_order: Tensor
-        self.register_buffer("order", dimensions)
-        self.register_buffer("inverse_order", torch.argsort(dimensions), persistent=False)
 
     @property
     def context_features(self) -> int:
         return self.network.context_features
 
-    def _arrange(self, x: Tensor, order: Tensor) -> Tensor:
-        return x if self._in_order else x.index_select(1, order)
+    @property
+    def order(self) -> Tensor:
+        """The dimensions first to last: (features,)."""
+        return self.permutation.order
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        x = self._arrange(x, self.order)
+        x = self.permutation.reorder(x)
         z, log_derivative = self.univariate.forward(x, self.network(x, context))
-        return self._arrange(z, self.inverse_order), log_derivative.sum(1)
+        return self.permutation.restore(z), log_derivative.sum(1)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        z = self._arrange(z, self.order)
+        z = self.permutation.reorder(z)
         known, rest = z[:, :0], torch.zeros_like(z)
         log_det = z.new_zeros(len(z))
         for i in range(z.shape[1]):
@@ -86,4 +83,4 @@ class MaskedAutoregressive(Transform):
             x_i, log_derivative = self.univariate.inverse(z[:, i], params[:, i])
             known = torch.cat([known, x_i[:, None]], 1)
             log_det = log_det + log_derivative
-        return self._arrange(known, self.inverse_order), log_det
+        return self.permutation.restore(known), log_det

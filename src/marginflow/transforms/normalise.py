@@ -26,12 +26,13 @@ class Calibrated(Transform):
         self.variance: Tensor | None
         self.register_buffer("mean", None)
         self.register_buffer("variance", None)
+        self._like: Tensor
+        self.register_buffer("_like", torch.zeros(()), persistent=False)  # carries dtype and device
 
     def set_statistics(self, mean: Tensor, variance: Tensor) -> None:
         """Keep the mean and biased variance of each feature, both (features,)."""
-        like = next(self.parameters(), torch.empty(0))
-        self.mean = mean.to(like.dtype)
-        self.variance = variance.to(like.dtype)
+        self.mean = mean.to(self._like)
+        self.variance = variance.to(self._like)
 
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and variance; ValueError before there are any."""
@@ -67,7 +68,7 @@ class Calibrated(Transform):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         for name in ("mean", "variance"):  # a buffer that is None would not be loaded
             loaded = state_dict.get(prefix + name)
-            setattr(self, name, None if loaded is None else torch.empty_like(loaded))
+            setattr(self, name, None if loaded is None else self._like.new_empty(loaded.shape))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def extra_repr(self) -> str:

@@ -14,10 +14,10 @@ from marginflow.transforms.base import Transform
 GRID = 2**12  # steps of dequantisation noise a grey level: float32 holds level + u exactly
 
 
-def dequantisation_noise(pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:
+def dequantisation_noise(pixels: Tensor, dtype: torch.dtype, generator: torch.Generator | None = None) -> Tensor:
     """u ~ U[0, 1) on the grid (k + 1/2) / 2^12, so that float32 never rounds pixels + u to the next level."""
-    steps = torch.randint(GRID, pixels.shape, generator=generator, device=pixels.device)
-    return (steps.to(torch.get_default_dtype()) + 0.5) / GRID
+    steps = torch.randint(GRID, pixels.shape, dtype=torch.int16, generator=generator, device=pixels.device)
+    return steps.to(dtype).add_(0.5).div_(GRID)
 
 
 class Dequantise(Transform):
@@ -43,6 +43,8 @@ class Dequantise(Transform):
         if not 2 <= levels <= 256:
             raise ValueError(f"levels must be between 2 and 256; got {levels}")
         self.levels = levels
+        self._like: Tensor
+        self.register_buffer("_like", torch.zeros(()), persistent=False)  # carries the dtype of z
 
     @property
     def exact(self) -> bool:
@@ -53,7 +55,7 @@ class Dequantise(Transform):
             raise ValueError(f"Dequantise takes whole grey levels as uint8; got {x.dtype}: pass the raw pixels")
         if x.numel() and not 0 <= int(x.min()) <= int(x.max()) < self.levels:
             raise ValueError(f"grey levels must lie in 0 ... {self.levels - 1}; got {int(x.min())} ... {int(x.max())}")
-        z = (x + dequantisation_noise(x)) / self.levels
+        z = (x + dequantisation_noise(x, self._like.dtype)) / self.levels
         return z, z.new_full((len(z),), -z[:1].numel() * math.log(self.levels))
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,9 +50,12 @@ class Flatten(Transform):
 
 
 class Permutation(Transform):
-    """Reorder the features: z[:, i] = x[:, order[i]].
+    """Reorder the features: z[:, i] = x[:, order[i]], log_det = 0.
 
-    features: D. order: "reversed", "random" (drawn from `seed`) or the list of features first to last.
+    features: D, or the number of channels of images.
+    order: "sequential" (as they are), "reversed", "random" (drawn from `seed`) or the list of features first to last.
+
+    The order is saved with the weights; loading those of another order is refused.
 
     >>> import torch
     >>> Permutation(3, [2, 0, 1])(torch.tensor([[10.0, 11.0, 12.0]]))[0]
@@ -65,9 +69,26 @@ class Permutation(Transform):
         self.inverse_order: Tensor
         self.register_buffer("order", resolved)
         self.register_buffer("inverse_order", torch.argsort(resolved), persistent=False)
+        self._is_identity = bool(torch.equal(resolved, torch.arange(features)))
+
+    def reorder(self, x: Tensor) -> Tensor:
+        """x (N, D, ...) in the new order."""
+        return x if self._is_identity else x.index_select(1, self.order)
+
+    def restore(self, z: Tensor) -> Tensor:
+        """z (N, D, ...) back in the order of x."""
+        return z if self._is_identity else z.index_select(1, self.inverse_order)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return x.index_select(1, self.order), x.new_zeros(len(x))
+        return self.reorder(x), x.new_zeros(len(x))
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return z.index_select(1, self.inverse_order), z.new_zeros(len(z))
+        return self.restore(z), z.new_zeros(len(z))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        loaded, mine = state_dict.get(prefix + "order"), self.order.clone()
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        if loaded is not None and not torch.equal(loaded.to(mine.device), mine):
+            self.order.copy_(mine)
+            errors: list[str] = args[-1] if args else kwargs["error_msgs"]
+            errors.append(f"{prefix}order is another one: build the model with the order and seed it was trained with")
