@@ -23,7 +23,7 @@ from marginflow.devices import fabric_on
 from marginflow.distributions import Distribution
 from marginflow.evaluation import check_fits, mean_nll
 from marginflow.randomness import seeded
-from marginflow.transforms.normalise import BatchNorm, Standardise
+from marginflow.transforms.normalise import BatchNorm, Calibrated, Standardise
 
 __all__ = ["EpochRecord", "Observer", "TrainConfig", "calibrate", "fit"]
 
@@ -115,59 +115,91 @@ def fit(
     config = config or TrainConfig()
     data = data if isinstance(data, DataSet) else _split(data, config.seed)
     fabric = check_ready(model, data, config)
-    directory = None if run_dir is None else prepare(Path(run_dir))
-    layers = {kind: [m for m in model.modules() if isinstance(m, kind)] for kind in (Standardise, BatchNorm)}
+    best = _Best(model, None if run_dir is None else prepare(Path(run_dir)))
     optimiser = torch.optim.Adam(model.parameters(), config.lr, weight_decay=config.weight_decay, fused=True)
     wrapped, optimiser = fabric.setup(model, optimiser)
     place = _Place(fabric.device, next(model.parameters(), torch.empty(0)).dtype)
     training_set, validation_set = _InOrder(data.train, place), _InOrder(data.validation, place)
+    num_steps = len(data.train.x) // config.batch_size
     history: list[EpochRecord] = []
-    best_nll, best_state = math.inf, None
 
     with seeded(config.seed):
-        calibrate(model, training_set, layers=layers[Standardise], seed=config.seed)
+        calibrate(model, training_set, layers=_layers(model, Standardise), seed=config.seed)
         for epoch in range(1, config.epochs + 1):
-            started = time.perf_counter()
+            started, total = time.perf_counter(), 0.0
             model.train()
-            total, num_steps = 0.0, len(data.train.x) // config.batch_size
             for step, (x, context) in enumerate(_shuffled(data.train, config.batch_size, place), 1):
                 loss = -wrapped(x, context).mean()
-                value = loss.item()
-                if not math.isfinite(value):
-                    _restore(model, best_state)
-                    where = f"the loss became {value} in epoch {epoch} at step {step} of {num_steps}"
-                    raise FloatingPointError(where + _what_is_kept(history, directory))
+                nll = loss.item()
+                best.insist_on_finite(nll, "loss", epoch, step, num_steps)
                 fabric.backward(loss)
                 if config.clip_value or config.clip_norm:
                     fabric.clip_gradients(wrapped, optimiser, config.clip_value, config.clip_norm)
                 optimiser.step()
                 optimiser.zero_grad()
-                total += value
+                total += nll
                 for observer in observers:
-                    observer.on_step(epoch, step, num_steps, value)
+                    observer.on_step(epoch, step, num_steps, nll)
 
-            validation_nll, best = None, False
+            validation_nll, is_best = None, False
             if epoch % config.validate_every == 0 or epoch == config.epochs:
                 model.eval()
-                calibrate(model, training_set, layers=layers[BatchNorm], seed=config.seed)
+                calibrate(model, training_set, layers=_layers(model, BatchNorm), seed=config.seed)
                 validation_nll = mean_nll(model, validation_set, config.seed)
-                if not math.isfinite(validation_nll):
-                    _restore(model, best_state)
-                    where = f"the validation loss became {validation_nll} after epoch {epoch}"
-                    raise FloatingPointError(where + _what_is_kept(history, directory))
-                if validation_nll < best_nll:
-                    best, best_nll, best_state = True, validation_nll, copy.deepcopy(model.state_dict())
-                    if directory:
-                        save_weights(best_state, directory)
-            seconds = time.perf_counter() - started
-            history.append(EpochRecord(epoch, total / num_steps, validation_nll, best, round(seconds, 3)))
-            if directory:
-                append_metrics(asdict(history[-1]), directory)
+                best.insist_on_finite(validation_nll, "validation loss", epoch, num_steps, num_steps)
+                is_best = best.keep_if_better(validation_nll, epoch)
+            seconds = round(time.perf_counter() - started, 3)
+            history.append(EpochRecord(epoch, total / num_steps, validation_nll, is_best, seconds))
+            if best.directory:
+                append_metrics(asdict(history[-1]), best.directory)
             for observer in observers:
                 observer.on_epoch(history[-1], model)
-
-    _restore(model, best_state)
+    best.restore()
     return history
+
+
+class _Best:
+    """The weights that were best on validation so far, in memory and in the run directory."""
+
+    def __init__(self, model: Distribution, directory: Path | None) -> None:
+        self.model, self.directory = model, directory
+        self.nll, self.epoch = math.inf, 0
+        self.state: dict[str, Tensor] | None = None
+
+    def keep_if_better(self, nll: float, epoch: int) -> bool:
+        """Keep the model's weights where their validation loss is the lowest so far."""
+        if nll >= self.nll:
+            return False
+        self.nll, self.epoch, self.state = nll, epoch, copy.deepcopy(self.model.state_dict())
+        if self.directory:
+            save_weights(self.state, self.directory)
+        return True
+
+    def restore(self) -> None:
+        """Put the best weights back into the model, in evaluation mode."""
+        if self.state is not None:
+            self.model.load_state_dict(self.state)
+        self.model.eval()
+
+    def insist_on_finite(self, value: float, what: str, epoch: int, step: int, num_steps: int) -> None:
+        """FloatingPointError, with the best weights restored, where a loss is not finite."""
+        if math.isfinite(value):
+            return
+        self.restore()
+        where = f" in {self.directory}" if self.directory else ""
+        kept = (
+            f"the weights of epoch {self.epoch} (validation {self.nll:.3f} nats) are kept{where}"
+            if self.state
+            else "no epoch was validated before, nothing is kept"
+        )
+        raise FloatingPointError(
+            f"the {what} became {value} in epoch {epoch} at step {step} of {num_steps}: {kept}; "
+            "lower the learning rate or set clip_norm"
+        )
+
+
+def _layers(model: Distribution, kind: type[Calibrated]) -> list[Calibrated]:
+    return [layer for layer in model.modules() if isinstance(layer, kind)]
 
 
 def check_ready(model: Distribution, data: DataSet, config: TrainConfig) -> Fabric:
@@ -224,19 +256,3 @@ def _split(rows: Tensor | np.ndarray, seed: int) -> DataSet:
     held_out = max(len(x) // 10, 2)
     validation = Split(x[order[:held_out]])
     return DataSet("rows", Split(x[order[held_out:]]), validation, validation)
-
-
-def _restore(model: Distribution, state: dict[str, Tensor] | None) -> None:
-    if state is not None:
-        model.load_state_dict(state)
-    model.eval()
-
-
-def _what_is_kept(history: list[EpochRecord], directory: Path | None) -> str:
-    """The rest of the sentence that says why a training stopped."""
-    kept = next((record for record in reversed(history) if record.best), None)
-    remedy = "lower the learning rate or set clip_norm"
-    if kept is None:
-        return f": no epoch was validated before, nothing is kept; {remedy}"
-    where = f" in {directory}" if directory else ""
-    return f": the weights of epoch {kept.epoch} (validation {kept.validation_nll:.3f} nats) are kept{where}; {remedy}"
