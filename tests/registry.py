@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+import marginflow
 from marginflow import models
+from marginflow.calibration import calibrate
 from marginflow.distributions import DiagonalNormal, Distribution, StandardNormal, Uniform
 from marginflow.flow import Flow
 from marginflow.marginal import Marginalising
@@ -58,6 +63,26 @@ class Case:
 def calibrated(layer: Calibrated) -> Calibrated:
     layer.set_statistics(torch.randn(layer.features), torch.rand(layer.features) + 0.5)
     return layer.eval()
+
+
+def calibrated_flow() -> Flow:
+    flow = models.maf(3, hidden=[16], blocks=2, batch_norm=True)
+    calibrate(flow, [torch.randn(50, 3)])
+    return flow.eval()
+
+
+def concrete_classes(base: type) -> set[type]:
+    """All subclasses in the package that can be built."""
+    for module in pkgutil.walk_packages(marginflow.__path__, "marginflow."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    found, left = set(), [base]
+    while left:
+        left += (subclasses := left.pop().__subclasses__())
+        found |= {
+            each for each in subclasses if each.__module__.startswith("marginflow") and not inspect.isabstract(each)
+        }
+    return found
 
 
 def strong(planar: Planar) -> Planar:
@@ -127,6 +152,7 @@ DISTRIBUTIONS: dict[str, Case] = {
     "conditional masked autoregressive flow": Case(
         lambda: models.maf(3, hidden=[16], blocks=2, context_features=2), real(3), 2
     ),
+    "flow with batch norm": Case(calibrated_flow, real(3)),
     "flow over a flow": Case(lambda: Flow([Permutation(3)], base=models.planar(3, blocks=2)), real(3)),
     "image flow": Case(lambda: Flow([Flatten((1, 2, 2))], models.maf(4, hidden=[8], blocks=2)), real(1, 2, 2)),
     "marginalising flow": Case(lambda: Marginalising(models.planar(5), StandardNormal(2)), real(3)),

@@ -156,7 +156,14 @@ def test_overwrite_replaces_a_run_and_without_it_nothing_is_touched(call: Call) 
         (["moons.toml", "--set", "data={name='digits'}"], "--set takes"),
         (["labels.toml"], "context of 10 .* nothing .* uses"),
         (["moons.toml", "--set", "evaluate.num_samples=0"], r"evaluate\.num_samples = 0"),
-        (["moons.toml", "--set", "train.device=abacus"], "abacus"),
+        (["moons.toml", "--set", "train.device=abacus"], "device 'abacus' cannot be used"),
+        (["moons.toml", "--set", "train.device=mps"], "device 'mps' cannot be used"),
+        (
+            ["moons.toml", "--set", "train.clip_value=1", "--set", "train.clip_norm=1"],
+            "train: clip_value and clip_norm",
+        ),
+        (["digits.toml", "--set", "train.batch_size=1"], "at least 2 for a model with BatchNorm"),
+        (["moons.toml", "--set", "train.lr=inf"], r"train\.lr = inf"),
     ],
 )
 def test_a_mistake_in_train_leaves_nothing_behind(call: Call, arguments: list[str], message: str) -> None:
@@ -190,9 +197,17 @@ def test_a_truncated_file_of_a_data_set_is_one_line(call: Call, monkeypatch: pyt
     fails(call("train", "digits.toml", "--set", "data.name=mnist"), "train-images.* cannot be unpacked")
 
 
-def test_nan_in_training_is_one_line_and_keeps_the_last_good_checkpoint(call: Call) -> None:
+def test_nan_in_training_is_one_line_and_leaves_nothing_half_written(call: Call) -> None:
     result = call("train", "moons.toml", "--set", "train.lr=1e30", "--set", "train.epochs=50")
-    fails(result, r"loss became (nan|inf)")
+    fails(result, r"loss became (nan|inf).* nothing is kept")
+    assert not Path("runs/moons").exists()
+
+
+def test_overwriting_with_a_training_that_fails_loses_nothing(call: Call) -> None:
+    succeeds(call("train", "moons.toml"))
+    before = {path: path.read_bytes() for path in Path("runs/moons").rglob("*") if path.is_file()}
+    fails(call("train", "moons.toml", "--overwrite", "--set", "train.lr=1e30"), "loss became")
+    assert {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()} == before
 
 
 def test_help_is_quick() -> None:

@@ -132,3 +132,9 @@ def test_evaluation_overrides_are_checked() -> None:
     assert config.evaluation(experiment, {"num_samples": 5, "rows": None}).num_samples == 5
     with pytest.raises(ValueError, match="num_samples = 0"):
         config.evaluation(experiment, {"num_samples": 0})
+
+
+def test_a_key_of_several_types_says_all_that_would_do() -> None:
+    table = {**MINIMAL, "model": {"name": "maf", "batch_norm": "befor"}}
+    with pytest.raises(ValueError, match=r"model\.batch_norm = 'befor': .*boolean.*, or .*'before' or 'after'"):
+        parse(table, "test")

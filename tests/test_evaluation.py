@@ -13,7 +13,7 @@ from marginflow.evaluation import Estimate, evaluate
 from marginflow.flow import Flow
 from marginflow.marginal import Marginalising
 from marginflow.models import maf, planar
-from marginflow.transforms import Dequantise, Flatten, Logit, Permutation, Standardise
+from marginflow.transforms import Augment, Dequantise, Flatten, Logit, Permutation, Standardise
 
 
 def test_four_numbers_of_a_product_density_are_known() -> None:
@@ -53,8 +53,9 @@ def test_an_exact_density_has_one_number() -> None:
     result = evaluate(StandardNormal(3), x, num_samples=10)
     nll = -StandardNormal(3).log_prob(x)
     assert result.exact
-    assert result.noise_entropy.value == 0
-    for each in (result.joint_nll, result.bound, result.importance_weighted):
+    assert result.noise_entropy is result.joint_nll is None
+    assert result.draws_bias == 0
+    for each in (result.bound, result.importance_weighted):
         assert each.value == pytest.approx(float(nll.mean()))
         assert each.standard_error == pytest.approx(float(nll.std()) / 500**0.5)
     assert result.importance_weighted.draws_error == 0
@@ -123,3 +124,52 @@ def test_it_is_taken_in_evaluation_mode_whatever_the_model_is_in() -> None:
     expected = evaluate(model.eval(), x[:10]).bound.value
     assert evaluate(model.train(), x[:10]).bound.value == expected
     assert model.training
+
+
+def test_a_flow_that_augments_is_not_taken_for_preprocessing() -> None:
+    """Its noise belongs to the density: what it gives must be that of the same Marginalising."""
+    flow, x = planar(4), torch.randn(500, 2)
+    augmented = evaluate(Flow([Augment(StandardNormal(2))], flow), x, num_samples=50)
+    marginalising = evaluate(Marginalising(flow, StandardNormal(2)), x, num_samples=50)
+    assert not augmented.exact
+    assert augmented.importance_weighted.value == pytest.approx(marginalising.importance_weighted.value, abs=0.05)
+    assert augmented.noise_entropy is None
+
+
+def test_the_bias_of_few_draws_is_estimated() -> None:
+    """log 1/K sum w_k is low by Var(w) / (2 K p^2) to first order, known here in closed form."""
+    joint = DiagonalNormal(2)
+    with torch.no_grad():
+        joint.log_scale.copy_(torch.tensor([0.0, math.log(0.8)]))
+    model, x = Marginalising(joint, StandardNormal(1)), torch.zeros(4000, 1)
+    result = evaluate(model, x, num_samples=50)
+    truth = 0.5 * math.log(2 * math.pi)
+    assert result.draws_bias is not None
+    assert result.importance_weighted.value - truth == pytest.approx(result.draws_bias, rel=0.35)
+
+
+def test_rows_as_given_are_the_scaled_ones_where_noise_was_drawn_once() -> None:
+    model = Flow([Logit(0.05)], base=Flow([Permutation(16)], StandardNormal(16)))
+    x = torch.rand(20, 16)
+    result = evaluate(model, x, spec=DataSpec((16,), levels=256, dequantised=True))
+    assert result.raw_nll == pytest.approx(-model.log_prob(x).mean().item())
+
+
+def test_rows_come_to_the_models_precision() -> None:
+    model = planar(2).float()
+    x = torch.randn(20, 2)
+    expected = evaluate(model, x.float()).bound.value
+    assert evaluate(model, x).bound.value == evaluate(model, x.numpy()).bound.value == expected
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (torch.full((3, 2), math.nan), "nan in row 0"),
+        (torch.zeros(0, 2), "at least 1 row"),
+        (torch.zeros(3, 3), "shape"),
+    ],
+)
+def test_bad_rows_are_refused(x: torch.Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        evaluate(planar(2), x)

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "models": {"distributions", "flow", "marginal", "shapes", "transforms"},
     "data": {"transforms"},
     "devices": set(),
-    "calibration": {"randomness", "transforms"},
+    "calibration": {"distributions", "randomness", "transforms"},
     "checkpoint": set(),
     "evaluation": {"data", "distributions", "flow", "marginal", "randomness", "shapes", "transforms"},
     "training": {

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from marginflow import models
-from marginflow.distributions import DiagonalNormal, StandardNormal
+from marginflow.distributions import DiagonalNormal, StandardNormal, Uniform
 from marginflow.flow import Flow
 from marginflow.marginal import Marginalising, log_likelihood
 from marginflow.transforms import Augment, Dequantise, Flatten
@@ -264,3 +264,32 @@ def test_whole_models_average_the_dequantisation_noise_too() -> None:
     many = log_likelihood(model, pixels, num_samples=500)
     assert (many.log_prob > many.bound).all()
     assert many.noise_entropy is None
+
+
+def test_likelihoods_are_taken_in_evaluation_mode_and_modes_are_restored() -> None:
+    from marginflow.calibration import calibrate
+
+    model = Marginalising(models.maf(3, hidden=[8], blocks=2, batch_norm=True), StandardNormal(1))
+    calibrate(model, [torch.randn(100, 2)])
+    x = torch.randn(10, 2)
+    torch.manual_seed(0)
+    expected = log_likelihood(model.eval(), x, num_samples=5).log_prob
+    model.train()
+    frozen = next(model.children())
+    frozen.eval()
+    torch.manual_seed(0)
+    assert torch.equal(log_likelihood(model, x, num_samples=5).log_prob, expected)
+    assert model.training
+    assert not frozen.training
+
+
+def test_no_density_at_all_is_minus_infinity_without_error() -> None:
+    result = log_likelihood(Uniform(2), torch.tensor([[5.0, 5.0]]), num_samples=3)
+    assert result.log_prob == -math.inf
+    assert result.standard_error == 0
+    assert result.effective_sample_size == 3
+
+
+def test_no_rows_are_refused() -> None:
+    with pytest.raises(ValueError, match="no rows"):
+        log_likelihood(models.planar(2), torch.zeros(0, 2))

@@ -7,11 +7,11 @@ import math
 import pytest
 import torch
 
-from marginflow import Marginalising, TrainConfig, data, evaluate, fit, log_likelihood, models
+from marginflow import Marginalising, TrainConfig, data, evaluate, fit, log_likelihood, models, samples
 from marginflow.calibration import calibrate
 from marginflow.distributions import StandardNormal
 from marginflow.flow import Flow
-from marginflow.transforms import BatchNorm, MaskedAutoregressive, Planar
+from marginflow.transforms import BatchNorm, Dequantise, MaskedAutoregressive, Permutation, Planar, Standardise
 
 
 def trained(model: Flow | Marginalising, epochs: int = 3) -> Flow | Marginalising:
@@ -112,6 +112,29 @@ def test_samples_of_a_diverged_model_come_with_a_warning() -> None:
         next(model.parameters()).fill_(math.inf)
     with pytest.warns(RuntimeWarning, match="of 5 samples are not finite"):
         model.sample(5)
+
+
+def test_black_pictures_of_a_diverged_model_come_with_a_warning_too() -> None:
+    model = Flow([Dequantise(256)], models.maf(2, hidden=[4], blocks=1))
+    with torch.no_grad():
+        next(model.parameters()).fill_(math.nan)
+    with pytest.warns(RuntimeWarning, match="of 5 samples are not finite"):
+        model.sample(5)
+    with pytest.raises(ValueError, match="the model has diverged"):
+        samples.draw(model, data.DataSpec((2,), levels=256), 5, seed=0)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: Flow([Standardise(1)], StandardNormal(3)),
+        lambda: Flow([Planar(3)], StandardNormal(2)),
+        lambda: Flow([Permutation(2), MaskedAutoregressive(3, [4])], StandardNormal(3)),
+    ],
+)
+def test_parts_that_do_not_fit_each_other_are_refused_at_once(build: object) -> None:
+    with pytest.raises(ValueError, match=r"was built for \d features; got \d"):
+        build()
 
 
 def test_bad_arguments_are_refused() -> None:

@@ -119,9 +119,11 @@ def test_a_layer_that_data_reach_backwards_cannot_be_calibrated() -> None:
 
 
 def test_a_constant_feature_is_only_shifted() -> None:
-    layer = Standardise(2)
-    calibrate(layer, [torch.tensor([[3.0, 1.0], [3.0, 3.0]])])
-    z, log_det = layer(torch.tensor([[3.0, 3.0]]))
+    """Also where its mean is rounded, as that of 0.1 over batches is."""
+    layer, x = Standardise(2), torch.full((1000, 2), 0.1)
+    x[:, 1] = torch.tensor([1.0, 3.0]).repeat(500)
+    calibrate(layer, x.split(37))
+    z, log_det = layer(torch.tensor([[0.1, 3.0]]))
     torch.testing.assert_close(z, torch.tensor([[0.0, 1.0]]))
     torch.testing.assert_close(log_det, torch.zeros(1))
 
@@ -132,8 +134,11 @@ def test_statistics_are_loaded_and_removed_with_the_state() -> None:
     other = BatchNorm(2).eval()
     other.load_state_dict(model.state_dict())
     torch.testing.assert_close(other(torch.ones(1, 2))[0], torch.zeros(1, 2))
-    with pytest.raises(RuntimeError, match="size mismatch"):
-        BatchNorm(3).load_state_dict(model.state_dict())
+    for wider in (BatchNorm(3), Standardise(3)):
+        with pytest.raises(RuntimeError, match="size mismatch"):
+            wider.load_state_dict(model.state_dict(), strict=False)
+    with pytest.raises(ValueError, match="must have shape"):
+        BatchNorm(3).set_statistics(torch.ones(1), torch.ones(1))
     other.load_state_dict(BatchNorm(2).state_dict())
     with pytest.raises(ValueError, match="no statistics"):
         other.statistics()

@@ -47,6 +47,16 @@ def test_constraint_is_tight_against_the_worst_u() -> None:
     assert u_hat[1] == 3.0  # what is orthogonal to w stays
 
 
+def test_direction_stays_finite_as_w_vanishes(single: None) -> None:
+    for length in (1e-3, 1e-8, 1e-15):
+        planar = Planar(2)
+        with torch.no_grad():
+            planar.w.copy_(torch.tensor([length, 0.0]))
+            planar.u.copy_(torch.tensor([-0.3, 0.2]))
+        u_hat, _ = planar._direction()
+        torch.testing.assert_close(u_hat, planar.u, rtol=0, atol=1e-3)
+
+
 def test_no_bend_for_zero_u_and_finite_for_zero_w() -> None:
     planar = Planar(3)
     with torch.no_grad():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from marginflow import config, load, runs
+from marginflow import config, fit, load, runs
 from marginflow.checkpoint import save_weights
 from marginflow.data import DataSpec
 from marginflow.flow import Flow
@@ -20,13 +20,13 @@ SPEC = DataSpec((2,))
 def made(tmp_path: Path) -> tuple[Path, Flow]:
     run_dir = tmp_path / "run"
     experiment = config.parse(TABLE, "test")
-    runs.create(run_dir, experiment, SPEC)
     torch.manual_seed(9)
     model = config.build(experiment, SPEC)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_()
-    save_weights(model.state_dict(), run_dir)
+    with runs.created(run_dir, experiment, SPEC):
+        save_weights(model.state_dict(), run_dir)
     return run_dir, model
 
 
@@ -41,24 +41,60 @@ def test_a_model_comes_back_from_its_run(tmp_path: Path) -> None:
     assert torch.equal(loaded.log_prob(x), expected)
 
 
+def train_in(run_dir: Path, *, overwrite: bool = False, checkpoint: bytes | None = b"weights") -> None:
+    """Stands for a training, which leaves a checkpoint or fails before it has one."""
+    with runs.created(run_dir, config.parse(TABLE, "test"), SPEC, overwrite=overwrite):
+        if checkpoint is None:
+            raise FloatingPointError("diverged")
+        (run_dir / "model.safetensors").write_bytes(checkpoint)
+
+
 def test_what_exists_is_not_replaced_unless_asked_and_only_runs_are(tmp_path: Path) -> None:
     run_dir, _ = made(tmp_path)
-    experiment = config.parse(TABLE, "test")
     with pytest.raises(FileExistsError, match="exists: give another --run-dir, or --overwrite"):
-        runs.create(run_dir, experiment, SPEC)
-    runs.create(run_dir, experiment, SPEC, overwrite=True)
-    assert not (run_dir / "model.safetensors").exists()
-    mine = tmp_path / "mine"
-    mine.mkdir()
-    (mine / "thesis.tex").write_text("years of work")
-    with pytest.raises(FileExistsError, match="not a run, and is left alone"):
-        runs.create(mine, experiment, SPEC, overwrite=True)
-    assert (mine / "thesis.tex").read_text() == "years of work"
+        train_in(run_dir)
+    train_in(run_dir, overwrite=True)
+    assert (run_dir / "model.safetensors").read_bytes() == b"weights"
     (tmp_path / "empty").mkdir()
-    runs.create(tmp_path / "empty", experiment, SPEC)
+    train_in(tmp_path / "empty")
     (tmp_path / "file").write_text("")
     with pytest.raises(FileExistsError, match="is a file"):
-        runs.create(tmp_path / "file", experiment, SPEC, overwrite=True)
+        train_in(tmp_path / "file", overwrite=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "empty", "file"}
+
+
+@pytest.mark.parametrize("name", ["thesis.tex", "manifest.json"])
+def test_a_directory_that_is_not_a_run_is_left_alone(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text('{"name": "a web app"}')
+    with pytest.raises(FileExistsError, match="not a run, and is left alone"):
+        train_in(tmp_path, overwrite=True)
+    assert (tmp_path / name).read_text() == '{"name": "a web app"}'
+
+
+def test_a_training_that_fails_before_a_checkpoint_leaves_what_was_there(tmp_path: Path) -> None:
+    with pytest.raises(FloatingPointError):
+        train_in(tmp_path / "new", checkpoint=None)
+    assert not list(tmp_path.iterdir())
+    train_in(tmp_path / "run")
+    with pytest.raises(FloatingPointError):
+        train_in(tmp_path / "run", overwrite=True, checkpoint=None)
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == b"weights"
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_run_in_float64_comes_back_in_float64(tmp_path: Path) -> None:
+    experiment = config.parse({**TABLE, "train": {"precision": "64-true", "epochs": 1}}, "test")
+    torch.set_default_dtype(torch.float32)
+    model, rows = config.build(experiment, SPEC), config.load_data(experiment)
+    with runs.created(tmp_path / "run", experiment, SPEC):
+        fit(model, rows, experiment.train, tmp_path / "run")
+    loaded = load(tmp_path / "run")
+    assert all(parameter.dtype == torch.float64 for parameter in loaded.parameters())
+    x = rows.test.x.double()
+    torch.manual_seed(0)
+    expected = model.log_prob(x)
+    torch.manual_seed(0)
+    assert torch.equal(loaded.log_prob(x), expected)
 
 
 def test_what_is_not_a_run_or_not_yet_trained_says_so(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from marginflow.distributions import Distribution, StandardNormal
 from marginflow.flow import Flow
 from marginflow.marginal import Marginalising
 from marginflow.training import EpochRecord, TrainConfig, fit
-from marginflow.transforms import BatchNorm, Dequantise, Flatten, Logit, Standardise
+from marginflow.transforms import BatchNorm, Dequantise, Flatten, Logit, Planar, Standardise
 
 
 def config(**options: object) -> TrainConfig:
@@ -227,6 +227,38 @@ def test_a_model_whose_validation_is_nan_is_not_called_best(tmp_path: Path) -> N
 def test_bad_input_is_refused(build: object, rows: torch.Tensor, options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         fit(build(), rows, config(**options))
+
+
+def test_a_context_that_does_not_match_its_rows_is_refused() -> None:
+    good = Split(torch.randn(100, 2), torch.randn(100, 3))
+    for context, message in (
+        (torch.randn(99, 3), "a row for each row"),
+        (torch.full((100, 3), float("nan")), "context: nan"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            DataSet("with context", Split(good.x, context), good, good)
+
+
+def test_gradients_that_are_not_finite_end_as_a_loss_does() -> None:
+    class Steep(Fragile):
+        def log_prob(self, x: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
+            return super().log_prob(x) - (self.scale - self.scale.detach()).abs().sqrt()  # the gradient is not a number
+
+    with pytest.raises(FloatingPointError, match="loss became nan"):
+        fit(Steep(breaks_at=1000), moons(), config(clip_norm=1.0))
+
+
+def test_what_cannot_be_trained_is_refused() -> None:
+    with pytest.raises(ValueError, match="no parameters to train"):
+        fit(StandardNormal(2), moons(), config())
+    with pytest.raises(ValueError, match="at least 2 for a model with BatchNorm"):
+        fit(models.maf(2, batch_norm=True), moons(), config(batch_size=1))
+
+
+def test_a_layer_used_twice_is_saved(tmp_path: Path) -> None:
+    shared = Planar(2)
+    fit(Flow([shared, shared], StandardNormal(2)), moons(), config(), tmp_path)
+    assert (tmp_path / "model.safetensors").exists()
 
 
 def test_a_context_that_nothing_uses_is_refused() -> None:

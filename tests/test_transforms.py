@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import copy
-import inspect
 
 import pytest
 import torch
-from registry import TRANSFORMS, build_transform
+from registry import TRANSFORMS, build_transform, concrete_classes
 from torch import Tensor
 
-import marginflow.transforms
 from marginflow.transforms import Transform
 
 N = 6
@@ -24,13 +22,9 @@ def rows(name: str, n: int = N) -> tuple[Tensor, Tensor | None]:
 
 
 def test_every_concrete_transform_is_in_the_registry() -> None:
-    concrete = {
-        each
-        for _, each in inspect.getmembers(marginflow.transforms, inspect.isclass)
-        if issubclass(each, Transform) and not inspect.isabstract(each)
-    }
     covered = {type(module) for name in NAMES for module in build_transform(name).modules()}
-    assert concrete <= covered, f"not in the registry: {concrete - covered}"
+    missing = concrete_classes(Transform) - covered
+    assert not missing, f"not in the registry: {missing}"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -153,3 +147,22 @@ def test_float32_stays_close_to_float64(name: str) -> None:
     back, _ = single.inverse(z32, given)
     assert torch.isfinite(back).all()
     torch.testing.assert_close(back.double(), x, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("name", [name for name in EXACT if "inverse of planar" not in name])
+def test_nothing_stays_on_the_cpu_when_a_transform_moves(name: str) -> None:
+    """The meta device stands for any other: a tensor left behind would be an error."""
+    transform = build_transform(name).to("meta")
+    x, context = rows(name)
+    z, log_det = transform(x.to("meta"), None if context is None else context.to("meta"))
+    assert z.device.type == log_det.device.type == "meta"
+
+
+@pytest.mark.parametrize("name", [name for name in EXACT if build_transform(name).features])
+def test_another_width_is_refused(name: str) -> None:
+    transform = build_transform(name)
+    x, context = rows(name)
+    with pytest.raises(ValueError, match=r"was built for \d+ features; got"):
+        transform(torch.cat([x, x], 1), context)
+    with pytest.raises(ValueError, match=r"was built for \d+ features; got"):
+        transform.inverse(torch.cat([x, x], 1), context)

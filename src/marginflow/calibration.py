@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from marginflow.distributions import evaluation_mode
 from marginflow.randomness import seeded
 from marginflow.transforms.base import Inverse
 from marginflow.transforms.normalise import Calibrated
@@ -71,14 +72,10 @@ def calibrate(
     for layer in layers:
         if id(layer) in backwards:
             raise ValueError(f"{layer} stands inside Inverse, where its input depends on its statistics: move it out")
-    training = model.training
-    model.eval()
-    try:
+    with evaluation_mode(model):
         for layer in layers:
             moments = _moments_before(layer, model, batches, seed)
             layer.set_statistics(cast(Tensor, moments.mean), cast(Tensor, moments.deviations) / moments.count)
-    finally:
-        model.train(training)
 
 
 def _moments_before(layer: Calibrated, model: nn.Module, batches: Iterable[Batch], seed: int) -> _Moments:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -37,7 +38,8 @@ def write_whole(path: Path, content: bytes) -> None:
 
 def save_weights(state: Mapping[str, Tensor], run_dir: Path) -> None:
     """Write a model's state to model.safetensors in a run directory."""
-    write_whole(run_dir / WEIGHTS, save({name: tensor.contiguous().cpu() for name, tensor in state.items()}))
+    copies = {name: tensor.cpu().clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
+    write_whole(run_dir / WEIGHTS, save(copies))
 
 
 def load_weights(model: nn.Module, run_dir: Path) -> None:

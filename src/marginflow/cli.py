@@ -56,8 +56,8 @@ def train(
         data = config.load_data(settings)
         model = config.build(settings, data.spec)
         check_ready(model, data, settings.train)
-        runs.create(directory, settings, data.spec, overwrite=overwrite)
-        with console.TrainingProgress(settings.train.epochs) as progress:
+        progress = console.TrainingProgress(settings.train.epochs)
+        with runs.created(directory, settings, data.spec, overwrite=overwrite), progress:
             history = fit(model, data, settings.train, directory, observers=[progress])
         plotting.save(plotting.training_curves(history), directory / "figures" / "training.png")
         typer.echo(f"wrote {directory}: next, marginflow evaluate {directory}")

@@ -151,25 +151,35 @@ def _override(table: dict[str, Any], override: str) -> None:
 def _explain(error: ValidationError) -> str:
     """The first mistake in one line: where, what, and what would be right."""
     first = error.errors()[0]
-    loc = first["loc"]
-    where = ".".join(str(part) for part in loc if part not in _SECTIONS)
+    loc = _field(first["loc"])
+    where = ".".join(part for part in loc if part not in _SECTIONS)
+    context = first.get("ctx", {})
     if first["type"] == "extra_forbidden":
         return f"unknown key {where}; known here: {', '.join(_section_at(loc[:-1]).model_fields)}"
     if first["type"] == "union_tag_invalid":
-        context = first.get("ctx", {})
         return f"unknown {where} {context.get('tag')!r}; there are {context.get('expected_tags')}"
     if first["type"] == "union_tag_not_found":
         return f"{where}.name is missing"
     if first["type"] == "missing":
         return f"{where} is missing"
-    return f"{where} = {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
+    if first["type"] == "value_error":
+        return f"{where}: {context.get('error')}"
+    # a key that may be of several types has a message for each
+    messages = dict.fromkeys(each["msg"] for each in error.errors() if _field(each["loc"]) == loc)
+    return f"{where} = {first['input']!r}: " + ", or ".join(text[0].lower() + text[1:] for text in messages)
 
 
-def _section_at(loc: tuple[int | str, ...]) -> type[BaseModel]:
+def _field(loc: tuple[int | str, ...]) -> tuple[str, ...]:
+    """The part of a location of pydantic's that names a key; what follows is the type that it tried."""
+    depth = 3 if len(loc) > 1 and loc[1] in _SECTIONS else 2
+    return tuple(str(part) for part in loc[:depth])
+
+
+def _section_at(loc: tuple[str, ...]) -> type[BaseModel]:
     """The section that a location of pydantic's lies in, such as ("model", "maf")."""
     section: Any = Experiment
     for part in loc:
-        section = _SECTIONS.get(str(part)) or section.model_fields[str(part)].annotation
+        section = _SECTIONS.get(part) or section.model_fields[part].annotation
     return section
 
 
@@ -190,7 +200,8 @@ def build(experiment: Experiment, spec: DataSpec) -> Flow:
         density: Distribution = function(spec.features + num_noise, **options)
         if num_noise:
             density = Marginalising(density, noise=StandardNormal(num_noise))
-        return Flow(_preprocessing(experiment.preprocess, spec), base=density)
+        model = Flow(_preprocessing(experiment.preprocess, spec), base=density)
+    return model.double() if experiment.train.precision == "64-true" else model
 
 
 def _preprocessing(preprocess: Preprocess, spec: DataSpec) -> list[Transform]:

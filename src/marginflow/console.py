@@ -73,22 +73,23 @@ def accounting_table(results: Mapping[str, Accounting], floor: float | None = No
     for name in results:
         table.add_column(name, justify="right")
     if estimated:
-        table.add_row("joint NLL  -log p(x, ε)", *[_noisy(each, each.joint_nll) for each in columns])
-        table.add_row("noise entropy  -log q(ε|x)", *[_noisy(each, each.noise_entropy) for each in columns])
-        table.add_row("bound on the NLL", *[_noisy(each, each.bound) for each in columns])
+        table.add_row("joint NLL  -log p(x, ε)", *[_estimate(each.joint_nll) for each in columns])
+        table.add_row("noise entropy  -log q(ε|x)", *[_estimate(each.noise_entropy) for each in columns])
+        table.add_row("bound on the NLL", *["-" if each.exact else _estimate(each.bound) for each in columns])
     table.add_row("NLL", *[_estimate(each.importance_weighted) for each in columns], style="bold")
     table.add_row("  computed", *["exactly" if each.exact else f"by IW-{each.num_samples}" for each in columns])
     if estimated:
-        table.add_row("  error from the draws", *[_draws_error(each) for each in columns])
+        table.add_row("  error from the draws", *[_from_draws(e, e.importance_weighted.draws_error) for e in columns])
+        table.add_row("  still too high by about", *[_from_draws(each, each.draws_bias) for each in columns])
         table.add_row("  median effective sample size", *[_sample_size(each) for each in columns])
+    if floor is not None:  # of the preprocessed rows, like all above
+        table.add_row("entropy of the data", *[f"{floor + each.log_det.value:.3f}" for each in columns])
     if any(each.log_det.value for each in columns):
         table.add_row("NLL of the rows as given", *[f"{each.raw_nll:.3f}" for each in columns])
     if any(each.bits_per_dim for each in columns):
         table.add_row("bits/dim", *[_estimate(each.bits_per_dim, 4) for each in columns], style="bold")
         if estimated:
             table.add_row("bits/dim, from the bound", *[_estimate(each.bits_per_dim_bound, 4) for each in columns])
-    if floor is not None:
-        table.add_row("entropy of the data", *[f"{floor:.3f}" for _ in columns])
     return table
 
 
@@ -105,17 +106,12 @@ def _caption(columns: list[Accounting], floor: float | None) -> str:
 
 
 def _estimate(estimate: Estimate | None, digits: int = 3) -> str:
-    return "" if estimate is None else f"{estimate.value:.{digits}f} ± {estimate.standard_error:.{digits}f}"
+    return "-" if estimate is None else f"{estimate.value:.{digits}f} ± {estimate.standard_error:.{digits}f}"
 
 
-def _noisy(accounting: Accounting, estimate: Estimate) -> str:
-    """Rows of the table that an exact density leaves empty."""
-    return "-" if accounting.exact else _estimate(estimate)
-
-
-def _draws_error(accounting: Accounting) -> str:
-    error = accounting.importance_weighted.draws_error
-    return "-" if accounting.exact else "unknown at K = 1" if error is None else f"{error:.1e}"
+def _from_draws(accounting: Accounting, value: float | None) -> str:
+    """What the draws of noise add to the uncertainty; nothing to an exact density."""
+    return "-" if accounting.exact else "unknown at K = 1" if value is None else f"{value:.1e}"
 
 
 def _sample_size(accounting: Accounting) -> str:

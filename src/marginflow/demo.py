@@ -15,9 +15,9 @@ from torch import Tensor
 
 from marginflow import config, plotting, runs, samples
 from marginflow.console import TrainingProgress, accounting_table
-from marginflow.data import DataSet
+from marginflow.data import DataSet, Split
 from marginflow.distributions import Distribution
-from marginflow.evaluation import Accounting, evaluate, levels_of
+from marginflow.evaluation import Accounting, bring_to, evaluate, levels_of
 from marginflow.flow import Flow
 from marginflow.marginal import Marginalising, log_likelihood
 from marginflow.randomness import seeded
@@ -61,13 +61,14 @@ class Snapshots:
 def pushed_through(model: Distribution, x: Tensor) -> Tensor:
     """What the flow makes of data: z (N, D); with noise dimensions, the joint (x, eps) at one draw of eps."""
     _, density = levels_of(model)
+    x = bring_to(model, Split(x)).x
     with seeded(0):
         if isinstance(density, Marginalising):
             x, _ = density.augment(x)
             density = density.flow
         assert isinstance(density, Flow)
         z, _ = density.transform(x)
-    return z
+    return z.cpu()
 
 
 def log_prob_of(model: Flow) -> Callable[[Tensor], Tensor]:
@@ -85,10 +86,10 @@ def _train(name: str, num_noise: int, epochs: int, data: DataSet, output: Path) 
     settings = experiment(num_noise, epochs)
     run_dir = output / name.replace(" ", "_")
     model = config.build(settings, data.spec)
-    runs.create(run_dir, settings, data.spec, overwrite=True)
     shown = {1, max(1, epochs // 20), max(1, epochs // 5), epochs}
     snapshots = Snapshots(model, data.test.x[:NUM_POINTS], shown)
-    with TrainingProgress(epochs, name) as progress:
+    progress = TrainingProgress(epochs, name)
+    with runs.created(run_dir, settings, data.spec, overwrite=True), progress:
         fit(model, data, settings.train, run_dir, observers=[progress, snapshots])
     return model, snapshots
 

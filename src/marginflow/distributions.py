@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol, cast, runtime_checkable
 
 import torch
@@ -29,6 +31,27 @@ class Density(Protocol):
 def optional(context: Tensor | None) -> tuple[Tensor, ...]:
     """The context as positional arguments, none where there is none: densities from elsewhere may not take one."""
     return () if context is None else (context,)
+
+
+def warn_of_diverged(samples: Tensor) -> None:
+    """Flag samples that are not finite with a RuntimeWarning: they are never returned silently."""
+    diverged = len(samples) - int(torch.isfinite(samples.flatten(1)).all(1).sum())
+    if diverged:
+        warnings.warn(f"{diverged} of {len(samples)} samples are not finite", RuntimeWarning, stacklevel=3)
+
+
+@contextmanager
+def evaluation_mode(model: object) -> Iterator[None]:
+    """Inside, a model that is a module is in evaluation mode; afterwards each of its parts is as it was."""
+    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    modes = [module.training for module in modules]
+    for module in modules:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module, mode in zip(modules, modes, strict=True):
+            module.training = mode
 
 
 class Distribution(nn.Module, ABC):
@@ -158,7 +181,13 @@ class DiagonalNormal(Distribution):
         if self.conditioner is None:
             return self.mean.expand(num_rows, *self._shape), self.log_scale.expand(num_rows, *self._shape)
         check_context(context, self._context_features, num_rows)
-        mean, log_scale = self.conditioner(cast(Tensor, context)).chunk(2, 1)
+        joined = self.conditioner(cast(Tensor, context))
+        expected = (num_rows, 2 * self._shape[0], *self._shape[1:])
+        if joined.shape != expected:
+            raise ValueError(
+                f"the conditioner must return mean and log-scale of shape {expected}; got {tuple(joined.shape)}"
+            )
+        mean, log_scale = joined.chunk(2, 1)
         return mean, log_scale
 
     @staticmethod
@@ -196,8 +225,9 @@ class Uniform(Distribution):
     def __init__(self, shape: Shape, low: float | Tensor = 0.0, high: float | Tensor = 1.0) -> None:
         super().__init__()
         self._shape = as_shape(shape)
-        self.register_buffer("low", torch.as_tensor(low).expand(self._shape).clone())
-        self.register_buffer("high", torch.as_tensor(high).expand(self._shape).clone())
+        for name, bound in (("low", low), ("high", high)):
+            bound = torch.as_tensor(bound, dtype=torch.get_default_dtype())
+            self.register_buffer(name, bound.expand(self._shape).clone())
         self.low: Tensor
         self.high: Tensor
         if not bool((self.low < self.high).all()):

@@ -7,15 +7,17 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from marginflow.data.dataset import DataSpec, Split
-from marginflow.distributions import Density, Distribution, optional
+from marginflow.data.dataset import DataSpec, Split, check_split
+from marginflow.distributions import Density, Distribution, evaluation_mode, optional
 from marginflow.flow import Flow
 from marginflow.marginal import LogLikelihood, Marginalising, log_likelihood
 from marginflow.randomness import seeded
 from marginflow.shapes import check_event
+from marginflow.transforms.augment import Augment
 from marginflow.transforms.base import Sequential, Transform
 
 CONVERGED = 10  # a median effective sample size below this is printed as not converged
@@ -26,7 +28,7 @@ class Estimate:
     """A mean over rows.
 
     standard_error: of the mean, from the spread over rows. draws_error: the part of it that comes from drawing
-    noise, which more draws reduce; None where it is not known, 0 where nothing was drawn.
+    noise, which more draws reduce; None where it is not known, 0 where nothing was drawn. Neither holds a bias.
     """
 
     value: float
@@ -46,13 +48,15 @@ class Accounting:
     """The accounting of a density, in nats a row at the level of the preprocessed rows.
 
     joint_nll            -E log p(x, eps), the thesis's column; not comparable between numbers of noise dimensions
-    noise_entropy        -E log q(eps | x)
+    noise_entropy        -E log q(eps | x); this and joint_nll are None unless the density is a `Marginalising`
     bound                joint_nll - noise_entropy, an upper bound of the negative log-likelihood
     importance_weighted  -E log 1/K sum w_k, tightens to the negative log-likelihood as K grows
-    log_det              E of the preprocessing's log-determinant: what leads from these nats to the raw data's
+    draws_bias           how far importance_weighted lies above it still, E[standard error^2] / 2 to first order;
+                         an underestimate where the effective sample size is small; None at K = 1
+    log_det              E of the preprocessing's log-determinant: what leads from these nats to those of the rows
     bits_per_dim, bits_per_dim_bound   of the pixels, from importance_weighted and bound; None unless images
 
-    For an exact density the first, third and fourth are the negative log-likelihood itself.
+    For an exact density bound and importance_weighted are the negative log-likelihood itself.
     """
 
     num_rows: int
@@ -60,10 +64,11 @@ class Accounting:
     num_samples: int
     seed: int
     exact: bool
-    joint_nll: Estimate
-    noise_entropy: Estimate
+    joint_nll: Estimate | None
+    noise_entropy: Estimate | None
     bound: Estimate
     importance_weighted: Estimate
+    draws_bias: float | None
     effective_sample_size: float
     log_det: Estimate
     bits_per_dim: Estimate | None
@@ -85,15 +90,21 @@ class Accounting:
 
 
 def levels_of(model: Distribution) -> tuple[Transform, Distribution]:
-    """Preprocessing and density of a model: Flow(preprocessing, base=density), or all of it density."""
+    """Preprocessing and density of a model: Flow(preprocessing, base=density), or all of it density.
+
+    A transform that augments is no preprocessing: its noise belongs to the density.
+    """
     if isinstance(model, Flow) and isinstance(model.base, Flow | Marginalising):
-        return model.transform, model.base
+        augments = any(isinstance(part, Augment) for part in model.transform.modules())
+        if not augments:
+            return model.transform, model.base
     return Sequential(), model
 
 
 def check_fits(model: Distribution, split: Split) -> None:
-    """Refuse rows of another shape than the model's, a missing context, and a context that nothing uses."""
+    """Refuse rows of another shape than the model's or not finite, and a context that is missing or unused."""
     check_event(split.x, model.event_shape, real=False)
+    check_split(split, "the rows", least=1)
     width = 0 if split.context is None else split.context.shape[1]
     if width and model.context_features == 0:
         raise ValueError(
@@ -117,7 +128,7 @@ def mean_nll(model: Density, batches: Iterable[Split], seed: int = 0) -> float:
 
 def evaluate(
     model: Distribution,
-    split: Split | Tensor,
+    split: Split | Tensor | np.ndarray,
     *,
     spec: DataSpec | None = None,
     num_samples: int = 1,
@@ -129,7 +140,7 @@ def evaluate(
     The preprocessing draws its noise once, from `seed`; the density is then taken on those rows with K draws.
 
     model: a distribution; taken in evaluation mode.
-    split: rows (N, *event), or a `Split` with their context.
+    split: rows (N, *event), tensor or array, or a `Split` with their context; brought to the model's device and dtype.
     spec: of the data set; tells grey levels, for bits/dim, and whether the rows were scaled.
     num_samples: K. seed: of all noise. chunk: rows x draws at once.
 
@@ -140,20 +151,25 @@ def evaluate(
     >>> evaluate(models.planar(2), torch.randn(100, 2)).exact
     True
     """
-    split = split if isinstance(split, tuple) else Split(split)
+    split = split if isinstance(split, tuple) else Split(torch.as_tensor(split))
     spec = spec or DataSpec(tuple(split.x.shape[1:]))
     check_fits(model, split)
+    split = bring_to(model, split)
     preprocessing, density = levels_of(model)
-    training = model.training
-    model.eval()
-    try:
-        with seeded(seed):
-            rows, log_det = _preprocess(preprocessing, split, chunk)
-            result = log_likelihood(density, rows, split.context, num_samples=num_samples, chunk=chunk)
-    finally:
-        model.train(training)
-    log_det = log_det + spec.log_volume
+    with seeded(seed), evaluation_mode(model):
+        rows, log_det = _preprocess(preprocessing, split, chunk)
+        result = log_likelihood(density, rows, split.context, num_samples=num_samples, chunk=chunk)
     return _account(result, log_det, spec, exact=density.exact, num_samples=num_samples, seed=seed)
+
+
+def bring_to(model: Distribution, split: Split) -> Split:
+    """Rows and context on the model's device and in its precision; pixels stay whole numbers."""
+    like = next(model.parameters(), None)
+    if like is None:
+        return split
+    x, context = split
+    dtype = like.dtype if x.is_floating_point() else x.dtype
+    return Split(x.to(like.device, dtype), None if context is None else context.to(like.device, like.dtype))
 
 
 @torch.no_grad()
@@ -170,9 +186,9 @@ def _account(
     result: LogLikelihood, log_det: Tensor, spec: DataSpec, *, exact: bool, num_samples: int, seed: int
 ) -> Accounting:
     """Means and errors of what `log_likelihood` found."""
-    entropy = torch.zeros_like(result.bound) if result.noise_entropy is None else result.noise_entropy
-    errors = result.standard_error
+    entropy, errors = result.noise_entropy, result.standard_error
     bits = 1 / (spec.features * math.log(2))
+    to_pixels = log_det + spec.log_volume
     images = spec.levels is not None
     return Accounting(
         num_rows=len(result.bound),
@@ -180,14 +196,15 @@ def _account(
         num_samples=num_samples,
         seed=seed,
         exact=exact,
-        joint_nll=Estimate.of(entropy - result.bound),
-        noise_entropy=Estimate.of(entropy),
+        joint_nll=None if entropy is None else Estimate.of(entropy - result.bound),
+        noise_entropy=None if entropy is None else Estimate.of(entropy),
         bound=Estimate.of(-result.bound),
         importance_weighted=Estimate.of(-result.log_prob, errors),
+        draws_bias=None if errors is None else 0.5 * float(errors.square().mean()),
         effective_sample_size=float(result.effective_sample_size.median()),
         log_det=Estimate.of(log_det),
         bits_per_dim=Estimate.of(
-            -(result.log_prob + log_det) * bits, None if errors is None else errors * bits
+            -(result.log_prob + to_pixels) * bits, None if errors is None else errors * bits
         ) if images else None,
-        bits_per_dim_bound=Estimate.of(-(result.bound + log_det) * bits) if images else None,
+        bits_per_dim_bound=Estimate.of(-(result.bound + to_pixels) * bits) if images else None,
     )  # fmt: skip

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from typing import cast
 
 import torch
 from torch import Tensor
 
-from marginflow.distributions import Density, Distribution, optional
+from marginflow.distributions import Density, Distribution, optional, warn_of_diverged
 from marginflow.shapes import check_event
 from marginflow.transforms.base import Sequential, Transform
 
@@ -39,6 +38,7 @@ class Flow(Distribution):
         super().__init__()
         self.transform = transform if isinstance(transform, Transform) else Sequential(*transform)
         self.base = base
+        _ = self.event_shape  # refuses a transform that does not fit the base
 
     @property
     def event_shape(self) -> torch.Size | None:
@@ -61,9 +61,7 @@ class Flow(Distribution):
     @torch.no_grad()
     def sample(self, num_samples: int, context: Tensor | None = None) -> Tensor:
         x, _ = self.transform.inverse(self.base.sample(num_samples, *optional(context)), context)
-        diverged = num_samples - int(torch.isfinite(x.flatten(1)).all(1).sum())
-        if diverged:
-            warnings.warn(f"{diverged} of {num_samples} samples are not finite", RuntimeWarning, stacklevel=2)
+        warn_of_diverged(x)
         return x
 
     def sample_and_log_prob(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from marginflow.distributions import Density, Distribution, optional
+from marginflow.distributions import Density, Distribution, evaluation_mode, optional
 from marginflow.shapes import check_event
 from marginflow.transforms.augment import Augment
 
@@ -155,13 +155,13 @@ def log_likelihood(
 
     log p(x) ~ log 1/K sum_k w_k,  w_k = p(x, eps_k) / q(eps_k | x),  eps_k ~ q(eps | x)
 
-    model: any density; one that is exact is evaluated once.
+    model: any density, taken in evaluation mode; one that is exact is evaluated once.
     x: (N, *event); context: (N, ...) where the model uses one.
     num_samples: K, at least 1.
-    chunk: rows x draws evaluated at once; bounds the memory, not the result.
+    chunk: rows x draws evaluated at once; bounds the memory. Another chunk means other draws of the same kind.
 
     Returns a `LogLikelihood`. Draws come from torch's global generator, on which the result depends.
-    The gradient is not tracked. ValueError for K < 1 or a chunk < 1.
+    The gradient is not tracked. ValueError for K < 1, a chunk < 1 or no rows.
 
     Burda, Grosse, Salakhutdinov, Importance Weighted Autoencoders, 2016 (arXiv 1509.00519).
 
@@ -175,27 +175,49 @@ def log_likelihood(
     """
     if num_samples < 1 or chunk < 1:
         raise ValueError(f"num_samples (K) and chunk must be at least 1; got {num_samples} and {chunk}")
-    exact = getattr(model, "exact", True)
-    draws = 1 if exact else num_samples
+    if len(x) == 0:
+        raise ValueError("x has no rows: give at least one")
+    if getattr(model, "exact", True):
+        return _exactly(model, x, context, num_samples, chunk)
     parts = []
-    for rows, sizes in _chunks(len(x), draws, chunk):
-        weights = _Weights(rows.stop - rows.start, x.device)
-        for size in sizes:
-            repeated = x[rows].repeat(size, *[1] * (x.ndim - 1))
-            given = None if context is None else context[rows].repeat(size, *[1] * (context.ndim - 1))
-            if isinstance(model, Marginalising):
-                log_joint, log_q = model.draw(repeated, given)
-                log_w = log_joint - log_q
-            else:
-                log_w = model.log_prob(repeated, *optional(given))
-                log_q = torch.zeros_like(log_w)
-            weights.add(log_w.view(size, -1), log_q.view(size, -1))
-        parts.append(weights.result())
+    with evaluation_mode(model):
+        for rows, sizes in _chunks(len(x), num_samples, chunk):
+            weights = _Weights(rows.stop - rows.start, x.device)
+            for size in sizes:
+                repeated = x[rows].repeat(size, *[1] * (x.ndim - 1))
+                given = None if context is None else context[rows].repeat(size, *[1] * (context.ndim - 1))
+                log_joint, log_q = _draw(model, repeated, given)
+                weights.add((log_joint - log_q).view(size, -1), log_q.view(size, -1))
+            parts.append(weights.result())
     log_prob, bound, error, ess, entropy = (torch.cat(part) for part in zip(*parts, strict=True))
     return LogLikelihood(
         log_prob=log_prob,
         bound=bound,
-        standard_error=error if exact or num_samples > 1 else None,
-        effective_sample_size=ess * num_samples if exact else ess,
+        standard_error=error if num_samples > 1 else None,
+        effective_sample_size=ess,
         noise_entropy=entropy if isinstance(model, Marginalising) else None,
+    )
+
+
+def _draw(model: Density, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    """log p(x, eps) and log q(eps | x) at one draw, or where they cannot be told apart their difference and 0."""
+    if isinstance(model, Marginalising):
+        return model.draw(x, context)
+    log_w = model.log_prob(x, *optional(context))
+    return log_w, torch.zeros_like(log_w)
+
+
+def _exactly(model: Density, x: Tensor, context: Tensor | None, num_samples: int, chunk: int) -> LogLikelihood:
+    """The log density of an exact model, of which every draw would be the same."""
+    with evaluation_mode(model):
+        parts = [
+            model.log_prob(x[rows], *optional(None if context is None else context[rows]))
+            for rows, _ in _chunks(len(x), 1, chunk)
+        ]
+    log_prob = torch.cat(parts).double()
+    return LogLikelihood(
+        log_prob=log_prob,
+        bound=log_prob,
+        standard_error=torch.zeros_like(log_prob),
+        effective_sample_size=torch.full_like(log_prob, num_samples),
     )

@@ -16,6 +16,8 @@ import platform
 import shutil
 import time
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from typing import Any
 import torch
 
 from marginflow import __version__, evaluation
-from marginflow.checkpoint import load_weights, read_metrics, write_whole
+from marginflow.checkpoint import WEIGHTS, load_weights, read_metrics, write_whole
 from marginflow.config import Evaluate, Experiment, build, load_data, parse
 from marginflow.data import DataSpec, Split
 from marginflow.devices import fabric_on
@@ -41,16 +43,38 @@ def check_free(run_dir: Path, overwrite: bool) -> None:
         return
     if not overwrite:
         raise FileExistsError(f"{run_dir} exists: give another --run-dir, or --overwrite to replace the run in it")
-    if not (run_dir / MANIFEST).exists():
-        raise FileExistsError(f"{run_dir} holds something that is not a run, and is left alone: give another --run-dir")
+    try:
+        read(run_dir)
+    except (ValueError, OSError) as error:
+        raise FileExistsError(f"{run_dir} holds something that is not a run, and is left alone: {error}") from error
 
 
-def create(run_dir: Path, experiment: Experiment, spec: DataSpec, *, overwrite: bool = False) -> None:
-    """Make a run directory with the experiment in it."""
+@contextmanager
+def created(run_dir: Path, experiment: Experiment, spec: DataSpec, *, overwrite: bool = False) -> Iterator[None]:
+    """A run directory with the experiment in it, to train in.
+
+    Where the training ends without a checkpoint the directory is removed; a run that was to be overwritten is
+    set aside until there is a checkpoint in its place, and otherwise put back.
+    """
     check_free(run_dir, overwrite)
+    replaced = run_dir.with_name(f".{run_dir.name}.replaced")
     if run_dir.exists():
-        shutil.rmtree(run_dir)
-    run_dir.mkdir(parents=True)
+        run_dir.rename(replaced)
+    try:
+        run_dir.mkdir(parents=True)
+        _describe(run_dir, experiment, spec)
+        yield
+    finally:
+        if (run_dir / WEIGHTS).exists():
+            shutil.rmtree(replaced, ignore_errors=True)
+        else:
+            shutil.rmtree(run_dir, ignore_errors=True)
+            if replaced.exists():
+                replaced.rename(run_dir)
+
+
+def _describe(run_dir: Path, experiment: Experiment, spec: DataSpec) -> None:
+    """Write the experiment and the manifest."""
     manifest = {
         "format": FORMAT,
         "marginflow": __version__,

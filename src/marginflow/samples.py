@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -38,13 +39,12 @@ def draw(model: Flow, spec: DataSpec, num_samples: int, seed: int, chunk: int = 
             f"this model needs a context of {model.context_features} features for each sample: "
             "use marginflow.load(run).sample(n, context) from Python"
         )
-    with seeded(seed):
-        x = torch.cat([model.sample(min(chunk, num_samples - done)) for done in range(0, num_samples, chunk)])
-    if not bool(torch.isfinite(x).all()):
-        bad = int((~torch.isfinite(x.flatten(1)).all(1)).sum())
-        raise ValueError(
-            f"{bad} of {num_samples} samples are not finite: the model has diverged, train it with a lower lr"
-        )
+    with seeded(seed), warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)  # the flag of samples that are not finite
+        try:
+            x = torch.cat([model.sample(min(chunk, num_samples - done)) for done in range(0, num_samples, chunk)])
+        except RuntimeWarning as flag:
+            raise ValueError(f"{flag}: the model has diverged, train it with a lower lr") from flag
     if spec.levels is not None and x.is_floating_point():
         x = (x * spec.levels).floor().clamp(0, spec.levels - 1).to(torch.uint8)
     return x

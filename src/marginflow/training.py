@@ -8,20 +8,20 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
 
 from marginflow.calibration import calibrate
 from marginflow.checkpoint import append_metrics, prepare, save_weights
-from marginflow.data.dataset import DataSet, Split, check_rows
+from marginflow.data.dataset import DataSet, Split, check_split
 from marginflow.devices import fabric_on
 from marginflow.distributions import Distribution
-from marginflow.evaluation import check_fits, mean_nll
+from marginflow.evaluation import bring_to, check_fits, mean_nll
 from marginflow.randomness import seeded
 from marginflow.transforms.normalise import BatchNorm, Calibrated, Standardise
 
@@ -38,21 +38,27 @@ class TrainConfig(BaseModel):
     clip_value, clip_norm: clip each gradient entry, or the norm of all; None does not.
     validate_every: epochs between validations; each costs a pass of the training set per `BatchNorm` layer.
     seed: of the data order and all noise, in training and validation.
-    device: "auto", "cpu", "cuda", ... precision: as in lightning-fabric, "32-true", "bf16-mixed", ...
+    device: "auto" (CUDA where there is any, else the CPU), "cpu", "cuda", ... precision: "32-true" or "64-true".
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     epochs: int = Field(default=100, ge=1)
     batch_size: int = Field(default=100, ge=1)
-    lr: float = Field(default=5e-4, gt=0)
+    lr: float = Field(default=5e-4, gt=0, allow_inf_nan=False)
     weight_decay: float = Field(default=0.0, ge=0)
     clip_value: float | None = Field(default=None, gt=0)
     clip_norm: float | None = Field(default=None, gt=0)
     validate_every: int = Field(default=1, ge=1)
     seed: int = Field(default=0, ge=0)
     device: str = "auto"
-    precision: Literal["32-true", "64-true", "16-mixed", "bf16-mixed", "bf16-true"] = "32-true"
+    precision: Literal["32-true", "64-true"] = "32-true"
+
+    @model_validator(mode="after")
+    def _clip_one_way(self) -> Self:
+        if self.clip_value is not None and self.clip_norm is not None:
+            raise ValueError("clip_value and clip_norm are two ways to do one thing: set one of them")
+        return self
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,7 @@ def fit(
 
     loss = -mean log p(x), for a marginalising flow the bound -mean [log p(x, eps) - log q(eps | x)]
 
-    model: any distribution; trained in place, left in evaluation mode.
+    model: any distribution; trained in place, left on its device and in evaluation mode.
     data: a `DataSet`, or rows (N, *event), tensor or array, of which a tenth, drawn by the seed, becomes the
         validation split.
     config: a `TrainConfig`. run_dir: where metrics.jsonl and model.safetensors go, made where needed.
@@ -115,11 +121,11 @@ def fit(
     config = config or TrainConfig()
     data = data if isinstance(data, DataSet) else _split(data, config.seed)
     fabric = check_ready(model, data, config)
+    device = next(model.parameters()).device
     best = _Best(model, None if run_dir is None else prepare(Path(run_dir)))
     optimiser = torch.optim.Adam(model.parameters(), config.lr, weight_decay=config.weight_decay, fused=True)
     wrapped, optimiser = fabric.setup(model, optimiser)
-    place = _Place(fabric.device, next(model.parameters(), torch.empty(0)).dtype)
-    training_set, validation_set = _InOrder(data.train, place), _InOrder(data.validation, place)
+    training_set, validation_set = _InOrder(data.train, model), _InOrder(data.validation, model)
     num_steps = len(data.train.x) // config.batch_size
     history: list[EpochRecord] = []
 
@@ -128,13 +134,12 @@ def fit(
         for epoch in range(1, config.epochs + 1):
             started, total = time.perf_counter(), 0.0
             model.train()
-            for step, (x, context) in enumerate(_shuffled(data.train, config.batch_size, place), 1):
+            for step, (x, context) in enumerate(_shuffled(data.train, config.batch_size, model), 1):
                 loss = -wrapped(x, context).mean()
                 nll = loss.item()
                 best.insist_on_finite(nll, "loss", epoch, step, num_steps)
                 fabric.backward(loss)
-                if config.clip_value or config.clip_norm:
-                    fabric.clip_gradients(wrapped, optimiser, config.clip_value, config.clip_norm)
+                _clip(fabric, wrapped, optimiser, config)
                 optimiser.step()
                 optimiser.zero_grad()
                 total += nll
@@ -155,6 +160,7 @@ def fit(
             for observer in observers:
                 observer.on_epoch(history[-1], model)
     best.restore()
+    model.to(device)
     return history
 
 
@@ -210,40 +216,41 @@ def check_ready(model: Distribution, data: DataSet, config: TrainConfig) -> Fabr
         raise ValueError(
             f"batch_size {config.batch_size} is larger than the training set of {len(data.train.x)} rows: lower it"
         )
+    if config.batch_size < 2 and _layers(model, BatchNorm):
+        raise ValueError("batch_size must be at least 2 for a model with BatchNorm; got 1")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError(f"{type(model).__name__} has no parameters to train")
     return fabric_on(config.device, config.precision)
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where a model is, and in which precision."""
-
-    device: torch.device
-    dtype: torch.dtype
-
-    def bring(self, split: Split, rows: slice | Tensor) -> Split:
-        """Some rows of a split, on the model's device; pixels stay whole numbers."""
-        x, context = split.x[rows], None if split.context is None else split.context[rows]
-        if x.is_floating_point():
-            x = x.to(self.dtype)
-        return Split(x.to(self.device), None if context is None else context.to(self.device, self.dtype))
+def _clip(fabric: Fabric, model: nn.Module, optimiser: torch.optim.Optimizer, config: TrainConfig) -> None:
+    """Clip the gradients as the configuration says; one that is not finite shows in the next loss."""
+    if config.clip_value:
+        fabric.clip_gradients(model, optimiser, clip_val=config.clip_value)
+    elif config.clip_norm:
+        fabric.clip_gradients(model, optimiser, max_norm=config.clip_norm, error_if_nonfinite=False)
 
 
 class _InOrder:
     """The rows of a split in order, in batches for passes without gradient; can be gone through again and again."""
 
-    def __init__(self, split: Split, place: _Place) -> None:
-        self.split, self.place = split, place
+    def __init__(self, split: Split, model: Distribution) -> None:
+        self.split, self.model = split, model
 
     def __iter__(self) -> Iterator[Split]:
         for start in range(0, len(self.split.x), ROWS_WITHOUT_GRADIENT):
-            yield self.place.bring(self.split, slice(start, start + ROWS_WITHOUT_GRADIENT))
+            yield bring_to(self.model, _take(self.split, slice(start, start + ROWS_WITHOUT_GRADIENT)))
 
 
-def _shuffled(split: Split, batch_size: int, place: _Place) -> Iterator[Split]:
+def _shuffled(split: Split, batch_size: int, model: Distribution) -> Iterator[Split]:
     """Complete batches of a split in an order drawn anew."""
     for rows in torch.randperm(len(split.x)).split(batch_size):
         if len(rows) == batch_size:
-            yield place.bring(split, rows)
+            yield bring_to(model, _take(split, rows))
+
+
+def _take(split: Split, rows: slice | Tensor) -> Split:
+    return Split(split.x[rows], None if split.context is None else split.context[rows])
 
 
 def _split(rows: Tensor | np.ndarray, seed: int) -> DataSet:
@@ -251,7 +258,7 @@ def _split(rows: Tensor | np.ndarray, seed: int) -> DataSet:
     x = torch.as_tensor(rows)
     if not x.is_floating_point() and x.dtype != torch.uint8:
         x = x.to(torch.get_default_dtype())  # whole numbers in a table; uint8 is pixels
-    check_rows(x, "data")
+    check_split(Split(x), "data")
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
     held_out = max(len(x) // 10, 2)
     validation = Split(x[order[:held_out]])

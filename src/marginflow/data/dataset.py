@@ -62,7 +62,7 @@ class DataSet:
 
     def __post_init__(self) -> None:
         for part in ("train", "validation", "test"):
-            check_rows(getattr(self, part).x, f"{self.name}, {part} split")
+            check_split(getattr(self, part), f"{self.name}, {part} split")
 
     @property
     def spec(self) -> DataSpec:
@@ -73,21 +73,32 @@ class DataSet:
         )
 
 
-def check_rows(x: Tensor, name: str) -> None:
-    """Refuse an empty set, a single row, and values that are not finite: ValueError that says where."""
+def check_split(split: Split, name: str, *, least: int = 2) -> None:
+    """Refuse fewer than `least` rows, values that are not finite, and a context that does not match: ValueError."""
+    x, context = split
     if x.ndim < 2:
         raise ValueError(f"{name}: rows must have shape (N, features) or (N, C, H, W); got {tuple(x.shape)}")
-    if len(x) < 2 or x[0].numel() == 0:
-        raise ValueError(f"{name}: at least 2 rows with at least 1 feature are needed; got {tuple(x.shape)}")
-    if not x.is_floating_point():
+    if len(x) < least or x.shape[1:].numel() == 0:
+        rows = "row" if least == 1 else "rows"
+        raise ValueError(f"{name}: at least {least} {rows} with at least 1 feature are needed; got {tuple(x.shape)}")
+    _check_finite(x, name)
+    if context is not None:
+        if context.ndim < 2 or len(context) != len(x):
+            raise ValueError(
+                f"{name}: the context must have shape ({len(x)}, features), a row for each row; "
+                f"got {tuple(context.shape)}"
+            )
+        _check_finite(context, f"{name}, context")
+
+
+def _check_finite(x: Tensor, name: str) -> None:
+    """Refuse NaN and infinity: ValueError that says where the first is."""
+    if not x.is_floating_point() or bool(torch.isfinite(x).all()):
         return
-    finite = torch.isfinite(x)
-    if not bool(finite.all()):
-        where = (~finite).nonzero()
-        row, *column = where[0].tolist()
-        place = f"column {column[0]}" if len(column) == 1 else f"position {tuple(column)}"
-        value = float(x[tuple(where[0])])
-        raise ValueError(
-            f"{name}: {value} in row {row}, {place} (counted from 0), {len(where)} such values in all: "
-            "remove or fill them"
-        )
+    where = (~torch.isfinite(x)).nonzero()
+    row, *column = where[0].tolist()
+    place = f"column {column[0]}" if len(column) == 1 else f"position {tuple(column)}"
+    raise ValueError(
+        f"{name}: {float(x[tuple(where[0])])} in row {row}, {place} (counted from 0), {len(where)} such values in all: "
+        "remove or fill them"
+    )

@@ -124,7 +124,9 @@ def _mnist_file(name: str) -> np.ndarray:
         path = pooch.retrieve(
             MNIST_MIRROR + f"{name}.gz", f"md5:{MNIST_FILES[name][0]}", f"{name}.gz", root / "mnist", progressbar=True
         )
-    except (OSError, ValueError) as error:  # no network, or not the published file
+    except ValueError as error:  # pooch's word for a wrong checksum
+        raise ValueError(f"the download of {name}.gz from {MNIST_MIRROR} is not the published file: {error}") from error
+    except OSError as error:
         raise FileNotFoundError(
             f"MNIST is not in {root} and could not be downloaded ({type(error).__name__}): put "
             f"{', '.join(f'{each}.gz' for each in MNIST_FILES)} into {root / 'mnist'}, or point MARGINFLOW_DATA at "

@@ -55,6 +55,8 @@ def resolve_degrees(
     low = 0 if has_context or features == 1 else 1
     span = max(features - low, 1)  # how many degrees there are
     if not isinstance(degrees, str):
+        if len(degrees) != len(hidden):
+            raise ValueError(f"degrees must be one list a hidden layer, {len(hidden)} in all; got {len(degrees)}")
         return [_given(layer, width, low, features) for layer, width in zip(degrees, hidden, strict=True)]
     if degrees == "sequential":
         layers = [low + torch.arange(width) % span for width in hidden]

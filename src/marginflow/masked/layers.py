@@ -101,7 +101,7 @@ class MaskedLinear(nn.Module):
             loaded, edge = state_dict.get(f"{prefix}weights.{i}"), self.edge(i)
             if loaded is None or loaded.shape != self.weights[i].shape:
                 continue  # reported by torch
-            hidden = loaded[:, end - edge.shape[1] :].to(edge.device) * (1 - edge)
+            hidden = loaded[:, end - edge.shape[1] :][edge.to(loaded.device) == 0]
             if bool((hidden != 0).any()):
                 errors.append(f"{prefix}weights.{i} has non-zero weights where the mask hides them")
 

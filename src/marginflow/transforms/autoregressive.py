@@ -54,6 +54,7 @@ class MaskedAutoregressive(Transform):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        self.features = features
         self.univariate = Affine() if univariate is None else univariate
         generator = torch.Generator().manual_seed(seed)
         hidden_degrees = resolve_degrees(degrees, features, hidden, context_features > 0, generator)

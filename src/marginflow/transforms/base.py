@@ -10,6 +10,11 @@ import torch
 from torch import Tensor, nn
 
 
+def no_volume(x: Tensor) -> Tensor:
+    """The log_det of the identity, (N,), real also where x is pixels."""
+    return torch.zeros(len(x), device=x.device, dtype=x.dtype if x.is_floating_point() else None)
+
+
 class Transform(nn.Module, ABC):
     """An invertible map in the direction data -> noise.
 
@@ -18,7 +23,11 @@ class Transform(nn.Module, ABC):
 
     The context, where the transform uses one, has one row for each row of x. All log-determinants
     are in nats, summed over the event.
+
+    features: the size of dimension 1 that the transform was built for; None where it takes any.
     """
+
+    features: int | None = None
 
     @property
     def exact(self) -> bool:
@@ -39,12 +48,22 @@ class Transform(nn.Module, ABC):
         """x and log|det dx/dz|."""
 
     def forward_shape(self, shape: torch.Size) -> torch.Size:
-        """The event shape of z where x has `shape`."""
+        """The event shape of z where x has `shape`; ValueError where the transform does not fit it."""
+        self.check_features(shape[0])
         return shape
 
     def inverse_shape(self, shape: torch.Size) -> torch.Size:
-        """The event shape of x where z has `shape`."""
+        """The event shape of x where z has `shape`; ValueError where the transform does not fit it."""
+        self.check_features(shape[0])
         return shape
+
+    def check_features(self, features: int) -> None:
+        """Refuse another size of dimension 1 than the transform was built for."""
+        if self.features is not None and features != self.features:
+            raise ValueError(
+                f"{type(self).__name__} was built for {self.features} features; got {features}: "
+                "build it for as many as reach it"
+            )
 
 
 class Sequential(Transform):
@@ -87,14 +106,14 @@ class Sequential(Transform):
         for transform in self:
             x, log_det = transform(x, context)
             total = log_det if total is None else total + log_det
-        return x, _no_volume(x) if total is None else total
+        return x, no_volume(x) if total is None else total
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         total = None
         for transform in reversed(list(self)):
             z, log_det = transform.inverse(z, context)
             total = log_det if total is None else total + log_det
-        return z, _no_volume(z) if total is None else total
+        return z, no_volume(z) if total is None else total
 
     def forward_shape(self, shape: torch.Size) -> torch.Size:
         for transform in self:
@@ -105,11 +124,6 @@ class Sequential(Transform):
         for transform in reversed(list(self)):
             shape = transform.inverse_shape(shape)
         return shape
-
-
-def _no_volume(x: Tensor) -> Tensor:
-    """The log_det of the identity, (N,), real also where x is pixels."""
-    return torch.zeros(len(x), device=x.device, dtype=x.dtype if x.is_floating_point() else None)
 
 
 class Inverse(Transform):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from typing import Any
 
@@ -14,14 +15,18 @@ from marginflow.transforms.base import Transform
 class Calibrated(Transform):
     """A transform with the training set's mean and variance of each feature (or channel) as state.
 
+    uses_batch: whether training mode takes the statistics of the batch instead.
+
     Both are None until `set_statistics`, which `calibrate` calls, or until they are loaded.
     """
+
+    uses_batch = False
 
     def __init__(self, features: int) -> None:
         super().__init__()
         if features < 1:
             raise ValueError(f"features must be at least 1; got {features}")
-        self.features = features
+        self.features = self.num_features = features
         self.mean: Tensor | None
         self.variance: Tensor | None
         self.register_buffer("mean", None)
@@ -31,6 +36,11 @@ class Calibrated(Transform):
 
     def set_statistics(self, mean: Tensor, variance: Tensor) -> None:
         """Keep the mean and biased variance of each feature, both (features,)."""
+        if not mean.shape == variance.shape == (self.num_features,):
+            raise ValueError(
+                f"mean and variance must have shape ({self.num_features},); "
+                f"got {tuple(mean.shape)} and {tuple(variance.shape)}"
+            )
         self.mean = mean.to(self._like)
         self.variance = variance.to(self._like)
 
@@ -53,14 +63,20 @@ class Calibrated(Transform):
         return values.reshape(-1, *[1] * (x.ndim - 2))
 
     def _log_det(self, log_scale: Tensor, x: Tensor) -> Tensor:
-        return (log_scale.sum() * x[0, 0].numel()).expand(len(x))
+        return (log_scale.sum() * math.prod(x.shape[2:])).expand(len(x))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check_features(x.shape[1])
         log_scale, shift = self.scale_and_shift(x)
         z = x * self._spread(log_scale.exp(), x) + self._spread(shift, x)
         return z, self._log_det(log_scale, x)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check_features(z.shape[1])
+        if self.training and self.uses_batch:
+            raise ValueError(
+                f"{type(self).__name__} has no inverse in training mode, where it depends on the batch: call eval()"
+            )
         log_scale, shift = self.scale_and_shift(z)
         x = (z - self._spread(shift, z)) * self._spread((-log_scale).exp(), z)
         return x, self._log_det(-log_scale, z)
@@ -68,11 +84,11 @@ class Calibrated(Transform):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         for name in ("mean", "variance"):  # a buffer that is None would not be loaded
             loaded = state_dict.get(prefix + name)
-            setattr(self, name, None if loaded is None else self._like.new_empty(loaded.shape))
+            setattr(self, name, None if loaded is None else self._like.new_empty(self.num_features))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def extra_repr(self) -> str:
-        return str(self.features)
+        return str(self.num_features)
 
 
 class Standardise(Calibrated):
@@ -91,7 +107,8 @@ class Standardise(Calibrated):
 
     def scale_and_shift(self, x: Tensor) -> tuple[Tensor, Tensor]:
         mean, variance = self.statistics()
-        log_scale = -0.5 * torch.log(torch.where(variance > 0, variance, 1.0))
+        rounding = (16 * torch.finfo(mean.dtype).eps * mean).square()  # what a constant may seem to vary by
+        log_scale = -0.5 * torch.log(torch.where(variance > rounding, variance, 1.0))
         return log_scale, -mean * log_scale.exp()
 
 
@@ -116,6 +133,7 @@ class BatchNorm(Calibrated):
     """
 
     EPSILON = 1e-5
+    uses_batch = True
 
     def __init__(self, features: int) -> None:
         super().__init__(features)
@@ -135,8 +153,3 @@ class BatchNorm(Calibrated):
         mean, variance = self._moments(x)
         log_scale = self.log_gain - 0.5 * torch.log(variance + self.EPSILON)
         return log_scale, self.bias - mean * log_scale.exp()
-
-    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        if self.training:
-            raise ValueError("BatchNorm has no inverse in training mode, where it depends on the batch: call eval()")
-        return super().inverse(z, context)

@@ -13,7 +13,6 @@ from marginflow.roots import solve_increasing
 from marginflow.transforms.base import Transform
 
 MARGIN = 1e-3  # w.u_hat >= MARGIN - 1
-_OFFSET = math.log(math.expm1(1 - MARGIN))  # softplus(_OFFSET) = 1 - MARGIN
 
 # name -> (h, its derivative given the argument a and h(a)); every derivative lies in [0, 1]
 ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
@@ -29,7 +28,7 @@ class Planar(Transform):
 
     z = x + u_hat h(w.x + b),  log_det = log(1 + (w.u_hat) h'(w.x + b))
 
-    u_hat = u + (m(w.u) - w.u) w / |w|^2 with m(a) = softplus(a + c) - (1 - 1e-3), m(0) = 0, so
+    u_hat = u + (m(w.u) - w.u) w / |w|^2 with m(a) = a for a >= 0, else r (exp(a / r) - 1), r = 1 - 1e-3, so that
     w.u_hat = m(w.u) >= -1 + 1e-3: the map is invertible whatever u, w, b are.
 
     The inverse solves the increasing scalar equation a + (w.u_hat) h(a + b) = w.z for a = w.x, then
@@ -63,11 +62,12 @@ class Planar(Transform):
     def _direction(self) -> tuple[Tensor, Tensor]:
         """u_hat (D,) and w.u_hat (), the latter without the rounding of a dot product."""
         w_u = torch.dot(self.w, self.u)
-        constrained = functional.softplus(w_u + _OFFSET) - (1 - MARGIN)
+        constrained = functional.celu(w_u, 1 - MARGIN)
         length = torch.dot(self.w, self.w).clamp_min(torch.finfo(self.w.dtype).tiny)
         return torch.addcmul(self.u, self.w, (constrained - w_u) / length), constrained
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check_features(x.shape[1])
         h, slope = ACTIVATIONS[self.activation]
         u_hat, w_u_hat = self._direction()
         a = torch.addmv(self.b, x, self.w)
@@ -75,6 +75,7 @@ class Planar(Transform):
         return torch.addr(x, bend, u_hat), torch.log1p(w_u_hat * slope(a, bend))
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check_features(z.shape[1])
         h, slope = ACTIVATIONS[self.activation]
         u_hat, w_u_hat = self._direction()
         target = torch.mv(z, self.w) + self.b  # solved for a + b, so that b stays out of the loop

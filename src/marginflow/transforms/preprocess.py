@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from marginflow.distributions import warn_of_diverged
 from marginflow.shapes import sum_event
 from marginflow.transforms.base import Transform
 
@@ -53,12 +54,14 @@ class Dequantise(Transform):
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if x.is_floating_point() or x.dtype == torch.bool:
             raise ValueError(f"Dequantise takes whole grey levels as uint8; got {x.dtype}: pass the raw pixels")
-        if x.numel() and not 0 <= int(x.min()) <= int(x.max()) < self.levels:
+        every_value_fits = x.dtype == torch.uint8 and self.levels == 256
+        if not every_value_fits and x.numel() and not 0 <= int(x.min()) <= int(x.max()) < self.levels:
             raise ValueError(f"grey levels must lie in 0 ... {self.levels - 1}; got {int(x.min())} ... {int(x.max())}")
         z = (x + dequantisation_noise(x, self._like.dtype)) / self.levels
         return z, z.new_full((len(z),), -z[:1].numel() * math.log(self.levels))
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        warn_of_diverged(z)  # not a number would become black
         pixels = (z * self.levels).floor().clamp(0, self.levels - 1).to(torch.uint8)
         return pixels, z.new_full((len(z),), z[:1].numel() * math.log(self.levels))
 

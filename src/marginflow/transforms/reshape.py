@@ -10,7 +10,7 @@ from torch import Tensor
 
 from marginflow.masked.degrees import resolve_order
 from marginflow.shapes import Shape, as_shape
-from marginflow.transforms.base import Transform
+from marginflow.transforms.base import Transform, no_volume
 
 
 class Flatten(Transform):
@@ -28,10 +28,10 @@ class Flatten(Transform):
         self.shape = as_shape(shape)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return x.flatten(1), x.new_zeros(len(x))
+        return x.flatten(1), no_volume(x)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return z.reshape(-1, *self.shape), z.new_zeros(len(z))
+        return z.reshape(-1, *self.shape), no_volume(z)
 
     def forward_shape(self, shape: torch.Size) -> torch.Size:
         if shape != self.shape:
@@ -69,21 +69,24 @@ class Permutation(Transform):
         self.inverse_order: Tensor
         self.register_buffer("order", resolved)
         self.register_buffer("inverse_order", torch.argsort(resolved), persistent=False)
+        self.features = features
         self._is_identity = bool(torch.equal(resolved, torch.arange(features)))
 
     def reorder(self, x: Tensor) -> Tensor:
         """x (N, D, ...) in the new order."""
+        self.check_features(x.shape[1])
         return x if self._is_identity else x.index_select(1, self.order)
 
     def restore(self, z: Tensor) -> Tensor:
         """z (N, D, ...) back in the order of x."""
+        self.check_features(z.shape[1])
         return z if self._is_identity else z.index_select(1, self.inverse_order)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self.reorder(x), x.new_zeros(len(x))
+        return self.reorder(x), no_volume(x)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self.restore(z), z.new_zeros(len(z))
+        return self.restore(z), no_volume(z)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         loaded, mine = state_dict.get(prefix + "order"), self.order.clone()
