@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Self
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -64,11 +64,11 @@ class TrainingProgress:
             )
 
 
-def accounting_table(results: Mapping[str, Accounting], floor: float | None = None) -> Table:
+def accounting_table(results: Mapping[str, Accounting], floor: float | None = None) -> Group:
     """The accounting of one or more models over the same rows, side by side, means with standard errors."""
     columns = list(results.values())
     estimated = any(not each.exact for each in columns)
-    table = Table(caption=_caption(columns, floor), caption_justify="left", caption_style="")
+    table = Table()
     table.add_column("nats a row")
     for name in results:
         table.add_column(name, justify="right")
@@ -90,10 +90,10 @@ def accounting_table(results: Mapping[str, Accounting], floor: float | None = No
         table.add_row("bits/dim", *[_estimate(each.bits_per_dim, 4) for each in columns], style="bold")
         if estimated:
             table.add_row("bits/dim, from the bound", *[_estimate(each.bits_per_dim_bound, 4) for each in columns])
-    return table
+    return Group(table, _notes(columns, floor))
 
 
-def _caption(columns: list[Accounting], floor: float | None) -> str:
+def _notes(columns: list[Accounting], floor: float | None) -> str:
     first = columns[0]
     lines = [f"means over {first.num_rows} rows of {first.features} features, ± standard error; seed {first.seed}"]
     if any(not each.exact for each in columns):
