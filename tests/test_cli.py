@@ -152,7 +152,7 @@ def test_overwrite_replaces_a_run_and_without_it_nothing_is_touched(call: Call) 
         (["moons.toml", "--set", "data.name=moons"], "unknown data 'moons'"),
         (["moons.toml", "--set", "noise.features=-2"], r"noise\.features = -2"),
         (["moons.toml", "--set", "train.batch_size=501"], "batch_size 501 is larger than the training set of 500 rows"),
-        (["moons.toml", "--set", "data.num_train=1"], "half_moons, train split: at least 2 rows"),
+        (["moons.toml", "--set", "data.num_train=1"], "each split needs at least 2 rows"),
         (["moons.toml", "--set", "data={name='digits'}"], "--set takes"),
         (["labels.toml"], "context of 10 .* nothing .* uses"),
         (["moons.toml", "--set", "evaluate.num_samples=0"], r"evaluate\.num_samples = 0"),

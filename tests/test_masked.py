@@ -170,7 +170,9 @@ def test_sequential_degrees_are_the_maf_papers() -> None:
         ({"degrees": [[1, 2, 1, 2], [1]]}, "one list a hidden layer, 1 in all; got 2"),
         ({"degrees": [[1, 2, 3, 1]]}, "between 1 and 2"),
         ({"activation": "step"}, "activation must be one of relu"),
-        ({"hidden": [4, 0]}, "at least 1 unit"),
+        ({"hidden": [4, 0]}, "hidden must be a list of widths"),
+        ({"hidden": 8}, "hidden must be a list of widths"),
+        ({"hidden": [8.5]}, "hidden must be a list of widths"),
         ({"features": 0}, "features must be at least 1"),
     ],
 )

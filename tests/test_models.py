@@ -71,6 +71,12 @@ def test_maf_alternates_its_order_and_places_batch_norm_as_asked() -> None:
     assert kinds(batch_norm="before") == [BatchNorm, MaskedAutoregressive] * 2
     orders = [made.order.tolist() for made in models.maf(3, hidden=[4], blocks=3).transform]
     assert orders == [[0, 1, 2], [2, 1, 0], [0, 1, 2]]
+    for order, expected in (("sequential", [0, 1, 2]), ("reversed", [2, 1, 0])):
+        assert [made.order.tolist() for made in models.maf(3, hidden=[4], blocks=2, order=order).transform] == [
+            expected
+        ] * 2
+    by_list = [made.order.tolist() for made in models.maf(3, hidden=[4], blocks=2, order=[1, 0, 2]).transform]
+    assert by_list == [[1, 0, 2], [2, 0, 1]]
     first, second = (made.order.tolist() for made in models.maf(20, hidden=[4], blocks=2, order="random").transform)
     assert first != second
 
@@ -140,5 +146,9 @@ def test_parts_that_do_not_fit_each_other_are_refused_at_once(build: object) -> 
 def test_bad_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="blocks must be at least 1"):
         models.planar(2, blocks=0)
+    with pytest.raises(ValueError, match='order must be "alternating"'):
+        models.maf(2, order="sideways")
+    with pytest.raises(ValueError, match="batch_norm must be True"):
+        models.maf(2, batch_norm="beside")
     with pytest.raises(ValueError, match=r"put Flatten\(\(1, 28, 28\)\) in front"):
         models.maf((1, 28, 28))

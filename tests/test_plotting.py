@@ -47,10 +47,11 @@ def test_training_curves_mark_the_best() -> None:
         EpochRecord(3, 1.0, 2.7, False, 1.0),
     ]
     axes = plotting.training_curves(history).axes[0]
-    training, validation = (line.get_xydata() for line in axes.lines)
+    training, validation, best = (line.get_xydata() for line in axes.lines)
     np.testing.assert_array_equal(training, [[1, 3], [2, 2], [3, 1]])
     np.testing.assert_array_equal(validation, [[1, 2.5], [3, 2.7]])
-    assert "best: 2.500, epoch 1" in [text.get_text() for text in axes.texts]
+    np.testing.assert_array_equal(best, [[1, 2.5]])
+    assert "best: 2.500 in epoch 1" in [text.get_text() for text in axes.get_legend().get_texts()]
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:

@@ -48,10 +48,15 @@ def load_weights(model: nn.Module, run_dir: Path) -> None:
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist: the run has no checkpoint yet, train it first")
     try:
-        model.load_state_dict(load_file(path))
-    except (SafetensorError, RuntimeError) as error:
+        state = load_file(path)
+        model.load_state_dict(state)
+    except (SafetensorError, RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())
+        reason = reason if len(reason) < 400 else f"{reason[:400]} ..."
         raise ValueError(f"{path} cannot be loaded: {reason}: train again, or restore the file") from error
+    broken = [name for name, tensor in state.items() if not bool(torch.isfinite(tensor).all())]
+    if broken:
+        raise ValueError(f"{path} holds weights that are not finite, in {broken[0]}: train again with a lower lr")
 
 
 def append_metrics(record: Mapping[str, Any], run_dir: Path) -> None:
@@ -63,4 +68,9 @@ def append_metrics(record: Mapping[str, Any], run_dir: Path) -> None:
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl."""
     path = run_dir / METRICS
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    if not path.exists():
+        return []
+    try:
+        return [json.loads(line) for line in path.read_text().splitlines()]
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error

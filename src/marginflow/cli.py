@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,14 +26,15 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, ...")]
 @contextmanager
 def _one_line_errors() -> Iterator[None]:
     """A user's mistake ends in one line and exit status 1, an interrupt in 130; anything else is our bug."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's way to interrupt
     try:
         yield
-    except (ValueError, OSError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError, MemoryError) as error:
         message = " ".join(str(error).split())
         typer.echo(f"marginflow: {message}", err=True)
         raise typer.Exit(1) from error
-    except KeyboardInterrupt:
-        typer.echo("marginflow: interrupted", err=True)
+    except KeyboardInterrupt as interrupt:
+        typer.echo(f"marginflow: interrupted{interrupt}", err=True)
         raise typer.Exit(130) from None
 
 
@@ -81,9 +83,9 @@ def evaluate(
         settings, _, _ = runs.read(run)
         options = config.evaluation(settings, {"num_samples": num_samples, "rows": rows, "seed": seed})
         with Console(stderr=True).status(f"evaluating {run} with K = {options.num_samples}"):
-            accounting, floor = runs.evaluate(run, options, device)
-        Console().print(accounting_table({run.resolve().name: accounting}, floor))
-        typer.echo(f"wrote {run / runs.EVALUATION}")
+            result = runs.evaluate(run, options, device)
+        Console().print(accounting_table({run.resolve().name: result.accounting}, result.entropy))
+        typer.echo(f"wrote {result.keep(run)}")
 
 
 @app.command()

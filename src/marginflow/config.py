@@ -30,7 +30,7 @@ _FROM_DATA = {"context_features"}  # arguments of models that follow from the da
 class Section(BaseModel):
     """A table of the file; unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 def _section_of(name: str, function: Callable[..., Any]) -> type[Section]:
@@ -82,9 +82,9 @@ class Noise(Section):
 class Evaluate(Section):
     """How `evaluate` takes the accounting, unless the command line says otherwise."""
 
-    num_samples: int = Field(default=1, ge=1)
+    num_samples: int = Field(default=100, ge=1)
     rows: int | None = Field(default=None, ge=2)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
 
 
 class Experiment(Section):

@@ -69,7 +69,8 @@ def accounting_table(results: Mapping[str, Accounting], floor: float | None = No
     columns = list(results.values())
     estimated = any(not each.exact for each in columns)
     table = Table()
-    table.add_column("nats a row")
+    preprocessed = any(each.log_det.value for each in columns)
+    table.add_column("nats a row, after preprocessing" if preprocessed else "nats a row")
     for name in results:
         table.add_column(name, justify="right")
     if estimated:
@@ -84,7 +85,7 @@ def accounting_table(results: Mapping[str, Accounting], floor: float | None = No
         table.add_row("  median effective sample size", *[_sample_size(each) for each in columns])
     if floor is not None:  # of the preprocessed rows, like all above
         table.add_row("entropy of the data", *[f"{floor + each.log_det.value:.3f}" for each in columns])
-    if any(each.log_det.value for each in columns):
+    if preprocessed:
         table.add_row("NLL of the rows as given", *[f"{each.raw_nll:.3f}" for each in columns])
     if any(each.bits_per_dim for each in columns):
         table.add_row("bits/dim", *[_estimate(each.bits_per_dim, 4) for each in columns], style="bold")

@@ -54,6 +54,14 @@ def evaluation_mode(model: object) -> Iterator[None]:
             module.training = mode
 
 
+def like_model(model: object, x: Tensor) -> Tensor:
+    """x on the device and in the precision of a model that is a module; whole numbers, as pixels are, stay whole."""
+    like = next(model.parameters(), None) if isinstance(model, nn.Module) else None
+    if like is None:
+        return x
+    return x.to(like.device, like.dtype if x.is_floating_point() else x.dtype)
+
+
 class Distribution(nn.Module, ABC):
     """A distribution over events of `event_shape`.
 

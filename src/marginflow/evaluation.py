@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from marginflow.data.dataset import DataSpec, Split, check_split
-from marginflow.distributions import Density, Distribution, evaluation_mode, optional
+from marginflow.distributions import Density, Distribution, evaluation_mode, like_model, optional
 from marginflow.flow import Flow
 from marginflow.marginal import LogLikelihood, Marginalising, log_likelihood
 from marginflow.randomness import seeded
 from marginflow.shapes import check_event
 from marginflow.transforms.augment import Augment
 from marginflow.transforms.base import Sequential, Transform
+from marginflow.transforms.preprocess import Dequantise
 
 CONVERGED = 10  # a median effective sample size below this is printed as not converged
 
@@ -103,7 +104,13 @@ def levels_of(model: Distribution) -> tuple[Transform, Distribution]:
 
 def check_fits(model: Distribution, split: Split) -> None:
     """Refuse rows of another shape than the model's or not finite, and a context that is missing or unused."""
+    if not isinstance(model, Distribution):
+        raise ValueError(f"{type(model).__name__} is not a marginflow distribution: wrap it in Flow([], base=...)")
     check_event(split.x, model.event_shape, real=False)
+    if not split.x.is_floating_point() and not any(isinstance(part, Dequantise) for part in model.modules()):
+        raise ValueError(
+            f"{split.x.dtype} rows are pixels: put Dequantise(levels) in front of the model, or pass reals"
+        )
     check_split(split, "the rows", least=1)
     width = 0 if split.context is None else split.context.shape[1]
     if width and model.context_features == 0:
@@ -163,13 +170,9 @@ def evaluate(
 
 
 def bring_to(model: Distribution, split: Split) -> Split:
-    """Rows and context on the model's device and in its precision; pixels stay whole numbers."""
-    like = next(model.parameters(), None)
-    if like is None:
-        return split
+    """Rows and context on the model's device and in its precision."""
     x, context = split
-    dtype = like.dtype if x.is_floating_point() else x.dtype
-    return Split(x.to(like.device, dtype), None if context is None else context.to(like.device, like.dtype))
+    return Split(like_model(model, x), None if context is None else like_model(model, context))
 
 
 @torch.no_grad()

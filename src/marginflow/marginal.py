@@ -10,7 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from marginflow.distributions import Density, Distribution, evaluation_mode, optional
+from marginflow.distributions import Density, Distribution, evaluation_mode, like_model, optional
 from marginflow.shapes import check_event
 from marginflow.transforms.augment import Augment
 
@@ -156,7 +156,7 @@ def log_likelihood(
     log p(x) ~ log 1/K sum_k w_k,  w_k = p(x, eps_k) / q(eps_k | x),  eps_k ~ q(eps | x)
 
     model: any density, taken in evaluation mode; one that is exact is evaluated once.
-    x: (N, *event); context: (N, ...) where the model uses one.
+    x: (N, *event); context: (N, ...) where the model uses one. Tensors or arrays, brought to the model's precision.
     num_samples: K, at least 1.
     chunk: rows x draws evaluated at once; bounds the memory. Another chunk means other draws of the same kind.
 
@@ -175,6 +175,8 @@ def log_likelihood(
     """
     if num_samples < 1 or chunk < 1:
         raise ValueError(f"num_samples (K) and chunk must be at least 1; got {num_samples} and {chunk}")
+    x = like_model(model, torch.as_tensor(x))
+    context = None if context is None else like_model(model, torch.as_tensor(context))
     if len(x) == 0:
         raise ValueError("x has no rows: give at least one")
     if getattr(model, "exact", True):

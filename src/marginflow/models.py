@@ -49,13 +49,20 @@ def planar(features: Shape, *, blocks: int = 8, activation: str = "tanh") -> Flo
     return Flow([Planar(size, activation) for _ in range(blocks)], StandardNormal(size))
 
 
+def _order_of_block(order: str | Sequence[int], block: int) -> str | Sequence[int]:
+    """What the order of a stack means for one of its blocks."""
+    if order == "alternating":
+        return "sequential" if block % 2 == 0 else "reversed"
+    return order if isinstance(order, str) or block % 2 == 0 else list(order)[::-1]
+
+
 def maf(
     features: Shape,
     *,
     hidden: Sequence[int] = (512, 512),
     blocks: int = 5,
     batch_norm: bool | Literal["before", "after"] = False,
-    order: Literal["alternating", "random"] | Sequence[int] = "alternating",
+    order: Literal["alternating", "sequential", "reversed", "random"] | Sequence[int] = "alternating",
     degrees: str | Sequence[Sequence[int]] = "even",
     context_features: int = 0,
     activation: str | Callable[[Tensor], Tensor] = "relu",
@@ -68,8 +75,8 @@ def maf(
     features: D. hidden: widths of the hidden layers of each block. blocks: number of blocks.
     batch_norm: True or "after" puts a `BatchNorm` after each block, as in the MAF paper, "before" in
         front of each, as in the thesis. Such a model must be fitted or calibrated before it is evaluated.
-    order: "alternating" (natural in the first block, reversed in the next, ...), "random" in each, or the
-        list of dimensions for the first block, reversed in the next.
+    order: "alternating" (natural in the first block, reversed in the next, ...); "sequential", "reversed" or
+        "random" in each; or the list of dimensions for the first block, reversed in the next, ...
     degrees, context_features, activation, seed: see `MaskedAutoregressive`; block k draws from seed + k.
 
     Papamakarios, Pavlakou, Murray, Masked Autoregressive Flow for Density Estimation, 2017
@@ -80,13 +87,18 @@ def maf(
     """
     _check_blocks(blocks)
     size = _vector_features(features, "maf")
-    natural = list(range(size)) if isinstance(order, str) else list(order)
+    if isinstance(order, str) and order not in ("alternating", "sequential", "reversed", "random"):
+        raise ValueError(
+            f'order must be "alternating", "sequential", "reversed", "random" or a list of dimensions; got {order!r}'
+        )
+    if batch_norm not in (False, True, "before", "after"):
+        raise ValueError(f'batch_norm must be True, False, "before" or "after"; got {batch_norm!r}')
     transforms: list[Transform] = []
     for block in range(blocks):
         made = MaskedAutoregressive(
             size,
             hidden,
-            order="random" if order == "random" else natural if block % 2 == 0 else natural[::-1],
+            order=_order_of_block(order, block),
             degrees=degrees,
             context_features=context_features,
             activation=activation,

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from marginflow.training import EpochRecord
@@ -29,15 +30,13 @@ def training_curves(history: Sequence[EpochRecord]) -> Figure:
     """Training and validation negative log-likelihood by epoch, the best marked."""
     figure = Figure(figsize=(6, 3.5), layout="constrained")
     axes = figure.subplots()
-    axes.plot([r.epoch for r in history], [r.train_nll for r in history], color="0.6", label="training")
+    axes.plot([r.epoch for r in history], [r.train_nll for r in history], color="0.6", marker=".", label="training")
     validated = [(r.epoch, r.validation_nll) for r in history if r.validation_nll is not None]
     axes.plot(*zip(*validated, strict=True), color="black", marker="o", markersize=3, label="validation")
-    best = next(r for r in reversed(history) if r.best)
-    axes.annotate(
-        f"best: {best.validation_nll:.3f}, epoch {best.epoch}",
-        (best.epoch, float(best.validation_nll or 0)),
-        xytext=(0, 24), textcoords="offset points", ha="right", arrowprops={"arrowstyle": "-"},
-    )  # fmt: skip
+    best_epoch, best = min(validated, key=lambda each: each[1])
+    label = f"best: {best:.3f} in epoch {best_epoch}"
+    axes.plot(best_epoch, best, color="black", marker="*", markersize=11, linestyle="", label=label)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epoch", ylabel="NLL, nats a row")
     axes.legend(frameon=False)
     return figure
@@ -72,6 +71,7 @@ def density(
     if figure is not None:
         bar = figure.colorbar(image, ax=axes, shrink=0.8)
         bar.ax.tick_params(labelsize=7)
+        bar.set_label("density", fontsize=7)
 
 
 def by_epoch(snapshots: Mapping[int, Tensor], colour: Tensor, title: str) -> Figure:
@@ -84,7 +84,7 @@ def by_epoch(snapshots: Mapping[int, Tensor], colour: Tensor, title: str) -> Fig
         axes.set_aspect("equal", adjustable="box")
         circle = np.linspace(0, 2 * math.pi, 100)
         axes.plot(2 * np.cos(circle), 2 * np.sin(circle), color="0.5", linewidth=0.7)
-    figure.suptitle(f"{title}; the circle is two standard deviations of N(0, I)", fontsize=9)
+    figure.suptitle(f"{title}; colour: feature 0 of the data; circle: two standard deviations of N(0, I)", fontsize=9)
     return figure
 
 
@@ -93,6 +93,7 @@ def scatter(x: Tensor, title: str) -> Figure:
     figure = Figure(figsize=(5, 4), layout="constrained")
     axes = figure.subplots()
     points(axes, x, title)
+    axes.set(xlabel="feature 0", ylabel="feature 1")
     return figure
 
 

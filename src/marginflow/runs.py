@@ -18,14 +18,15 @@ import time
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 
 from marginflow import __version__, evaluation
-from marginflow.checkpoint import WEIGHTS, load_weights, read_metrics, write_whole
+from marginflow.checkpoint import METRICS, WEIGHTS, load_weights, read_metrics, write_whole
 from marginflow.config import Evaluate, Experiment, build, load_data, parse
 from marginflow.data import DataSpec, Split
 from marginflow.devices import fabric_on
@@ -33,12 +34,14 @@ from marginflow.flow import Flow
 
 CONFIG, MANIFEST, EVALUATION = "config.toml", "manifest.json", "evaluation.json"
 FORMAT = 1
+FILES = {CONFIG, MANIFEST, EVALUATION, WEIGHTS, METRICS, "figures"}
 
 
 def check_free(run_dir: Path, overwrite: bool) -> None:
     """Refuse a directory that holds something, unless it is a run and may be overwritten."""
     if run_dir.exists() and not run_dir.is_dir():
         raise FileExistsError(f"{run_dir} is a file: give another --run-dir")
+    _put_back(run_dir)
     if not run_dir.is_dir() or not any(run_dir.iterdir()):
         return
     if not overwrite:
@@ -47,6 +50,9 @@ def check_free(run_dir: Path, overwrite: bool) -> None:
         read(run_dir)
     except (ValueError, OSError) as error:
         raise FileExistsError(f"{run_dir} holds something that is not a run, and is left alone: {error}") from error
+    others = sorted({path.name for path in run_dir.iterdir()} - FILES)
+    if others:
+        raise FileExistsError(f"{run_dir} holds more than a run ({', '.join(others)}): move that away first")
 
 
 @contextmanager
@@ -56,21 +62,36 @@ def created(run_dir: Path, experiment: Experiment, spec: DataSpec, *, overwrite:
     Where the training ends without a checkpoint the directory is removed; a run that was to be overwritten is
     set aside until there is a checkpoint in its place, and otherwise put back.
     """
+    run_dir = run_dir.resolve()
     check_free(run_dir, overwrite)
-    replaced = run_dir.with_name(f".{run_dir.name}.replaced")
     if run_dir.exists():
-        run_dir.rename(replaced)
+        run_dir.rename(_set_aside(run_dir))
     try:
         run_dir.mkdir(parents=True)
         _describe(run_dir, experiment, spec)
         yield
     finally:
-        if (run_dir / WEIGHTS).exists():
-            shutil.rmtree(replaced, ignore_errors=True)
-        else:
+        if not (run_dir / WEIGHTS).exists():
             shutil.rmtree(run_dir, ignore_errors=True)
-            if replaced.exists():
-                replaced.rename(run_dir)
+        _put_back(run_dir)
+
+
+def _set_aside(run_dir: Path) -> Path:
+    """Where a run waits while another is trained in its place."""
+    return run_dir.with_name(f".{run_dir.name}.replaced")
+
+
+def _put_back(run_dir: Path) -> None:
+    """End a replacement, also a killed one: the old run goes where the new one has a checkpoint, else it returns."""
+    run_dir = run_dir.resolve()
+    replaced = _set_aside(run_dir)
+    if not replaced.is_dir():
+        return
+    if (run_dir / WEIGHTS).exists():
+        shutil.rmtree(replaced, ignore_errors=True)
+    else:
+        shutil.rmtree(run_dir, ignore_errors=True)
+        replaced.rename(run_dir)
 
 
 def _describe(run_dir: Path, experiment: Experiment, spec: DataSpec) -> None:
@@ -91,14 +112,17 @@ def read(run_dir: Path) -> tuple[Experiment, DataSpec, dict[str, Any]]:
     """The experiment of a run, the kind of its rows, and its manifest."""
     for name in (CONFIG, MANIFEST):
         if not (run_dir / name).is_file():
-            raise FileNotFoundError(f"{run_dir} is not a run directory: it has no {name}; give one that train made")
+            raise FileNotFoundError(
+                f"{run_dir} is not a run directory: it has no {name}; give one that train made "
+                "(weights that fit kept: build the model, then marginflow.checkpoint.load_weights(model, Path(run)))"
+            )
     try:
         manifest = json.loads((run_dir / MANIFEST).read_text())
         table = tomllib.loads((run_dir / CONFIG).read_text())
-        data = manifest["data"]
-        spec = DataSpec(**{**data, "event_shape": tuple(data["event_shape"])})
+        spec = TypeAdapter(DataSpec).validate_python(manifest["data"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{run_dir}: {CONFIG} or {MANIFEST} is damaged: {error}") from error
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{run_dir}: {CONFIG} or {MANIFEST} is damaged: {reason}") from error
     if manifest.get("format") != FORMAT:
         raise ValueError(
             f"{run_dir} has run format {manifest.get('format')}; this version reads {FORMAT}: update marginflow"
@@ -121,30 +145,39 @@ def load(run_dir: str | Path, device: str | torch.device = "cpu") -> Flow:
     return model.eval().to(device)
 
 
-def evaluate(run_dir: Path, options: Evaluate, device: str = "auto") -> tuple[evaluation.Accounting, float | None]:
-    """The accounting of a run on its test split, kept in evaluation.json; and the data's entropy, if known."""
+@dataclass(frozen=True)
+class Evaluation:
+    """The accounting of a run, the entropy of its data where that is known, and all of it for evaluation.json."""
+
+    accounting: evaluation.Accounting
+    entropy: float | None
+    record: dict[str, Any]
+
+    def keep(self, run_dir: Path) -> Path:
+        """Write evaluation.json."""
+        path = run_dir / EVALUATION
+        write_whole(path, (json.dumps(self.record, indent=2) + "\n").encode())
+        return path
+
+
+def evaluate(run_dir: Path, options: Evaluate, device: str = "auto") -> Evaluation:
+    """Take the accounting of a run on its test split."""
     experiment, spec, manifest = read(run_dir)
-    place = fabric_on(device).device
-    model = load(run_dir, place)
-    data = load_data(experiment)
-    x, context = (None if part is None else part[: options.rows].to(place) for part in data.test)
-    assert x is not None
-    started = time.perf_counter()
-    accounting = evaluation.evaluate(
-        model, Split(x, context), spec=spec, num_samples=options.num_samples, seed=options.seed
-    )
-    seconds = time.perf_counter() - started
     epochs = read_metrics(run_dir)
+    place = fabric_on(device).device
+    model, data = load(run_dir, place), load_data(experiment)
+    rows = Split(*(None if part is None else part[: options.rows] for part in data.test))  # pyright: ignore[reportArgumentType]
+    started = time.perf_counter()
+    accounting = evaluation.evaluate(model, rows, spec=spec, num_samples=options.num_samples, seed=options.seed)
     record = {
         "experiment": experiment.model_dump(mode="json"),
         "test": accounting.as_dict(),
         "entropy_of_the_data": data.entropy,
         "epochs": len(epochs),
-        "best_epoch": max((each["epoch"] for each in epochs if each["best"]), default=None),
-        "train_seconds": round(sum(each["seconds"] for each in epochs), 1),
-        "evaluate_seconds": round(seconds, 1),
+        "best_epoch": max((each["epoch"] for each in epochs if each.get("best")), default=None),
+        "train_seconds": round(sum(each.get("seconds", 0) for each in epochs), 1),
+        "evaluate_seconds": round(time.perf_counter() - started, 1),
         "device": str(place),
-        **{key: manifest[key] for key in ("marginflow", "torch", "python", "machine")},
+        **{key: manifest.get(key) for key in ("marginflow", "torch", "python", "machine")},
     }
-    write_whole(run_dir / EVALUATION, (json.dumps(record, indent=2) + "\n").encode())
-    return accounting, data.entropy
+    return Evaluation(accounting, data.entropy, record)

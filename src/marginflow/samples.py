@@ -21,6 +21,8 @@ ENLARGED = 600  # a grid of images is blown up until it is about this wide
 
 def check_output(output: Path) -> None:
     """Refuse an ending that cannot be written, and a folder that does not exist."""
+    if output.is_dir():
+        raise IsADirectoryError(f"{output} is a directory: name a file in it")
     if output.suffix not in FORMATS:
         raise ValueError(f"{output} must end in {', '.join(FORMATS)}; got {output.suffix or 'no ending'!r}")
     if not output.parent.is_dir():

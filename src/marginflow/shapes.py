@@ -35,8 +35,14 @@ def check_event(x: Tensor, event_shape: torch.Size | None, *, real: bool = True)
             f"x must have shape ({expected}), one row an event; got {tuple(x.shape)}: "
             "reshape the rows or build the model for this many features"
         )
-    if real and not x.is_floating_point():
-        raise ValueError(f"x must be floating point; got {x.dtype}: convert it, or put Dequantise in front for pixels")
+    if real:
+        check_real(x)
+
+
+def check_real(x: Tensor) -> None:
+    """Refuse whole numbers: pixels must be dequantised, and the rest converted, before a density sees them."""
+    if not x.is_floating_point():
+        raise ValueError(f"x must be floating point; got {x.dtype}: put Dequantise in front for pixels, or convert it")
 
 
 def check_context(context: Tensor | None, features: int, num_rows: int) -> None:

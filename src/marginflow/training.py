@@ -6,6 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, Protocol, Self
@@ -41,7 +42,7 @@ class TrainConfig(BaseModel):
     device: "auto" (CUDA where there is any, else the CPU), "cpu", "cuda", ... precision: "32-true" or "64-true".
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     epochs: int = Field(default=100, ge=1)
     batch_size: int = Field(default=100, ge=1)
@@ -50,7 +51,7 @@ class TrainConfig(BaseModel):
     clip_value: float | None = Field(default=None, gt=0)
     clip_norm: float | None = Field(default=None, gt=0)
     validate_every: int = Field(default=1, ge=1)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     device: str = "auto"
     precision: Literal["32-true", "64-true"] = "32-true"
 
@@ -90,7 +91,7 @@ class Observer(Protocol):
 
 def fit(
     model: Distribution,
-    data: DataSet | Tensor | np.ndarray,
+    data: DataSet | Split | Tensor | np.ndarray,
     config: TrainConfig | None = None,
     run_dir: str | Path | None = None,
     *,
@@ -101,8 +102,8 @@ def fit(
     loss = -mean log p(x), for a marginalising flow the bound -mean [log p(x, eps) - log q(eps | x)]
 
     model: any distribution; trained in place, left on its device and in evaluation mode.
-    data: a `DataSet`, or rows (N, *event), tensor or array, of which a tenth, drawn by the seed, becomes the
-        validation split.
+    data: a `DataSet`; or rows (N, *event), tensor or array, or a `Split` with their context, of which a tenth,
+        drawn by the seed, becomes the validation split.
     config: a `TrainConfig`. run_dir: where metrics.jsonl and model.safetensors go, made where needed.
     observers: told of every step and epoch.
 
@@ -119,7 +120,7 @@ def fit(
     [1, 2]
     """
     config = config or TrainConfig()
-    data = data if isinstance(data, DataSet) else _split(data, config.seed)
+    data = data if isinstance(data, DataSet) else _held_out(data, config.seed)
     fabric = check_ready(model, data, config)
     device = next(model.parameters()).device
     best = _Best(model, None if run_dir is None else prepare(Path(run_dir)))
@@ -129,7 +130,7 @@ def fit(
     num_steps = len(data.train.x) // config.batch_size
     history: list[EpochRecord] = []
 
-    with seeded(config.seed):
+    with best.in_the_end(device), seeded(config.seed):
         calibrate(model, training_set, layers=_layers(model, Standardise), seed=config.seed)
         for epoch in range(1, config.epochs + 1):
             started, total = time.perf_counter(), 0.0
@@ -159,8 +160,6 @@ def fit(
                 append_metrics(asdict(history[-1]), best.directory)
             for observer in observers:
                 observer.on_epoch(history[-1], model)
-    best.restore()
-    model.to(device)
     return history
 
 
@@ -181,26 +180,34 @@ class _Best:
             save_weights(self.state, self.directory)
         return True
 
-    def restore(self) -> None:
-        """Put the best weights back into the model, in evaluation mode."""
-        if self.state is not None:
-            self.model.load_state_dict(self.state)
-        self.model.eval()
+    @contextmanager
+    def in_the_end(self, device: torch.device) -> Iterator[None]:
+        """However the training ends, leave the model with its best weights, in evaluation mode, on its old device."""
+        try:
+            yield
+        except KeyboardInterrupt as interrupt:
+            raise KeyboardInterrupt(f": {self.what_is_kept()}") from interrupt
+        finally:
+            if self.state is not None:
+                self.model.load_state_dict(self.state)
+            self.model.eval().to(device)
+
+    def what_is_kept(self) -> str:
+        """The weights that a training which stops here leaves behind, in words."""
+        if self.state is None:
+            return "no epoch was validated before, nothing is kept"
+        where = f" in {self.directory}" if self.directory else ""
+        return f"the weights of epoch {self.epoch} (validation {self.nll:.3f} nats) are kept{where}"
 
     def insist_on_finite(self, value: float, what: str, epoch: int, step: int, num_steps: int) -> None:
-        """FloatingPointError, with the best weights restored, where a loss is not finite."""
+        """FloatingPointError where a loss is not finite."""
         if math.isfinite(value):
             return
-        self.restore()
-        where = f" in {self.directory}" if self.directory else ""
-        kept = (
-            f"the weights of epoch {self.epoch} (validation {self.nll:.3f} nats) are kept{where}"
-            if self.state
-            else "no epoch was validated before, nothing is kept"
-        )
+        remedy = "lower the learning rate or set clip_norm"
+        if epoch == step == 1:
+            remedy = "before any step: look at the data and the preprocessing, whose range may not fit"
         raise FloatingPointError(
-            f"the {what} became {value} in epoch {epoch} at step {step} of {num_steps}: {kept}; "
-            "lower the learning rate or set clip_norm"
+            f"the {what} became {value} in epoch {epoch} at step {step} of {num_steps}: {self.what_is_kept()}; {remedy}"
         )
 
 
@@ -253,13 +260,16 @@ def _take(split: Split, rows: slice | Tensor) -> Split:
     return Split(split.x[rows], None if split.context is None else split.context[rows])
 
 
-def _split(rows: Tensor | np.ndarray, seed: int) -> DataSet:
+def _held_out(rows: Split | Tensor | np.ndarray, seed: int) -> DataSet:
     """Rows as a data set: nine tenths to train on, a tenth, which also stands as the test split, to validate."""
-    x = torch.as_tensor(rows)
+    if not isinstance(rows, Split | Tensor | np.ndarray):
+        raise ValueError(f"data must be a DataSet, a Split, a tensor or an array of rows; got {type(rows).__name__}")
+    x, context = rows if isinstance(rows, Split) else Split(torch.as_tensor(rows))
     if not x.is_floating_point() and x.dtype != torch.uint8:
         x = x.to(torch.get_default_dtype())  # whole numbers in a table; uint8 is pixels
-    check_split(Split(x), "data")
+    split = Split(x.detach(), context)
+    check_split(split, "data")
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
     held_out = max(len(x) // 10, 2)
-    validation = Split(x[order[:held_out]])
-    return DataSet("rows", Split(x[order[held_out:]]), validation, validation)
+    validation = _take(split, order[:held_out])
+    return DataSet("data", _take(split, order[held_out:]), validation, validation)

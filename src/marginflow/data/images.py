@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.nn import functional
 
-from marginflow.data.dataset import DataSet, Split
+from marginflow.data.dataset import DataSet, Split, check_seed
 from marginflow.transforms.preprocess import dequantisation_noise
 
 Noise = Literal["fresh", "once"]
@@ -45,7 +45,7 @@ def digits(noise: Noise = "fresh", labels: bool = False, seed: int = 42) -> Data
     (torch.Size([1437, 1, 8, 8]), 17)
     """
     images, target = load_digits(return_X_y=True)
-    order = np.random.default_rng(seed).permutation(len(images))
+    order = np.random.default_rng(check_seed(seed)).permutation(len(images))
     pixels = torch.from_numpy(images[order].astype(np.uint8)).view(-1, 1, 8, 8)
     return _image_set(
         "digits",
@@ -103,7 +103,7 @@ def _image_set(
     if noise not in ("fresh", "once"):
         raise ValueError(f'noise must be "fresh" or "once"; got {noise!r}')
     if noise == "once":
-        u = dequantisation_noise(pixels, torch.get_default_dtype(), torch.Generator().manual_seed(seed))
+        u = dequantisation_noise(pixels, torch.get_default_dtype(), torch.Generator().manual_seed(check_seed(seed)))
         pixels = u.add_(pixels).div_(levels)
     context = functional.one_hot(target.long(), 10).float() if labels else None
     parts = [
@@ -128,7 +128,7 @@ def _mnist_file(name: str) -> np.ndarray:
         raise ValueError(f"the download of {name}.gz from {MNIST_MIRROR} is not the published file: {error}") from error
     except OSError as error:
         raise FileNotFoundError(
-            f"MNIST is not in {root} and could not be downloaded ({type(error).__name__}): put "
+            f"MNIST's {name}.gz is not in {root} and could not be downloaded ({type(error).__name__}): put "
             f"{', '.join(f'{each}.gz' for each in MNIST_FILES)} into {root / 'mnist'}, or point MARGINFLOW_DATA at "
             "the folder that holds mnist/"
         ) from error

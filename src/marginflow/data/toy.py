@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from sklearn.datasets import make_moons
 
-from marginflow.data.dataset import DataSet, Split
+from marginflow.data.dataset import DataSet, Split, check_seed
 
 HALF_MOONS_ENTROPY = 0.287  # nats, +- 0.010, at noise 0.05 in raw coordinates
 
@@ -25,11 +25,16 @@ def half_moons(
     >>> half_moons(num_train=100).train.x.shape
     torch.Size([100, 2])
     """
+    if min(num_train, num_validation, num_test) < 2:
+        raise ValueError(
+            f"each split needs at least 2 rows; got num_train={num_train}, num_validation={num_validation}, "
+            f"num_test={num_test}"
+        )
     if noise < 0:
         raise ValueError(f"noise must not be negative; got {noise}")
 
     def draw(num_rows: int, part: int) -> Split:
-        x, _ = make_moons(num_rows, noise=noise, random_state=3 * seed + part)
+        x, _ = make_moons(num_rows, noise=noise, random_state=3 * check_seed(seed) + part)
         return Split(torch.from_numpy(x).to(torch.get_default_dtype()))
 
     return DataSet(

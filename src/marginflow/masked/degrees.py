@@ -50,8 +50,8 @@ def resolve_degrees(
     >>> resolve_degrees("even", 9, [4], False, torch.Generator())
     [tensor([1, 3, 5, 7])]
     """
-    if any(width < 1 for width in hidden):
-        raise ValueError(f"hidden layers need at least 1 unit each; got {list(hidden)}")
+    if not isinstance(hidden, Sequence) or any(not isinstance(width, int) or width < 1 for width in hidden):
+        raise ValueError(f"hidden must be a list of widths, each at least 1; got {hidden!r}")
     low = 0 if has_context or features == 1 else 1
     span = max(features - low, 1)  # how many degrees there are
     if not isinstance(degrees, str):

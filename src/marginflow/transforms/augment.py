@@ -20,8 +20,11 @@ def _noise_context(x: Tensor, context: Tensor | None) -> Tensor:
 
 
 def _noise_features(noise: Distribution) -> int:
-    if noise.event_shape is None or not noise.exact:
-        raise ValueError(f"the noise must be an exact distribution with an event_shape; got {noise!r}")
+    if not isinstance(noise, Distribution) or noise.event_shape is None or not noise.exact:
+        raise ValueError(
+            "the noise must be an exact distribution with an event_shape, such as StandardNormal(2); "
+            f"got {type(noise).__name__}"
+        )
     return noise.event_shape[0]
 
 

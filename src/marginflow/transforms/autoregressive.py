@@ -71,11 +71,13 @@ class MaskedAutoregressive(Transform):
         return self.permutation.order
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check_input(x)
         x = self.permutation.reorder(x)
         z, log_derivative = self.univariate.forward(x, self.network(x, context))
         return self.permutation.restore(z), log_derivative.sum(1)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check_input(z)
         z = self.permutation.reorder(z)
         known, rest = z[:, :0], torch.zeros_like(z)
         log_det = z.new_zeros(len(z))

@@ -9,6 +9,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from marginflow.shapes import check_real
+
 
 def no_volume(x: Tensor) -> Tensor:
     """The log_det of the identity, (N,), real also where x is pixels."""
@@ -56,6 +58,11 @@ class Transform(nn.Module, ABC):
         """The event shape of x where z has `shape`; ValueError where the transform does not fit it."""
         self.check_features(shape[0])
         return shape
+
+    def check_input(self, x: Tensor) -> None:
+        """Refuse rows of another width than the transform was built for, and whole numbers."""
+        check_real(x)
+        self.check_features(x.shape[1])
 
     def check_features(self, features: int) -> None:
         """Refuse another size of dimension 1 than the transform was built for."""

@@ -66,13 +66,13 @@ class Calibrated(Transform):
         return (log_scale.sum() * math.prod(x.shape[2:])).expand(len(x))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        self.check_features(x.shape[1])
+        self.check_input(x)
         log_scale, shift = self.scale_and_shift(x)
         z = x * self._spread(log_scale.exp(), x) + self._spread(shift, x)
         return z, self._log_det(log_scale, x)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        self.check_features(z.shape[1])
+        self.check_input(z)
         if self.training and self.uses_batch:
             raise ValueError(
                 f"{type(self).__name__} has no inverse in training mode, where it depends on the batch: call eval()"

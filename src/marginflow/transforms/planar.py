@@ -67,7 +67,7 @@ class Planar(Transform):
         return torch.addcmul(self.u, self.w, (constrained - w_u) / length), constrained
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        self.check_features(x.shape[1])
+        self.check_input(x)
         h, slope = ACTIVATIONS[self.activation]
         u_hat, w_u_hat = self._direction()
         a = torch.addmv(self.b, x, self.w)
@@ -75,7 +75,7 @@ class Planar(Transform):
         return torch.addr(x, bend, u_hat), torch.log1p(w_u_hat * slope(a, bend))
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        self.check_features(z.shape[1])
+        self.check_input(z)
         h, slope = ACTIVATIONS[self.activation]
         u_hat, w_u_hat = self._direction()
         target = torch.mv(z, self.w) + self.b  # solved for a + b, so that b stays out of the loop

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from marginflow.distributions import warn_of_diverged
-from marginflow.shapes import sum_event
+from marginflow.shapes import check_real, sum_event
 from marginflow.transforms.base import Transform
 
 GRID = 2**12  # steps of dequantisation noise a grey level: float32 holds level + u exactly
@@ -41,8 +41,8 @@ class Dequantise(Transform):
 
     def __init__(self, levels: int = 256) -> None:
         super().__init__()
-        if not 2 <= levels <= 256:
-            raise ValueError(f"levels must be between 2 and 256; got {levels}")
+        if not isinstance(levels, int) or not 2 <= levels <= 256:
+            raise ValueError(f"levels must be a whole number between 2 and 256; got {levels}")
         self.levels = levels
         self._like: Tensor
         self.register_buffer("_like", torch.zeros(()), persistent=False)  # carries the dtype of z
@@ -90,6 +90,7 @@ class Logit(Transform):
         self.alpha = alpha
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        check_real(x)
         log_s = torch.log(self.alpha + (1 - 2 * self.alpha) * x)
         log_rest = torch.log(self.alpha + (1 - 2 * self.alpha) * (1 - x))  # 1 - x first: exact where x is near 1
         return log_s - log_rest, sum_event(math.log(1 - 2 * self.alpha) - log_s - log_rest)
