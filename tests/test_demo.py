@@ -29,9 +29,9 @@ def test_a_short_demo_writes_what_it_names(tmp_path: Path, capsys: pytest.Captur
         assert name in output
         with Image.open(tmp_path / "demo" / name) as image:
             assert image.size[0] > 500
-    record = json.loads((tmp_path / "demo" / "accounting.json").read_text())
+    record = json.loads((tmp_path / "demo" / "half_moons.json").read_text())
     for label, result in results.items():
-        assert record[label]["bound"]["value"] == result.bound.value
+        assert record[label]["test"]["bound"]["value"] == result.bound.value
         assert result.importance_weighted.value > 0.287
     assert "entropy of the data" in output
     demo.run_demo(tmp_path / "demo", epochs=1)  # again over its own output

@@ -34,8 +34,8 @@ MAY_IMPORT = {
     "samples": {"data", "flow", "plotting", "randomness"},
     "console": {"distributions", "evaluation", "training"},
     "demo": {
-        "config", "console", "data", "distributions", "evaluation", "flow", "marginal", "plotting", "randomness",
-        "runs", "samples", "training",
+        "checkpoint", "config", "console", "data", "distributions", "evaluation", "flow", "marginal", "plotting",
+        "randomness", "runs", "samples", "training",
     },
     "cli": {"config", "console", "demo", "devices", "plotting", "runs", "samples", "training"},
     "__main__": {"cli"},

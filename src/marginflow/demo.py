@@ -14,10 +14,11 @@ from rich.console import Console
 from torch import Tensor
 
 from marginflow import config, plotting, runs, samples
+from marginflow.checkpoint import write_whole
 from marginflow.console import TrainingProgress, accounting_table
 from marginflow.data import DataSet, Split
 from marginflow.distributions import Distribution
-from marginflow.evaluation import Accounting, bring_to, evaluate, levels_of
+from marginflow.evaluation import Accounting, bring_to, levels_of
 from marginflow.flow import Flow
 from marginflow.marginal import Marginalising, log_likelihood
 from marginflow.randomness import seeded
@@ -81,14 +82,13 @@ def log_prob_of(model: Flow) -> Callable[[Tensor], Tensor]:
     return estimate
 
 
-def _train(name: str, num_noise: int, epochs: int, data: DataSet, output: Path) -> tuple[Flow, Snapshots]:
+def _train(settings: config.Experiment, run_dir: Path, data: DataSet) -> tuple[Flow, Snapshots]:
     """Train one of the two flows into a run directory of its own."""
-    settings = experiment(num_noise, epochs)
-    run_dir = output / name.replace(" ", "_")
+    epochs = settings.train.epochs
     model = config.build(settings, data.spec)
     shown = {1, max(1, epochs // 20), max(1, epochs // 5), epochs}
     snapshots = Snapshots(model, data.test.x[:NUM_POINTS], shown)
-    progress = TrainingProgress(epochs, name)
+    progress = TrainingProgress(epochs, run_dir.name.replace("_", " "))
     with runs.created(run_dir, settings, data.spec, overwrite=True), progress:
         fit(model, data, settings.train, run_dir, observers=[progress, snapshots])
     return model, snapshots
@@ -118,30 +118,25 @@ def run_demo(output: Path, epochs: int) -> dict[str, Accounting]:
     data = config.load_data(experiment(0))
     colour = data.test.x[:NUM_POINTS, 0]
     models: dict[str, Flow] = {}
+    results: dict[str, runs.Evaluation] = {}
     written: list[Path] = []
     for figure, name, label, num_noise in (
-        (1, "without noise", "no noise dimensions", 0),
-        (2, "with noise", f"{NUM_NOISE} noise dimensions", NUM_NOISE),
+        (1, "without_noise", "no noise dimensions", 0),
+        (2, "with_noise", f"{NUM_NOISE} noise dimensions", NUM_NOISE),
     ):
-        model, snapshots = _train(name, num_noise, epochs, data, output)
-        models[label] = model
+        settings, run_dir = experiment(num_noise, epochs), output / name
+        models[label], snapshots = _train(settings, run_dir, data)
+        results[label] = runs.evaluate(run_dir, settings.evaluate)
+        results[label].keep(run_dir)
         title = f"half moons through planar x 8, {label}"
         drawing = plotting.by_epoch(snapshots.by_epoch, colour, title)
-        written += [output / name.replace(" ", "_"), plotting.save(drawing, output / f"figure{figure}.png")]
-    results = {
-        label: evaluate(model, data.test, spec=data.spec, num_samples=NUM_IMPORTANCE_SAMPLES)
-        for label, model in models.items()
-    }
-    written.append(plotting.save(_overview(models, data), output / "half_moons.png"))
-    record = {label: result.as_dict() for label, result in results.items()}
-    seconds = round(time.perf_counter() - started, 1)
-    (output / "accounting.json").write_text(
-        json.dumps({"epochs": epochs, "seconds": seconds, "entropy_of_the_data": data.entropy, **record}, indent=2)
-        + "\n"
-    )
-    written.append(output / "accounting.json")
-    console.print(accounting_table(results, data.entropy))
-    console.print(f"\nin {seconds:.0f} s, wrote:")
+        written += [run_dir, plotting.save(drawing, output / f"figure{figure}.png")]
+    written += [plotting.save(_overview(models, data), output / "half_moons.png"), output / "half_moons.json"]
+    record = {label: result.record for label, result in results.items()}
+    write_whole(written[-1], (json.dumps(record, indent=2) + "\n").encode())
+    accountings = {label: result.accounting for label, result in results.items()}
+    console.print(accounting_table(accountings, data.entropy))
+    console.print(f"\nin {time.perf_counter() - started:.0f} s, wrote:")
     for path in written:
         console.print(f"  {path}", highlight=False, soft_wrap=True)
-    return results
+    return accountings
