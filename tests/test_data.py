@@ -115,6 +115,17 @@ def test_a_truncated_file_is_refused(root: Path) -> None:
         data.load("mnist")
 
 
+@pytest.mark.parametrize("at", range(0, 300, 11))
+def test_a_file_damaged_anywhere_is_refused(root: Path, at: int) -> None:
+    noise = np.random.default_rng(0).integers(256, size=(8, 28, 28), dtype=np.uint8)
+    path = write_mnist(root, "train-images-idx3-ubyte", idx(noise))
+    content = bytearray(path.read_bytes())
+    content[at : at + 50] = b"\xff" * 50
+    path.write_bytes(bytes(content))
+    with pytest.raises(ValueError, match=r"cannot be unpacked|not the published file"):
+        data.load("mnist")
+
+
 def test_no_file_and_no_network_says_which_files_to_put_where(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*_: object, **__: object) -> str:
         raise ConnectionError("no route")
@@ -122,6 +133,7 @@ def test_no_file_and_no_network_says_which_files_to_put_where(root: Path, monkey
     monkeypatch.setattr(images.pooch, "retrieve", unreachable)
     with pytest.raises(FileNotFoundError, match=r"put train-images-idx3-ubyte\.gz, .*t10k-labels.* into .*mnist"):
         data.load("mnist")
+    assert not list(root.iterdir())
 
 
 def test_a_downloaded_file_is_checked_too(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -293,3 +293,30 @@ def test_no_density_at_all_is_minus_infinity_without_error() -> None:
 def test_no_rows_are_refused() -> None:
     with pytest.raises(ValueError, match="no rows"):
         log_likelihood(models.planar(2), torch.zeros(0, 2))
+
+
+def test_a_context_of_another_length_than_x_is_refused() -> None:
+    model = models.maf(3, hidden=[8], context_features=2)
+    with pytest.raises(ValueError, match="one row for each of the 5 rows of x; got 9"):
+        log_likelihood(model, torch.randn(5, 3), torch.randn(9, 2))
+
+
+def test_a_row_outside_the_support_has_no_density_and_spoils_nothing() -> None:
+    model = Marginalising(Flow([], Uniform(3)), StandardNormal(1))
+    result = log_likelihood(model, torch.tensor([[5.0, 0.5], [0.5, 0.5]]), num_samples=50)
+    assert result.log_prob[0] == -math.inf
+    assert result.effective_sample_size[0] == 1
+    assert torch.isfinite(result.effective_sample_size).all()
+    assert not result.standard_error.isnan().any()
+
+
+def test_noise_sees_x_alone_where_it_takes_no_more() -> None:
+    """A flow with a context and q(eps | x): the context is the flow's alone."""
+    flow = models.maf(3, hidden=[8], context_features=2)
+    for noise in (StandardNormal(1), DiagonalNormal(1, nn.Linear(2, 2), context_features=2)):
+        model = Marginalising(flow, noise)
+        assert model.context_features == 2
+        assert model.log_prob(torch.randn(5, 2), torch.randn(5, 2)).shape == (5,)
+    wide = Marginalising(flow, DiagonalNormal(1, nn.Linear(4, 2), context_features=4))
+    assert wide.context_features == 2
+    assert wide.log_prob(torch.randn(5, 2), torch.randn(5, 2)).shape == (5,)

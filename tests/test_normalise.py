@@ -151,3 +151,10 @@ def test_statistics_follow_the_model_in_precision() -> None:
     double = Standardise(2)
     double.load_state_dict(layer.state_dict())
     assert double(torch.ones(3, 2))[0].dtype == torch.float64
+
+
+def test_statistics_that_are_not_finite_are_refused() -> None:
+    x = torch.randn(10, 2)
+    x[3, 1] = torch.nan
+    with pytest.raises(ValueError, match="must be finite"):
+        calibrate(Standardise(2), [x])

@@ -63,6 +63,19 @@ def test_what_exists_is_not_replaced_unless_asked_and_only_runs_are(tmp_path: Pa
     assert {path.name for path in tmp_path.iterdir()} == {"run", "empty", "file"}
 
 
+def test_the_working_directory_can_hold_a_run_but_not_be_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FloatingPointError):
+        train_in(Path("."), checkpoint=None)
+    assert not list(tmp_path.iterdir())
+    train_in(Path("."))
+    assert {path.name for path in tmp_path.iterdir()} == {"config.toml", "manifest.json", "model.safetensors"}
+    with pytest.raises(FileExistsError, match="holds the working directory"):
+        train_in(Path("."), overwrite=True)
+
+
 @pytest.mark.parametrize("name", ["thesis.tex", "manifest.json"])
 def test_a_directory_that_is_not_a_run_is_left_alone(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text('{"name": "a web app"}')

@@ -84,8 +84,9 @@ def evaluate(
         options = config.evaluation(settings, {"num_samples": num_samples, "rows": rows, "seed": seed})
         with Console(stderr=True).status(f"evaluating {run} with K = {options.num_samples}"):
             result = runs.evaluate(run, options, device)
+        path = result.keep(run)
         Console().print(accounting_table({run.resolve().name: result.accounting}, result.entropy))
-        typer.echo(f"wrote {result.keep(run)}")
+        typer.echo(f"wrote {path}")
 
 
 @app.command()

@@ -112,7 +112,11 @@ def _estimate(estimate: Estimate | None, digits: int = 3) -> str:
 
 def _from_draws(accounting: Accounting, value: float | None) -> str:
     """What the draws of noise add to the uncertainty; nothing to an exact density."""
-    return "-" if accounting.exact else "unknown at K = 1" if value is None else f"{value:.1e}"
+    if accounting.exact:
+        return "-"
+    if value is None:
+        return "unknown at K = 1" if accounting.num_samples == 1 else "unknown, not converged"
+    return f"{value:.1e}"
 
 
 def _sample_size(accounting: Accounting) -> str:

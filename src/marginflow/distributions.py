@@ -40,6 +40,12 @@ def warn_of_diverged(samples: Tensor) -> None:
         warnings.warn(f"{diverged} of {len(samples)} samples are not finite", RuntimeWarning, stacklevel=3)
 
 
+def check_num_samples(num_samples: int) -> None:
+    """Refuse a negative number of draws."""
+    if num_samples < 0:
+        raise ValueError(f"num_samples must not be negative; got {num_samples}")
+
+
 @contextmanager
 def evaluation_mode(model: object) -> Iterator[None]:
     """Inside, a model that is a module is in evaluation mode; afterwards each of its parts is as it was."""
@@ -134,6 +140,7 @@ class StandardNormal(Distribution):
 
     @torch.no_grad()
     def sample(self, num_samples: int, context: Tensor | None = None) -> Tensor:
+        check_num_samples(num_samples)
         like = cast(Tensor, self._like)
         return torch.randn(num_samples, *self._shape, dtype=like.dtype, device=like.device)
 
@@ -212,6 +219,7 @@ class DiagonalNormal(Distribution):
         return self.sample_and_log_prob(num_samples, context)[0]
 
     def sample_and_log_prob(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        check_num_samples(num_samples)
         mean, log_scale = self._mean_and_log_scale(num_samples, context)
         standard = torch.randn_like(mean)
         return mean + standard * torch.exp(log_scale), self._log_density(standard, log_scale)
@@ -252,6 +260,7 @@ class Uniform(Distribution):
 
     @torch.no_grad()
     def sample(self, num_samples: int, context: Tensor | None = None) -> Tensor:
+        check_num_samples(num_samples)
         unit = torch.rand(num_samples, *self._shape, dtype=self.low.dtype, device=self.low.device)
         return self.low + (self.high - self.low) * unit
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from marginflow.data.dataset import DataSpec, Split, check_split
+from marginflow.data.dataset import DataSpec, Split, as_split, check_split
 from marginflow.distributions import Density, Distribution, evaluation_mode, like_model, optional
 from marginflow.flow import Flow
 from marginflow.marginal import LogLikelihood, Marginalising, log_likelihood
@@ -29,7 +29,8 @@ class Estimate:
     """A mean over rows.
 
     standard_error: of the mean, from the spread over rows. draws_error: the part of it that comes from drawing
-    noise, which more draws reduce; None where it is not known, 0 where nothing was drawn. Neither holds a bias.
+    noise, which more draws reduce; None where it is not known, as where the effective sample size is too small to
+    tell, 0 where nothing was drawn. Neither holds a bias.
     """
 
     value: float
@@ -53,7 +54,7 @@ class Accounting:
     bound                joint_nll - noise_entropy, an upper bound of the negative log-likelihood
     importance_weighted  -E log 1/K sum w_k, tightens to the negative log-likelihood as K grows
     draws_bias           how far importance_weighted lies above it still, E[standard error^2] / 2 to first order;
-                         an underestimate where the effective sample size is small; None at K = 1
+                         None at K = 1 and where not `converged`, where nothing in the draws can tell
     log_det              E of the preprocessing's log-determinant: what leads from these nats to those of the rows
     bits_per_dim, bits_per_dim_bound   of the pixels, from importance_weighted and bound; None unless images
 
@@ -135,7 +136,7 @@ def mean_nll(model: Density, batches: Iterable[Split], seed: int = 0) -> float:
 
 def evaluate(
     model: Distribution,
-    split: Split | Tensor | np.ndarray,
+    split: Split | tuple[Tensor | np.ndarray, Tensor | np.ndarray | None] | Tensor | np.ndarray,
     *,
     spec: DataSpec | None = None,
     num_samples: int = 1,
@@ -158,7 +159,7 @@ def evaluate(
     >>> evaluate(models.planar(2), torch.randn(100, 2)).exact
     True
     """
-    split = split if isinstance(split, tuple) else Split(torch.as_tensor(split))
+    split = as_split(split)
     spec = spec or DataSpec(tuple(split.x.shape[1:]))
     check_fits(model, split)
     split = bring_to(model, split)
@@ -190,6 +191,9 @@ def _account(
 ) -> Accounting:
     """Means and errors of what `log_likelihood` found."""
     entropy, errors = result.noise_entropy, result.standard_error
+    sample_size = float(result.effective_sample_size.median())
+    if not exact and sample_size < CONVERGED:
+        errors = None
     bits = 1 / (spec.features * math.log(2))
     to_pixels = log_det + spec.log_volume
     images = spec.levels is not None
@@ -204,7 +208,7 @@ def _account(
         bound=Estimate.of(-result.bound),
         importance_weighted=Estimate.of(-result.log_prob, errors),
         draws_bias=None if errors is None else 0.5 * float(errors.square().mean()),
-        effective_sample_size=float(result.effective_sample_size.median()),
+        effective_sample_size=sample_size,
         log_det=Estimate.of(log_det),
         bits_per_dim=Estimate.of(
             -(result.log_prob + to_pixels) * bits, None if errors is None else errors * bits

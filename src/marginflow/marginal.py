@@ -25,8 +25,8 @@ class Marginalising(Distribution):
     log p(x) itself with K draws. Sampling is exact: draw (x, eps) jointly, drop eps; q is not evaluated.
 
     flow: any object with log_prob and sample, over data and noise joined along dimension 1.
-    noise: q(eps | x), such as StandardNormal(num_noise); where it takes a context it sees x, with the
-        user's context appended.
+    noise: q(eps | x), such as StandardNormal(num_noise); where it takes a context as wide as x it sees x, where it
+        takes a wider one the user's context is appended to x.
 
     I. Lee, Masked Autoregressive Flows with a Marginalising Flow Framework, 2020.
 
@@ -133,7 +133,7 @@ class _Weights:
 
     def result(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         k = self.count
-        ess = torch.exp(2 * self.log_sum - self.log_sum_of_squares).clamp(1, k)
+        ess = torch.exp(2 * self.log_sum - self.log_sum_of_squares).nan_to_num(1).clamp(1, k)  # 1: no weight at all
         # Var(mean w) / (mean w)^2 = (K / ESS - 1) / (K - 1); its root is the error of the logarithm
         error = torch.sqrt((k / ess - 1).clamp_min(0) / max(k - 1, 1))
         return self.log_sum - math.log(k), self.sum_of_logs / k, error, ess, self.sum_of_entropies / k
@@ -179,6 +179,8 @@ def log_likelihood(
     context = None if context is None else like_model(model, torch.as_tensor(context))
     if len(x) == 0:
         raise ValueError("x has no rows: give at least one")
+    if context is not None and len(context) != len(x):
+        raise ValueError(f"context must have one row for each of the {len(x)} rows of x; got {len(context)}")
     if getattr(model, "exact", True):
         return _exactly(model, x, context, num_samples, chunk)
     parts = []

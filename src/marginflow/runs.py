@@ -50,6 +50,8 @@ def check_free(run_dir: Path, overwrite: bool) -> None:
         read(run_dir)
     except (ValueError, OSError) as error:
         raise FileExistsError(f"{run_dir} holds something that is not a run, and is left alone: {error}") from error
+    if run_dir.resolve() in (Path.cwd(), *Path.cwd().parents):
+        raise FileExistsError(f"{run_dir} holds the working directory and cannot be replaced: call from elsewhere")
     others = sorted({path.name for path in run_dir.iterdir()} - FILES)
     if others:
         raise FileExistsError(f"{run_dir} holds more than a run ({', '.join(others)}): move that away first")
@@ -59,21 +61,32 @@ def check_free(run_dir: Path, overwrite: bool) -> None:
 def created(run_dir: Path, experiment: Experiment, spec: DataSpec, *, overwrite: bool = False) -> Iterator[None]:
     """A run directory with the experiment in it, to train in.
 
-    Where the training ends without a checkpoint the directory is removed; a run that was to be overwritten is
-    set aside until there is a checkpoint in its place, and otherwise put back.
+    Where the training ends without a checkpoint the directory is as it was before, absent or empty; a run that was
+    to be overwritten is set aside until there is a checkpoint in its place, and otherwise put back.
     """
     run_dir = run_dir.resolve()
     check_free(run_dir, overwrite)
-    if run_dir.exists():
+    empty = run_dir.exists() and not any(run_dir.iterdir())
+    if run_dir.exists() and not empty:
         run_dir.rename(_set_aside(run_dir))
     try:
-        run_dir.mkdir(parents=True)
+        run_dir.mkdir(parents=True, exist_ok=empty)
         _describe(run_dir, experiment, spec)
         yield
     finally:
         if not (run_dir / WEIGHTS).exists():
-            shutil.rmtree(run_dir, ignore_errors=True)
+            _clear(run_dir, keep=empty)
         _put_back(run_dir)
+
+
+def _clear(run_dir: Path, *, keep: bool) -> None:
+    """Remove what a training without a checkpoint has written, and where it is not to be kept the directory too."""
+    if not keep:
+        shutil.rmtree(run_dir, ignore_errors=True)
+        return
+    for path in run_dir.glob("*"):
+        if path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def _set_aside(run_dir: Path) -> Path:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from marginflow.calibration import calibrate
 from marginflow.checkpoint import append_metrics, prepare, save_weights
-from marginflow.data.dataset import DataSet, Split, check_split
+from marginflow.data.dataset import DataSet, Split, as_split, check_split
 from marginflow.devices import fabric_on
 from marginflow.distributions import Distribution
 from marginflow.evaluation import bring_to, check_fits, mean_nll
@@ -262,9 +262,7 @@ def _take(split: Split, rows: slice | Tensor) -> Split:
 
 def _held_out(rows: Split | Tensor | np.ndarray, seed: int) -> DataSet:
     """Rows as a data set: nine tenths to train on, a tenth, which also stands as the test split, to validate."""
-    if not isinstance(rows, Split | Tensor | np.ndarray):
-        raise ValueError(f"data must be a DataSet, a Split, a tensor or an array of rows; got {type(rows).__name__}")
-    x, context = rows if isinstance(rows, Split) else Split(torch.as_tensor(rows))
+    x, context = as_split(rows)
     if not x.is_floating_point() and x.dtype != torch.uint8:
         x = x.to(torch.get_default_dtype())  # whole numbers in a table; uint8 is pixels
     split = Split(x.detach(), context)

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -71,6 +72,18 @@ class DataSet:
         return DataSpec(
             tuple(self.train.x.shape[1:]), self.levels, self.dequantised, 0 if context is None else context.shape[1]
         )
+
+
+def as_split(rows: object) -> Split:
+    """Rows, or a pair of rows and context, tensors or arrays, as a `Split` of tensors; ValueError for anything else."""
+    parts = rows if isinstance(rows, tuple) else (rows, None)
+    if len(parts) != 2 or not isinstance(parts[0], Tensor | np.ndarray):
+        raise ValueError(
+            "rows must be a tensor or an array, or a pair (x, context) of them; got "
+            f"{type(parts[0] if len(parts) == 2 else rows).__name__}"
+        )
+    x, context = parts
+    return Split(torch.as_tensor(x), None if context is None else torch.as_tensor(context))
 
 
 def check_split(split: Split, name: str, *, least: int = 2) -> None:

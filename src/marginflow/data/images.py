@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import os
 import struct
+import zlib
 from pathlib import Path
 from typing import Literal
 
@@ -120,16 +121,20 @@ def _mnist_file(name: str) -> np.ndarray:
         for path in (folder / f"{name}.gz", folder / name):
             if path.exists():
                 return parse_idx(_content(path, MNIST_FILES[name][1]), path)
+    pooch.get_logger().setLevel("WARNING")  # the progress bar says enough
+    folder = root / "mnist"
     try:
         path = pooch.retrieve(
-            MNIST_MIRROR + f"{name}.gz", f"md5:{MNIST_FILES[name][0]}", f"{name}.gz", root / "mnist", progressbar=True
+            MNIST_MIRROR + f"{name}.gz", f"md5:{MNIST_FILES[name][0]}", f"{name}.gz", folder, progressbar=True
         )
     except ValueError as error:  # pooch's word for a wrong checksum
         raise ValueError(f"the download of {name}.gz from {MNIST_MIRROR} is not the published file: {error}") from error
     except OSError as error:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
         raise FileNotFoundError(
             f"MNIST's {name}.gz is not in {root} and could not be downloaded ({type(error).__name__}): put "
-            f"{', '.join(f'{each}.gz' for each in MNIST_FILES)} into {root / 'mnist'}, or point MARGINFLOW_DATA at "
+            f"{', '.join(f'{each}.gz' for each in MNIST_FILES)} into {folder}, or point MARGINFLOW_DATA at "
             "the folder that holds mnist/"
         ) from error
     return parse_idx(_content(Path(path), MNIST_FILES[name][1]), Path(path))
@@ -141,7 +146,7 @@ def _content(path: Path, checksum: str) -> bytes:
         content = path.read_bytes()
         if path.suffix == ".gz":
             content = gzip.decompress(content)
-    except (EOFError, OSError) as error:
+    except (EOFError, OSError, zlib.error) as error:
         raise ValueError(f"{path} cannot be unpacked ({error}): delete it, it will be downloaded again") from error
     found = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if found != checksum:

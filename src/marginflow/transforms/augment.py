@@ -9,9 +9,14 @@ from marginflow.distributions import Distribution
 from marginflow.transforms.base import Transform
 
 
-def _noise_context(x: Tensor, context: Tensor | None) -> Tensor:
-    """What q(eps | x) sees: x, with the user's context appended along dimension 1, spread over H x W for images."""
-    if context is None:
+def _noise_context(noise: Distribution, x: Tensor, context: Tensor | None) -> Tensor | None:
+    """What q sees: nothing, x, or x with the user's context appended along dimension 1, spread over H x W for images.
+
+    The width that q takes as its context decides.
+    """
+    if noise.context_features == 0:
+        return None
+    if context is None or noise.context_features == x.shape[1]:
         return x
     if context.ndim < x.ndim:
         context = context.reshape(*context.shape, *[1] * (x.ndim - context.ndim))
@@ -34,7 +39,8 @@ class Augment(Transform):
     log_det = -log q(eps | x), the likelihood contribution of a draw; the inverse never evaluates q
     and reports 0.
 
-    noise: the distribution q of eps; where it takes a context it sees x, with the user's context appended.
+    noise: the distribution q of eps; where it takes a context as wide as x it sees x, where it takes a wider one the
+        user's context is appended to x.
     Usable between the blocks of a flow as well as in front of it.
 
     Chen, Lu, Chenli, Zhu, Tian, VFlow, 2020 (arXiv 2002.09741); Huang, Dinh, Courville, Augmented
@@ -57,8 +63,7 @@ class Augment(Transform):
         return False
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        with_context = _noise_context(x, context)
-        eps, log_q = self.noise.sample_and_log_prob(len(x), with_context)
+        eps, log_q = self.noise.sample_and_log_prob(len(x), _noise_context(self.noise, x, context))
         return torch.cat([x, eps], 1), -log_q
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -41,6 +41,8 @@ class Calibrated(Transform):
                 f"mean and variance must have shape ({self.num_features},); "
                 f"got {tuple(mean.shape)} and {tuple(variance.shape)}"
             )
+        if not bool((torch.isfinite(mean) & torch.isfinite(variance)).all()):
+            raise ValueError("mean and variance must be finite: remove NaN and infinity from the rows")
         self.mean = mean.to(self._like)
         self.variance = variance.to(self._like)
 
