@@ -89,12 +89,12 @@ def test_random_draws_come_from_the_seed_alone() -> None:
 
 
 def test_a_layer_multiplies_by_its_dense_weight() -> None:
-    in_degrees = torch.arange(1, 301)
-    layer = MaskedLinear(in_degrees, resolve_degrees("even", 300, [400], False, generator())[0])
-    x = torch.randn(5, 300)
+    in_degrees = torch.arange(1, 1001)
+    layer = MaskedLinear(in_degrees, resolve_degrees("even", 1000, [1500], False, generator())[0])
+    x = torch.randn(5, 1000)
     torch.testing.assert_close(layer(x), x @ layer.dense_weight().T + layer.bias)
     stored = sum(weight.numel() for weight in layer.weights)
-    assert stored < 0.6 * 300 * 400  # little more than the triangle
+    assert stored < 0.6 * 1000 * 1500  # little more than the triangle
 
 
 def test_a_layers_gradients_and_second_gradients() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, cast
 
@@ -10,34 +12,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-ROWS_A_BAND = 64  # below this many rows a band saves less than its own call costs
-MOST_BANDS = 8
+WEIGHTS_A_CALL = 30_000  # how many weights are multiplied by 100 rows in the time that a call itself takes, about
 
 
-class _EdgeLinear(torch.autograd.Function):
-    """x @ weight.T + bias, whose weight gradient is zero where `edge`, the weight's last columns, is zero."""
+def num_bands(in_features: int, out_features: int) -> int:
+    """In how many bands a layer is quickest.
 
-    generate_vmap_rule = True
+    b bands save (1 - 1 / b) / 2 of the products and cost b - 1 calls more, so the best b is sqrt(I O / (2 c)), c the
+    weights that a call is worth.
+    """
+    best = round(math.sqrt(in_features * out_features / (2 * WEIGHTS_A_CALL)))
+    return max(1, min(best, out_features))
 
-    @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Tensor, edge: Tensor) -> Tensor:
-        return functional.linear(x, weight, bias)
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, weight, _, edge = inputs
-        ctx.save_for_backward(x, weight, edge)
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        (grad,) = grad_outputs
-        x, weight, edge = ctx.saved_tensors
-        grad_x = grad @ weight if ctx.needs_input_grad[0] else None
-        grad_weight = None
-        if ctx.needs_input_grad[1]:
-            grad_weight = grad.T @ x
-            grad_weight[:, weight.shape[1] - edge.shape[1] :] *= edge
-        return grad_x, grad_weight, grad.sum(0), None
+def hide(weight: Tensor, edge: Tensor) -> Tensor:
+    """A band's weight, in place, with its last columns times the edge."""
+    weight[:, weight.shape[1] - edge.shape[1] :].mul_(edge)
+    return weight
 
 
 class MaskedLinear(nn.Module):
@@ -57,53 +48,94 @@ class MaskedLinear(nn.Module):
         super().__init__()
         self.in_features, self.out_features = len(in_degrees), len(out_degrees)
         visible = torch.searchsorted(in_degrees, out_degrees, right=not strict)  # columns that a row sees
-        num_bands = max(1, min(MOST_BANDS, self.out_features // ROWS_A_BAND))
-        cuts = torch.linspace(0, self.out_features, num_bands + 1).long().tolist()
-        self.rows = [slice(top, bottom) for top, bottom in pairwise(cuts)]
-        self.columns: list[int] = []
+        bands = num_bands(self.in_features, self.out_features)
+        self.cuts: list[int] = [self.out_features * i // bands for i in range(bands + 1)]
         self.weights = nn.ParameterList()
         bound = 1 / math.sqrt(max(self.in_features, 1))
-        for i, rows in enumerate(self.rows):
-            seen = visible[rows]
+        for i, (top, bottom) in enumerate(pairwise(self.cuts)):
+            seen = visible[top:bottom]
             start, end = int(seen[0]), int(seen[-1])
             edge = (torch.arange(start, end) < seen[:, None]).to(torch.get_default_dtype())
             weight = torch.empty(len(seen), end).uniform_(-bound, bound)
-            weight[:, start:] *= edge
-            self.columns.append(end)
-            self.weights.append(nn.Parameter(weight))
+            self.weights.append(nn.Parameter(hide(weight, edge)))
             self.register_buffer(f"edge{i}", edge, persistent=False)
         self.bias = nn.Parameter(torch.empty(self.out_features).uniform_(-bound, bound))
 
-    def edge(self, band: int) -> Tensor:
-        """The mask over the last columns of a band: (rows, columns), 1 where the weight is seen."""
-        return cast(Tensor, getattr(self, f"edge{band}"))
+    @property
+    def tensors(self) -> list[Tensor]:
+        """The bias and the bands of the weight."""
+        return [self.bias, *self.weights]
 
-    def forward(self, x: Tensor) -> Tensor:
-        biases = self.bias.split([len(weight) for weight in self.weights])
-        outputs = [
-            cast(Tensor, _EdgeLinear.apply(x[:, :end], weight, bias, self.edge(i)))
-            for i, (end, weight, bias) in enumerate(zip(self.columns, self.weights, biases, strict=True))
-        ]
-        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, 1)
+    @property
+    def edges(self) -> list[Tensor]:
+        """For each band the mask over its last columns, (rows, columns): 1 where the weight is seen."""
+        return [cast(Tensor, getattr(self, f"edge{i}")) for i in range(len(self.weights))]
+
+    def forward(self, x: Tensor, tensors: Sequence[Tensor] | None = None) -> Tensor:
+        """The output for `tensors`, by default its own. It can be differentiated any number of times.
+
+        `passes` has the quick way through a whole network, for which nothing here is multiplied by a mask.
+        """
+        bias, *weights = self.tensors if tensors is None else tensors
+        bands = []
+        for (top, bottom), weight, edge in zip(pairwise(self.cuts), weights, self.edges, strict=True):
+            start, end = weight.shape[1] - edge.shape[1], weight.shape[1]
+            seen = torch.cat([weight[:, :start], weight[:, start:] * edge], 1)
+            bands.append(functional.linear(x[:, :end], seen, bias[top:bottom]))
+        return bands[0] if len(bands) == 1 else torch.cat(bands, 1)
+
+    def pieces(self, top: int, bottom: int) -> list[tuple[int, int, int, int]]:
+        """Rows top ... bottom band by band: (band, its first and last row, the place of the first among the rows)."""
+        found = []
+        for i in range(bisect_right(self.cuts, top) - 1, len(self.weights)):
+            start, stop = max(top, self.cuts[i]), min(bottom, self.cuts[i + 1])
+            if start >= stop:
+                break
+            found.append((i, start - self.cuts[i], stop - self.cuts[i], start - top))
+        return found
+
+    def partial(self, top: int, bottom: int, below: Tensor) -> Tensor:
+        """Rows top ... bottom of the output, (rows, N), as far as the first inputs go, below (inputs, N)."""
+        rows = [below.new_empty(0, below.shape[1])]
+        for band, first, last, place in self.pieces(top, bottom):
+            weight = self.weights[band][first:last, : len(below)]
+            bias = self.bias[top + place : top + place + last - first, None]
+            rows.append(torch.addmm(bias, weight, below[: weight.shape[1]]))
+        return torch.cat(rows)
+
+    def block(self, top: int, bottom: int, left: int, right: int) -> Tensor:
+        """Rows top ... bottom and columns left ... right of the weight, zero where hidden."""
+        blocks = [self.bias.new_empty(0, right - left)]
+        for band, first, last, _ in self.pieces(top, bottom):
+            weight = self.weights[band][first:last, left:right]
+            blocks.append(functional.pad(weight, (0, right - left - weight.shape[1])))
+        return torch.cat(blocks)
 
     @torch.no_grad()
     def dense_weight(self) -> Tensor:
-        """The weight as one masked matrix: (O, I)."""
-        dense = self.bias.new_zeros(self.out_features, self.in_features)
-        for rows, end, weight in zip(self.rows, self.columns, self.weights, strict=True):
-            dense[rows, :end] = weight
-        return dense
+        """The weight as one masked matrix: (O, I), a copy."""
+        return self.block(0, self.out_features, 0, self.in_features)
+
+    @torch.no_grad()
+    def set_dense_weight(self, weight: Tensor) -> None:
+        """Take over a matrix (O, I); ValueError where it is not zero where the mask hides it."""
+        for (top, bottom), band, edge in zip(pairwise(self.cuts), self.weights, self.edges, strict=True):
+            rows, end = weight[top:bottom].to(band), band.shape[1]
+            seen = rows[:, :end].clone()
+            if bool(rows[:, end:].any()) or not torch.equal(hide(seen.clone(), edge), seen):
+                raise ValueError(f"rows {top} ... {bottom - 1} of the weight are not zero where the mask hides them")
+            band.copy_(seen)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         errors: list[str] = args[-1] if args else kwargs["error_msgs"]
-        for i, end in enumerate(self.columns):
-            loaded, edge = state_dict.get(f"{prefix}weights.{i}"), self.edge(i)
+        for i, edge in enumerate(self.edges):
+            loaded = state_dict.get(f"{prefix}weights.{i}")
             if loaded is None or loaded.shape != self.weights[i].shape:
                 continue  # reported by torch
-            hidden = loaded[:, end - edge.shape[1] :][edge.to(loaded.device) == 0]
+            hidden = loaded[:, loaded.shape[1] - edge.shape[1] :][edge.to(loaded.device) == 0]
             if bool((hidden != 0).any()):
                 errors.append(f"{prefix}weights.{i} has non-zero weights where the mask hides them")
 
     def extra_repr(self) -> str:
-        return f"{self.in_features}, {self.out_features}, bands={len(self.rows)}"
+        return f"{self.in_features}, {self.out_features}, bands={len(self.weights)}"

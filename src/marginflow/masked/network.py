@@ -10,7 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from marginflow.masked.inverse import plan
 from marginflow.masked.layers import MaskedLinear
+from marginflow.masked.order import Order
+from marginflow.masked.passes import run
 from marginflow.shapes import check_context
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -26,16 +29,20 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 class MaskedNetwork(nn.Module):
     """Parameters for every dimension, each a function of the dimensions before it and of the context.
 
-    x (N, D), context (N, C) -> params (N, D, P); params[:, i] depends on x[:, :i] and the context alone.
+    x (N, D), context (N, C) -> params (N, D, P); params[:, i] depends on the context and on those dimensions of x
+    alone that the order puts before i. Inside, dimensions stand in that order, which is all that is left of it.
 
-    features: D. hidden_degrees: the sorted degrees of each hidden layer. num_params: P.
+    order: of the dimensions. hidden_degrees: the sorted degrees of each hidden layer. num_params: P.
     context_features: C; the context enters beside x with degree 0, seen by all.
     activation: a name or any elementwise function.
+
+    counts[l][d]: how many units of layer l, from the inputs (context and x) to the last hidden layer, have a
+        degree of at most d, d = 0 ... D; so many are known once the first d dimensions are.
     """
 
     def __init__(
         self,
-        features: int,
+        order: Order,
         hidden_degrees: Sequence[Tensor],
         num_params: int,
         context_features: int = 0,
@@ -44,18 +51,27 @@ class MaskedNetwork(nn.Module):
         super().__init__()
         if isinstance(activation, str) and activation not in ACTIVATIONS:
             raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)} or a function; got {activation!r}")
+        features = len(order.dimensions)
         self.features, self.num_params, self.context_features = features, num_params, context_features
+        self.order = order
+        self.activation_name = activation if isinstance(activation, str) else None
         self.activation = ACTIVATIONS[activation] if isinstance(activation, str) else activation
+        self.activation_is_trained = isinstance(activation, nn.Module) and any(True for _ in activation.parameters())
         dimensions = torch.arange(1, features + 1)
         degrees = [torch.cat([torch.zeros(context_features, dtype=torch.long), dimensions]), *hidden_degrees]
         self.hidden_layers = nn.ModuleList(MaskedLinear(below, above) for below, above in pairwise(degrees))
         self.output_layer = MaskedLinear(degrees[-1], dimensions.repeat_interleave(num_params), strict=True)
+        self.layers = [*cast("list[MaskedLinear]", list(self.hidden_layers)), self.output_layer]  # input to output
+        known = torch.arange(features + 1)
+        self.counts: list[list[int]] = [torch.searchsorted(layer, known, right=True).tolist() for layer in degrees]
+        self.blocks = plan(self.counts, self.layers, num_params)
+
+    def context_of(self, context: Tensor | None, x: Tensor) -> Tensor | None:
+        """The context checked, in the precision of x; None where the network takes none."""
+        if not self.context_features:
+            return None
+        check_context(context, self.context_features, len(x))
+        return cast(Tensor, context).to(x.dtype)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        h = x
-        if self.context_features:
-            check_context(context, self.context_features, len(x))
-            h = torch.cat([cast(Tensor, context).to(x.dtype), x], 1)
-        for layer in self.hidden_layers:
-            h = self.activation(layer(h))
-        return self.output_layer(h).view(-1, self.features, self.num_params)
+        return run(self, x, self.context_of(context, x))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from marginflow.masked.degrees import resolve_order
+from marginflow.masked.order import Order
 from marginflow.shapes import Shape, as_shape
 from marginflow.transforms.base import Transform, no_volume
 
@@ -64,34 +63,13 @@ class Permutation(Transform):
 
     def __init__(self, features: int, order: str | Sequence[int] = "reversed", seed: int = 0) -> None:
         super().__init__()
-        resolved = resolve_order(order, features, torch.Generator().manual_seed(seed))
-        self.order: Tensor
-        self.inverse_order: Tensor
-        self.register_buffer("order", resolved)
-        self.register_buffer("inverse_order", torch.argsort(resolved), persistent=False)
         self.features = features
-        self._is_identity = bool(torch.equal(resolved, torch.arange(features)))
-
-    def reorder(self, x: Tensor) -> Tensor:
-        """x (N, D, ...) in the new order."""
-        self.check_features(x.shape[1])
-        return x if self._is_identity else x.index_select(1, self.order)
-
-    def restore(self, z: Tensor) -> Tensor:
-        """z (N, D, ...) back in the order of x."""
-        self.check_features(z.shape[1])
-        return z if self._is_identity else z.index_select(1, self.inverse_order)
+        self.order = Order(features, order, seed)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self.reorder(x), no_volume(x)
+        self.check_features(x.shape[1])
+        return self.order.reorder(x), no_volume(x)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self.restore(z), no_volume(z)
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
-        loaded, mine = state_dict.get(prefix + "order"), self.order.clone()
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-        if loaded is not None and not torch.equal(loaded.to(mine.device), mine):
-            self.order.copy_(mine)
-            errors: list[str] = args[-1] if args else kwargs["error_msgs"]
-            errors.append(f"{prefix}order is another one: build the model with the order and seed it was trained with")
+        self.check_features(z.shape[1])
+        return self.order.restore(z), no_volume(z)

@@ -1,0 +1,37 @@
+"""Gradients that are written out: when autograd must do without them, and how they are differentiated themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+
+def left_to_autograd() -> bool:
+    """Whether torch is tracing, for torch.compile or torch.func, and should see ordinary operations."""
+    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+
+
+def differentiable(
+    function: Callable[..., Tensor | tuple[Tensor, ...]],
+    inputs: Sequence[Tensor | None],
+    needed: Sequence[bool],
+    grads: Sequence[Tensor],
+) -> list[Tensor | None]:
+    """The gradients of ordinary operations, for those inputs that need one, in a graph of their own.
+
+    A written-out backward ends here where its own gradient is wanted.
+    """
+    outputs = function(*inputs)
+    wanted = [tensor for tensor, need in zip(inputs, needed, strict=True) if need and tensor is not None]
+    found = iter(
+        torch.autograd.grad(
+            [outputs] if isinstance(outputs, Tensor) else outputs,
+            wanted,
+            grads,
+            create_graph=True,
+            materialize_grads=True,
+        )
+    )
+    return [next(found) if need else None for need in needed]

@@ -1,0 +1,234 @@
+"""The incremental inverse: every hidden unit is computed once, when its degree becomes known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from marginflow.masked.layers import MaskedLinear
+    from marginflow.masked.network import MaskedNetwork
+
+BLOCK = 128  # dimensions, and units of a layer, that the loop resolves between two rounds of matrix products
+CHUNK = 2**24  # numbers held at once: units x rows of z
+COMPILED_TYPES = (torch.float32, torch.float64)
+
+
+class Product(NamedTuple):
+    """Rows top ... bottom of a layer in a block of the inverse.
+
+    known: columns that the units before the block make up. inside: columns after those, of units in the block.
+    pieces: the rows band by band, (band, its first and last row, the place of the first among the product's rows).
+    """
+
+    layer: int
+    top: int
+    bottom: int
+    known: int
+    inside: int
+    pieces: list[tuple[int, int, int, int]]
+
+    @property
+    def num_weights(self) -> int:
+        """Weights between units of the block."""
+        return (self.bottom - self.top) * self.inside
+
+
+class Block(NamedTuple):
+    """Dimensions start ... stop, resolved together.
+
+    products: of the hidden layers and, last, of the output. ends: see `kernel.resolve`.
+    looped: whether the loop computes the hidden units. In a block of one dimension it need not: none of them depends
+        on another dimension of the block.
+    """
+
+    start: int
+    stop: int
+    products: list[Product]
+    ends: np.ndarray
+    looped: bool
+
+
+def plan(counts: Sequence[Sequence[int]], layers: Sequence[MaskedLinear], num_params: int) -> list[Block]:
+    """The blocks of a network, in the order in which they are resolved."""
+    offsets = np.cumsum([0, *(layer[-1] for layer in counts)])
+    blocks = []
+    for start, stop in cut_into_blocks(counts):
+        products = []
+        for i, layer in enumerate(layers):
+            is_output = i == len(layers) - 1
+            top, bottom = (d * num_params if is_output else counts[i + 1][d] for d in (start, stop))
+            known, upto = counts[i][start], counts[i][stop]
+            products.append(Product(i, top, bottom, known, upto - known, layer.pieces(top, bottom)))
+        ends = np.array([np.array(layer[start : stop + 1]) + o for layer, o in zip(counts, offsets, strict=False)])
+        looped = stop > start + 1
+        blocks.append(Block(start, stop, products, ends if looped else ends[:1], looped))
+    return blocks
+
+
+def cut_into_blocks(counts: Sequence[Sequence[int]], most: int = BLOCK) -> list[tuple[int, int]]:
+    """Dimensions 0 ... D in blocks (start, stop), none with more than `most` dimensions or units of one layer.
+
+    A block of one dimension may have more.
+    """
+    num_dims = len(counts[0]) - 1
+    blocks, start = [], 0
+    for stop in range(1, num_dims + 1):
+        too_large = any(layer[stop] - layer[start] > most for layer in counts)
+        if too_large and stop - 1 > start:
+            blocks.append((start, stop - 1))
+            start = stop - 1
+    return [*blocks, (start, num_dims)]
+
+
+def invert(network: MaskedNetwork, univariate: Any, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The x with univariate(x_i; network(x)_i) = z_i for every i, and log|det dx/dz|.
+
+    z (N, D) -> x (N, D), log_det (N,). Equal to D passes of the network, at the price of
+    about one: in blocks of dimensions, matrix products bring in all that was known before the block, and a
+    loop over its dimensions resolves the rest. The loop is compiled where the univariate and the activation have
+    a compiled form and no gradient is asked for; otherwise it is plain torch, through which gradients pass.
+    """
+    context = network.context_of(context, z)
+    z = network.order.reorder(z)
+    rows = max(1, CHUNK // (sum(layer[-1] for layer in network.counts) + network.num_params))
+    run = _compiled if _has_compiled_form(network, univariate, z, context) else _in_torch
+    parts = [
+        run(network, univariate, z[start : start + rows], None if context is None else context[start : start + rows])
+        for start in range(0, max(len(z), 1), rows)
+    ]
+    x, log_det = parts[0] if len(parts) == 1 else [torch.cat(part) for part in zip(*parts, strict=True)]
+    return network.order.restore(x), log_det
+
+
+def _has_compiled_form(network: MaskedNetwork, univariate: Any, z: Tensor, context: Tensor | None) -> bool:
+    if z.device.type != "cpu" or z.dtype not in COMPILED_TYPES or network.activation_name is None:
+        return False
+    if getattr(univariate, "kernel", None) is None:
+        return False
+    if not torch.is_grad_enabled():
+        return True
+    given = [z] if context is None else [z, context]
+    return not any(tensor.requires_grad for tensor in [*given, *network.parameters()])
+
+
+class _Workspace:
+    """All units of all layers in one matrix, features first, and the bands of all weights."""
+
+    def __init__(self, network: MaskedNetwork, z: Tensor, context: Tensor | None) -> None:
+        self.network, self.counts = network, network.counts
+        self.biases = [layer.bias.detach()[:, None] for layer in network.layers]
+        self.bands = [[weight.detach() for weight in layer.weights] for layer in network.layers]
+        self.offsets = [0]
+        for layer in self.counts:
+            self.offsets.append(self.offsets[-1] + layer[-1])
+        self.units = z.new_empty(self.offsets[-1], len(z))
+        if context is not None:
+            self.units[: len(context.T)] = context.T
+
+    def rows(self, layer: int, top: int, bottom: int) -> Tensor:
+        """Units of a layer, 0 the inputs."""
+        return self.units[self.offsets[layer] + top : self.offsets[layer] + bottom]
+
+    def multiply(self, product: Product, columns: int, out: Tensor) -> None:
+        """The rows of a product, as far as the first `columns` units below go."""
+        layer, bias = product.layer, self.biases[product.layer]
+        for band, first, last, place in product.pieces:
+            weight = self.bands[layer][band][first:last, :columns]
+            seen = weight.shape[1]
+            rows, b = out[place : place + last - first], bias[product.top + place : product.top + place + last - first]
+            if seen:
+                torch.addmm(b, weight, self.rows(layer, 0, seen), out=rows)
+            else:
+                rows.copy_(b.expand_as(rows))
+
+    def activate(self, product: Product, columns: int) -> None:
+        """The hidden units of a product, from the first `columns` units below."""
+        out = self.rows(product.layer + 1, product.top, product.bottom)
+        self.multiply(product, columns, out)
+        out.copy_(self.network.activation(out))
+
+    def copy_inside(self, product: Product, out: Tensor) -> None:
+        """The weights between units of the block: (rows, inside), zero where hidden."""
+        for band, first, last, place in product.pieces:
+            weight = self.bands[product.layer][band][first:last, product.known : product.known + product.inside]
+            rows = out[place : place + last - first]
+            rows[:, : weight.shape[1]] = weight
+            rows[:, weight.shape[1] :] = 0
+
+
+@torch.no_grad()
+def _compiled(network: MaskedNetwork, univariate: Any, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The inverse with the loop compiled."""
+    from marginflow.masked.kernel import resolve
+
+    space, counts, p = _Workspace(network, z, context), network.counts, network.num_params
+    for i, layer in enumerate(network.layers[:-1]):  # units that see the context alone, or nothing
+        if counts[i + 1][0]:
+            space.activate(Product(i, 0, counts[i + 1][0], 0, 0, layer.pieces(0, counts[i + 1][0])), counts[i][0])
+    z = z.T.contiguous()
+    log_det = torch.zeros(z.shape[1], dtype=torch.float64)
+    params = z.new_empty(max(block.stop - block.start for block in network.blocks) * p, z.shape[1])
+    inside = z.new_empty(max(sum(each.num_weights for each in block.products) for block in network.blocks))
+    arrays = [tensor.numpy() for tensor in (space.units, params, z, log_det, inside)]
+    activation, (function, constant) = cast(str, network.activation_name), univariate.kernel
+
+    for start, stop, products, ends, looped in network.blocks:
+        used = 0
+        for product in products if looped else products[-1:]:
+            is_output = product is products[-1]
+            out = params if is_output else space.rows(product.layer + 1, product.top, product.bottom)
+            space.multiply(product, product.known, out)
+            if looped:
+                size = product.num_weights
+                space.copy_inside(product, inside[used : used + size].view(-1, product.inside))
+                used += size
+        units, all_params, all_z, total, weights = arrays
+        resolve(
+            units, all_params[: (stop - start) * p], all_z[start:stop], total, weights[:used], ends,
+            activation, function, constant, torch.get_num_threads(),
+        )  # fmt: skip
+        if not looped:
+            for product in products[:-1]:
+                space.activate(product, product.known + product.inside)
+    x = space.rows(0, network.context_features, counts[0][-1])
+    return x.T.contiguous(), log_det.to(z.dtype)
+
+
+def _in_torch(network: MaskedNetwork, univariate: Any, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The inverse in plain torch, without writing in place, so that gradients pass through it."""
+    counts, layers, p = network.counts, network.layers, network.num_params
+    hidden = range(1, len(counts))
+    log_det = z.new_zeros(len(z))
+    known = [z[:, :0].T if context is None else context.T]  # the units of each layer that are known, (units, N)
+    for layer in hidden:
+        known.append(network.activation(layers[layer - 1].partial(0, counts[layer][0], known[-1])))
+
+    for start, stop, products, *_ in network.blocks:
+        before, inside = [], []  # of each layer, what comes from before the block, and the weights inside it
+        for layer, seen, (_, top, bottom, first, columns, _) in zip(layers, known, products, strict=True):
+            before.append(layer.partial(top, bottom, seen))
+            inside.append(layer.block(top, bottom, first, first + columns))
+        fresh = [layer[:0] for layer in known]  # the units of each layer that the block has made known
+        for j, dim in enumerate(range(start, stop)):
+            params = _add_inside(before[-1], inside[-1], j * p, (j + 1) * p, fresh[-1])
+            x, log_derivative = univariate.inverse(z[:, dim], params.T)
+            log_det = log_det + log_derivative
+            fresh[0] = torch.cat([fresh[0], x[None]])
+            for layer in hidden:
+                first = counts[layer][start]
+                top, bottom = counts[layer][dim] - first, counts[layer][dim + 1] - first
+                if top < bottom:
+                    rows = _add_inside(before[layer - 1], inside[layer - 1], top, bottom, fresh[layer - 1])
+                    fresh[layer] = torch.cat([fresh[layer], network.activation(rows)])
+        known = [torch.cat(each) for each in zip(known, fresh, strict=True)]
+    return known[0][network.context_features :].T, log_det
+
+
+def _add_inside(before: Tensor, inside: Tensor, top: int, bottom: int, fresh: Tensor) -> Tensor:
+    """Rows of what comes from before the block, with what the first units inside it add."""
+    return torch.addmm(before[top:bottom], inside[top:bottom, : len(fresh)], fresh)

@@ -1,0 +1,202 @@
+"""The loop inside a block of the incremental inverse, compiled by numba."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import njit, prange, set_num_threads
+
+ACTIVATIONS = {"relu": 0, "tanh": 1, "elu": 2, "silu": 3, "softplus": 4, "gelu": 5}
+UNIVARIATES = {"affine": 0, "softclip_affine": 1, "softplus_affine": 2}
+
+
+def _compiled(**options: Any) -> Callable[[Any], Any]:
+    """numba's njit, with its result kept on disk where there is a place for it."""
+    options.update(fastmath={"contract"}, error_model="numpy")
+
+    def decorate(function: Any) -> Any:
+        try:
+            return njit(cache=True, **options)(function)
+        except RuntimeError:  # no folder to keep it in
+            return njit(**options)(function)
+
+    return decorate
+
+
+@_compiled()
+def _exp(x):
+    """exp in float64 to the last bit or two, in operations that the compiler can vectorise; NaN stays NaN.
+
+    exp(x) = 2^n exp(r) with n the whole number nearest to x / log 2, rounded by adding a number so large that its
+    last bit counts ones; |r| <= log(2) / 2, where 14 terms of the series are enough.
+    """
+    x = max(min(x, 709.0), -708.0) if x == x else x
+    shifted = x * 1.4426950408889634 + 6755399441055744.0
+    n = shifted - 6755399441055744.0
+    r = x - n * 0.6931471803691238 - n * 1.9082149292705877e-10  # log 2 in two parts
+    p = 1 / 6227020800
+    p = p * r + 1 / 479001600
+    p = p * r + 1 / 39916800
+    p = p * r + 1 / 3628800
+    p = p * r + 1 / 362880
+    p = p * r + 1 / 40320
+    p = p * r + 1 / 5040
+    p = p * r + 1 / 720
+    p = p * r + 1 / 120
+    p = p * r + 1 / 24
+    p = p * r + 1 / 6
+    p = p * r + 1 / 2
+    p = p * r + 1.0
+    p = p * r + 1.0
+    exponent = np.int64((np.float64(shifted).view(np.int64) + 1023) << 52)
+    return p * np.int64(exponent).view(np.float64)
+
+
+@_compiled()
+def _tanh(x):
+    return 1.0 - 2.0 / (1.0 + _exp(2.0 * x))
+
+
+@_compiled()
+def _activate(kind, units, row):
+    """units[row] <- activation of itself."""
+    u = units[row]
+    if kind == 0:
+        for n in range(len(u)):
+            u[n] = max(u[n], units.dtype.type(0))
+    elif kind == 1:
+        for n in range(len(u)):
+            u[n] = _tanh(u[n])
+    elif kind == 2:
+        for n in range(len(u)):
+            u[n] = u[n] if u[n] > 0 else math.expm1(u[n])
+    elif kind == 3:
+        for n in range(len(u)):
+            u[n] = u[n] / (1 + _exp(-u[n]))
+    elif kind == 4:
+        for n in range(len(u)):
+            u[n] = u[n] if u[n] > 20 else math.log1p(_exp(u[n]))  # as in torch
+    else:
+        for n in range(len(u)):
+            u[n] = u[n] * 0.5 * (1 + math.erf(u[n] * math.sqrt(0.5)))
+
+
+@_compiled()
+def _invert(kind, constant, z, j, params, x, row, log_det):
+    """x[row] <- the inverse of a scalar function at z[j] given params[2 j] and [2 j + 1]; log_det += log dx/dz."""
+    y, out, first, second = z[j], x[row], params[2 * j], params[2 * j + 1]
+    if kind == 0:
+        for n in range(len(y)):
+            log_scale = constant * _tanh(second[n] / constant)
+            out[n] = y[n] * _exp(log_scale) + first[n]
+            log_det[n] += log_scale
+    elif kind == 1:
+        for n in range(len(y)):
+            log_scale = second[n] / (1 + abs(second[n]) / constant)
+            out[n] = (y[n] - first[n]) * _exp(-log_scale)
+            log_det[n] -= log_scale
+    else:
+        for n in range(len(y)):
+            scale = max(first[n], 0.0) + math.log1p(_exp(-abs(first[n]))) + constant
+            out[n] = (y[n] - second[n]) / scale
+            log_det[n] -= math.log(scale)
+
+
+@_compiled()
+def _accumulate(target, row, weights, at, source, first, last):
+    """target[row] += weights[at: at + last - first] @ source[first: last], four rows of the source at a time."""
+    t = target[row]
+    k = first
+    while k + 4 <= last:
+        w0, w1, w2, w3 = weights[at], weights[at + 1], weights[at + 2], weights[at + 3]
+        s0, s1, s2, s3 = source[k], source[k + 1], source[k + 2], source[k + 3]
+        for n in range(len(t)):
+            t[n] += w0 * s0[n] + w1 * s1[n] + (w2 * s2[n] + w3 * s3[n])
+        k += 4
+        at += 4
+    while k < last:
+        w0, s0 = weights[at], source[k]
+        for n in range(len(t)):
+            t[n] += w0 * s0[n]
+        k += 1
+        at += 1
+
+
+@_compiled()
+def _resolve_columns(units, params, z, log_det, weights, ends, activation, univariate, constant):
+    """`resolve` where units holds the block's own rows alone, and ends counts those."""
+    depth, num_dims = len(ends) - 1, len(z)
+    num_params = len(params) // num_dims
+    height = ends[depth, num_dims] - ends[depth, 0]
+    output_weights = len(weights) - len(params) * height
+    for j in range(num_dims):
+        for p in range(j * num_params, (j + 1) * num_params):
+            _accumulate(params, p, weights, output_weights + p * height, units, ends[depth, 0], ends[depth, j])
+        _invert(univariate, constant, z, j, params, units, ends[0, j], log_det)
+        layer_weights = 0
+        for layer in range(1, depth + 1):
+            first, last, below = ends[layer - 1, 0], ends[layer - 1, j + 1], ends[layer - 1, num_dims]
+            for row in range(ends[layer, j], ends[layer, j + 1]):
+                at = layer_weights + (row - ends[layer, 0]) * (below - first)
+                _accumulate(units, row, weights, at, units, first, last)
+                _activate(activation, units, row)
+            layer_weights += (ends[layer, num_dims] - ends[layer, 0]) * (below - first)
+
+
+@_compiled(parallel=True)
+def _resolve(units, params, z, log_det, weights, ends, activation, univariate, constant, num_tiles):
+    """Some columns a thread, in arrays of its own: threads that shared them would wait for each other."""
+    depth, num_dims, num_columns = len(ends) - 1, len(z), z.shape[1]
+    own_ends = ends.copy()
+    num_units = 0
+    for layer in range(depth + 1):
+        own_ends[layer] += num_units - ends[layer, 0]
+        num_units = own_ends[layer, num_dims]
+    for tile in prange(num_tiles):
+        left, right = tile * num_columns // num_tiles, (tile + 1) * num_columns // num_tiles
+        own_units = np.empty((num_units, right - left), units.dtype)
+        for layer in range(depth + 1):
+            own_units[own_ends[layer, 0] : own_ends[layer, num_dims]] = units[
+                ends[layer, 0] : ends[layer, num_dims], left:right
+            ]
+        own_log_det = log_det[left:right].copy()
+        _resolve_columns(
+            own_units, params[:, left:right].copy(), z[:, left:right].copy(), own_log_det,
+            weights, own_ends, activation, univariate, constant,
+        )  # fmt: skip
+        for layer in range(depth + 1):
+            units[ends[layer, 0] : ends[layer, num_dims], left:right] = own_units[
+                own_ends[layer, 0] : own_ends[layer, num_dims]
+            ]
+        log_det[left:right] = own_log_det
+
+
+def resolve(
+    units: np.ndarray,
+    params: np.ndarray,
+    z: np.ndarray,
+    log_det: np.ndarray,
+    weights: np.ndarray,
+    ends: np.ndarray,
+    activation: str,
+    univariate: str,
+    constant: float,
+    num_threads: int,
+) -> None:
+    """Compute the dimensions of a block and the hidden units that they make known, one dimension after the other.
+
+    units (U, N): the inputs and hidden units of all layers; those of the block hold what comes from before it, and
+        are overwritten, as are the block's dimensions. params (B P, N): the block's parameters, likewise.
+    z (B, N). log_det (N,), float64: added to.
+    weights: those inside the block, layer after layer, the output layer last, row after row.
+    ends (layers, B + 1): ends[l, j] is the row of `units` at which layer l ends before dimension j of the block
+        is known; ends[0] is that of the inputs.
+    """
+    set_num_threads(num_threads)
+    num_tiles = max(num_threads if z.shape[1] >= 16 * num_threads else 1, z.shape[1] // 64)
+    _resolve(
+        units, params, z, log_det, weights, ends, ACTIVATIONS[activation], UNIVARIATES[univariate], constant, num_tiles
+    )

@@ -1,0 +1,162 @@
+"""The way through a masked network and back, written out: banded products, and nothing kept that is not needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor
+
+from marginflow.gradients import differentiable, left_to_autograd
+from marginflow.masked.layers import hide
+
+if TYPE_CHECKING:
+    from marginflow.masked.layers import MaskedLinear
+    from marginflow.masked.network import MaskedNetwork
+
+Backward = Callable[[Tensor], Tensor]
+
+# activations whose gradient follows from their output: themselves in place, and grad, output -> grad
+FROM_OUTPUT: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
+    "relu": (torch.relu_, lambda grad, h: torch.ops.aten.threshold_backward.default(grad, h, 0)),
+    "tanh": (torch.tanh_, torch.ops.aten.tanh_backward.default),
+}
+
+
+def run(network: MaskedNetwork, x: Tensor, context: Tensor | None) -> Tensor:
+    """The output of a masked network: x (N, D), context (N, C) or None -> (N, D, P)."""
+    tensors = [layer.tensors for layer in network.layers]
+    if not torch.is_grad_enabled():
+        return _outputs(network, _through(network, _inputs(network, x, context), tensors, []))
+    flat = [tensor for group in tensors for tensor in group]
+    if left_to_autograd() or network.activation_is_trained:
+        return _layer_by_layer(network, x, context, *flat)
+    return cast(Tensor, _Pass.apply(network, x, context, *flat))
+
+
+def _inputs(network: MaskedNetwork, x: Tensor, context: Tensor | None) -> Tensor:
+    """What the first layer sees: (N, C + D)."""
+    x = network.order.reorder(x)
+    return x if context is None else torch.cat([context, x], 1)
+
+
+def _outputs(network: MaskedNetwork, output: Tensor) -> Tensor:
+    """What the last layer says, (N, D P), for the dimensions where they stand in x."""
+    return network.order.restore(output.view(-1, network.features, network.num_params))
+
+
+def _layer_by_layer(network: MaskedNetwork, x: Tensor, context: Tensor | None, *flat: Tensor) -> Tensor:
+    """The output, left to autograd."""
+    *hidden, output = zip(network.layers, _by_layer(network, flat), strict=True)
+    h = _inputs(network, x, context)
+    for layer, own in hidden:
+        h = network.activation(layer(h, own))
+    layer, own = output
+    return _outputs(network, layer(h, own))
+
+
+def _through(network: MaskedNetwork, h: Tensor, tensors: Sequence[Sequence[Tensor]], kept: list[Tensor]) -> Tensor:
+    """The last layer's output; what the way back must know of each hidden layer is added to `kept`."""
+    *hidden, output = zip(network.layers, tensors, strict=True)
+    in_place = FROM_OUTPUT.get(network.activation_name or "")
+    for layer, own in hidden:
+        h = _product(layer, own, h)
+        kept.append(h)
+        h = in_place[0](h) if in_place else network.activation(h)
+    return _product(*output, h)
+
+
+def _product(layer: MaskedLinear, tensors: Sequence[Tensor], x: Tensor) -> Tensor:
+    """x W^T + b band by band, (N, I) -> (N, O)."""
+    bias, *weights = tensors
+    if len(weights) == 1:
+        return torch.addmm(bias, _first(x, weights[0].shape[1]), weights[0].T)
+    out = x.new_empty(len(x), layer.out_features)
+    for (top, bottom), weight in zip(pairwise(layer.cuts), weights, strict=True):
+        torch.addmm(bias[top:bottom], x[:, : weight.shape[1]], weight.T, out=out[:, top:bottom])
+    return out
+
+
+def _first(x: Tensor, columns: int) -> Tensor:
+    return x if x.shape[1] == columns else x[:, :columns]
+
+
+def _product_back(layer: MaskedLinear, tensors: Sequence[Tensor], grad: Tensor) -> Tensor:
+    """grad W band by band, (N, O) -> (N, I)."""
+    *rest, widest = tensors[1:]
+    last = layer.cuts[-2]
+    if widest.shape[1] == layer.in_features:
+        out = (grad[:, last:] if rest else grad) @ widest
+    else:  # some inputs are seen by no one
+        out = grad.new_zeros(len(grad), layer.in_features)
+        torch.mm(grad[:, last:], widest, out=out[:, : widest.shape[1]])
+    for (top, bottom), weight in zip(pairwise(layer.cuts), rest, strict=False):
+        out[:, : weight.shape[1]].addmm_(grad[:, top:bottom], weight)
+    return out
+
+
+def _tensors_back(layer: MaskedLinear, tensors: Sequence[Tensor], x: Tensor, grad: Tensor) -> list[Tensor]:
+    """The gradients of bias and bands; zero where a mask hides a weight, which therefore stays zero."""
+    grads = [grad.sum(0)]
+    if len(tensors) == 2:
+        return [*grads, hide(grad.T @ _first(x, tensors[1].shape[1]), layer.edges[0])]
+    for (top, bottom), weight, edge in zip(pairwise(layer.cuts), tensors[1:], layer.edges, strict=True):
+        grads.append(hide(grad[:, top:bottom].T @ x[:, : weight.shape[1]], edge))
+    return grads
+
+
+def _recall(network: MaskedNetwork, kept: Tensor) -> tuple[Tensor, Backward]:
+    """The output of a hidden layer, and the way back through its activation."""
+    from_output = FROM_OUTPUT.get(network.activation_name or "")
+    if from_output:
+        return kept, lambda grad: from_output[1](grad, kept)
+    with torch.enable_grad():
+        before = kept.detach().requires_grad_()
+        after = network.activation(before)
+    return after.detach(), lambda grad: torch.autograd.grad(after, before, grad)[0]
+
+
+class _Pass(torch.autograd.Function):
+    """A whole network and its gradient: one node of the graph."""
+
+    @staticmethod
+    def forward(ctx: Any, network: MaskedNetwork, x: Tensor, context: Tensor | None, *flat: Tensor) -> Tensor:
+        kept = [_inputs(network, x, context)]
+        output = _through(network, kept[0], _by_layer(network, flat), kept)
+        ctx.network, ctx.num_tensors = network, len(flat)
+        ctx.save_for_backward(x, context, *flat, *kept)
+        return _outputs(network, output)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        network = cast("MaskedNetwork", ctx.network)
+        x, context, *saved = ctx.saved_tensors
+        flat, kept = saved[: ctx.num_tensors], saved[ctx.num_tensors :]
+        tensors = _by_layer(network, flat)
+        if torch.is_grad_enabled():  # this gradient will be differentiated itself
+            plain = partial(_layer_by_layer, network)
+            return None, *differentiable(plain, [x, context, *flat], ctx.needs_input_grad[1:], grad_outputs)
+        grad = network.order.reorder(grad_outputs[0]).flatten(1)
+        grads: list[Tensor] = []
+        for i, layer in reversed(list(enumerate(network.layers))):
+            h, back = _recall(network, kept[i]) if i else (kept[0], None)
+            grads = [*_tensors_back(layer, tensors[i], h, grad), *grads]
+            if back is not None:
+                grad = back(_product_back(layer, tensors[i], grad))
+        if not any(ctx.needs_input_grad[1:3]):
+            return None, None, None, *grads
+        grad = _product_back(network.layers[0], tensors[0], grad)
+        c = network.context_features
+        return None, network.order.restore(grad[:, c:]), None if context is None else grad[:, :c], *grads
+
+
+def _by_layer(network: MaskedNetwork, flat: Sequence[Tensor]) -> list[Sequence[Tensor]]:
+    """Bias and bands of each layer out of those of all."""
+    groups, start = [], 0
+    for layer in network.layers:
+        groups.append(flat[start : start + 1 + len(layer.weights)])
+        start += len(groups[-1])
+    return groups
