@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "flow": {"distributions", "shapes", "transforms"},
     "marginal": {"distributions", "shapes", "transforms"},
     "models": {"distributions", "flow", "marginal", "shapes", "transforms"},
+    "interop": {"distributions", "flow", "transforms"},
     "data": {"transforms"},
     "devices": set(),
     "calibration": {"distributions", "randomness", "transforms"},

@@ -168,7 +168,7 @@ def test_sequential_degrees_are_the_maf_papers() -> None:
         ({"degrees": "odd"}, "degrees must be"),
         ({"degrees": [[1, 2]]}, "needs 4 degrees"),
         ({"degrees": [[1, 2, 1, 2], [1]]}, "one list a hidden layer, 1 in all; got 2"),
-        ({"degrees": [[1, 2, 3, 1]]}, "between 1 and 2"),
+        ({"degrees": [[1, 2, 3, 1]]}, "between 0 and 2"),
         ({"activation": "step"}, "activation must be one of relu"),
         ({"hidden": [4, 0]}, "hidden must be a list of widths"),
         ({"hidden": 8}, "hidden must be a list of widths"),

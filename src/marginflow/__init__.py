@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_MODULES = ("data", "distributions", "models", "training", "transforms")
+_MODULES = ("data", "distributions", "interop", "models", "training", "transforms")
 _NAMES = {
     "Flow": "flow",
     "LogLikelihood": "marginal",
@@ -25,6 +25,7 @@ __all__ = [*_MODULES, *_NAMES]  # pyright: ignore[reportUnsupportedDunderAll]
 if TYPE_CHECKING:  # the same names, for editors and type checkers
     from marginflow import data as data
     from marginflow import distributions as distributions
+    from marginflow import interop as interop
     from marginflow import models as models
     from marginflow import training as training
     from marginflow import transforms as transforms

@@ -45,7 +45,8 @@ def resolve_degrees(
     to features - 1; with a context from 0, so that the first dimension sees the context too, and with
     one dimension they are all 0.
 
-    degrees: "sequential", "even", "random" (drawn from `generator`), or a list for each layer.
+    degrees: "sequential", "even", "random" (drawn from `generator`), or a list for each layer, in which 0 is
+        allowed without a context too: such a unit is constant.
 
     >>> resolve_degrees("even", 9, [4], False, torch.Generator())
     [tensor([1, 3, 5, 7])]
@@ -57,7 +58,7 @@ def resolve_degrees(
     if not isinstance(degrees, str):
         if len(degrees) != len(hidden):
             raise ValueError(f"degrees must be one list a hidden layer, {len(hidden)} in all; got {len(degrees)}")
-        return [_given(layer, width, low, features) for layer, width in zip(degrees, hidden, strict=True)]
+        return [_given(layer, width, features) for layer, width in zip(degrees, hidden, strict=True)]
     if degrees == "sequential":
         layers = [low + torch.arange(width) % span for width in hidden]
     elif degrees == "even":
@@ -75,11 +76,11 @@ def resolve_degrees(
     return [layer.sort().values for layer in layers]
 
 
-def _given(layer: Sequence[int], width: int, low: int, features: int) -> Tensor:
+def _given(layer: Sequence[int], width: int, features: int) -> Tensor:
     """One layer's explicit degrees, checked and sorted."""
-    if len(layer) != width or not all(low <= degree < max(features, 1) for degree in layer):
+    if len(layer) != width or not all(0 <= degree < features for degree in layer):
         raise ValueError(
-            f"a hidden layer of {width} units needs {width} degrees between {low} and {max(features - 1, 0)}; "
+            f"a hidden layer of {width} units needs {width} degrees between 0 and {features - 1}; "
             f"got {list(layer)[:8]}{' ...' if len(layer) > 8 else ''} ({len(layer)})"
         )
     return torch.tensor(layer).sort().values

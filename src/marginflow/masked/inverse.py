@@ -176,6 +176,7 @@ def _compiled(network: MaskedNetwork, univariate: Any, z: Tensor, context: Tenso
     inside = z.new_empty(max(sum(each.num_weights for each in block.products) for block in network.blocks))
     arrays = [tensor.numpy() for tensor in (space.units, params, z, log_det, inside)]
     activation, (function, constant) = cast(str, network.activation_name), univariate.kernel
+    num_threads = torch.get_num_threads()
 
     for start, stop, products, ends, looped in network.blocks:
         used = 0
@@ -185,13 +186,17 @@ def _compiled(network: MaskedNetwork, univariate: Any, z: Tensor, context: Tenso
             space.multiply(product, product.known, out)
             if looped:
                 size = product.num_weights
-                space.copy_inside(product, inside[used : used + size].view(-1, product.inside))
+                space.copy_inside(
+                    product, inside[used : used + size].view(product.bottom - product.top, product.inside)
+                )
                 used += size
         units, all_params, all_z, total, weights = arrays
         resolve(
             units, all_params[: (stop - start) * p], all_z[start:stop], total, weights[:used], ends,
-            activation, function, constant, torch.get_num_threads(),
+            activation, function, constant, num_threads,
         )  # fmt: skip
+        if torch.get_num_threads() != num_threads:  # numba starts its threads by setting the number of OpenMP's
+            torch.set_num_threads(num_threads)
         if not looped:
             for product in products[:-1]:
                 space.activate(product, product.known + product.inside)

@@ -7,9 +7,9 @@ from marginflow.transforms.normalise import BatchNorm, Standardise
 from marginflow.transforms.planar import Planar
 from marginflow.transforms.preprocess import Dequantise, Logit
 from marginflow.transforms.reshape import Flatten, Permutation
-from marginflow.transforms.univariate import Affine, Univariate
+from marginflow.transforms.univariate import Affine, SoftclipAffine, SoftplusAffine, Univariate
 
 __all__ = [
     "Affine", "Augment", "BatchNorm", "Dequantise", "Flatten", "Inverse", "Logit", "MaskedAutoregressive",
-    "Permutation", "Planar", "Sequential", "Standardise", "Transform", "Univariate",
+    "Permutation", "Planar", "Sequential", "SoftclipAffine", "SoftplusAffine", "Standardise", "Transform", "Univariate",
 ]  # fmt: skip

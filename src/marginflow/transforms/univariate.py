@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from marginflow.gradients import differentiable, left_to_autograd
 
@@ -77,6 +79,86 @@ class Affine:
         mean, raw = params.unbind(-1)
         log_derivative = torch.tanh(raw * (1 / self.bound)) * self.bound
         return y * torch.exp(log_derivative) + mean, log_derivative
+
+
+@dataclass(frozen=True)
+class SoftclipAffine:
+    """Shift and scale as in zuko's masked autoregressive flow.
+
+    y = exp(a) x + m,  a = raw / (1 + |raw| / b),  b = -log slope,  log dy/dx = a
+
+    slope: the least scale, in (0, 1); the largest is 1 / slope.
+
+    >>> import torch
+    >>> SoftclipAffine().forward(torch.tensor([3.0]), torch.tensor([[1.0, 0.0]]))
+    (tensor([4.]), tensor([0.]))
+    """
+
+    slope: float = 1e-3
+
+    def __post_init__(self) -> None:
+        if not 0 < self.slope < 1:
+            raise ValueError(f"slope must lie in (0, 1); got {self.slope}")
+
+    @property
+    def num_params(self) -> int:
+        return 2
+
+    @property
+    def kernel(self) -> tuple[str, float]:
+        return "softclip_affine", -math.log(self.slope)
+
+    def _shift_and_log_scale(self, params: Tensor) -> tuple[Tensor, Tensor]:
+        shift, raw = params.unbind(-1)
+        return shift, raw / (1 + raw.abs() / -math.log(self.slope))
+
+    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        shift, log_scale = self._shift_and_log_scale(params)
+        return x * torch.exp(log_scale) + shift, log_scale
+
+    def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        shift, log_scale = self._shift_and_log_scale(params)
+        return (y - shift) * torch.exp(-log_scale), -log_scale
+
+
+@dataclass(frozen=True)
+class SoftplusAffine:
+    """Shift and scale as in nflows' masked autoregressive flow.
+
+    y = s x + m,  s = softplus(raw) + floor,  log dy/dx = log s
+
+    floor: the least scale, positive.
+
+    >>> import torch
+    >>> SoftplusAffine(floor=1e-3).forward(torch.tensor([3.0]), torch.tensor([[0.0, 1.0]]))
+    (tensor([3.0824]), tensor([-0.3651]))
+    """
+
+    floor: float = 1e-3
+
+    def __post_init__(self) -> None:
+        if not self.floor > 0:
+            raise ValueError(f"floor must be positive; got {self.floor}")
+
+    @property
+    def num_params(self) -> int:
+        return 2
+
+    @property
+    def kernel(self) -> tuple[str, float]:
+        return "softplus_affine", self.floor
+
+    def _scale_and_shift(self, params: Tensor) -> tuple[Tensor, Tensor]:
+        raw, shift = params.unbind(-1)
+        return functional.softplus(raw) + self.floor, shift
+
+    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        scale, shift = self._scale_and_shift(params)
+        return x * scale + shift, torch.log(scale)
+
+    def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        scale, shift = self._scale_and_shift(params)
+        return (y - shift) / scale, -torch.log(scale)
 
 
 def _shift_and_scale(x: Tensor, params: Tensor, bound: float) -> tuple[Tensor, Tensor]:
