@@ -156,9 +156,11 @@ class _Workspace:
         """The weights between units of the block: (rows, inside), zero where hidden."""
         for band, first, last, place in product.pieces:
             weight = self.bands[product.layer][band][first:last, product.known : product.known + product.inside]
-            rows = out[place : place + last - first]
-            rows[:, : weight.shape[1]] = weight
-            rows[:, weight.shape[1] :] = 0
+            rows, seen = out[place : place + last - first], weight.shape[1]
+            if seen < product.inside:
+                rows[:, seen:] = 0
+                rows = rows[:, :seen]
+            rows.copy_(weight)
 
 
 @torch.no_grad()

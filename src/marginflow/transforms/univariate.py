@@ -64,7 +64,7 @@ class Affine:
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         if not torch.is_grad_enabled():
-            return _shift_and_scale(x, params, self.bound)
+            return _shift_and_scale(x, params, self.bound)[:2]
         if left_to_autograd():
             return self._plain(x, params)
         return cast("tuple[Tensor, Tensor]", _ShiftAndScale.apply(x, params, self))
@@ -161,11 +161,13 @@ class SoftplusAffine:
         return (y - shift) / scale, -torch.log(scale)
 
 
-def _shift_and_scale(x: Tensor, params: Tensor, bound: float) -> tuple[Tensor, Tensor]:
-    """`Affine.forward` with as few new tensors as can be: for large models they cost more than what is calculated."""
+def _shift_and_scale(x: Tensor, params: Tensor, bound: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """`Affine.forward` in as few new tensors as can be, and what its gradient needs: z, log dz/dx, dz/dx, tanh."""
     mean, raw = params.unbind(-1)
-    log_derivative = (raw * (-1 / bound)).tanh_().mul_(bound)
-    return (x - mean).mul_(torch.exp(log_derivative)), log_derivative
+    tanh = (raw * (-1 / bound)).tanh_()
+    log_derivative = tanh * bound
+    derivative = torch.exp(log_derivative)
+    return (x - mean).mul_(derivative), log_derivative, derivative, tanh
 
 
 class _ShiftAndScale(torch.autograd.Function):
@@ -173,20 +175,21 @@ class _ShiftAndScale(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, params: Tensor, affine: Affine) -> tuple[Tensor, Tensor]:
-        z, log_derivative = _shift_and_scale(x, params, affine.bound)
+        z, log_derivative, *needed = _shift_and_scale(x, params, affine.bound)
         ctx.affine = affine
-        ctx.save_for_backward(x, params, z, log_derivative)
+        ctx.save_for_backward(x, params, z, *needed)
         return z, log_derivative
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        x, params, z, log_derivative = ctx.saved_tensors
+        x, params, z, derivative, tanh = ctx.saved_tensors
         if torch.is_grad_enabled():
             return *differentiable(ctx.affine._plain, [x, params], ctx.needs_input_grad[:2], grad_outputs), None
         grad_z, grad_log = grad_outputs
-        grad_x = torch.exp(log_derivative).mul_(grad_z)
+        grad_x = grad_z * derivative
         grad_params = torch.empty_like(params)
-        torch.neg(grad_x, out=grad_params[..., 0])
-        slope = (log_derivative * log_derivative).mul_(ctx.affine.bound**-2).sub_(1)  # of log_derivative in raw
-        torch.mul(slope, torch.addcmul(grad_log, grad_z, z), out=grad_params[..., 1])
+        grad_mean, grad_raw = grad_params.unbind(-1)
+        torch.neg(grad_x, out=grad_mean)
+        grad_log = torch.addcmul(grad_log, grad_z, z)
+        torch.neg(torch.ops.aten.tanh_backward.default(grad_log, tanh), out=grad_raw)
         return grad_x, grad_params, None

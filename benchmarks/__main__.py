@@ -1,0 +1,83 @@
+"""Run everything, print the table, write the JSON: `python -m benchmarks [OUTPUT.json]`."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numba
+import torch
+
+from benchmarks import memory, report, timing
+from benchmarks.candidates import CANDIDATES, ROWS, SIZES
+
+OUTPUT = Path("benchmarks/results/cpu.json")
+TRAINING_STEPS = 300
+
+
+def trained_mnist() -> dict[str, Any]:
+    """Seconds of 100 samples from the MNIST model after some training on the real images, and how far they return."""
+    import marginflow as mf
+    from marginflow.transforms import Flatten, Logit
+
+    try:
+        images = mf.data.load("mnist", noise="once").train.x
+    except (OSError, ValueError) as error:
+        return {"skipped": str(error)}
+    flow = mf.models.maf(784, hidden=[1024, 1024], blocks=5)
+    model = mf.Flow([Logit(1e-6), Flatten((1, 28, 28))], base=flow)
+    optimiser = torch.optim.Adam(model.parameters(), 1e-3, fused=True)
+    for step in range(TRAINING_STEPS):
+        loss = -model(images[step * ROWS : (step + 1) * ROWS]).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    with torch.no_grad():
+        seconds = timing.interleaved({"sample": lambda: flow.sample(ROWS)}, 15)["sample"]
+        z = torch.randn(ROWS, 784)
+        x, _ = flow.transform.inverse(z)
+        error = float((flow.transform(x)[0] - z).abs().max())
+    return {"steps": TRAINING_STEPS, "nll": loss.item(), "sample": seconds, "largest_error_of_z": error}  # pyright: ignore[reportPossiblyUnboundVariable]
+
+
+def main(output: Path) -> None:
+    """Everything, in some minutes."""
+    started = time.perf_counter()
+    record: dict[str, Any] = {
+        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numba": numba.__version__},
+        "rows": ROWS,
+        "matrix_rate": timing.matrix_rate(),
+        "models": {},
+    }
+    for size in SIZES:
+        print(f"{size.name} ...", file=sys.stderr, flush=True)
+        results = timing.time_size(size)
+        for library in CANDIDATES:
+            results[library]["megabytes"] = memory.in_a_process_of_its_own(library, size.name)
+        record["models"][size.name] = results
+    print("sweep over D ...", file=sys.stderr, flush=True)
+    record["sweep"] = timing.sweep([64, 128, 256, 512, 1024, 2048, 4096])
+    print("trained MNIST model ...", file=sys.stderr, flush=True)
+    record["trained_mnist"] = trained_mnist()
+    record["matrix_rate"] = max(record["matrix_rate"], timing.matrix_rate())
+    record["share_of_matrix_rate"] = {
+        size.name: 6 * ROWS * size.triangle / record["models"][size.name]["marginflow"]["step"] / record["matrix_rate"]
+        for size in SIZES
+        if size.features > 500
+    }
+    record["seconds"] = round(time.perf_counter() - started)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(record, indent=2) + "\n")
+    print(report.table(record))
+    print(f"\nfrom the trained MNIST model: {record['trained_mnist']}")
+    print(f"wrote {output} after {record['seconds']} s")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else OUTPUT)

@@ -1,0 +1,45 @@
+"""Peak memory of a training, in a process of its own: `python -m benchmarks.memory LIBRARY SIZE`."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from benchmarks.candidates import CANDIDATES, ROWS, SIZES
+
+STEPS = 3
+
+
+def peak_above_imports(library: str, name: str) -> dict[str, float]:
+    """Megabytes that `STEPS` training steps add at their peak to what the process holds after its imports."""
+    size = next(each for each in SIZES if each.name == name)
+    small = type(size)("first", 2, (4, 4), 1, blocks=1)
+    CANDIDATES[library](small).step(torch.randn(ROWS, 2))  # imports whatever a step imports
+    before = _peak()
+    candidate, x = CANDIDATES[library](size), torch.randn(ROWS, size.features)
+    for _ in range(STEPS):
+        candidate.step(x)
+    return {"megabytes": _peak() - before}
+
+
+def _peak() -> float:
+    """Megabytes that this process has held at most. getrusage would count those of the process that started it."""
+    found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+    assert found
+    return int(found[1]) / 1024
+
+
+def in_a_process_of_its_own(library: str, name: str) -> float:
+    """`peak_above_imports`, undisturbed by what this process holds."""
+    command = [sys.executable, "-m", "benchmarks.memory", library, name]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)["megabytes"]
+
+
+if __name__ == "__main__":
+    print(json.dumps(peak_above_imports(*sys.argv[1:])))
