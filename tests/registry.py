@@ -29,6 +29,8 @@ from marginflow.transforms import (
     Permutation,
     Planar,
     Sequential,
+    SoftclipAffine,
+    SoftplusAffine,
     Standardise,
     Transform,
 )
@@ -118,6 +120,8 @@ TRANSFORMS: dict[str, Case] = {
     "made with context": Case(made(4, [16, 16], context_features=3, degrees="random"), real(4), 3),
     "made of one dimension with context": Case(made(1, [8], context_features=2), real(1), 2),
     "made with a tight scale": Case(made(4, [16], univariate=Affine(bound=0.5), activation="elu"), real(4)),
+    "made of soft clips": Case(made(4, [16], univariate=SoftclipAffine()), real(4)),
+    "made of soft pluses": Case(made(4, [16], univariate=SoftplusAffine(), context_features=1), real(4), 1),
     "batch norm": Case(lambda: calibrated(BatchNorm(3)), real(3)),
     "batch norm of images": Case(lambda: calibrated(BatchNorm(2)), real(2, 3, 2)),
     "standardise": Case(lambda: calibrated(Standardise(3)), real(3)),

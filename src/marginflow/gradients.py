@@ -21,8 +21,10 @@ def differentiable(
 ) -> list[Tensor | None]:
     """The gradients of ordinary operations, for those inputs that need one, in a graph of their own.
 
-    A written-out backward ends here where its own gradient is wanted.
+    A written-out backward ends here where its own gradient is wanted. The inputs may depend on each other; each is
+    taken for itself, so they enter as views, on which nothing else depends.
     """
+    inputs = [None if tensor is None else tensor.view_as(tensor) for tensor in inputs]
     outputs = function(*inputs)
     wanted = [tensor for tensor, need in zip(inputs, needed, strict=True) if need and tensor is not None]
     found = iter(

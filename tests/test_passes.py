@@ -1,0 +1,130 @@
+"""The written-out gradient of a masked network against finite differences and against autograd's own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from marginflow.masked import layers, passes
+from marginflow.transforms import Affine, MaskedAutoregressive
+
+
+@pytest.fixture(autouse=True)
+def _several_bands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bands in small layers too."""
+    monkeypatch.setattr(layers, "WEIGHTS_A_CALL", 4)
+
+
+def made_of(activation: str | nn.Module = "tanh", context_features: int = 2, **options: object) -> MaskedAutoregressive:
+    made = MaskedAutoregressive(
+        5, [9, 7], order="random", activation=activation, context_features=context_features, **options
+    )
+    assert all(len(layer.weights) > 1 for layer in made.network.layers)
+    return made
+
+
+def loss(made: MaskedAutoregressive, x: Tensor, context: Tensor | None) -> Tensor:
+    z, log_det = made(x, context)
+    return (z.pow(3).sum(1) + log_det.square()).sum()
+
+
+def gradients(made: MaskedAutoregressive, x: Tensor, context: Tensor | None) -> list[Tensor]:
+    inputs = [x, *([] if context is None else [context]), *made.parameters()]
+    return list(torch.autograd.grad(loss(made, x, context), inputs))
+
+
+@pytest.mark.parametrize("context_features", [0, 2])
+@pytest.mark.parametrize("activation", ["relu", "elu", "gelu", "silu", "softplus", "tanh"])
+def test_gradients_are_autograds(activation: str, context_features: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = made_of(activation, context_features)
+    x = torch.randn(6, 5, requires_grad=True)
+    context = torch.randn(6, context_features, requires_grad=True) if context_features else None
+    ours = gradients(made, x, context)
+    monkeypatch.setattr(passes, "left_to_autograd", lambda: True)
+    monkeypatch.setattr("marginflow.transforms.univariate.left_to_autograd", lambda: True)
+    for own, other in zip(ours, gradients(made, x, context), strict=True):
+        torch.testing.assert_close(own, other, rtol=1e-12, atol=1e-12)
+
+
+def test_gradients_and_second_gradients_are_finite_differences() -> None:
+    made = made_of()
+    x, context = torch.randn(3, 5, requires_grad=True), torch.randn(3, 2, requires_grad=True)
+    assert torch.autograd.gradcheck(made, (x, context))
+    assert torch.autograd.gradgradcheck(made, (x, context))
+
+
+def test_a_gradient_penalty_reaches_the_weights() -> None:
+    """The gradient of |dL/dx|^2 in the weights, once by the written-out way and once left to autograd."""
+    made = made_of()
+    x = torch.randn(4, 5, requires_grad=True)
+    context = torch.randn(4, 2)
+
+    def penalty() -> list[Tensor]:
+        (grad,) = torch.autograd.grad(loss(made, x, context), x, create_graph=True)
+        torch.testing.assert_close(grad.detach(), torch.autograd.grad(loss(made, x, context), x)[0])
+        return list(torch.autograd.grad(grad.square().sum(), list(made.parameters())))
+
+    ours = penalty()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passes, "left_to_autograd", lambda: True)
+        patch.setattr("marginflow.transforms.univariate.left_to_autograd", lambda: True)
+        for own, other in zip(ours, penalty(), strict=True):
+            torch.testing.assert_close(own, other, rtol=1e-10, atol=1e-10)
+
+
+def test_frozen_parts_get_no_gradient_and_the_rest_the_same() -> None:
+    made, x, context = made_of(), torch.randn(4, 5), torch.randn(4, 2)
+    loss(made, x, context).backward()
+    expected = {name: parameter.grad for name, parameter in made.named_parameters()}
+    frozen = made_of()
+    frozen.load_state_dict(made.state_dict())
+    for parameter in frozen.network.hidden_layers[0].parameters():
+        parameter.requires_grad_(False)
+    loss(frozen, x, context).backward()
+    for name, parameter in frozen.named_parameters():
+        if parameter.requires_grad:
+            torch.testing.assert_close(parameter.grad, expected[name])
+        else:
+            assert parameter.grad is None
+
+
+def test_torch_func_sees_ordinary_operations() -> None:
+    made, x, context = made_of(), torch.randn(4, 5), torch.randn(4, 2)
+
+    def one(x: Tensor, context: Tensor) -> Tensor:
+        return made(x[None], context[None])[0][0]
+
+    jacobians = torch.func.vmap(torch.func.jacrev(one))(x, context)
+    log_dets = torch.linalg.slogdet(jacobians).logabsdet
+    torch.testing.assert_close(log_dets, made(x, context)[1])
+
+
+def test_a_swapped_parameter_is_the_one_that_counts() -> None:
+    made, x, context = made_of(), torch.randn(4, 5, requires_grad=True), torch.randn(4, 2)
+    swapped = {name: (2 * parameter).detach().requires_grad_() for name, parameter in made.named_parameters()}
+    z, log_det = torch.func.functional_call(made, swapped, (x, context))
+    (z.sum() + log_det.sum()).backward()
+    other = made_of()
+    other.load_state_dict({**made.state_dict(), **{name: value.detach() for name, value in swapped.items()}})
+    x_again = x.detach().clone().requires_grad_()
+    z, log_det = other(x_again, context)
+    (z.sum() + log_det.sum()).backward()
+    torch.testing.assert_close(x.grad, x_again.grad)
+    for name, parameter in other.named_parameters():
+        torch.testing.assert_close(swapped[name].grad, parameter.grad)
+    assert all(parameter.grad is None for parameter in made.parameters())
+
+
+def test_affine_alone_has_the_right_gradients() -> None:
+    x = torch.randn(4, 3, requires_grad=True)
+    params = (4 * torch.randn(4, 3, 2)).requires_grad_()
+    assert torch.autograd.gradcheck(Affine(2.0).forward, (x, params))
+    assert torch.autograd.gradgradcheck(Affine(2.0).forward, (x, params))
+
+
+def test_the_number_of_bands_follows_the_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    assert [layers.num_bands(*size) for size in ((2, 64), (512, 512), (3072, 3072))] == [1, 2, 13]
+    assert layers.num_bands(10_000_000, 3) <= 3
+    assert layers.num_bands(0, 5) == 1
