@@ -76,8 +76,8 @@ def _product(layer: MaskedLinear, tensors: Sequence[Tensor], x: Tensor) -> Tenso
         return torch.addmm(bias, _first(x, weights[0].shape[1]), weights[0].T)
     out = x.new_empty(len(x), layer.out_features)
     for (top, bottom), weight in zip(pairwise(layer.cuts), weights, strict=True):
-        torch.addmm(bias[top:bottom], x[:, : weight.shape[1]], weight.T, out=out[:, top:bottom])
-    return out
+        torch.mm(x[:, : weight.shape[1]], weight.T, out=out[:, top:bottom])
+    return out.add_(bias)  # once for all bands
 
 
 def _first(x: Tensor, columns: int) -> Tensor:
