@@ -171,3 +171,19 @@ def test_the_original_is_left_as_it_was() -> None:
         for parameter in ours.parameters():
             parameter.add_(1)
     assert all(torch.equal(value, state[key]) for key, value in theirs.state_dict().items())
+
+
+def test_a_trained_activation_is_taken_over_once_or_refused() -> None:
+    theirs = zuko.flows.MAF(4, transforms=2, hidden_features=(8,), activation=nn.PReLU)
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    ours, x = maf_from_zuko(theirs), rows(4)
+    with torch.no_grad():
+        torch.testing.assert_close(ours.log_prob(x), theirs().log_prob(x), rtol=1e-14, atol=1e-10)
+        expected = theirs().log_prob(x)
+        for parameter in ours.parameters():
+            parameter.add_(1)
+        assert torch.equal(theirs().log_prob(x), expected)
+    with pytest.raises(ValueError, match="an activation trained for each hidden layer"):
+        maf_from_zuko(zuko.flows.MAF(4, hidden_features=(8, 8), activation=nn.PReLU))

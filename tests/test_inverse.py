@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import os
 import subprocess
 import sys
+from dataclasses import dataclass
+from pickle import UnpicklingError
 
 import pytest
 import torch
@@ -217,6 +221,109 @@ class _Inverse(torch.nn.Module):
         return self.made.inverse(z, context)[0]
 
 
+@dataclass(frozen=True)
+class Doubled(Affine):
+    """A user's change of a built-in univariate, which the compiled inverse does not know of."""
+
+    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        z, log_derivative = super().forward(x, params)
+        return 2 * z, log_derivative + math.log(2)
+
+    def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        x, log_derivative = super().inverse(y / 2, params)
+        return x, log_derivative - math.log(2)
+
+
+def test_a_changed_univariate_is_not_taken_for_the_built_in_one() -> None:
+    made = MaskedAutoregressive(4, [9], Doubled())
+    with torch.no_grad():
+        x = torch.randn(5, 4)
+        torch.testing.assert_close(made.inverse(made(x)[0])[0], x)
+
+
+def test_another_precision_is_refused() -> None:
+    with torch.no_grad(), pytest.raises(ValueError, match=r"z must have the model's precision, torch\.float64"):
+        MaskedAutoregressive(4, [9]).inverse(torch.randn(3, 4, dtype=torch.float32))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # torch's own, at its first use
+def test_forward_mode_gradients_pass_through_the_inverse() -> None:
+    made = MaskedAutoregressive(4, [9], activation="tanh").requires_grad_(False)
+    z, tangent = torch.randn(1, 4), torch.randn(1, 4)
+    with torch.autograd.forward_ad.dual_level():
+        x, _ = made.inverse(torch.autograd.forward_ad.make_dual(z, tangent))
+        found = torch.autograd.forward_ad.unpack_dual(x).tangent
+    jacobian = torch.autograd.functional.jacobian(lambda z: made.inverse(z)[0][0], z)[:, 0]
+    torch.testing.assert_close(found[0], jacobian @ tangent[0])
+
+
+def test_damage_to_what_numba_keeps_costs_time_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged(*_: object) -> None:
+        raise UnpicklingError("truncated")
+
+    made, z = MaskedAutoregressive(5, [8]), torch.randn(4, 5)
+    with torch.no_grad():
+        expected = made.inverse(z)
+        monkeypatch.setattr(inverse, "_compiled", damaged)
+        with pytest.warns(RuntimeWarning, match="without its compiled loop"):
+            torch.testing.assert_close(made.inverse(z), expected)
+
+
+def run_alone(program: str, **environment: str) -> str:
+    """What a program prints in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env={**os.environ, **environment}
+    )
+    return done.stdout
+
+
+THREADS = """
+import threading, torch
+from marginflow.transforms import MaskedAutoregressive
+made, z = MaskedAutoregressive(20, [64]), torch.randn(300, 20)
+torch.set_num_threads(8)
+with torch.no_grad():
+    expected = made.inverse(z)[0]
+def draw():
+    with torch.no_grad():
+        for _ in range(20):
+            assert torch.equal(made.inverse(z)[0], expected)
+    print("equal")
+threads = [threading.Thread(target=draw) for _ in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+
+
+@pytest.mark.parametrize("layer", ["default", "workqueue"])
+def test_many_threads_may_sample_at_once_and_be_more_than_there_are_cores(layer: str) -> None:
+    assert run_alone(THREADS, NUMBA_THREADING_LAYER=layer).split() == ["equal"] * 4
+
+
+FORKED = """
+import multiprocessing, torch
+from marginflow.transforms import MaskedAutoregressive
+made, z = MaskedAutoregressive(20, [64]), torch.randn(300, 20)
+torch.set_num_threads(2)
+def draw(queue):
+    torch.set_num_threads(1)
+    with torch.no_grad():
+        queue.put(made.inverse(z)[0].sum().item())
+with torch.no_grad():
+    expected = made.inverse(z)[0].sum().item()
+context = multiprocessing.get_context("fork")
+queue = context.Queue()
+child = context.Process(target=draw, args=(queue,))
+child.start()
+print(abs(queue.get(timeout=60) - expected) < 1e-3)
+child.join()
+"""
+
+
+def test_a_forked_process_can_sample() -> None:
+    assert run_alone(FORKED) == "True\n"
+
+
 def test_blocks_cover_all_dimensions_and_none_is_too_large() -> None:
     counts = [list(range(11)), [0, 1, 2, 3, 20, 21, 22, 23, 24, 25, 26]]
     blocks = cut_into_blocks(counts, most=4)
@@ -236,5 +343,4 @@ print(torch.get_num_threads())
 
 
 def test_the_compiled_loop_leaves_torchs_threads_alone() -> None:
-    done = subprocess.run([sys.executable, "-c", COUNT], capture_output=True, text=True, check=True)
-    assert done.stdout == "1\n"
+    assert run_alone(COUNT) == "1\n"

@@ -128,3 +128,27 @@ def test_the_number_of_bands_follows_the_size(monkeypatch: pytest.MonkeyPatch) -
     assert [layers.num_bands(*size) for size in ((2, 64), (512, 512), (3072, 3072))] == [1, 2, 13]
     assert layers.num_bands(10_000_000, 3) <= 3
     assert layers.num_bands(0, 5) == 1
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_several_bands_compile_whole(train: bool) -> None:
+    made, x, context = made_of(), torch.randn(4, 5), torch.randn(4, 2)
+    compiled = torch.compile(made, fullgraph=True, backend="aot_eager")
+    with torch.set_grad_enabled(train):
+        torch.testing.assert_close(compiled(x, context), made(x, context))
+
+
+def test_autocast_sees_ordinary_operations() -> None:
+    made, x, context = made_of().float(), torch.randn(4, 5).float(), torch.randn(4, 2).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        value = loss(made, x, context)
+    value.backward()
+    assert all(parameter.grad is not None for parameter in made.parameters())
+
+
+def test_activations_that_are_not_pure_are_left_to_autograd() -> None:
+    slope = torch.tensor([0.3], requires_grad=True)
+    x = torch.randn(6, 5)
+    for activation in (nn.LeakyReLU(0.2, inplace=True), lambda h: nn.functional.prelu(h, slope)):
+        loss(made_of(activation, context_features=0), x, None).backward()
+    assert slope.grad is not None

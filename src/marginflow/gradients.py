@@ -6,11 +6,18 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 
 def left_to_autograd() -> bool:
-    """Whether torch is tracing, for torch.compile or torch.func, and should see ordinary operations."""
-    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    """Whether torch should see ordinary operations: in torch.compile, torch.func, autocast, forward-mode gradients."""
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or torch.is_autocast_enabled("cpu")
+        or torch.is_autocast_enabled("cuda")
+        or forward_ad._current_level >= 0
+    )
 
 
 def differentiable(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -42,7 +43,7 @@ def maf_from_zuko(flow: nn.Module) -> Flow:
     """A masked autoregressive flow of zuko's, such as `zuko.flows.MAF`, as ours: the same density and samples.
 
     flow: fully autoregressive layers (`passes` as many as features), affine, without residual blocks, with or
-        without context, on the standard normal; any order, widths and activation.
+        without context, on the standard normal; any order and widths; one activation for all hidden layers.
 
     Returns a `Flow` with the same weights, in the precision of `flow`; later changes of one do not reach the other.
     ValueError, in one line, for what cannot be taken over. Hidden layers get their degrees as explicit lists;
@@ -63,7 +64,7 @@ def maf_from_zuko(flow: nn.Module) -> Flow:
             raise _refusal("zuko", "a residual network", "residual=False")
         transforms.append(
             _masked_autoregressive(
-                linears, torch.argsort(ranks), _zuko_univariate(layer.univariate), _activation(activations[:1])
+                linears, torch.argsort(ranks), _zuko_univariate(layer.univariate), _activation("zuko", activations)
             )
         )
     base = flow.base()  # pyright: ignore[reportCallIssue]
@@ -86,11 +87,14 @@ def maf_from_nflows(flow: nn.Module) -> Flow:
     C. Durkan, A. Bekasov, I. Murray, G. Papamakarios, nflows, https://github.com/bayesiains/nflows (0.14).
     """
     transforms: list[Transform] = []
-    for layer in _parts(flow, "_transform._transforms", "nflows.flows.MaskedAutoregressiveFlow"):
+    layers = _parts(flow, "_transform._transforms", "nflows.flows.MaskedAutoregressiveFlow")
+    if type(flow._embedding_net) is not nn.Identity:
+        raise _refusal("nflows", "an embedding network", "none")
+    for layer in layers:
         kind = type(layer).__name__
         if kind == "MaskedAffineAutoregressiveTransform":
             transforms.append(_nflows_made(layer.autoregressive_net, layer._epsilon))
-        elif kind in ("ReversePermutation", "RandomPermutation", "Permutation"):
+        elif kind in ("ReversePermutation", "RandomPermutation", "Permutation") and layer._dim == 1:
             transforms.append(Permutation(len(layer._permutation), layer._permutation.tolist()))
         elif kind == "BatchNorm":
             transforms.append(_nflows_batch_norm(layer))
@@ -118,7 +122,7 @@ def _parts(flow: nn.Module, path: str, expected: str) -> Sequence[Any]:
 
 def _like(flow: Flow, original: nn.Module) -> Flow:
     """The flow in the precision and on the device of the original, in evaluation mode."""
-    parameter = next(original.parameters())
+    parameter = next(original.parameters(), torch.zeros(()))
     return flow.to(parameter.device, parameter.dtype).eval()
 
 
@@ -141,7 +145,7 @@ def _nflows_made(made: Any, epsilon: float) -> MaskedAutoregressive:
         raise _refusal("nflows", "batch norm within its layers", "use_batch_norm=False")
     linears = [made.initial_layer, *(block.linear for block in made.blocks), made.final_layer]
     order = torch.arange(linears[0].in_features)
-    return _masked_autoregressive(linears, order, SoftplusAffine(epsilon), _activation([made.activation]))
+    return _masked_autoregressive(linears, order, SoftplusAffine(epsilon), _activation("nflows", [made.activation]))
 
 
 def _nflows_batch_norm(layer: Any) -> BatchNorm:
@@ -154,12 +158,18 @@ def _nflows_batch_norm(layer: Any) -> BatchNorm:
     return norm
 
 
-def _activation(given: Sequence[Any]) -> str | Callable[[Tensor], Tensor]:
-    """The name of an activation, where it has one here, or itself."""
+def _activation(library: str, given: Sequence[Any]) -> str | Callable[[Tensor], Tensor]:
+    """The name of an activation, where it has one here, or a copy of it; the same in all hidden layers."""
     if not given:
         return "relu"  # there are no hidden layers
-    (activation,) = given
-    return _NAMES.get(type(activation) if isinstance(activation, nn.Module) else activation, activation)
+    first = given[0]
+    if isinstance(first, nn.Module):
+        if len({repr(each) for each in given}) > 1:
+            raise _refusal(library, "different activations", "the same in each hidden layer")
+        if len(given) > 1 and any(True for _ in first.parameters()):
+            raise _refusal(library, "an activation trained for each hidden layer", "one without parameters")
+    named = _NAMES.get(type(first) if isinstance(first, nn.Module) else first)
+    return named or copy.deepcopy(first)
 
 
 def _masked_autoregressive(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -18,6 +19,8 @@ def resolve_order(order: str | Sequence[int], features: int, generator: torch.Ge
     """
     if features < 1:
         raise ValueError(f"features must be at least 1; got {features}")
+    if not isinstance(order, str):
+        order = [int(dimension) for dimension in order]
     if order == "sequential":
         return torch.arange(features)
     if order == "reversed":
@@ -51,7 +54,7 @@ def resolve_degrees(
     >>> resolve_degrees("even", 9, [4], False, torch.Generator())
     [tensor([1, 3, 5, 7])]
     """
-    if not isinstance(hidden, Sequence) or any(not isinstance(width, int) or width < 1 for width in hidden):
+    if not isinstance(hidden, Sequence) or any(not isinstance(width, Integral) or width < 1 for width in hidden):
         raise ValueError(f"hidden must be a list of widths, each at least 1; got {hidden!r}")
     low = 0 if has_context or features == 1 else 1
     span = max(features - low, 1)  # how many degrees there are

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from marginflow.gradients import left_to_autograd
 
 if TYPE_CHECKING:
     from marginflow.masked.layers import MaskedLinear
@@ -93,14 +97,22 @@ def invert(network: MaskedNetwork, univariate: Any, z: Tensor, context: Tensor |
     loop over its dimensions resolves the rest. The loop is compiled where the univariate and the activation have
     a compiled form and no gradient is asked for; otherwise it is plain torch, through which gradients pass.
     """
+    dtype = network.output_layer.bias.dtype
+    if z.dtype != dtype:
+        raise ValueError(f"z must have the model's precision, {dtype}; got {z.dtype}: convert one of them")
     context = network.context_of(context, z)
     z = network.order.reorder(z)
     rows = max(1, CHUNK // (sum(layer[-1] for layer in network.counts) + network.num_params))
-    run = _compiled if _has_compiled_form(network, univariate, z, context) else _in_torch
-    parts = [
-        run(network, univariate, z[start : start + rows], None if context is None else context[start : start + rows])
+    chunks = [
+        (z[start : start + rows], None if context is None else context[start : start + rows])
         for start in range(0, max(len(z), 1), rows)
     ]
+    try:
+        run: Any = _compiled if _has_compiled_form(network, univariate, z, context) else _in_torch
+        parts = [run(network, univariate, *chunk) for chunk in chunks]
+    except (OSError, EOFError, UnpicklingError) as error:  # what numba keeps on disk is damaged, or there is no room
+        warnings.warn(f"sampling without its compiled loop, more slowly: {error!r}", RuntimeWarning, stacklevel=4)
+        parts = [_in_torch(network, univariate, *chunk) for chunk in chunks]
     x, log_det = parts[0] if len(parts) == 1 else [torch.cat(part) for part in zip(*parts, strict=True)]
     return network.order.restore(x), log_det
 
@@ -108,7 +120,7 @@ def invert(network: MaskedNetwork, univariate: Any, z: Tensor, context: Tensor |
 def _has_compiled_form(network: MaskedNetwork, univariate: Any, z: Tensor, context: Tensor | None) -> bool:
     if z.device.type != "cpu" or z.dtype not in COMPILED_TYPES or network.activation_name is None:
         return False
-    if getattr(univariate, "kernel", None) is None:
+    if "kernel" not in vars(type(univariate)) or left_to_autograd():  # a subclass may have changed what it computes
         return False
     if not torch.is_grad_enabled():
         return True
@@ -163,6 +175,7 @@ class _Workspace:
             rows.copy_(weight)
 
 
+@torch.compiler.disable
 @torch.no_grad()
 def _compiled(network: MaskedNetwork, univariate: Any, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
     """The inverse with the loop compiled."""

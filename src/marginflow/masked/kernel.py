@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import njit, prange, set_num_threads
+from numba import config, njit, prange, set_num_threads
 
 ACTIVATIONS = {"relu": 0, "tanh": 1, "elu": 2, "silu": 3, "softplus": 4, "gelu": 5}
 UNIVARIATES = {"affine": 0, "softclip_affine": 1, "softplus_affine": 2}
@@ -146,32 +148,58 @@ def _resolve_columns(units, params, z, log_det, weights, ends, activation, univa
             layer_weights += (ends[layer, num_dims] - ends[layer, 0]) * (below - first)
 
 
-@_compiled(parallel=True)
-def _resolve(units, params, z, log_det, weights, ends, activation, univariate, constant, num_tiles):
-    """Some columns a thread, in arrays of its own: threads that shared them would wait for each other."""
-    depth, num_dims, num_columns = len(ends) - 1, len(z), z.shape[1]
+@_compiled()
+def _resolve_tile(units, params, z, log_det, weights, ends, activation, univariate, constant, left, right):
+    """`resolve` for some columns, in arrays of its own: threads that shared them would be in each other's way."""
+    depth, num_dims = len(ends) - 1, len(z)
     own_ends = ends.copy()
     num_units = 0
     for layer in range(depth + 1):
         own_ends[layer] += num_units - ends[layer, 0]
         num_units = own_ends[layer, num_dims]
+    own_units = np.empty((num_units, right - left), units.dtype)
+    for layer in range(depth + 1):
+        own_units[own_ends[layer, 0] : own_ends[layer, num_dims]] = units[
+            ends[layer, 0] : ends[layer, num_dims], left:right
+        ]
+    own_log_det = log_det[left:right].copy()
+    _resolve_columns(
+        own_units, params[:, left:right].copy(), z[:, left:right].copy(), own_log_det,
+        weights, own_ends, activation, univariate, constant,
+    )  # fmt: skip
+    for layer in range(depth + 1):
+        units[ends[layer, 0] : ends[layer, num_dims], left:right] = own_units[
+            own_ends[layer, 0] : own_ends[layer, num_dims]
+        ]
+    log_det[left:right] = own_log_det
+
+
+@_compiled(parallel=True)
+def _resolve_in_parallel(units, params, z, log_det, weights, ends, activation, univariate, constant, num_tiles):
+    n = z.shape[1]
     for tile in prange(num_tiles):
-        left, right = tile * num_columns // num_tiles, (tile + 1) * num_columns // num_tiles
-        own_units = np.empty((num_units, right - left), units.dtype)
-        for layer in range(depth + 1):
-            own_units[own_ends[layer, 0] : own_ends[layer, num_dims]] = units[
-                ends[layer, 0] : ends[layer, num_dims], left:right
-            ]
-        own_log_det = log_det[left:right].copy()
-        _resolve_columns(
-            own_units, params[:, left:right].copy(), z[:, left:right].copy(), own_log_det,
-            weights, own_ends, activation, univariate, constant,
-        )  # fmt: skip
-        for layer in range(depth + 1):
-            units[ends[layer, 0] : ends[layer, num_dims], left:right] = own_units[
-                own_ends[layer, 0] : own_ends[layer, num_dims]
-            ]
-        log_det[left:right] = own_log_det
+        left, right = tile * n // num_tiles, (tile + 1) * n // num_tiles
+        _resolve_tile(units, params, z, log_det, weights, ends, activation, univariate, constant, left, right)
+
+
+@_compiled()
+def _resolve_in_turn(units, params, z, log_det, weights, ends, activation, univariate, constant, num_tiles):
+    n = z.shape[1]
+    for tile in range(num_tiles):
+        left, right = tile * n // num_tiles, (tile + 1) * n // num_tiles
+        _resolve_tile(units, params, z, log_det, weights, ends, activation, univariate, constant, left, right)
+
+
+_one_at_a_time = threading.Lock()  # not every pool of threads that numba may find here can be entered twice
+_forked = False  # in a forked process such a pool ends the process
+
+
+def _after_fork() -> None:
+    global _forked
+    _forked = True
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def resolve(
@@ -195,8 +223,14 @@ def resolve(
     ends (layers, B + 1): ends[l, j] is the row of `units` at which layer l ends before dimension j of the block
         is known; ends[0] is that of the inputs.
     """
-    set_num_threads(num_threads)
+    num_threads = min(num_threads, config.NUMBA_NUM_THREADS)  # pyright: ignore[reportAttributeAccessIssue]
     num_tiles = max(num_threads if z.shape[1] >= 16 * num_threads else 1, z.shape[1] // 64)
-    _resolve(
-        units, params, z, log_det, weights, ends, ACTIVATIONS[activation], UNIVARIATES[univariate], constant, num_tiles
-    )
+    arguments = (
+        units, params, z, log_det, weights, ends, ACTIVATIONS[activation], UNIVARIATES[univariate], constant, num_tiles,
+    )  # fmt: skip
+    if _forked or num_threads == 1 or num_tiles == 1:
+        _resolve_in_turn(*arguments)
+        return
+    with _one_at_a_time:
+        set_num_threads(num_threads)
+        _resolve_in_parallel(*arguments)

@@ -39,7 +39,9 @@ class MaskedLinear(nn.Module):
     Both lists of degrees are sorted, so the mask is a staircase: the rows are cut into bands, and a band
     stores and multiplies only the columns that its last row sees. Inside a band only the last columns,
     its edge, are ragged; weights there that the mask hides are zero, and as their gradient is zero
-    too they stay so. Loading a hidden weight that is not zero is refused.
+    too they stay so, under any optimiser that treats each weight by itself (all of torch.optim but Muon). Loading a
+    hidden weight that is not zero is refused, and leaves the layer as it was. Who writes into a weight by hand
+    keeps its zeros: `set_dense_weight` checks them.
 
     in_degrees (I,), out_degrees (O,): sorted. x (N, I) -> (N, O).
     """
@@ -127,15 +129,17 @@ class MaskedLinear(nn.Module):
             band.copy_(seen)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)  # bias; the weights follow, part by part
         errors: list[str] = args[-1] if args else kwargs["error_msgs"]
         for i, edge in enumerate(self.edges):
-            loaded = state_dict.get(f"{prefix}weights.{i}")
+            name = f"{prefix}weights.{i}"
+            loaded = state_dict.get(name)
             if loaded is None or loaded.shape != self.weights[i].shape:
                 continue  # reported by torch
             hidden = loaded[:, loaded.shape[1] - edge.shape[1] :][edge.to(loaded.device) == 0]
             if bool((hidden != 0).any()):
-                errors.append(f"{prefix}weights.{i} has non-zero weights where the mask hides them")
+                errors.append(f"{name} has non-zero weights where the mask hides them")
+                state_dict[name] = self.weights[i].detach()  # which torch loads next, so that nothing changes
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}, bands={len(self.weights)}"

@@ -56,7 +56,6 @@ class MaskedNetwork(nn.Module):
         self.order = order
         self.activation_name = activation if isinstance(activation, str) else None
         self.activation = ACTIVATIONS[activation] if isinstance(activation, str) else activation
-        self.activation_is_trained = isinstance(activation, nn.Module) and any(True for _ in activation.parameters())
         dimensions = torch.arange(1, features + 1)
         degrees = [torch.cat([torch.zeros(context_features, dtype=torch.long), dimensions]), *hidden_degrees]
         self.hidden_layers = nn.ModuleList(MaskedLinear(below, above) for below, above in pairwise(degrees))

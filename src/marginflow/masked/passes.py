@@ -29,10 +29,12 @@ FROM_OUTPUT: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tenso
 def run(network: MaskedNetwork, x: Tensor, context: Tensor | None) -> Tensor:
     """The output of a masked network: x (N, D), context (N, C) or None -> (N, D, P)."""
     tensors = [layer.tensors for layer in network.layers]
+    flat = [tensor for group in tensors for tensor in group]
+    if left_to_autograd():
+        return _layer_by_layer(network, x, context, *flat)
     if not torch.is_grad_enabled():
         return _outputs(network, _through(network, _inputs(network, x, context), tensors, []))
-    flat = [tensor for group in tensors for tensor in group]
-    if left_to_autograd() or network.activation_is_trained:
+    if network.activation_name is None:  # it may have parameters, draw noise, or work in place
         return _layer_by_layer(network, x, context, *flat)
     return cast(Tensor, _Pass.apply(network, x, context, *flat))
 

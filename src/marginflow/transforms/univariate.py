@@ -63,10 +63,10 @@ class Affine:
         return "affine", self.bound
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        if not torch.is_grad_enabled():
-            return _shift_and_scale(x, params, self.bound)[:2]
         if left_to_autograd():
             return self._plain(x, params)
+        if not torch.is_grad_enabled():
+            return _shift_and_scale(x, params, self.bound)[:2]
         return cast("tuple[Tensor, Tensor]", _ShiftAndScale.apply(x, params, self))
 
     def _plain(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
