@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from marginflow.masked import inverse
-from marginflow.masked.inverse import cut_into_blocks
+from marginflow.masked.plan import cut_into_blocks
 from marginflow.transforms import Affine, MaskedAutoregressive, SoftclipAffine, SoftplusAffine, Univariate
 
 UNIVARIATES = [Affine(), Affine(bound=1.5), SoftclipAffine(), SoftplusAffine()]

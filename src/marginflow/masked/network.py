@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from marginflow.masked.inverse import plan
 from marginflow.masked.layers import MaskedLinear
 from marginflow.masked.order import Order
 from marginflow.masked.passes import run
+from marginflow.masked.plan import plan
 from marginflow.shapes import check_context
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
