@@ -105,7 +105,6 @@ class _Workspace:
             rows.copy_(weight)
 
 
-@torch.compiler.disable
 @torch.no_grad()
 def _compiled(network: MaskedNetwork, univariate: Any, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
     """The inverse with the loop compiled."""
