@@ -55,7 +55,7 @@ def table(record: dict[str, Any]) -> str:
         "",
         f"The machine multiplies 100 x 3072 by 3072 x 3072 at {rate:.0f} GFLOP/s; share of that rate in a training "
         "step, counting the triangle alone: "
-        + ", ".join(f"{name} {share:.0%}" for name, share in record["share_of_matrix_rate"].items())
+        + ", ".join(f"{name} {each:.0%}" for name, each in record["share_of_matrix_rate"].items())
         + f". Asked for: {STRICTEST} {SHARE:.0%}{'' if share >= SHARE else ', not met'}.",
         "",
         "Exponent of the cost of sampling in D, 64 ... 4096 (512 ... 4096): "

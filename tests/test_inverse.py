@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from marginflow.masked import inverse
+from marginflow.masked import inverse, kernel, network
 from marginflow.masked.plan import cut_into_blocks
 from marginflow.transforms import Affine, MaskedAutoregressive, SoftclipAffine, SoftplusAffine, Univariate
 
@@ -264,7 +264,7 @@ def test_damage_to_what_numba_keeps_costs_time_and_nothing_else(monkeypatch: pyt
     made, z = MaskedAutoregressive(5, [8]), torch.randn(4, 5)
     with torch.no_grad():
         expected = made.inverse(z)
-        monkeypatch.setattr(inverse, "_compiled", damaged)
+        monkeypatch.setattr(inverse, "_by_kernel", damaged)
         with pytest.warns(RuntimeWarning, match="without its compiled loop"):
             torch.testing.assert_close(made.inverse(z), expected)
 
@@ -345,3 +345,8 @@ print(torch.get_num_threads())
 
 def test_the_compiled_loop_leaves_torchs_threads_alone() -> None:
     assert run_alone(COUNT) == "1\n"
+
+
+def test_every_activation_and_univariate_has_its_compiled_form() -> None:
+    assert set(kernel.ACTIVATIONS) == set(network.ACTIVATIONS)
+    assert {each.kernel[0] for each in UNIVARIATES} == set(kernel.UNIVARIATES)

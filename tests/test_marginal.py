@@ -175,8 +175,8 @@ def test_sampling_never_evaluates_the_noise() -> None:
         def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
             raise AssertionError("the noise was evaluated")
 
-    Marginalising(models.planar(3), Unwilling(1)).sample(5)
-    Flow([Augment(Unwilling(1))], models.planar(3)).sample(5)
+    assert Marginalising(models.planar(3), Unwilling(1)).sample(5).shape == (5, 2)
+    assert Flow([Augment(Unwilling(1))], models.planar(3)).sample(5).shape == (5, 2)
 
 
 def test_flow_with_augment_in_front_is_the_same_density() -> None:

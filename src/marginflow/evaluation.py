@@ -180,8 +180,7 @@ def bring_to(model: Distribution, split: Split) -> Split:
 def _preprocess(preprocessing: Transform, split: Split, chunk: int) -> tuple[Tensor, Tensor]:
     parts = []
     for start in range(0, len(split.x), chunk):
-        context = None if split.context is None else split.context[start : start + chunk]
-        parts.append(preprocessing(split.x[start : start + chunk], context))
+        parts.append(preprocessing(*split.take(slice(start, start + chunk))))
     rows, log_dets = zip(*parts, strict=True)
     return torch.cat(rows), torch.cat(log_dets).double()
 

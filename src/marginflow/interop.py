@@ -67,7 +67,8 @@ def maf_from_zuko(flow: nn.Module) -> Flow:
                 linears, torch.argsort(ranks), _zuko_univariate(layer.univariate), _activation("zuko", activations)
             )
         )
-    base = flow.base()  # pyright: ignore[reportCallIssue]
+    foreign: Any = flow
+    base = foreign.base()
     mean, deviation = base.mean, base.stddev
     if not bool((mean == 0).all() and (deviation == 1).all()):
         raise _refusal("zuko", "another base than N(0, I)", "the default base")

@@ -28,7 +28,7 @@ from pydantic import TypeAdapter
 from marginflow import __version__, evaluation
 from marginflow.checkpoint import METRICS, WEIGHTS, load_weights, read_metrics, write_whole
 from marginflow.config import Evaluate, Experiment, build, load_data, parse
-from marginflow.data import DataSpec, Split
+from marginflow.data import DataSpec
 from marginflow.devices import fabric_on
 from marginflow.flow import Flow
 
@@ -84,8 +84,8 @@ def _clear(run_dir: Path, *, keep: bool) -> None:
     if not keep:
         shutil.rmtree(run_dir, ignore_errors=True)
         return
-    for path in run_dir.glob("*"):
-        if path.is_file():
+    for name in FILES - {"figures"}:
+        for path in (run_dir / name, run_dir / f"{name}.part"):
             path.unlink(missing_ok=True)
 
 
@@ -179,7 +179,7 @@ def evaluate(run_dir: Path, options: Evaluate, device: str = "auto") -> Evaluati
     epochs = read_metrics(run_dir)
     place = fabric_on(device).device
     model, data = load(run_dir, place), load_data(experiment)
-    rows = Split(*(None if part is None else part[: options.rows] for part in data.test))  # pyright: ignore[reportArgumentType]
+    rows = data.test.take(slice(options.rows))
     started = time.perf_counter()
     accounting = evaluation.evaluate(model, rows, spec=spec, num_samples=options.num_samples, seed=options.seed)
     record = {

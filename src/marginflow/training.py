@@ -246,18 +246,14 @@ class _InOrder:
 
     def __iter__(self) -> Iterator[Split]:
         for start in range(0, len(self.split.x), ROWS_WITHOUT_GRADIENT):
-            yield bring_to(self.model, _take(self.split, slice(start, start + ROWS_WITHOUT_GRADIENT)))
+            yield bring_to(self.model, self.split.take(slice(start, start + ROWS_WITHOUT_GRADIENT)))
 
 
 def _shuffled(split: Split, batch_size: int, model: Distribution) -> Iterator[Split]:
     """Complete batches of a split in an order drawn anew."""
     for rows in torch.randperm(len(split.x)).split(batch_size):
         if len(rows) == batch_size:
-            yield bring_to(model, _take(split, rows))
-
-
-def _take(split: Split, rows: slice | Tensor) -> Split:
-    return Split(split.x[rows], None if split.context is None else split.context[rows])
+            yield bring_to(model, split.take(rows))
 
 
 def _held_out(rows: Split | Tensor | np.ndarray, seed: int) -> DataSet:
@@ -269,5 +265,5 @@ def _held_out(rows: Split | Tensor | np.ndarray, seed: int) -> DataSet:
     check_split(split, "data")
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
     held_out = max(len(x) // 10, 2)
-    validation = _take(split, order[:held_out])
-    return DataSet("data", _take(split, order[held_out:]), validation, validation)
+    validation = split.take(order[:held_out])
+    return DataSet("data", split.take(order[held_out:]), validation, validation)

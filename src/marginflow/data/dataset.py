@@ -17,6 +17,10 @@ class Split(NamedTuple):
     x: Tensor
     context: Tensor | None = None
 
+    def take(self, rows: slice | Tensor) -> Split:
+        """Some of the rows, each with its context."""
+        return Split(self.x[rows], None if self.context is None else self.context[rows])
+
 
 @dataclass(frozen=True)
 class DataSpec:

@@ -107,10 +107,8 @@ def _image_set(
         u = dequantisation_noise(pixels, torch.get_default_dtype(), torch.Generator().manual_seed(check_seed(seed)))
         pixels = u.add_(pixels).div_(levels)
     context = functional.one_hot(target.long(), 10).float() if labels else None
-    parts = [
-        Split(pixels[rows], None if context is None else context[rows])
-        for rows in (slice(0, cuts[0]), slice(cuts[0], cuts[1]), slice(cuts[1], None))
-    ]
+    whole = Split(pixels, context)
+    parts = [whole.take(rows) for rows in (slice(0, cuts[0]), slice(cuts[0], cuts[1]), slice(cuts[1], None))]
     return DataSet(name, *parts, levels=levels, dequantised=noise == "once")
 
 

@@ -38,7 +38,7 @@ def invert(network: MaskedNetwork, univariate: Any, z: Tensor, context: Tensor |
         for start in range(0, max(len(z), 1), rows)
     ]
     try:
-        run: Any = _compiled if _has_compiled_form(network, univariate, z, context) else _in_torch
+        run: Any = _by_kernel if _has_compiled_form(network, univariate, z, context) else _in_torch
         parts = [run(network, univariate, *chunk) for chunk in chunks]
     except (OSError, EOFError, UnpicklingError) as error:  # what numba keeps on disk is damaged, or there is no room
         warnings.warn(f"sampling without its compiled loop, more slowly: {error!r}", RuntimeWarning, stacklevel=4)
@@ -106,7 +106,7 @@ class _Workspace:
 
 
 @torch.no_grad()
-def _compiled(network: MaskedNetwork, univariate: Any, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+def _by_kernel(network: MaskedNetwork, univariate: Any, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
     """The inverse with the loop compiled."""
     from marginflow.masked.kernel import resolve
 

@@ -6,6 +6,7 @@ import math
 import os
 import threading
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -182,14 +183,6 @@ def _resolve_in_parallel(units, params, z, log_det, weights, ends, activation, u
         _resolve_tile(units, params, z, log_det, weights, ends, activation, univariate, constant, left, right)
 
 
-@_compiled()
-def _resolve_in_turn(units, params, z, log_det, weights, ends, activation, univariate, constant, num_tiles):
-    n = z.shape[1]
-    for tile in range(num_tiles):
-        left, right = tile * n // num_tiles, (tile + 1) * n // num_tiles
-        _resolve_tile(units, params, z, log_det, weights, ends, activation, univariate, constant, left, right)
-
-
 _one_at_a_time = threading.Lock()  # not every pool of threads that numba may find here can be entered twice
 _forked = False  # in a forked process such a pool ends the process
 
@@ -225,12 +218,12 @@ def resolve(
     """
     num_threads = min(num_threads, config.NUMBA_NUM_THREADS)  # pyright: ignore[reportAttributeAccessIssue]
     num_tiles = max(num_threads if z.shape[1] >= 16 * num_threads else 1, z.shape[1] // 64)
-    arguments = (
-        units, params, z, log_det, weights, ends, ACTIVATIONS[activation], UNIVARIATES[univariate], constant, num_tiles,
-    )  # fmt: skip
+    arguments = (units, params, z, log_det, weights, ends, ACTIVATIONS[activation], UNIVARIATES[univariate], constant)
     if _forked or num_threads == 1 or num_tiles == 1:
-        _resolve_in_turn(*arguments)
+        cuts = [tile * z.shape[1] // num_tiles for tile in range(num_tiles + 1)]
+        for left, right in pairwise(cuts):
+            _resolve_tile(*arguments, left, right)
         return
     with _one_at_a_time:
         set_num_threads(num_threads)
-        _resolve_in_parallel(*arguments)
+        _resolve_in_parallel(*arguments, num_tiles)
