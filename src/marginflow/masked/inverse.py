@@ -95,14 +95,10 @@ class _Workspace:
         out.copy_(self.network.activation(out))
 
     def copy_inside(self, product: Product, out: Tensor) -> None:
-        """The weights between units of the block: (rows, inside), zero where hidden."""
+        """The weights between units of the block: (rows, inside). What the mask hides is not read."""
         for band, first, last, place in product.pieces:
             weight = self.bands[product.layer][band][first:last, product.known : product.known + product.inside]
-            rows, seen = out[place : place + last - first], weight.shape[1]
-            if seen < product.inside:
-                rows[:, seen:] = 0
-                rows = rows[:, :seen]
-            rows.copy_(weight)
+            out[place : place + last - first, : weight.shape[1]] = weight
 
 
 @torch.no_grad()
