@@ -17,6 +17,7 @@ from marginflow.calibration import calibrate
 from marginflow.distributions import DiagonalNormal, Distribution, StandardNormal, Uniform
 from marginflow.flow import Flow
 from marginflow.marginal import Marginalising
+from marginflow.mixture import LabelMixture
 from marginflow.transforms import (
     Affine,
     Augment,
@@ -119,6 +120,7 @@ TRANSFORMS: dict[str, Case] = {
     "made from lists": Case(made(4, [3, 4], order=[2, 0, 3, 1], degrees=[[1, 3, 2], [1, 2, 3, 3]]), real(4)),
     "made with context": Case(made(4, [16, 16], context_features=3, degrees="random"), real(4), 3),
     "made of one dimension with context": Case(made(1, [8], context_features=2), real(1), 2),
+    "made with dropout": Case(lambda: made(4, [16], dropout=0.5)().eval(), real(4)),
     "made with a tight scale": Case(made(4, [16], univariate=Affine(bound=0.5), activation="elu"), real(4)),
     "made of soft clips": Case(made(4, [16], univariate=SoftclipAffine()), real(4)),
     "made of soft pluses": Case(made(4, [16], univariate=SoftplusAffine(), context_features=1), real(4), 1),
@@ -162,6 +164,9 @@ DISTRIBUTIONS: dict[str, Case] = {
     "marginalising flow": Case(lambda: Marginalising(models.planar(5), StandardNormal(2)), real(3)),
     "marginalising with learned noise": Case(
         lambda: Marginalising(models.planar(5), conditional_normal(2, 3)), real(3)
+    ),
+    "mixture over labels": Case(
+        lambda: LabelMixture(models.maf(3, hidden=[16], blocks=2, context_features=4), 4), real(3), 4
     ),
     "conditional marginalising flow": Case(
         lambda: Marginalising(models.maf(5, hidden=[16], context_features=2), conditional_normal(2, 5)), real(3), 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -81,7 +82,7 @@ def test_train_evaluate_sample_on_half_moons(call: Call, tmp_path: Path) -> None
     output = succeeds(call("train", "moons.toml", "--set", "noise.features=2"))
     assert "epoch 2/2" in output
     run = tmp_path / "runs" / "moons"
-    names = {"config.toml", "manifest.json", "metrics.jsonl", "model.safetensors", "figures"}
+    names = {"config.toml", "manifest.json", "metrics.jsonl", "model.safetensors", "trainer.pt", "figures"}
     assert {path.name for path in run.iterdir()} == names
     assert (run / "figures" / "training.png").stat().st_size > 5000
     assert "features = 2" in (run / "config.toml").read_text()
@@ -177,7 +178,7 @@ def test_mistakes_in_evaluate_and_sample(call: Call) -> None:
     fails(call("evaluate", "runs/moons", "-K", 0), "num_samples = 0")
     fails(call("evaluate", "runs/moons", "--rows", 0), "rows = 0")
     fails(call("sample", "runs/moons", "-n", 0, "-o", "a.npy"), "number of samples must be at least 1; got 0")
-    fails(call("sample", "runs/moons", "-o", "a.gif"), "must end in .png, .npy, .csv; got '.gif'")
+    fails(call("sample", "runs/moons", "-o", "a.gif"), "must end in .png, .csv, .parquet, .feather, .npy; got '.gif'")
     fails(call("sample", "runs/moons", "-o", "nowhere/a.png"), "folder nowhere does not exist")
     Path("runs/moons/model.safetensors").write_bytes(b"broken")
     fails(call("evaluate", "runs/moons"), "cannot be loaded")
@@ -185,10 +186,18 @@ def test_mistakes_in_evaluate_and_sample(call: Call) -> None:
     assert not [path for path in Path().iterdir() if path.name.startswith("a.")]
 
 
-def test_a_conditional_model_says_how_to_sample_it(call: Call) -> None:
-    succeeds(call("train", "digits.toml", "--set", "data.labels=true", "--set", "noise.features=0"))
-    succeeds(call("evaluate", "runs/digits"))
-    fails(call("sample", "runs/digits"), "needs a context of 10 features for each sample")
+def test_labels_are_averaged_over_in_evaluation_and_chosen_in_sampling(call: Call) -> None:
+    succeeds(call("train", "digits.toml", "--set", "data.labels=true"))
+    table = succeeds(call("evaluate", "runs/digits", "-K", 2))
+    assert "NLL given the label" in table
+    assert "joint NLL" in table
+    record = json.loads(Path("runs/digits/evaluation.json").read_text())["test"]
+    assert record["given_label"]["value"] < record["importance_weighted"]["value"] + math.log(10)
+    succeeds(call("sample", "runs/digits", "-n", 9, "--label", "7", "-o", "sevens.npy"))
+    succeeds(call("sample", "runs/digits", "-n", 9, "-o", "any.npy"))
+    assert not np.array_equal(np.load("sevens.npy"), np.load("any.npy"))
+    fails(call("sample", "runs/digits", "--label", "12", "-o", "b.npy"), "label '12' is not one of the model's: 0, 1, ")
+    assert not Path("b.npy").exists()
 
 
 def test_a_truncated_file_of_a_data_set_is_one_line(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from marginflow import config, demo, models
 from marginflow.distributions import StandardNormal
+from marginflow.journey import to_latent
 from marginflow.marginal import Marginalising
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
@@ -40,8 +41,8 @@ def test_a_short_demo_writes_what_it_names(tmp_path: Path, capsys: pytest.Captur
 def test_points_pushed_through_are_the_flows_own() -> None:
     x = torch.randn(10, 2)
     plain = models.planar(2)
-    torch.testing.assert_close(demo.pushed_through(plain, x), plain.transform(x)[0].detach())
+    torch.testing.assert_close(to_latent(plain, x), plain.transform(x)[0].detach())
     flow = models.planar(4)
-    z = demo.pushed_through(Marginalising(flow, StandardNormal(2)), x)
+    z = to_latent(Marginalising(flow, StandardNormal(2)), x)
     joint, _ = flow.transform.inverse(z)
     torch.testing.assert_close(joint[:, :2], x)

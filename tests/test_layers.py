@@ -20,26 +20,42 @@ MAY_IMPORT = {
     "transforms": {"distributions", "gradients", "masked", "roots", "shapes"},
     "flow": {"distributions", "shapes", "transforms"},
     "marginal": {"distributions", "shapes", "transforms"},
+    "mixture": {"distributions"},
     "models": {"distributions", "flow", "marginal", "shapes", "transforms"},
     "interop": {"distributions", "flow", "transforms"},
     "data": {"transforms"},
     "devices": set(),
     "calibration": {"distributions", "randomness", "transforms"},
     "checkpoint": set(),
-    "evaluation": {"data", "distributions", "flow", "marginal", "randomness", "shapes", "transforms"},
+    "evaluation": {"data", "distributions", "flow", "marginal", "mixture", "randomness", "shapes", "transforms"},
     "training": {
         "calibration", "checkpoint", "data", "devices", "distributions", "evaluation", "randomness", "transforms",
     },
-    "config": {"data", "distributions", "flow", "marginal", "models", "randomness", "training", "transforms"},
-    "runs": {"__init__", "checkpoint", "config", "data", "devices", "evaluation", "flow"},
-    "plotting": {"training"},
-    "samples": {"data", "flow", "plotting", "randomness"},
-    "console": {"distributions", "evaluation", "training"},
-    "demo": {
-        "checkpoint", "config", "console", "data", "distributions", "evaluation", "flow", "marginal", "plotting",
-        "randomness", "runs", "samples", "training",
+    "config": {
+        "data", "distributions", "flow", "marginal", "mixture", "models", "randomness", "training", "transforms",
     },
-    "cli": {"config", "console", "demo", "devices", "plotting", "runs", "samples", "training"},
+    "runs": {"__init__", "checkpoint", "config", "data", "devices", "evaluation", "flow"},
+    "comparison": {"config", "evaluation", "runs"},
+    "experiments": {"config", "data"},
+    "temperature": {"distributions", "flow", "marginal", "mixture"},
+    "journey": {
+        "data", "distributions", "evaluation", "flow", "marginal", "mixture", "randomness", "training", "transforms",
+    },
+    "plotting": {"training"},
+    "samples": {"data", "flow", "plotting", "randomness", "temperature"},
+    "figures": {
+        "data", "distributions", "evaluation", "flow", "journey", "marginal", "plotting", "randomness", "samples",
+        "training",
+    },
+    "console": {"comparison", "data", "distributions", "evaluation", "training"},
+    "demo": {
+        "checkpoint", "config", "console", "data", "evaluation", "figures", "flow", "journey", "plotting", "runs",
+        "samples", "training",
+    },
+    "cli": {
+        "__init__", "comparison", "config", "console", "data", "demo", "devices", "experiments", "figures", "journey",
+        "runs", "samples", "training",
+    },
     "__main__": {"cli"},
 }  # fmt: skip
 

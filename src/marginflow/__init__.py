@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 _MODULES = ("data", "distributions", "interop", "models", "training", "transforms")
 _NAMES = {
     "Flow": "flow",
+    "LabelMixture": "mixture",
     "LogLikelihood": "marginal",
     "Marginalising": "marginal",
     "TrainConfig": "training",
@@ -34,6 +35,7 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers
     from marginflow.marginal import LogLikelihood as LogLikelihood
     from marginflow.marginal import Marginalising as Marginalising
     from marginflow.marginal import log_likelihood as log_likelihood
+    from marginflow.mixture import LabelMixture as LabelMixture
     from marginflow.runs import load as load
     from marginflow.training import TrainConfig as TrainConfig
     from marginflow.training import calibrate as calibrate

@@ -1,12 +1,12 @@
-"""Files of a run that are written while it goes on: weights, whole or not at all, and a line of metrics at a time."""
+"""Files of a run that are written while it goes on, whole or not at all: weights, state of the training, metrics."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError
@@ -15,22 +15,26 @@ from torch import Tensor, nn
 
 WEIGHTS = "model.safetensors"
 METRICS = "metrics.jsonl"
+TRAINER = "trainer.pt"
 
 
-def prepare(run_dir: Path) -> Path:
-    """The directory, made where needed; FileExistsError where it holds a training already."""
+def prepare(run_dir: Path, *, resume: bool = False) -> Path:
+    """The directory, made where needed; FileExistsError where it holds a training already that is not to go on."""
     run_dir.mkdir(parents=True, exist_ok=True)
-    for name in (WEIGHTS, METRICS):
-        if (run_dir / name).exists():
+    for name in (WEIGHTS, METRICS, TRAINER):
+        if not resume and (run_dir / name).exists():
             raise FileExistsError(f"{run_dir} holds a training already ({name}): give another directory")
     return run_dir
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all, also when interrupted."""
+def write_whole(path: Path, content: bytes | Callable[[BinaryIO], None]) -> None:
+    """Write a file, from bytes or by a function, so that it is there whole or not at all, also when interrupted."""
     part = path.with_name(path.name + ".part")
     with part.open("wb") as file:
-        file.write(content)
+        if isinstance(content, bytes):
+            file.write(content)
+        else:
+            content(file)
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
@@ -42,27 +46,61 @@ def save_weights(state: Mapping[str, Tensor], run_dir: Path) -> None:
     write_whole(run_dir / WEIGHTS, save(copies))
 
 
-def load_weights(model: nn.Module, run_dir: Path) -> None:
-    """Fill a model with the weights of a run directory; ValueError where they are damaged or of another model."""
+def read_weights(run_dir: Path) -> dict[str, Tensor]:
+    """The weights in a run directory; ValueError where they are damaged."""
     path = run_dir / WEIGHTS
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist: the run has no checkpoint yet, train it first")
     try:
         state = load_file(path)
-        model.load_state_dict(state)
     except (SafetensorError, RuntimeError, OSError) as error:
-        reason = " ".join(str(error).split())
-        reason = reason if len(reason) < 400 else f"{reason[:400]} ..."
-        raise ValueError(f"{path} cannot be loaded: {reason}: train again, or restore the file") from error
+        raise _unusable(path, error) from error
     broken = [name for name, tensor in state.items() if not bool(torch.isfinite(tensor).all())]
     if broken:
         raise ValueError(f"{path} holds weights that are not finite, in {broken[0]}: train again with a lower lr")
+    return state
+
+
+def load_weights(model: nn.Module, run_dir: Path) -> None:
+    """Fill a model with the weights of a run directory; ValueError where they are damaged or of another model."""
+    state = read_weights(run_dir)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise _unusable(run_dir / WEIGHTS, error) from error
+
+
+def _unusable(path: Path, error: Exception) -> ValueError:
+    reason = " ".join(str(error).split())
+    reason = reason if len(reason) < 400 else f"{reason[:400]} ..."
+    return ValueError(f"{path} cannot be loaded: {reason}: train again, or restore the file")
+
+
+def save_trainer(content: Mapping[str, Any], run_dir: Path) -> None:
+    """Write the state of a training, tensors and plain values, to trainer.pt."""
+    write_whole(run_dir / TRAINER, lambda file: torch.save(dict(content), file))
+
+
+def load_trainer(run_dir: Path) -> dict[str, Any] | None:
+    """The state of a training; None where there is none, ValueError where it is damaged. Runs no code of the file's."""
+    path = run_dir / TRAINER
+    if not path.exists():
+        return None
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file can end in nearly any
+        raise _unusable(path, error) from error
 
 
 def append_metrics(record: Mapping[str, Any], run_dir: Path) -> None:
     """Add a line to metrics.jsonl."""
     with (run_dir / METRICS).open("a") as file:
         file.write(json.dumps(record) + "\n")
+
+
+def write_metrics(records: Iterable[Mapping[str, Any]], run_dir: Path) -> None:
+    """Write metrics.jsonl anew."""
+    write_whole(run_dir / METRICS, "".join(json.dumps(record) + "\n" for record in records).encode())
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:

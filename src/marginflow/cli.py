@@ -1,9 +1,10 @@
-"""The command line: train, evaluate, sample, demo. Heavy imports happen inside the commands."""
+"""The command line: train, evaluate, sample, compare, data, list, demo. Heavy imports happen inside the commands."""
 
 from __future__ import annotations
 
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,16 +12,22 @@ from typing import Annotated, Optional
 
 import typer
 
+from marginflow import __version__
+
 app = typer.Typer(
     name="marginflow",
     help="Density estimation and sampling with (marginalising) normalising flows.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
+data_app = typer.Typer(help="Data sets: what there is, where it lies, and downloads.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
 
 Run = Annotated[Path, typer.Argument(help="A run directory, made by train.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, ...")]
+NumSamples = Annotated[Optional[int], typer.Option("--num-samples", "-K", help="Importance samples a row.")]
+Rows = Annotated[Optional[int], typer.Option(help="Only the first ROWS test rows.")]
+Seed = Annotated[Optional[int], typer.Option(help="Seed of all noise.")]
 
 
 @contextmanager
@@ -28,7 +35,9 @@ def _one_line_errors() -> Iterator[None]:
     """A user's mistake ends in one line and exit status 1, an interrupt in 130; anything else is our bug."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's way to interrupt
     try:
-        yield
+        with warnings.catch_warnings():
+            _one_line_warnings()
+            yield
     except (ValueError, OSError, FloatingPointError, MemoryError) as error:
         message = " ".join(str(error).split())
         typer.echo(f"marginflow: {message}", err=True)
@@ -38,75 +47,221 @@ def _one_line_errors() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
+def _one_line_warnings() -> None:
+    """Show our own warnings as a line each, once, and others as Python does."""
+    as_python_does = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: object, **options: object) -> None:
+        if category in (UserWarning, RuntimeWarning) and "marginflow" in str(place[0]):
+            typer.echo(f"marginflow: warning: {' '.join(str(message).split())}", err=True)
+        else:
+            as_python_does(message, category, *place, **options)  # pyright: ignore[reportArgumentType]
+
+    warnings.showwarning = show
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"marginflow {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Density estimation and sampling with (marginalising) normalising flows."""
+
+
 @app.command()
 def train(
-    experiment: Annotated[Path, typer.Argument(help="The experiment's TOML file.")],
+    experiment: Annotated[
+        Path,
+        typer.Argument(
+            help="An experiment's TOML file or name (see list), or a table: .csv, .parquet, .feather or .npy."
+        ),
+    ],
     overrides: Annotated[
         Optional[list[str]], typer.Option("--set", help="SECTION.KEY=VALUE, such as train.lr=1e-4.")
     ] = None,
     run_dir: Annotated[Optional[Path], typer.Option(help="Where the run goes; runs/NAME by default.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in that directory.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in that directory stopped.")] = False,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="Refuse operations that thread order changes.")
+    ] = False,
 ) -> None:
-    """Train the model of an experiment; the weights best on validation are kept."""
+    """Train the model of an experiment, or one on a table; the weights best on validation are kept."""
     with _one_line_errors():
-        from marginflow import config, console, plotting, runs
+        from marginflow import config, console, experiments, figures, runs
         from marginflow.training import check_ready, fit
 
-        directory = run_dir or Path("runs") / experiment.stem
-        settings = config.read(experiment, overrides or [])
-        runs.check_free(directory, overwrite)
+        if overwrite and resume:
+            raise ValueError("--overwrite starts anew and --resume goes on: give one of them")
+        directory = run_dir or Path("runs") / experiments.run_name(experiment)
+        settings = experiments.read(
+            experiment, [*(overrides or []), *(["train.deterministic=true"] if deterministic else [])]
+        )
+        if not resume:
+            runs.check_free(directory, overwrite)
         data = config.load_data(settings)
         model = config.build(settings, data.spec)
         check_ready(model, data, settings.train)
-        progress = console.TrainingProgress(settings.train.epochs)
-        with runs.created(directory, settings, data.spec, overwrite=overwrite), progress:
-            history = fit(model, data, settings.train, directory, observers=[progress])
-        plotting.save(plotting.training_curves(history), directory / "figures" / "training.png")
+        progress = console.TrainingProgress(settings.train, data.spec)
+        snapshots = figures.snapshots(model, data, settings.train.epochs)
+        place = (
+            runs.continued(directory, settings, data.spec)
+            if resume
+            else runs.created(directory, settings, data.spec, overwrite=overwrite)
+        )
+        with place, progress:
+            watching = [progress] if snapshots is None else [progress, snapshots]
+            history = fit(model, data, settings.train, directory, resume=resume, observers=watching)
+        figures.of_training(history, data.spec, snapshots, directory / "figures")
         typer.echo(f"wrote {directory}: next, marginflow evaluate {directory}")
 
 
 @app.command()
 def evaluate(
     run: Run,
-    num_samples: Annotated[Optional[int], typer.Option("--num-samples", "-K", help="Importance samples a row.")] = None,
-    rows: Annotated[Optional[int], typer.Option(help="Only the first ROWS test rows.")] = None,
-    seed: Annotated[Optional[int], typer.Option(help="Seed of all noise.")] = None,
+    num_samples: NumSamples = None,
+    rows: Rows = None,
+    seed: Seed = None,
+    data: Annotated[Optional[Path], typer.Option(help="A table to evaluate on instead of the test split.")] = None,
+    output: Annotated[
+        Optional[Path], typer.Option("--output", "-o", help="Write log p of each row: .csv, .parquet, .feather, .npy.")
+    ] = None,
+    draw_figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw the figures of the run.")] = True,
     device: Device = "auto",
 ) -> None:
-    """The accounting table of a run on its test split."""
+    """The accounting table of a run on its test split, and its figures."""
     with _one_line_errors():
         from rich.console import Console
 
-        from marginflow import config, runs
+        from marginflow import config, figures, runs, samples
         from marginflow.console import accounting_table
 
-        settings, _, _ = runs.read(run)
+        if output is not None:
+            samples.check_output(output, samples.TABLES)
+        settings, spec, _ = runs.read(run)
         options = config.evaluation(settings, {"num_samples": num_samples, "rows": rows, "seed": seed})
         with Console(stderr=True).status(f"evaluating {run} with K = {options.num_samples}"):
-            result = runs.evaluate(run, options, device)
-        path = result.keep(run)
+            result = runs.evaluate(run, options, device, None if data is None else str(data))
         Console().print(accounting_table({run.resolve().name: result.accounting}, result.entropy))
-        typer.echo(f"wrote {path}")
+        if output is not None:
+            samples.write_columns({"log_prob": result.log_prob}, output)
+            typer.echo(f"wrote {output}")
+        if data is not None:
+            return
+        typer.echo(f"wrote {result.keep(run)}")
+        if draw_figures:
+            with Console(stderr=True).status("drawing figures"):
+                test, _ = runs.held_out(run)
+                drawn = figures.of_run(runs.load(run), test.take(), spec, run / "figures", options.seed)
+            for path in drawn:
+                typer.echo(f"wrote {path} and .svg")
 
 
 @app.command()
 def sample(
     run: Run,
     num_samples: Annotated[int, typer.Option("--num-samples", "-n", help="How many.")] = 64,
-    output: Annotated[Path, typer.Option("--output", "-o", help="A .png, .npy or .csv file.")] = Path("samples.png"),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="A .png, .csv, .parquet, .feather or .npy file.")
+    ] = Path("samples.png"),
+    label: Annotated[Optional[str], typer.Option(help="Only of this class, for a run with labels.")] = None,
+    temperature: Annotated[float, typer.Option(help="Scale of the base; below 1 nearer the modes.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
     device: Device = "auto",
 ) -> None:
-    """Draw samples from a run: a grid of images or a scatter plot (.png), or rows (.npy, .csv)."""
+    """Draw samples from a run: a grid of images or a scatter plot (.png), or rows (.csv, .parquet, .feather, .npy)."""
     with _one_line_errors():
         from marginflow import runs, samples
         from marginflow.devices import fabric_on
 
         samples.check_output(output)
         _, spec, _ = runs.read(run)
-        x = samples.draw(runs.load(run, fabric_on(device).device), spec, num_samples, seed)
+        model = runs.load(run, fabric_on(device).device)
+        x = samples.draw(model, spec, num_samples, seed, label=label, temperature=temperature)
         samples.write(x, spec, output)
         typer.echo(f"wrote {output}")
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Two or more run directories.")],
+    num_samples: NumSamples = None,
+    rows: Rows = None,
+    seed: Seed = None,
+    device: Device = "auto",
+) -> None:
+    """Runs on the same held-out rows: their negative log-likelihoods, and paired differences to the best."""
+    with _one_line_errors():
+        from rich.console import Console
+
+        from marginflow import config
+        from marginflow.comparison import compare as compared
+        from marginflow.console import comparison_table
+        from marginflow.runs import read
+
+        settings, spec, _ = read(runs[0])
+        options = config.evaluation(settings, {"num_samples": num_samples, "rows": rows, "seed": seed})
+        with Console(stderr=True).status(f"evaluating {len(runs)} runs"):
+            results = compared(runs, options, device)
+        Console().print(comparison_table(results, spec))
+
+
+@app.command("list")
+def list_() -> None:
+    """The models and the experiments that can be called by name."""
+    with _one_line_errors():
+        from marginflow import config, experiments
+        from marginflow.console import listing
+
+        models = {name: config.about(function) for name, function in config.MODELS.items()}
+        found = {name: experiments.about(path) for name, path in experiments.at_hand().items()}
+        listing("models, for [model] name = ...", models)
+        listing("experiments, for marginflow train NAME", found or {"none": "no experiments/ folder here"})
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """The data sets, and where they are."""
+    with _one_line_errors():
+        from marginflow import config
+        from marginflow.console import listing
+        from marginflow.data import DATA_SETS, SOURCES, data_root
+
+        def about(name: str) -> str:
+            source = SOURCES.get(name)
+            missing = source is not None and source.missing()
+            return f"{config.about(DATA_SETS[name])}{' [not here: fetch it]' if missing else ''}"
+
+        listing("data sets, for [data] name = ...", {name: about(name) for name in DATA_SETS})
+        typer.echo(f"files are looked for below {data_root()} (MARGINFLOW_DATA)")
+
+
+DataName = Annotated[str, typer.Argument(help="A data set, see data list.")]
+
+
+@data_app.command("fetch")
+def data_fetch(name: DataName) -> None:
+    """Download what is missing of a data set, check it, and say where it is."""
+    with _one_line_errors():
+        from marginflow.data import source
+
+        typer.echo(source(name).fetch())
+
+
+@data_app.command("path")
+def data_path(name: DataName) -> None:
+    """Where the files of a data set are."""
+    with _one_line_errors():
+        from marginflow.data import source
+
+        typer.echo(source(name).path())
 
 
 @app.command()

@@ -19,12 +19,13 @@ from marginflow.data import DATA_SETS, DataSet, DataSpec
 from marginflow.distributions import Distribution, StandardNormal
 from marginflow.flow import Flow
 from marginflow.marginal import Marginalising
+from marginflow.mixture import LabelMixture
 from marginflow.randomness import seeded
 from marginflow.training import TrainConfig
 from marginflow.transforms import Dequantise, Flatten, Logit, Standardise, Transform
 
 MODELS: dict[str, Callable[..., Flow]] = {"maf": models.maf, "planar": models.planar}
-_FROM_DATA = {"context_features"}  # arguments of models that follow from the data
+_FROM_DATA = {"features", "context_features"}  # arguments of models that follow from the data
 
 
 class Section(BaseModel):
@@ -34,12 +35,12 @@ class Section(BaseModel):
 
 
 def _section_of(name: str, function: Callable[..., Any]) -> type[Section]:
-    """A section whose keys are the keyword arguments of a function."""
+    """A section whose keys are the arguments of a function; those without a default must be given."""
     hints = get_type_hints(function)
     options = {
-        key: (hints[key], parameter.default)
+        key: (hints[key], ... if parameter.default is inspect.Parameter.empty else parameter.default)
         for key, parameter in inspect.signature(function).parameters.items()
-        if parameter.default is not inspect.Parameter.empty and key not in _FROM_DATA
+        if key not in _FROM_DATA
     }
     fields: dict[str, Any] = {"name": (Literal[name], ...), **options}  # pyright: ignore[reportInvalidTypeForm]
     return create_model(name, __base__=Section, **fields)
@@ -102,6 +103,11 @@ class Experiment(Section):
         return tomli_w.dumps(self.model_dump(exclude_none=True, mode="json"))
 
 
+def about(function: Callable[..., Any]) -> str:
+    """What a data set or model is: the first line of its docstring."""
+    return (inspect.getdoc(function) or "").partition("\n")[0]
+
+
 def read(path: Path, overrides: Iterable[str] = ()) -> Experiment:
     """The experiment in a TOML file, with overrides such as "train.lr=1e-4"; ValueError that names the key."""
     try:
@@ -110,9 +116,7 @@ def read(path: Path, overrides: Iterable[str] = ()) -> Experiment:
         raise FileNotFoundError(f"{path} does not exist: give the path of an experiment's TOML file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
         raise ValueError(f"{path} is not a TOML file: {error}") from error
-    for override in overrides:
-        _override(table, override)
-    return parse(table, str(path))
+    return parse(overridden(table, overrides), str(path))
 
 
 def parse(table: Mapping[str, Any], source: str) -> Experiment:
@@ -121,6 +125,16 @@ def parse(table: Mapping[str, Any], source: str) -> Experiment:
         return Experiment.model_validate(table)
     except ValidationError as error:
         raise ValueError(f"{source}: {_explain(error)}") from error
+
+
+def overridden(table: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """The table of an experiment with overrides such as "train.lr=1e-4" in it, and the path of its data absolute."""
+    for override in overrides:
+        _override(table, override)
+    data = table.get("data")
+    if isinstance(data, dict) and isinstance(data.get("path"), str):
+        data["path"] = str(Path(data["path"]).absolute())  # so that the run can be evaluated from anywhere
+    return table
 
 
 def evaluation(experiment: Experiment, overrides: Mapping[str, Any]) -> Evaluate:
@@ -198,6 +212,8 @@ def build(experiment: Experiment, spec: DataSpec) -> Flow:
     num_noise = experiment.noise.features
     with seeded(experiment.train.seed):
         density: Distribution = function(spec.features + num_noise, **options)
+        if spec.labels and density.context_features:
+            density = LabelMixture(density, len(spec.labels))
         if num_noise:
             density = Marginalising(density, noise=StandardNormal(num_noise))
         model = Flow(_preprocessing(experiment.preprocess, spec), base=density)

@@ -2,35 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import time
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 from rich.console import Console, Group
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from marginflow.comparison import Compared
+from marginflow.data import DataSpec
 from marginflow.distributions import Distribution
 from marginflow.evaluation import Accounting, Estimate
-from marginflow.training import EpochRecord
+from marginflow.training import EpochRecord, TrainConfig
 
 
 class TrainingProgress:
-    """A bar with the epoch, the negative log-likelihoods and the time left; a line an epoch where no terminal is."""
+    """A bar with the epoch, the losses, rows a second and the time left; a line an epoch where no terminal is.
 
-    def __init__(self, epochs: int, label: str = "", console: Console | None = None) -> None:
-        self.epochs = epochs
+    Losses are in nats a row, for images in bits/dim.
+    """
+
+    def __init__(self, config: TrainConfig, spec: DataSpec, label: str = "", console: Console | None = None) -> None:
+        self.config, self.spec = config, spec
         self.label = f"{label}  " if label else ""
         self.console = console or Console()
-        self.best = ""
+        self.validation = ""
+        self.best: EpochRecord | None = None
+        self.epoch, self.first_step, self.started, self.speed = 0, 0, 0.0, ""
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            TextColumn("{task.fields[nll]}"),
+            TextColumn("{task.fields[losses]}"),
+            TextColumn("{task.fields[speed]}"),
             TimeRemainingColumn(),
             console=self.console,
             disable=not self.console.is_terminal,
         )
-        self.task = self.progress.add_task(f"{self.label}epoch 1/{epochs}", nll="", total=None)
+        self.task = self.progress.add_task(f"{self.label}epoch 1/{config.epochs}", losses="", speed="", total=None)
 
     def __enter__(self) -> Self:
         self.progress.start()
@@ -39,29 +50,55 @@ class TrainingProgress:
     def __exit__(self, *_: object) -> None:
         self.progress.stop()
 
+    def _loss(self, nll: float) -> str:
+        """A negative log-likelihood as it is shown."""
+        if self.spec.levels is None:
+            return f"{nll:.4f}"
+        return f"{(nll - self.spec.log_volume) / (self.spec.features * math.log(2)):.4f}"
+
+    @property
+    def _unit(self) -> str:
+        return "nats" if self.spec.levels is None else "bits/dim"
+
+    def _speed(self, step: int) -> str:
+        """Rows a second since the epoch was first seen."""
+        seconds = time.perf_counter() - self.started
+        rows = (step - self.first_step) * self.config.batch_size
+        return f"{rows / seconds:,.0f} rows/s" if rows and seconds > 0 else ""
+
     def on_step(self, epoch: int, step: int, num_steps: int, loss: float) -> None:
         """Move the bar; every tenth step, so that small models do not wait for it."""
+        if epoch != self.epoch:
+            self.epoch, self.first_step, self.started = epoch, step, time.perf_counter()
         if step % 10 and step != num_steps:
             return
+        self.speed = self._speed(step)
         self.progress.update(
             self.task,
-            description=f"{self.label}epoch {epoch}/{self.epochs}",
+            description=f"{self.label}epoch {epoch}/{self.config.epochs}",
             completed=(epoch - 1) * num_steps + step,
-            total=self.epochs * num_steps,
-            nll=f"train {loss:.3f}{self.best} nats",
+            total=self.config.epochs * num_steps,
+            losses=f"train {self._loss(loss)}{self.validation} {self._unit}",
+            speed=self.speed if step < num_steps else "validating",
         )
 
     def on_epoch(self, record: EpochRecord, model: Distribution) -> None:
-        """Remember the best validation; without a terminal, print the epoch."""
+        """Remember the validation; without a terminal, print the epoch."""
         if record.best:
-            self.best = f"  best validation {record.validation_nll:.3f}"
+            self.best = record
+        if record.validation_nll is not None and self.best is not None and self.best.validation_nll is not None:
+            best = f"best {self._loss(self.best.validation_nll)} in epoch {self.best.epoch}"
+            self.validation = f"  validation {self._loss(record.validation_nll)}  {best}"
         if not self.console.is_terminal:
-            validation = "" if record.validation_nll is None else f"  validation {record.validation_nll:.4f}"
-            self.console.print(
-                f"{self.label}epoch {record.epoch}/{self.epochs}  train {record.train_nll:.4f}{validation} nats"
-                f"{'  (best)' if record.best else ''}  {record.seconds:.1f} s",
-                highlight=False,
-            )
+            self.console.print(self._line(record), highlight=False, soft_wrap=True)
+
+    def _line(self, record: EpochRecord) -> str:
+        """An epoch in a line."""
+        validation = "" if record.validation_nll is None else f"  validation {self._loss(record.validation_nll)}"
+        return (
+            f"{self.label}epoch {record.epoch}/{self.config.epochs}  train {self._loss(record.train_nll)}{validation} "
+            f"{self._unit}{'  (best)' if record.best else ''}  {self.speed}  {record.seconds:.1f} s"
+        )
 
 
 def accounting_table(results: Mapping[str, Accounting], floor: float | None = None) -> Group:
@@ -78,6 +115,8 @@ def accounting_table(results: Mapping[str, Accounting], floor: float | None = No
         table.add_row("noise entropy  -log q(ε|x)", *[_estimate(each.noise_entropy) for each in columns])
         table.add_row("bound on the NLL", *["-" if each.exact else _estimate(each.bound) for each in columns])
     table.add_row("NLL", *[_estimate(each.importance_weighted) for each in columns], style="bold")
+    if any(each.given_label for each in columns):
+        table.add_row("NLL given the label", *[_estimate(each.given_label) for each in columns])
     table.add_row("  computed", *["exactly" if each.exact else f"by IW-{each.num_samples}" for each in columns])
     if estimated:
         table.add_row("  error from the draws", *[_from_draws(e, e.importance_weighted.draws_error) for e in columns])
@@ -92,6 +131,38 @@ def accounting_table(results: Mapping[str, Accounting], floor: float | None = No
         if estimated:
             table.add_row("bits/dim, from the bound", *[_estimate(each.bits_per_dim_bound, 4) for each in columns])
     return Group(table, _notes(columns, floor))
+
+
+def comparison_table(results: Sequence[Compared], spec: DataSpec) -> Group:
+    """Runs side by side, the best first: what each is worth and by how much it lies behind the best."""
+    images = spec.levels is not None
+    unit, scale = ("bits/dim", 1 / (spec.features * math.log(2))) if images else ("nats a row", 1.0)
+    digits = 4 if images else 3
+    table = Table()
+    table.add_column("run")
+    for heading in (f"NLL, {unit}", "behind the best", "computed", "median effective sample size"):
+        table.add_column(heading, justify="right")
+    for each in results:
+        behind = "-" if each.behind is None else _estimate(each.behind.scaled(scale), digits)
+        how = "exactly" if each.accounting.exact else f"by IW-{each.accounting.num_samples}"
+        table.add_row(each.name, _estimate(each.nll.scaled(scale), digits), behind, how, _sample_size(each.accounting))
+    lines = [
+        f"means over the same {results[0].accounting.num_rows} test rows, as given, before preprocessing",
+        "behind the best: mean of the differences row by row, ± their standard error",
+    ]
+    if any(not each.accounting.exact for each in results):
+        lines.append("by IW-K: an upper bound that comes down to the NLL as K grows")
+    return Group(table, "\n".join(lines))
+
+
+def listing(title: str, entries: Mapping[str, str]) -> None:
+    """Print names and what they are."""
+    table = Table(title=title, title_justify="left", box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for name, about in entries.items():
+        table.add_row(name, escape(about))
+    Console().print(table)
 
 
 def _notes(columns: list[Accounting], floor: float | None) -> str:

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from matplotlib.figure import Figure
 from rich.console import Console
-from torch import Tensor
 
-from marginflow import config, plotting, runs, samples
+from marginflow import config, figures, plotting, runs, samples
 from marginflow.checkpoint import write_whole
 from marginflow.console import TrainingProgress, accounting_table
-from marginflow.data import DataSet, Split
-from marginflow.distributions import Distribution
-from marginflow.evaluation import Accounting, bring_to, levels_of
+from marginflow.data import DataSet
+from marginflow.evaluation import Accounting
 from marginflow.flow import Flow
-from marginflow.marginal import Marginalising, log_likelihood
-from marginflow.randomness import seeded
-from marginflow.training import EpochRecord, fit
+from marginflow.journey import Snapshots
+from marginflow.training import fit
 
 NUM_NOISE = 2
 NUM_POINTS = 1000  # shown on their way through the flows, as in the thesis
@@ -42,53 +37,13 @@ def experiment(num_noise: int, epochs: int = 100) -> config.Experiment:
     return config.parse(table, "demo")
 
 
-class Snapshots:
-    """Keeps how points come out of the flow, before training and after some epochs: epoch -> z."""
-
-    def __init__(self, model: Distribution, x: Tensor, epochs: set[int]) -> None:
-        self.x, self.epochs = x, epochs
-        self.by_epoch = {0: pushed_through(model, x)}
-
-    def on_step(self, epoch: int, step: int, num_steps: int, loss: float) -> None:
-        """Nothing to see between epochs."""
-
-    def on_epoch(self, record: EpochRecord, model: Distribution) -> None:
-        """Push the points through the model as it is now."""
-        if record.epoch in self.epochs:
-            self.by_epoch[record.epoch] = pushed_through(model, self.x)
-
-
-@torch.no_grad()
-def pushed_through(model: Distribution, x: Tensor) -> Tensor:
-    """What the flow makes of data: z (N, D); with noise dimensions, the joint (x, eps) at one draw of eps."""
-    _, density = levels_of(model)
-    x = bring_to(model, Split(x)).x
-    with seeded(0):
-        if isinstance(density, Marginalising):
-            x, _ = density.augment(x)
-            density = density.flow
-        assert isinstance(density, Flow)
-        z, _ = density.transform(x)
-    return z.cpu()
-
-
-def log_prob_of(model: Flow) -> Callable[[Tensor], Tensor]:
-    """log p(x) for a map: exact, or estimated with 64 draws a point."""
-
-    def estimate(x: Tensor) -> Tensor:
-        with seeded(0):
-            return log_likelihood(levels_of(model)[1], x, num_samples=64, chunk=100_000).log_prob
-
-    return estimate
-
-
 def _train(settings: config.Experiment, run_dir: Path, data: DataSet) -> tuple[Flow, Snapshots]:
     """Train one of the two flows into a run directory of its own."""
     epochs = settings.train.epochs
     model = config.build(settings, data.spec)
     shown = {1, max(1, epochs // 20), max(1, epochs // 5), epochs}
     snapshots = Snapshots(model, data.test.x[:NUM_POINTS], shown)
-    progress = TrainingProgress(epochs, run_dir.name.replace("_", " "))
+    progress = TrainingProgress(settings.train, data.spec, run_dir.name.replace("_", " "))
     with runs.created(run_dir, settings, data.spec, overwrite=True), progress:
         fit(model, data, settings.train, run_dir, observers=[progress, snapshots])
     return model, snapshots
@@ -100,7 +55,7 @@ def _overview(models: dict[str, Flow], data: DataSet) -> Figure:
     panels = figure.subplots(len(models), 3)
     for row, (name, model) in zip(panels, models.items(), strict=True):
         plotting.points(row[0], data.test.x[:NUM_POINTS], f"{NUM_POINTS} test rows")
-        plotting.density(row[1], log_prob_of(model), BOUNDS, f"p(x), {name}")
+        plotting.density(row[1], figures.log_prob_of(model), BOUNDS, f"p(x), {name}")
         drawn = samples.draw(model, data.spec, NUM_POINTS, seed=0)
         plotting.points(row[2], drawn, f"{NUM_POINTS} samples, {name}")
         for axes in row:
@@ -116,7 +71,7 @@ def run_demo(output: Path, epochs: int) -> dict[str, Accounting]:
     for each in ("without_noise", "with_noise"):
         runs.check_free(output / each, overwrite=True)
     data = config.load_data(experiment(0))
-    colour = data.test.x[:NUM_POINTS, 0]
+    shown = data.test.take(slice(NUM_POINTS)).x
     models: dict[str, Flow] = {}
     results: dict[str, runs.Evaluation] = {}
     written: list[Path] = []
@@ -129,7 +84,7 @@ def run_demo(output: Path, epochs: int) -> dict[str, Accounting]:
         results[label] = runs.evaluate(run_dir, settings.evaluate)
         results[label].keep(run_dir)
         title = f"half moons through planar x 8, {label}"
-        drawing = plotting.by_epoch(snapshots.by_epoch, colour, title)
+        drawing = plotting.by_epoch(snapshots.by_epoch, shown[:, 0], title)
         written += [run_dir, plotting.save(drawing, output / f"figure{figure}.png")]
     written += [plotting.save(_overview(models, data), output / "half_moons.png"), output / "half_moons.json"]
     record = {label: result.record for label, result in results.items()}

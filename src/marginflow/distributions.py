@@ -96,6 +96,11 @@ class Distribution(nn.Module, ABC):
         """The width of the context that some part uses; 0 where none does."""
         return 0
 
+    @property
+    def context_optional(self) -> bool:
+        """Whether the context may be left out, as by a mixture, which then averages over it."""
+        return False
+
     @abstractmethod
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """log p(x | context) in nats: (N, *event) -> (N,)."""

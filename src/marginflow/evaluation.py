@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from marginflow.data.dataset import DataSpec, Split, as_split, check_split
-from marginflow.distributions import Density, Distribution, evaluation_mode, like_model, optional
+from marginflow.data.dataset import Batch, DataSpec, Rows, Split, as_split, check_split
+from marginflow.distributions import Distribution, evaluation_mode, like_model, optional
 from marginflow.flow import Flow
 from marginflow.marginal import LogLikelihood, Marginalising, log_likelihood
+from marginflow.mixture import LabelMixture
 from marginflow.randomness import seeded
-from marginflow.shapes import check_event
+from marginflow.shapes import check_rows
 from marginflow.transforms.augment import Augment
 from marginflow.transforms.base import Sequential, Transform
 from marginflow.transforms.preprocess import Dequantise
@@ -44,6 +45,11 @@ class Estimate:
         spread = float(values.std(correction=1)) / math.sqrt(n) if n > 1 else math.nan
         return cls(float(values.mean()), spread, None if errors is None else float(errors.square().sum().sqrt()) / n)
 
+    def scaled(self, factor: float) -> Estimate:
+        """The same in another unit."""
+        error = None if self.draws_error is None else self.draws_error * factor
+        return Estimate(self.value * factor, self.standard_error * factor, error)
+
 
 @dataclass(frozen=True)
 class Accounting:
@@ -57,6 +63,7 @@ class Accounting:
                          None at K = 1 and where not `converged`, where nothing in the draws can tell
     log_det              E of the preprocessing's log-determinant: what leads from these nats to those of the rows
     bits_per_dim, bits_per_dim_bound   of the pixels, from importance_weighted and bound; None unless images
+    given_label          -E log p(x | y), by K draws as well; None but for a mixture over labels that are known
 
     For an exact density bound and importance_weighted are the negative log-likelihood itself.
     """
@@ -75,6 +82,7 @@ class Accounting:
     log_det: Estimate
     bits_per_dim: Estimate | None
     bits_per_dim_bound: Estimate | None
+    given_label: Estimate | None = None
 
     @property
     def converged(self) -> bool:
@@ -96,47 +104,78 @@ def levels_of(model: Distribution) -> tuple[Transform, Distribution]:
 
     A transform that augments is no preprocessing: its noise belongs to the density.
     """
-    if isinstance(model, Flow) and isinstance(model.base, Flow | Marginalising):
+    if isinstance(model, Flow) and isinstance(model.base, Flow | Marginalising | LabelMixture):
         augments = any(isinstance(part, Augment) for part in model.transform.modules())
         if not augments:
             return model.transform, model.base
     return Sequential(), model
 
 
-def check_fits(model: Distribution, split: Split) -> None:
+def check_fits(model: Distribution, split: Split | Batch) -> None:
     """Refuse rows of another shape than the model's or not finite, and a context that is missing or unused."""
     if not isinstance(model, Distribution):
         raise ValueError(f"{type(model).__name__} is not a marginflow distribution: wrap it in Flow([], base=...)")
-    check_event(split.x, model.event_shape, real=False)
-    if not split.x.is_floating_point() and not any(isinstance(part, Dequantise) for part in model.modules()):
+    check_rows(split.x.shape, model.event_shape)
+    if not split.x.dtype.is_floating_point and not any(isinstance(part, Dequantise) for part in model.modules()):
         raise ValueError(
             f"{split.x.dtype} rows are pixels: put Dequantise(levels) in front of the model, or pass reals"
         )
-    check_split(split, "the rows", least=1)
+    check_split(Split(*split), "the rows", least=1)
     width = 0 if split.context is None else split.context.shape[1]
     if width and model.context_features == 0:
         raise ValueError(
             f"the data have a context of {width} features that nothing in the model uses: "
             "leave it out, or build the model with context_features"
         )
-    if width != model.context_features:
+    if width != model.context_features and not (width == 0 and model.context_optional):
         raise ValueError(f"the model takes a context of {model.context_features} features; the data have {width}")
 
 
 @torch.no_grad()
-def mean_nll(model: Density, batches: Iterable[Split], seed: int = 0) -> float:
+def mean_nll(log_prob: Callable[..., Tensor], batches: Iterable[Batch], seed: int = 0) -> float:
     """-mean log_prob over batches of rows, in nats, one draw of noise a row from `seed`."""
     total, count = 0.0, 0
     with seeded(seed):
         for x, context in batches:
-            total -= float(model.log_prob(x, *optional(context)).double().sum())
+            total -= float(log_prob(x, *optional(context)).double().sum())
             count += len(x)
     return total / count
 
 
+@dataclass(frozen=True)
+class RowResults:
+    """What a model says of each row: at the density, given the label where there is one, and of the preprocessing.
+
+    result: log-likelihoods of the preprocessed rows. log_det: of the preprocessing, (N,), so that their sum is the
+    log-likelihood of the rows as given. given_label: log p(x | y), (N,); None but for a mixture over known labels.
+    """
+
+    result: LogLikelihood
+    log_det: Tensor
+    given_label: Tensor | None
+
+
+def evaluate_rows(
+    model: Distribution, split: Split, *, num_samples: int = 1, seed: int = 0, chunk: int = 4096
+) -> RowResults:
+    """The log-likelihood of each row; see `evaluate`."""
+    check_fits(model, split)
+    batch = bring_to(model, split.take())
+    preprocessing, density = levels_of(model)
+    context = None if density.context_optional else batch.context
+    with seeded(seed), evaluation_mode(model):
+        rows, log_det = _preprocess(preprocessing, batch, chunk)
+        result = log_likelihood(density, rows, context, num_samples=num_samples, chunk=chunk)
+        given_label = None
+        if density.context_optional and batch.context is not None:
+            conditional = log_likelihood(density, rows, batch.context, num_samples=num_samples, chunk=chunk)
+            given_label = conditional.log_prob
+    return RowResults(result, log_det, given_label)
+
+
 def evaluate(
     model: Distribution,
-    split: Split | tuple[Tensor | np.ndarray, Tensor | np.ndarray | None] | Tensor | np.ndarray,
+    split: Split | tuple[Tensor | np.ndarray, Tensor | np.ndarray | None] | Tensor | np.ndarray | Rows,
     *,
     spec: DataSpec | None = None,
     num_samples: int = 1,
@@ -147,7 +186,8 @@ def evaluate(
 
     The preprocessing draws its noise once, from `seed`; the density is then taken on those rows with K draws.
 
-    model: a distribution; taken in evaluation mode.
+    model: a distribution; taken in evaluation mode. One that can average over its labels does so, whether the rows
+        have labels or not.
     split: rows (N, *event), tensor or array, or a `Split` with their context; brought to the model's device and dtype.
     spec: of the data set; tells grey levels, for bits/dim, and whether the rows were scaled.
     num_samples: K. seed: of all noise. chunk: rows x draws at once.
@@ -161,34 +201,30 @@ def evaluate(
     """
     split = as_split(split)
     spec = spec or DataSpec(tuple(split.x.shape[1:]))
-    check_fits(model, split)
-    split = bring_to(model, split)
-    preprocessing, density = levels_of(model)
-    with seeded(seed), evaluation_mode(model):
-        rows, log_det = _preprocess(preprocessing, split, chunk)
-        result = log_likelihood(density, rows, split.context, num_samples=num_samples, chunk=chunk)
-    return _account(result, log_det, spec, exact=density.exact, num_samples=num_samples, seed=seed)
+    rows = evaluate_rows(model, split, num_samples=num_samples, seed=seed, chunk=chunk)
+    return account(rows, spec, exact=levels_of(model)[1].exact, num_samples=num_samples, seed=seed)
 
 
-def bring_to(model: Distribution, split: Split) -> Split:
+def bring_to(model: Distribution, batch: Batch) -> Batch:
     """Rows and context on the model's device and in its precision."""
-    x, context = split
-    return Split(like_model(model, x), None if context is None else like_model(model, context))
+    x, context = batch
+    return Batch(like_model(model, x), None if context is None else like_model(model, context))
 
 
 @torch.no_grad()
-def _preprocess(preprocessing: Transform, split: Split, chunk: int) -> tuple[Tensor, Tensor]:
+def _preprocess(preprocessing: Transform, batch: Batch, chunk: int) -> tuple[Tensor, Tensor]:
+    x, context = batch
     parts = []
-    for start in range(0, len(split.x), chunk):
-        parts.append(preprocessing(*split.take(slice(start, start + chunk))))
+    for start in range(0, len(x), chunk):
+        rows = slice(start, start + chunk)
+        parts.append(preprocessing(x[rows], None if context is None else context[rows]))
     rows, log_dets = zip(*parts, strict=True)
     return torch.cat(rows), torch.cat(log_dets).double()
 
 
-def _account(
-    result: LogLikelihood, log_det: Tensor, spec: DataSpec, *, exact: bool, num_samples: int, seed: int
-) -> Accounting:
-    """Means and errors of what `log_likelihood` found."""
+def account(rows: RowResults, spec: DataSpec, *, exact: bool, num_samples: int, seed: int) -> Accounting:
+    """Means and errors of what `evaluate_rows` found."""
+    result, log_det = rows.result, rows.log_det
     entropy, errors = result.noise_entropy, result.standard_error
     sample_size = float(result.effective_sample_size.median())
     if not exact and sample_size < CONVERGED:
@@ -209,6 +245,7 @@ def _account(
         draws_bias=None if errors is None else 0.5 * float(errors.square().mean()),
         effective_sample_size=sample_size,
         log_det=Estimate.of(log_det),
+        given_label=None if rows.given_label is None else Estimate.of(-rows.given_label),
         bits_per_dim=Estimate.of(
             -(result.log_prob + to_pixels) * bits, None if errors is None else errors * bits
         ) if images else None,

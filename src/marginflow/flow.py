@@ -53,6 +53,10 @@ class Flow(Distribution):
     def context_features(self) -> int:
         return max(self.transform.context_features, getattr(self.base, "context_features", 0))
 
+    @property
+    def context_optional(self) -> bool:
+        return self.transform.context_features == 0 and getattr(self.base, "context_optional", False)
+
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         check_event(x, self.event_shape, real=False)
         z, log_det = self.transform(x, context)

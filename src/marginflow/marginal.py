@@ -67,6 +67,11 @@ class Marginalising(Distribution):
             return used_by_flow
         return max(used_by_flow, self.noise.context_features - self.event_shape[0])
 
+    @property
+    def context_optional(self) -> bool:
+        width = 0 if self.event_shape is None else self.event_shape[0]
+        return self.noise.context_features <= width and getattr(self.flow, "context_optional", False)
+
     def log_joint(self, x: Tensor, eps: Tensor, context: Tensor | None = None) -> Tensor:
         """log p(x, eps): (N, *event), (N, *noise) -> (N,), nats; what the thesis calls the likelihood."""
         return self.flow.log_prob(torch.cat([x, eps], 1), *optional(context))

@@ -66,6 +66,7 @@ def maf(
     degrees: str | Sequence[Sequence[int]] = "even",
     context_features: int = 0,
     activation: str | Callable[[Tensor], Tensor] = "relu",
+    dropout: float = 0.0,
     seed: int = 0,
 ) -> Flow:
     """A masked autoregressive flow: `blocks` masked autoregressive layers over N(0, I).
@@ -77,7 +78,7 @@ def maf(
         front of each, as in the thesis. Such a model must be fitted or calibrated before it is evaluated.
     order: "alternating" (natural in the first block, reversed in the next, ...); "sequential", "reversed" or
         "random" in each; or the list of dimensions for the first block, reversed in the next, ...
-    degrees, context_features, activation, seed: see `MaskedAutoregressive`; block k draws from seed + k.
+    degrees, context_features, activation, dropout, seed: see `MaskedAutoregressive`; block k draws from seed + k.
 
     Papamakarios, Pavlakou, Murray, Masked Autoregressive Flow for Density Estimation, 2017
     (arXiv 1705.07057).
@@ -102,6 +103,7 @@ def maf(
             degrees=degrees,
             context_features=context_features,
             activation=activation,
+            dropout=dropout,
             seed=seed + block,
         )
         if batch_norm:

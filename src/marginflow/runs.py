@@ -4,6 +4,7 @@ config.toml        the experiment with every default filled in
 manifest.json      format, versions, machine, and the kind of rows that the model takes
 metrics.jsonl      a line an epoch
 model.safetensors  the weights that were best on validation
+trainer.pt         all that it takes to go on training; not needed to use the model
 evaluation.json    the accounting, once evaluated
 figures/
 """
@@ -18,23 +19,27 @@ import time
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import TypeAdapter
+from torch import Tensor
 
 from marginflow import __version__, evaluation
-from marginflow.checkpoint import METRICS, WEIGHTS, load_weights, read_metrics, write_whole
+from marginflow.checkpoint import METRICS, TRAINER, WEIGHTS, load_weights, read_metrics, write_whole
 from marginflow.config import Evaluate, Experiment, build, load_data, parse
-from marginflow.data import DataSpec
+from marginflow.data import DataSpec, Split
+from marginflow.data.tables import check_columns, rows_for
 from marginflow.devices import fabric_on
 from marginflow.flow import Flow
 
 CONFIG, MANIFEST, EVALUATION = "config.toml", "manifest.json", "evaluation.json"
 FORMAT = 1
-FILES = {CONFIG, MANIFEST, EVALUATION, WEIGHTS, METRICS, "figures"}
+FOLDERS = {"figures", "tensorboard"}
+FILES = {CONFIG, MANIFEST, EVALUATION, WEIGHTS, METRICS, TRAINER, *FOLDERS}
+MAY_CHANGE = {"train.epochs", "train.patience", "train.validate_every", "train.device"}  # when a training goes on
 
 
 def check_free(run_dir: Path, overwrite: bool) -> None:
@@ -74,9 +79,46 @@ def created(run_dir: Path, experiment: Experiment, spec: DataSpec, *, overwrite:
         _describe(run_dir, experiment, spec)
         yield
     finally:
-        if not (run_dir / WEIGHTS).exists():
+        if not _has_checkpoint(run_dir):
             _clear(run_dir, keep=empty)
         _put_back(run_dir)
+
+
+@contextmanager
+def continued(run_dir: Path, experiment: Experiment, spec: DataSpec) -> Iterator[None]:
+    """A run directory whose training goes on; a new one where it is absent, empty or holds no checkpoint.
+
+    ValueError where the run was started with other settings, but for how long it is trained and where.
+    """
+    _put_back(run_dir)
+    if not run_dir.is_dir() or not any(run_dir.iterdir()):
+        with created(run_dir, experiment, spec):
+            yield
+        return
+    before, old_spec, _ = read(run_dir)
+    _check_same(before, experiment, run_dir)
+    if old_spec != spec:
+        raise ValueError(f"{run_dir} was trained on other rows, {old_spec}; got {spec}: give another --run-dir")
+    write_whole(run_dir / CONFIG, experiment.to_toml().encode())
+    yield
+
+
+def _check_same(before: Experiment, now: Experiment, run_dir: Path) -> None:
+    """Refuse to go on with other settings: ValueError that names the first."""
+    old, new = before.model_dump(), now.model_dump()
+    for section in old.keys() - {"evaluate"}:
+        for key in sorted(old[section].keys() | new[section].keys()):
+            was, is_now = old[section].get(key), new[section].get(key)
+            if was != is_now and f"{section}.{key}" not in MAY_CHANGE:
+                raise ValueError(
+                    f"{run_dir} was started with {section}.{key} = {was!r}; it cannot go on with {is_now!r}: "
+                    "set it back, or give another --run-dir"
+                )
+
+
+def _has_checkpoint(run_dir: Path) -> bool:
+    """Whether a training has left something: its best weights, or a state to go on from."""
+    return (run_dir / WEIGHTS).exists() or (run_dir / TRAINER).exists()
 
 
 def _clear(run_dir: Path, *, keep: bool) -> None:
@@ -84,7 +126,7 @@ def _clear(run_dir: Path, *, keep: bool) -> None:
     if not keep:
         shutil.rmtree(run_dir, ignore_errors=True)
         return
-    for name in FILES - {"figures"}:
+    for name in FILES - FOLDERS:
         for path in (run_dir / name, run_dir / f"{name}.part"):
             path.unlink(missing_ok=True)
 
@@ -100,7 +142,7 @@ def _put_back(run_dir: Path) -> None:
     replaced = _set_aside(run_dir)
     if not replaced.is_dir():
         return
-    if (run_dir / WEIGHTS).exists():
+    if _has_checkpoint(run_dir):
         shutil.rmtree(replaced, ignore_errors=True)
     else:
         shutil.rmtree(run_dir, ignore_errors=True)
@@ -160,11 +202,15 @@ def load(run_dir: str | Path, device: str | torch.device = "cpu") -> Flow:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The accounting of a run, the entropy of its data where that is known, and all of it for evaluation.json."""
+    """The accounting of a run, the entropy of its data where that is known, and all of it for evaluation.json.
+
+    log_prob: of each row as it was given, in nats, for images that of its grey levels: (N,).
+    """
 
     accounting: evaluation.Accounting
     entropy: float | None
     record: dict[str, Any]
+    log_prob: Tensor
 
     def keep(self, run_dir: Path) -> Path:
         """Write evaluation.json."""
@@ -173,19 +219,45 @@ class Evaluation:
         return path
 
 
-def evaluate(run_dir: Path, options: Evaluate, device: str = "auto") -> Evaluation:
-    """Take the accounting of a run on its test split."""
+def held_out(run_dir: Path, rows: int | None = None, table: str | None = None) -> tuple[Split, float | None]:
+    """The first test rows of a run, by default all, and the entropy of their distribution where it is known.
+
+    table: a file whose rows are taken instead. ValueError where its columns, or those of the run's data as they are
+    now, are not those of the model.
+    """
+    experiment, spec, _ = read(run_dir)
+    if table is not None:
+        if len(spec.event_shape) != 1:
+            raise ValueError(f"{run_dir} was trained on images: leave --data out")
+        named = spec if spec.columns else replace(spec, columns=tuple(f"x{i}" for i in range(spec.features)))
+        split, entropy = Split(rows_for(named, table)), None
+    else:
+        data = load_data(experiment)
+        if spec.columns:
+            check_columns(spec.columns, data.columns, data.name)
+        if spec != data.spec:
+            raise ValueError(f"the data are not what {run_dir} was trained on: {data.spec}, expected {spec}")
+        split, entropy = data.test, data.entropy
+    return Split(*split.take(slice(rows))), entropy
+
+
+def evaluate(run_dir: Path, options: Evaluate, device: str = "auto", table: str | None = None) -> Evaluation:
+    """Take the accounting of a run on its test split, or on the rows of a table."""
     experiment, spec, manifest = read(run_dir)
     epochs = read_metrics(run_dir)
     place = fabric_on(device).device
-    model, data = load(run_dir, place), load_data(experiment)
-    rows = data.test.take(slice(options.rows))
+    model = load(run_dir, place)
+    rows, entropy = held_out(run_dir, options.rows, table)
     started = time.perf_counter()
-    accounting = evaluation.evaluate(model, rows, spec=spec, num_samples=options.num_samples, seed=options.seed)
+    of_rows = evaluation.evaluate_rows(model, rows, num_samples=options.num_samples, seed=options.seed)
+    exact = evaluation.levels_of(model)[1].exact
+    accounting = evaluation.account(of_rows, spec, exact=exact, num_samples=options.num_samples, seed=options.seed)
+    log_prob = (of_rows.result.log_prob + of_rows.log_det + spec.log_volume).cpu()
     record = {
         "experiment": experiment.model_dump(mode="json"),
         "test": accounting.as_dict(),
-        "entropy_of_the_data": data.entropy,
+        "entropy_of_the_data": entropy,
+        **({} if table is None else {"table": table}),
         "epochs": len(epochs),
         "best_epoch": max((each["epoch"] for each in epochs if each.get("best")), default=None),
         "train_seconds": round(sum(each.get("seconds", 0) for each in epochs), 1),
@@ -193,4 +265,4 @@ def evaluate(run_dir: Path, options: Evaluate, device: str = "auto") -> Evaluati
         "device": str(place),
         **{key: manifest.get(key) for key in ("marginflow", "torch", "python", "machine")},
     }
-    return Evaluation(accounting, data.entropy, record)
+    return Evaluation(accounting, entropy, record, log_prob)

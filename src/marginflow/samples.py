@@ -2,49 +2,67 @@
 
 from __future__ import annotations
 
+import io
 import warnings
+from collections.abc import Callable, Mapping, Sequence
+from csv import writer as csv_writer
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import torch
 from PIL import Image
+from pyarrow import csv, feather, parquet
 from torch import Tensor
 
 from marginflow import plotting
 from marginflow.data import DataSpec
 from marginflow.flow import Flow
 from marginflow.randomness import seeded
+from marginflow.temperature import at_temperature
 
-FORMATS = (".png", ".npy", ".csv")
+TABLES = (".csv", ".parquet", ".feather", ".npy")
+FORMATS = (".png", *TABLES)
 ENLARGED = 600  # a grid of images is blown up until it is about this wide
 
 
-def check_output(output: Path) -> None:
-    """Refuse an ending that cannot be written, and a folder that does not exist."""
+def check_output(output: Path, formats: Sequence[str] = FORMATS) -> None:
+    """Refuse an ending that is none of the formats, and a folder that does not exist."""
     if output.is_dir():
         raise IsADirectoryError(f"{output} is a directory: name a file in it")
-    if output.suffix not in FORMATS:
-        raise ValueError(f"{output} must end in {', '.join(FORMATS)}; got {output.suffix or 'no ending'!r}")
+    if output.suffix not in formats:
+        raise ValueError(f"{output} must end in {', '.join(formats)}; got {output.suffix or 'no ending'!r}")
     if not output.parent.is_dir():
         raise FileNotFoundError(f"the folder {output.parent} does not exist: make it first")
 
 
-def draw(model: Flow, spec: DataSpec, num_samples: int, seed: int, chunk: int = 1000) -> Tensor:
+def draw(
+    model: Flow,
+    spec: DataSpec,
+    num_samples: int,
+    seed: int,
+    *,
+    label: str | None = None,
+    temperature: float = 1.0,
+    chunk: int = 1000,
+) -> Tensor:
     """Samples in the units of the raw data: real rows (N, D), or grey levels (N, C, H, W) as uint8.
 
-    ValueError where any is not finite, or the model needs a context.
+    label: the class to draw from, by name; all of them, equally often, without it. temperature: see `at_temperature`.
+
+    ValueError where any is not finite, there is no such label, or the model needs a context that is no label.
     """
     if num_samples < 1:
         raise ValueError(f"the number of samples must be at least 1; got {num_samples}")
-    if model.context_features:
-        raise ValueError(
-            f"this model needs a context of {model.context_features} features for each sample: "
-            "use marginflow.load(run).sample(n, context) from Python"
-        )
+    context = _context(model, spec, label)
+    tempered = model if temperature == 1 else at_temperature(model, temperature)
     with seeded(seed), warnings.catch_warnings():
-        warnings.simplefilter("error", RuntimeWarning)  # the flag of samples that are not finite
+        warnings.filterwarnings("error", ".*samples are not finite", RuntimeWarning)
         try:
-            x = torch.cat([model.sample(min(chunk, num_samples - done)) for done in range(0, num_samples, chunk)])
+            sizes = [min(chunk, num_samples - done) for done in range(0, num_samples, chunk)]
+            x = torch.cat([
+                tempered.sample(size, None if context is None else context.expand(size, -1)) for size in sizes
+            ])  # fmt: skip
         except RuntimeWarning as flag:
             raise ValueError(f"{flag}: the model has diverged, train it with a lower lr") from flag
     if spec.levels is not None and x.is_floating_point():
@@ -52,25 +70,78 @@ def draw(model: Flow, spec: DataSpec, num_samples: int, seed: int, chunk: int = 
     return x
 
 
+def _context(model: Flow, spec: DataSpec, label: str | None) -> Tensor | None:
+    """The one-hot vector of a label, (1, C); None where none is asked for or needed."""
+    if label is None:
+        if model.context_features and not model.context_optional:
+            raise ValueError(
+                f"this model needs a context of {model.context_features} features for each sample: "
+                "use marginflow.load(run).sample(n, context) from Python"
+            )
+        return None
+    if not spec.labels or not model.context_features:
+        raise ValueError("this model was trained without labels: leave --label out, or train with data.labels")
+    if label not in spec.labels:
+        raise ValueError(f"label {label!r} is not one of the model's: {', '.join(spec.labels)}")
+    context = torch.zeros(1, len(spec.labels)).to(next(model.parameters()))
+    context[0, spec.labels.index(label)] = 1
+    return context
+
+
 def write(x: Tensor, spec: DataSpec, output: Path) -> None:
-    """Write samples in the format of the file's ending, whole or not at all."""
+    """Write samples in the format of the file's ending, whole or not at all.
+
+    A table has one column a feature, under the names of the data's columns, or x0, x1, ...
+    """
+    if output.suffix == ".png":
+        _whole(output, lambda part: _picture(x, spec, part))
+    elif output.suffix == ".npy":
+        _whole(output, lambda part: np.save(part, x.cpu().numpy()))
+    else:
+        rows = x.flatten(1)
+        names = spec.columns or [f"x{i}" for i in range(rows.shape[1])]
+        write_columns(dict(zip(names, rows.T, strict=True)), output)
+
+
+def write_columns(columns: Mapping[str, Tensor], output: Path) -> None:
+    """Write columns (N,) as a table in the format of the file's ending, whole or not at all."""
+    arrays = {name: np.ascontiguousarray(column.cpu().numpy()) for name, column in columns.items()}
+    if output.suffix == ".npy":
+        _whole(output, lambda part: np.save(part, np.stack(list(arrays.values()), 1)))
+    else:
+        _whole(output, lambda part: _table(pa.table(arrays), part))
+
+
+def _whole(output: Path, write_to: Callable[[Path], None]) -> None:
+    """Write a file beside its place and move it there once it is whole."""
     part = output.with_name(f"{output.stem}.part{output.suffix}")
-    rows = x.cpu().numpy()
     try:
-        if output.suffix == ".npy":
-            np.save(part, rows)
-        elif output.suffix == ".csv":
-            flat = rows.reshape(len(rows), -1)
-            header = ",".join(f"x{i}" for i in range(flat.shape[1]))
-            np.savetxt(part, flat, fmt="%d" if spec.levels else "%.9g", delimiter=",", header=header, comments="")
-        elif spec.levels is not None:
-            sheet = Image.fromarray(plotting.image_grid(x, spec.levels))
-            factor = max(1, ENLARGED // sheet.width)
-            sheet.resize((sheet.width * factor, sheet.height * factor), Image.Resampling.NEAREST).save(part)
-        elif spec.features > 1:
-            plotting.save(plotting.scatter(x, f"{len(x)} samples"), part)
-        else:
-            raise ValueError("a .png needs at least 2 features: write .npy or .csv")
+        write_to(part)
         part.replace(output)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _table(table: pa.Table, path: Path) -> None:
+    if path.suffix == ".csv":
+        with path.open("wb") as file:
+            header = io.StringIO()
+            csv_writer(header, lineterminator="\n").writerow(table.column_names)  # quoted only where needed
+            file.write(header.getvalue().encode())
+            csv.write_csv(table, file, csv.WriteOptions(include_header=False))
+    elif path.suffix == ".parquet":
+        parquet.write_table(table, path)
+    else:
+        feather.write_feather(table, str(path))
+
+
+def _picture(x: Tensor, spec: DataSpec, path: Path) -> None:
+    """A grid of images, or a scatter plot of the first two features."""
+    if spec.levels is not None:
+        sheet = Image.fromarray(plotting.image_grid(x, spec.levels))
+        factor = max(1, ENLARGED // sheet.width)
+        sheet.resize((sheet.width * factor, sheet.height * factor), Image.Resampling.NEAREST).save(path)
+    elif spec.features > 1:
+        plotting.scatter(x, f"{len(x)} samples", spec.columns or ("feature 0", "feature 1")).savefig(path, dpi=120)
+    else:
+        raise ValueError("a .png needs at least 2 features: write .npy, .csv, .parquet or .feather")

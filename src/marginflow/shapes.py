@@ -29,14 +29,19 @@ def sum_event(x: Tensor) -> Tensor:
 
 def check_event(x: Tensor, event_shape: torch.Size | None, *, real: bool = True) -> None:
     """Refuse rows whose event shape is not `event_shape` (None accepts any), or whole numbers where `real`."""
-    if event_shape is not None and x.shape[1:] != event_shape:
-        expected = ", ".join(["N", *map(str, event_shape)])
-        raise ValueError(
-            f"x must have shape ({expected}), one row an event; got {tuple(x.shape)}: "
-            "reshape the rows or build the model for this many features"
-        )
+    check_rows(x.shape, event_shape)
     if real:
         check_real(x)
+
+
+def check_rows(shape: torch.Size, event_shape: torch.Size | None) -> None:
+    """Refuse a shape of rows whose event shape is not `event_shape` (None accepts any)."""
+    if event_shape is not None and shape[1:] != event_shape:
+        expected = ", ".join(["N", *map(str, event_shape)])
+        raise ValueError(
+            f"x must have shape ({expected}), one row an event; got {tuple(shape)}: "
+            "reshape the rows or build the model for this many features"
+        )
 
 
 def check_real(x: Tensor) -> None:

@@ -4,22 +4,43 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
 
-class Split(NamedTuple):
-    """Rows x (N, *event), and where there is one their context (N, ...)."""
+@runtime_checkable
+class Rows(Protocol):
+    """Rows that are made when they are looked at: what a split asks of a tensor."""
+
+    shape: torch.Size
+    dtype: torch.dtype
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice | Tensor, /) -> Tensor:
+        """Some of the rows, as a tensor."""
+        ...
+
+
+class Batch(NamedTuple):
+    """Rows x (N, *event) as a tensor, and where there is one their context (N, ...)."""
 
     x: Tensor
     context: Tensor | None = None
 
-    def take(self, rows: slice | Tensor) -> Split:
-        """Some of the rows, each with its context."""
-        return Split(self.x[rows], None if self.context is None else self.context[rows])
+
+class Split(NamedTuple):
+    """Rows x (N, *event), a tensor or made when they are looked at, and where there is one their context (N, ...)."""
+
+    x: Tensor | Rows
+    context: Tensor | None = None
+
+    def take(self, rows: slice | Tensor = slice(None)) -> Batch:
+        """Some of the rows, by default all, each with its context."""
+        return Batch(self.x[rows], None if self.context is None else self.context[rows])
 
 
 @dataclass(frozen=True)
@@ -30,12 +51,16 @@ class DataSpec:
     levels: grey levels of image data; None for data that are real numbers by nature.
     dequantised: noise was added once and x holds (pixel + u) / levels in [0, 1); otherwise images are uint8.
     context_features: width of the context, 0 without one.
+    columns: the names of the features of a table, empty where they have none.
+    labels: the names of the classes whose one-hot vectors are the context, empty where it is something else.
     """
 
     event_shape: tuple[int, ...]
     levels: int | None = None
     dequantised: bool = False
     context_features: int = 0
+    columns: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
 
     @property
     def features(self) -> int:
@@ -52,7 +77,7 @@ class DataSpec:
 class DataSet:
     """Training, validation and test rows.
 
-    levels, dequantised: see `DataSpec`.
+    levels, dequantised, columns, labels: see `DataSpec`.
     entropy: of the distribution that the rows were drawn from, in nats, where it is known: no density's
         negative log-likelihood averages below it.
     """
@@ -64,6 +89,8 @@ class DataSet:
     levels: int | None = None
     dequantised: bool = False
     entropy: float | None = None
+    columns: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for part in ("train", "validation", "test"):
@@ -74,31 +101,38 @@ class DataSet:
         """What a model must know of the rows."""
         context = self.train.context
         return DataSpec(
-            tuple(self.train.x.shape[1:]), self.levels, self.dequantised, 0 if context is None else context.shape[1]
+            tuple(self.train.x.shape[1:]),
+            self.levels,
+            self.dequantised,
+            0 if context is None else context.shape[1],
+            self.columns,
+            self.labels,
         )
 
 
 def as_split(rows: object) -> Split:
     """Rows, or a pair of rows and context, tensors or arrays, as a `Split` of tensors; ValueError for anything else."""
     parts = rows if isinstance(rows, tuple) else (rows, None)
-    if len(parts) != 2 or not isinstance(parts[0], Tensor | np.ndarray):
+    if len(parts) != 2 or not isinstance(parts[0], Tensor | np.ndarray | Rows):
         raise ValueError(
             "rows must be a tensor or an array, or a pair (x, context) of them; got "
             f"{type(parts[0] if len(parts) == 2 else rows).__name__}"
         )
     x, context = parts
-    return Split(torch.as_tensor(x), None if context is None else torch.as_tensor(context))
+    x = torch.as_tensor(x) if isinstance(x, Tensor | np.ndarray) else cast(Rows, x)
+    return Split(x, None if context is None else torch.as_tensor(context))
 
 
 def check_split(split: Split, name: str, *, least: int = 2) -> None:
     """Refuse fewer than `least` rows, values that are not finite, and a context that does not match: ValueError."""
     x, context = split
-    if x.ndim < 2:
+    if len(x.shape) < 2:
         raise ValueError(f"{name}: rows must have shape (N, features) or (N, C, H, W); got {tuple(x.shape)}")
     if len(x) < least or x.shape[1:].numel() == 0:
         rows = "row" if least == 1 else "rows"
         raise ValueError(f"{name}: at least {least} {rows} with at least 1 feature are needed; got {tuple(x.shape)}")
-    _check_finite(x, name)
+    if isinstance(x, Tensor):  # rows that are made when they are looked at are pixels
+        _check_finite(x, name)
     if context is not None:
         if context.ndim < 2 or len(context) != len(x):
             raise ValueError(

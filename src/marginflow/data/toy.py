@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
+import numpy as np
 import torch
 from sklearn.datasets import make_moons
 
 from marginflow.data.dataset import DataSet, Split, check_seed
 
 HALF_MOONS_ENTROPY = 0.287  # nats, +- 0.010, at noise 0.05 in raw coordinates
+NORMAL_ENTROPY = 0.5 * math.log(2 * math.pi * math.e)  # of N(0, 1)
+CHI_SQUARE_ENTROPY = 0.783757  # of the square of N(0, 1): 1/2 + log 2 Gamma(1/2) + 1/2 digamma(1/2)
+
+Draw = Callable[[np.random.Generator, int], np.ndarray]
 
 
 def half_moons(
@@ -25,22 +33,148 @@ def half_moons(
     >>> half_moons(num_train=100).train.x.shape
     torch.Size([100, 2])
     """
-    if min(num_train, num_validation, num_test) < 2:
+    _check_noise(noise)
+
+    def draw(num_rows: int, part: int) -> np.ndarray:
+        return np.asarray(make_moons(num_rows, noise=noise, random_state=3 * check_seed(seed) + part)[0])
+
+    entropy = HALF_MOONS_ENTROPY if noise == 0.05 else None
+    return _splits("half_moons", draw, (num_train, num_validation, num_test), entropy)
+
+
+def checkerboard(
+    num_train: int = 25_000, num_validation: int = 5_000, num_test: int = 10_000, seed: int = 0
+) -> DataSet:
+    """Uniform on the eight black squares of a 4 x 4 board over [-4, 4]^2: x (N, 2), entropy log 32 nats.
+
+    >>> round(checkerboard().entropy, 4)
+    3.4657
+    """
+
+    def draw(rng: np.random.Generator, n: int) -> np.ndarray:
+        column, row = rng.integers(4, size=n), rng.integers(2, size=n)
+        corner = np.stack([column, 2 * row + column % 2], 1)
+        return 2 * (corner + rng.random((n, 2))) - 4
+
+    return _drawn("checkerboard", draw, (num_train, num_validation, num_test), seed, math.log(32))
+
+
+def eight_gaussians(
+    num_train: int = 25_000,
+    num_validation: int = 5_000,
+    num_test: int = 10_000,
+    noise: float = 0.2,
+    seed: int = 0,
+) -> DataSet:
+    """Eight normal distributions on a circle of radius 2, each of deviation `noise`: x (N, 2).
+
+    They hardly overlap where noise <= 0.2: the entropy is then log 8 + log(2 pi e noise^2) to 0.001 nats, and known.
+
+    >>> round(eight_gaussians().entropy, 3)
+    1.698
+    """
+    _check_noise(noise, least=1e-6)
+
+    def draw(rng: np.random.Generator, n: int) -> np.ndarray:
+        angle = rng.integers(8, size=n) * (math.pi / 4)
+        return 2 * np.stack([np.cos(angle), np.sin(angle)], 1) + noise * rng.standard_normal((n, 2))
+
+    entropy = math.log(8) + 2 * (NORMAL_ENTROPY + math.log(noise)) if noise <= 0.2 else None
+    return _drawn("eight_gaussians", draw, (num_train, num_validation, num_test), seed, entropy)
+
+
+def pinwheel(num_train: int = 25_000, num_validation: int = 5_000, num_test: int = 10_000, seed: int = 0) -> DataSet:
+    """Five arms, each a normal distribution bent around the origin: x (N, 2).
+
+    An arm is 2 (1 + 0.3 a, 0.1 b), a and b ~ N(0, 1), turned by its own angle and by exp(1 + 0.3 a) / 4.
+
+    Johnson, Duvenaud, Wiltschko, Datta, Adams, Composing graphical models with neural networks, 2016
+    (arXiv 1603.06277).
+
+    >>> pinwheel(num_test=100).test.x.shape
+    torch.Size([100, 2])
+    """
+
+    def draw(rng: np.random.Generator, n: int) -> np.ndarray:
+        along, across = 1 + 0.3 * rng.standard_normal(n), 0.1 * rng.standard_normal(n)
+        angle = rng.integers(5, size=n) * (2 * math.pi / 5) + np.exp(along) / 4
+        cos, sin = np.cos(angle), np.sin(angle)
+        return 2 * np.stack([along * cos - across * sin, along * sin + across * cos], 1)
+
+    return _drawn("pinwheel", draw, (num_train, num_validation, num_test), seed, None)
+
+
+def spirals(
+    num_train: int = 25_000,
+    num_validation: int = 5_000,
+    num_test: int = 10_000,
+    noise: float = 0.1,
+    seed: int = 0,
+) -> DataSet:
+    """Two spirals of one and a half turns, with normal noise: x (N, 2).
+
+    A point is r (cos r, sin r) / 3 or its negative, r = 3 pi sqrt(u), u ~ U(0, 1), plus noise.
+
+    >>> spirals(num_test=100).test.x.shape
+    torch.Size([100, 2])
+    """
+    _check_noise(noise)
+
+    def draw(rng: np.random.Generator, n: int) -> np.ndarray:
+        r = 3 * math.pi * np.sqrt(rng.random(n))
+        sign = 2 * rng.integers(2, size=n) - 1
+        arm = sign * r / 3
+        return np.stack([arm * np.cos(r), arm * np.sin(r)], 1) + noise * rng.standard_normal((n, 2))
+
+    return _drawn("spirals", draw, (num_train, num_validation, num_test), seed, None)
+
+
+def two_to_one(
+    num_train: int = 25_000,
+    num_validation: int = 5_000,
+    num_test: int = 10_000,
+    noise: float = 0.1,
+    seed: int = 0,
+) -> DataSet:
+    """The square of a standard normal variable beside its sign: x = (y^2, sign y + noise), y ~ N(0, 1).
+
+    The example that motivates marginalising flows: y^2 forgets the sign, which a second dimension keeps. The entropy
+    is known where the two signs do not overlap, noise <= 0.1: that of y^2, log 2, and that of the noise.
+
+    I. Lee, Masked Autoregressive Flows with a Marginalising Flow Framework, 2020, III.B.
+
+    >>> round(two_to_one().entropy, 4)
+    0.5933
+    """
+    _check_noise(noise, least=1e-6)
+
+    def draw(rng: np.random.Generator, n: int) -> np.ndarray:
+        y = rng.standard_normal(n)
+        return np.stack([y**2, np.sign(y) + noise * rng.standard_normal(n)], 1)
+
+    entropy = CHI_SQUARE_ENTROPY + math.log(2) + NORMAL_ENTROPY + math.log(noise) if noise <= 0.1 else None
+    return _drawn("two_to_one", draw, (num_train, num_validation, num_test), seed, entropy)
+
+
+def _check_noise(noise: float, least: float = 0.0) -> None:
+    if not noise >= least:
+        raise ValueError(f"noise must {'not be negative' if least == 0 else f'be at least {least}'}; got {noise}")
+
+
+def _drawn(name: str, draw: Draw, sizes: tuple[int, int, int], seed: int, entropy: float | None) -> DataSet:
+    """Three separate draws, each from a generator of its own."""
+    check_seed(seed)
+    return _splits(name, lambda n, part: draw(np.random.default_rng([seed, part]), n), sizes, entropy)
+
+
+def _splits(
+    name: str, draw: Callable[[int, int], np.ndarray], sizes: tuple[int, int, int], entropy: float | None
+) -> DataSet:
+    """The splits that `draw`, given a number of rows and of the split, makes."""
+    if min(sizes) < 2:
         raise ValueError(
-            f"each split needs at least 2 rows; got num_train={num_train}, num_validation={num_validation}, "
-            f"num_test={num_test}"
+            "each split needs at least 2 rows; got num_train={}, num_validation={}, num_test={}".format(*sizes)
         )
-    if noise < 0:
-        raise ValueError(f"noise must not be negative; got {noise}")
-
-    def draw(num_rows: int, part: int) -> Split:
-        x, _ = make_moons(num_rows, noise=noise, random_state=3 * check_seed(seed) + part)
-        return Split(torch.from_numpy(x).to(torch.get_default_dtype()))
-
-    return DataSet(
-        "half_moons",
-        train=draw(num_train, 0),
-        validation=draw(num_validation, 1),
-        test=draw(num_test, 2),
-        entropy=HALF_MOONS_ENTROPY if noise == 0.05 else None,
-    )
+    dtype = torch.get_default_dtype()
+    train, validation, test = (Split(torch.from_numpy(draw(size, part)).to(dtype)) for part, size in enumerate(sizes))
+    return DataSet(name, train, validation, test, entropy=entropy)

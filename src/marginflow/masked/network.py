@@ -35,6 +35,8 @@ class MaskedNetwork(nn.Module):
     order: of the dimensions. hidden_degrees: the sorted degrees of each hidden layer. num_params: P.
     context_features: C; the context enters beside x with degree 0, seen by all.
     activation: a name or any elementwise function.
+    dropout: in training mode, the probability with which each hidden unit is left out of a row; the others are
+        divided by one minus it. Srivastava et al., Dropout, 2014.
 
     counts[l][d]: how many units of layer l, from the inputs (context and x) to the last hidden layer, have a
         degree of at most d, d = 0 ... D; so many are known once the first d dimensions are.
@@ -47,13 +49,16 @@ class MaskedNetwork(nn.Module):
         num_params: int,
         context_features: int = 0,
         activation: str | Callable[[Tensor], Tensor] = "relu",
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         if isinstance(activation, str) and activation not in ACTIVATIONS:
             raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)} or a function; got {activation!r}")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout must lie in [0, 1); got {dropout}")
         features = len(order.dimensions)
         self.features, self.num_params, self.context_features = features, num_params, context_features
-        self.order = order
+        self.order, self.dropout = order, dropout
         self.activation_name = activation if isinstance(activation, str) else None
         self.activation = ACTIVATIONS[activation] if isinstance(activation, str) else activation
         dimensions = torch.arange(1, features + 1)
@@ -71,6 +76,11 @@ class MaskedNetwork(nn.Module):
             return None
         check_context(context, self.context_features, len(x))
         return cast(Tensor, context).to(x.dtype)
+
+    @property
+    def random(self) -> bool:
+        """Whether units are left out at present."""
+        return self.training and self.dropout > 0
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         return run(self, x, self.context_of(context, x))

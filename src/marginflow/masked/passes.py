@@ -30,13 +30,23 @@ def run(network: MaskedNetwork, x: Tensor, context: Tensor | None) -> Tensor:
     """The output of a masked network: x (N, D), context (N, C) or None -> (N, D, P)."""
     tensors = [layer.tensors for layer in network.layers]
     flat = [tensor for group in tensors for tensor in group]
+    factors = _dropout(network, x)
     if left_to_autograd():
-        return _layer_by_layer(network, x, context, *flat)
+        return _layer_by_layer(network, factors, x, context, *flat)
     if not torch.is_grad_enabled():
-        return _outputs(network, _through(network, _inputs(network, x, context), tensors, []))
+        return _outputs(network, _through(network, factors, _inputs(network, x, context), tensors, []))
     if network.activation_name is None:  # it may have parameters, draw noise, or work in place
-        return _layer_by_layer(network, x, context, *flat)
-    return cast(Tensor, _Pass.apply(network, x, context, *flat))
+        return _layer_by_layer(network, factors, x, context, *flat)
+    return cast(Tensor, _Pass.apply(network, factors, x, context, *flat))
+
+
+def _dropout(network: MaskedNetwork, x: Tensor) -> list[Tensor]:
+    """What each hidden layer's units (N, width) are multiplied by, drawn anew; empty where none is left out."""
+    if not network.random:
+        return []
+    keep = 1 - network.dropout
+    widths = [layer.out_features for layer in network.layers[:-1]]
+    return [torch.empty(len(x), width, dtype=x.dtype, device=x.device).bernoulli_(keep).div_(keep) for width in widths]
 
 
 def _inputs(network: MaskedNetwork, x: Tensor, context: Tensor | None) -> Tensor:
@@ -50,24 +60,34 @@ def _outputs(network: MaskedNetwork, output: Tensor) -> Tensor:
     return network.order.restore(output.view(-1, network.features, network.num_params))
 
 
-def _layer_by_layer(network: MaskedNetwork, x: Tensor, context: Tensor | None, *flat: Tensor) -> Tensor:
+def _layer_by_layer(
+    network: MaskedNetwork, factors: Sequence[Tensor], x: Tensor, context: Tensor | None, *flat: Tensor
+) -> Tensor:
     """The output, left to autograd."""
     *hidden, output = zip(network.layers, _by_layer(network, flat), strict=True)
     h = _inputs(network, x, context)
-    for layer, own in hidden:
+    for i, (layer, own) in enumerate(hidden):
         h = network.activation(layer(h, own))
+        h = h * factors[i] if factors else h
     layer, own = output
     return _outputs(network, layer(h, own))
 
 
-def _through(network: MaskedNetwork, h: Tensor, tensors: Sequence[Sequence[Tensor]], kept: list[Tensor]) -> Tensor:
+def _through(
+    network: MaskedNetwork,
+    factors: Sequence[Tensor],
+    h: Tensor,
+    tensors: Sequence[Sequence[Tensor]],
+    kept: list[Tensor],
+) -> Tensor:
     """The last layer's output; what the way back must know of each hidden layer is added to `kept`."""
     *hidden, output = zip(network.layers, tensors, strict=True)
     in_place = FROM_OUTPUT.get(network.activation_name or "")
-    for layer, own in hidden:
+    for i, (layer, own) in enumerate(hidden):
         h = _product(layer, own, h)
         kept.append(h)
         h = in_place[0](h) if in_place else network.activation(h)
+        h = h * factors[i] if factors else h
     return _product(*output, h)
 
 
@@ -125,10 +145,17 @@ class _Pass(torch.autograd.Function):
     """A whole network and its gradient: one node of the graph."""
 
     @staticmethod
-    def forward(ctx: Any, network: MaskedNetwork, x: Tensor, context: Tensor | None, *flat: Tensor) -> Tensor:
+    def forward(
+        ctx: Any,
+        network: MaskedNetwork,
+        factors: Sequence[Tensor],
+        x: Tensor,
+        context: Tensor | None,
+        *flat: Tensor,
+    ) -> Tensor:
         kept = [_inputs(network, x, context)]
-        output = _through(network, kept[0], _by_layer(network, flat), kept)
-        ctx.network, ctx.num_tensors = network, len(flat)
+        output = _through(network, factors, kept[0], _by_layer(network, flat), kept)
+        ctx.network, ctx.factors, ctx.num_tensors = network, factors, len(flat)
         ctx.save_for_backward(x, context, *flat, *kept)
         return _outputs(network, output)
 
@@ -139,20 +166,22 @@ class _Pass(torch.autograd.Function):
         flat, kept = saved[: ctx.num_tensors], saved[ctx.num_tensors :]
         tensors = _by_layer(network, flat)
         if torch.is_grad_enabled():  # this gradient will be differentiated itself
-            plain = partial(_layer_by_layer, network)
-            return None, *differentiable(plain, [x, context, *flat], ctx.needs_input_grad[1:], grad_outputs)
+            plain = partial(_layer_by_layer, network, ctx.factors)
+            return None, None, *differentiable(plain, [x, context, *flat], ctx.needs_input_grad[2:], grad_outputs)
         grad = network.order.reorder(grad_outputs[0]).flatten(1)
         grads: list[Tensor] = []
         for i, layer in reversed(list(enumerate(network.layers))):
             h, back = _recall(network, kept[i]) if i else (kept[0], None)
-            grads = [*_tensors_back(layer, tensors[i], h, grad), *grads]
+            factor = ctx.factors[i - 1] if i and ctx.factors else None
+            grads = [*_tensors_back(layer, tensors[i], h if factor is None else h * factor, grad), *grads]
             if back is not None:
-                grad = back(_product_back(layer, tensors[i], grad))
-        if not any(ctx.needs_input_grad[1:3]):
-            return None, None, None, *grads
+                grad = _product_back(layer, tensors[i], grad)
+                grad = back(grad if factor is None else grad * factor)
+        if not any(ctx.needs_input_grad[2:4]):
+            return None, None, None, None, *grads
         grad = _product_back(network.layers[0], tensors[0], grad)
         c = network.context_features
-        return None, network.order.restore(grad[:, c:]), None if context is None else grad[:, :c], *grads
+        return None, None, network.order.restore(grad[:, c:]), None if context is None else grad[:, :c], *grads
 
 
 def _by_layer(network: MaskedNetwork, flat: Sequence[Tensor]) -> list[Sequence[Tensor]]:

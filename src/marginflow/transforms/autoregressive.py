@@ -29,6 +29,7 @@ class MaskedAutoregressive(Transform):
     context_features: width of the context, which every dimension sees.
     activation: of the hidden layers, a name such as "relu" or any elementwise function.
     seed: for a random order and random degrees.
+    dropout: in training mode, the probability with which a hidden unit is left out; there is then no inverse.
 
     The inverse is exact and costs about as much as forward: every hidden unit is computed once. It is compiled
     where `univariate` and `activation` have a compiled form (see `Univariate`) and no gradient is asked for.
@@ -54,6 +55,7 @@ class MaskedAutoregressive(Transform):
         context_features: int = 0,
         activation: str | Callable[[Tensor], Tensor] = "relu",
         seed: int = 0,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.features = features
@@ -61,7 +63,12 @@ class MaskedAutoregressive(Transform):
         generator = torch.Generator().manual_seed(seed)
         hidden_degrees = resolve_degrees(degrees, features, hidden, context_features > 0, generator)
         self.network = MaskedNetwork(
-            Order(features, order, seed), hidden_degrees, self.univariate.num_params, context_features, activation
+            Order(features, order, seed),
+            hidden_degrees,
+            self.univariate.num_params,
+            context_features,
+            activation,
+            dropout,
         )
 
     @property
@@ -80,4 +87,6 @@ class MaskedAutoregressive(Transform):
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.check_input(z)
+        if self.network.random:
+            raise ValueError("there is no inverse in training mode, where dropout is random: call eval()")
         return invert(self.network, self.univariate, z, context)

@@ -1,0 +1,73 @@
+"""Runs side by side on the same held-out rows, with paired standard errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from marginflow import runs
+from marginflow.config import Evaluate
+from marginflow.evaluation import Accounting, Estimate
+
+# options of data that leave the held-out rows what they are; of tables, the columns that are left are compared
+OF_TRAINING = {"noise", "labels", "flips", "columns", "drop", "delimiter"}
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One of several runs.
+
+    nll: -E log p of the rows as given, for images of their grey levels, in nats. behind: by how much that lies above
+    the best run's, with the standard error of the paired differences; None for the best itself.
+    """
+
+    name: str
+    nll: Estimate
+    behind: Estimate | None
+    accounting: Accounting
+
+
+def compare(run_dirs: Sequence[Path], options: Evaluate, device: str = "auto") -> list[Compared]:
+    """Evaluate runs on the same test rows, the best first.
+
+    The difference of two models is taken row by row, so that what all rows have in common cancels, and its standard
+    error is that of the mean of these differences. ValueError where the runs were not trained on the same data.
+    """
+    if len(run_dirs) < 2:
+        raise ValueError("compare needs at least two runs")
+    _check_same_rows(run_dirs)
+    names = _names(run_dirs)
+    results = {name: runs.evaluate(run, options, device) for name, run in zip(names, run_dirs, strict=True)}
+    best = min(results, key=lambda name: -float(results[name].log_prob.mean()))
+    compared = []
+    for name, result in results.items():
+        behind = None if name == best else Estimate.of(results[best].log_prob - result.log_prob)
+        compared.append(Compared(name, Estimate.of(-result.log_prob), behind, result.accounting))
+    return sorted(compared, key=lambda each: each.nll.value)
+
+
+def _check_same_rows(run_dirs: Sequence[Path]) -> None:
+    """Refuse runs whose test rows differ: ValueError that names the option that does."""
+    first, *others = [_data_options(run) for run in run_dirs]
+    for run, other in zip(run_dirs[1:], others, strict=True):
+        for key in sorted(first.keys() | other.keys()):
+            if first.get(key) != other.get(key):
+                raise ValueError(
+                    f"{run_dirs[0]} and {run} cannot be compared: data.{key} is {first.get(key)!r} in one and "
+                    f"{other.get(key)!r} in the other, so their test rows differ"
+                )
+
+
+def _data_options(run: Path) -> dict[str, Any]:
+    """What decides on the test rows of a run."""
+    experiment, spec, _ = runs.read(run)
+    options = {key: value for key, value in experiment.data.model_dump().items() if key not in OF_TRAINING}
+    return {**options, "columns": spec.columns, "shape": spec.event_shape}
+
+
+def _names(run_dirs: Sequence[Path]) -> list[str]:
+    """The last parts of the paths, or where those are not all different the paths."""
+    names = [run.resolve().name for run in run_dirs]
+    return names if len(set(names)) == len(names) else [str(run) for run in run_dirs]

@@ -1,0 +1,57 @@
+"""Experiments by name: the TOML files at hand, and the one that a table alone asks for."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from marginflow import config
+from marginflow.data.tables import FORMATS
+
+FOLDERS = (Path("experiments"), Path(__file__).parents[2] / "experiments")  # here, or where the package is developed
+
+
+def at_hand() -> dict[str, Path]:
+    """The experiments that can be called by name: name -> TOML file."""
+    found: dict[str, Path] = {}
+    for folder in FOLDERS:
+        for path in sorted(folder.glob("*.toml")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def about(path: Path) -> str:
+    """What an experiment is, from the comment in its first line."""
+    first = path.read_text().partition("\n")[0]
+    return first.lstrip("# ") if first.startswith("#") else ""
+
+
+def read(given: Path, overrides: list[str]) -> config.Experiment:
+    """The experiment in a TOML file, of a name, or for a table; with overrides such as "train.lr=1e-4"."""
+    if given.suffix in FORMATS:
+        return config.parse(config.overridden(for_table(given), overrides), str(given))
+    by_name = at_hand()
+    if not given.exists() and str(given) in by_name:
+        given = by_name[str(given)]
+    if not given.exists() and not given.suffix:
+        names = ", ".join(by_name) or "none at hand"
+        raise FileNotFoundError(
+            f"{given} is neither a file nor the name of an experiment ({names}): give a TOML file, a name, or a table"
+        )
+    return config.read(given, overrides)
+
+
+def for_table(path: Path) -> dict[str, Any]:
+    """What a table is trained with unless something else is said: a MAF on standardised columns, stopped early."""
+    return {
+        "data": {"name": "table", "path": str(path)},
+        "preprocess": {"standardise": True},
+        "model": {"name": "maf", "hidden": [128, 128], "blocks": 5},
+        "train": {"epochs": 200, "lr": 1e-3, "ema": 0.99, "weight_decay": 1e-5, "patience": 10},
+    }
+
+
+def run_name(given: Path) -> str:
+    """The name of a run of an experiment or table."""
+    return re.sub(r"[^\w.-]", "_", given.stem) or "run"

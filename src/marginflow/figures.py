@@ -1,0 +1,129 @@
+"""The figures of a run: which ones its kind of data and model allow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from marginflow import plotting
+from marginflow.data.dataset import Batch, DataSet, DataSpec, Split
+from marginflow.distributions import Distribution
+from marginflow.evaluation import evaluate, levels_of
+from marginflow.flow import Flow
+from marginflow.journey import Snapshots, by_layer
+from marginflow.marginal import log_likelihood
+from marginflow.randomness import seeded
+from marginflow.samples import draw
+from marginflow.training import EpochRecord
+
+NUM_ROWS = 1000  # shown of the test split
+NUM_IMAGES = 64
+NUM_ROWS_OF_BOUNDS = 100
+DRAWS = (1, 2, 5, 10, 20, 50, 100, 200)  # K of the figure of bounds
+MAX_LAYERS = 24
+
+
+def of_run(model: Flow, test: Batch, spec: DataSpec, directory: Path, seed: int = 0) -> list[Path]:
+    """Draw the figures of a trained model on test rows into a directory; their paths."""
+    figures = dict(_samples_and_density(model, test, spec, seed))
+    stages = by_layer(model, *_first(test, NUM_ROWS), seed=seed) if _has_layers(model, test) else {}
+    if stages:
+        figures["latents"] = plotting.latents(list(stages.values())[-1])
+        if spec.features == 2 and len(stages) <= MAX_LAYERS + 1:
+            colour = next(iter(stages.values()))[:, 0]
+            title = "test rows on their way through the layers; colour: their first feature; circle: two deviations"
+            figures["layers"] = plotting.journey(stages, colour, title)
+    if not levels_of(model)[1].exact:
+        figures["bound"] = _bound(model, test, seed)
+    return [plotting.save(figure, directory / f"{name}.png") for name, figure in figures.items()]
+
+
+def snapshots(model: Distribution, data: DataSet, epochs: int) -> Snapshots | None:
+    """What watches rows of two features on their way through a flow in training; None for other rows."""
+    if data.spec.features != 2 or data.spec.context_features:
+        return None
+    shown = {1, max(1, epochs // 20), max(1, epochs // 5), epochs}
+    return Snapshots(model, data.validation.take(slice(NUM_ROWS)).x, shown)
+
+
+def of_training(
+    history: Sequence[EpochRecord], spec: DataSpec, watched: Snapshots | None, directory: Path
+) -> list[Path]:
+    """Draw the figures of a training into a directory; their paths."""
+    unit, scale, volume = "NLL, nats a row", 1.0, 0.0
+    if spec.levels is not None:
+        unit, scale, volume = "NLL, bits/dim", 1 / (spec.features * math.log(2)), spec.log_volume
+    figures = {"training": plotting.training_curves(history, unit, scale, volume)}
+    if watched is not None and len(watched.by_epoch) > 1:
+        title = "validation rows through the flow as it trains"
+        figures["epochs"] = plotting.by_epoch(watched.by_epoch, watched.x[:, 0], title)
+    return [plotting.save(figure, directory / f"{name}.png") for name, figure in figures.items()]
+
+
+def names_of(spec: DataSpec) -> list[str]:
+    """What the features are called."""
+    return list(spec.columns) or [f"feature {i}" for i in range(spec.features)]
+
+
+def log_prob_of(model: Distribution, seed: int = 0, num_samples: int = 64) -> Callable[[Tensor], Tensor]:
+    """log p(x) of rows as given, for a map: exact, or estimated with some draws a point."""
+    preprocessing, density = levels_of(model)
+
+    def estimate(x: Tensor) -> Tensor:
+        with seeded(seed), torch.no_grad():
+            rows, log_det = preprocessing(x.to(next(model.parameters())))
+            return (log_likelihood(density, rows, num_samples=num_samples, chunk=100_000).log_prob + log_det).cpu()
+
+    return estimate
+
+
+def _first(test: Batch, count: int) -> Batch:
+    return Batch(test.x[:count], None if test.context is None else test.context[:count])
+
+
+def _has_layers(model: Flow, test: Batch) -> bool:
+    """Whether rows can be sent through the layers of the density."""
+    try:
+        by_layer(model, *_first(test, 2))
+    except ValueError:
+        return False
+    return True
+
+
+def _samples_and_density(model: Flow, test: Batch, spec: DataSpec, seed: int) -> Iterator[tuple[str, Figure]]:
+    if model.context_features and not model.context_optional:
+        return
+    if spec.levels is not None and len(spec.event_shape) == 3:
+        pixels = test.x[:NUM_IMAGES]
+        if spec.dequantised:
+            pixels = (pixels * spec.levels).floor()
+        grids = {"test images": pixels, f"samples, seed {seed}": draw(model, spec, NUM_IMAGES, seed)}
+        yield "samples", plotting.image_grids(grids, spec.levels)
+        return
+    rows = test.x[: 10 * NUM_ROWS].cpu()
+    drawn, names = draw(model, spec, len(rows), seed).cpu(), names_of(spec)
+    yield "marginals", plotting.marginals(rows, drawn, names)
+    if spec.features == 1:
+        yield "density", plotting.density_of_one(log_prob_of(model, seed), rows, names[0])
+    if spec.features == 2:
+        yield "density", plotting.density_of_two(log_prob_of(model, seed), rows[: 5 * NUM_ROWS], names)
+
+
+def _bound(model: Flow, test: Batch, seed: int) -> Figure:
+    """The bound against K, on some rows."""
+
+    rows = Split(*_first(test, NUM_ROWS_OF_BOUNDS))
+    results = [evaluate(model, rows, num_samples=k, seed=seed) for k in DRAWS]
+    estimates = [each.importance_weighted for each in results]
+    return plotting.bound_against_samples(
+        DRAWS,
+        [each.value for each in estimates],
+        [each.standard_error for each in estimates],
+        results[-1].bound.value,
+        [each.effective_sample_size for each in results],
+    )

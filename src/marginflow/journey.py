@@ -1,0 +1,75 @@
+"""Data on its way through a flow: layer by layer, and epoch by epoch of a training."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from marginflow.data.dataset import Batch
+from marginflow.distributions import Distribution, evaluation_mode
+from marginflow.evaluation import bring_to, levels_of
+from marginflow.flow import Flow
+from marginflow.marginal import Marginalising
+from marginflow.mixture import LabelMixture
+from marginflow.randomness import seeded
+from marginflow.training import EpochRecord
+from marginflow.transforms.base import Sequential, Transform
+
+
+@torch.no_grad()
+def by_layer(model: Distribution, x: Tensor, context: Tensor | None = None, seed: int = 0) -> dict[str, Tensor]:
+    """What rows are at the start of the density and after each of its layers: name -> (N, D'), the last being z.
+
+    Noise dimensions, at one draw of them, stand behind those of the data. ValueError for a density without layers.
+    """
+    preprocessing, density = levels_of(model)
+    x, context = bring_to(model, Batch(x, context))
+    with seeded(seed), evaluation_mode(model):
+        x, _ = preprocessing(x, context)
+        stages = {"data": x}
+        if isinstance(density, Marginalising):
+            x, _ = density.augment(x, context)
+            stages = {"data and noise": x}
+            density = density.flow  # pyright: ignore[reportAssignmentType]
+        if isinstance(density, LabelMixture):
+            if context is None:
+                raise ValueError("this model needs labels to send data through it: give the context")
+            density = density.flow  # pyright: ignore[reportAssignmentType]
+        if not isinstance(density, Flow):
+            raise ValueError(f"{type(density).__name__} has no layers to go through")
+        for i, layer in enumerate(_layers(density.transform), 1):
+            x, _ = layer(x, context)
+            stages[f"{i}: {type(layer).__name__}"] = x
+    return {name: rows.cpu() for name, rows in stages.items()}
+
+
+def _layers(transform: Transform) -> list[Transform]:
+    return list(transform) if isinstance(transform, Sequential) else [transform]
+
+
+def to_latent(model: Distribution, x: Tensor, context: Tensor | None = None, seed: int = 0) -> Tensor:
+    """What the flow makes of data: z (N, D'); with noise dimensions, of the joint (x, eps) at one draw of eps."""
+    return list(by_layer(model, x, context, seed).values())[-1]
+
+
+class Snapshots:
+    """Keeps how points come out of a flow, before training and after some epochs: epoch -> z.
+
+    model: before its training, with batch norm from the first epoch kept on. x: the points. epochs: after which.
+    """
+
+    def __init__(self, model: Distribution, x: Tensor, epochs: set[int]) -> None:
+        self.x, self.epochs = x, epochs
+        self.by_epoch: dict[int, Tensor] = {}
+        try:
+            self.by_epoch[0] = to_latent(model, x)
+        except ValueError:  # layers without statistics of the training set
+            pass
+
+    def on_step(self, epoch: int, step: int, num_steps: int, loss: float) -> None:
+        """Nothing to see between epochs."""
+
+    def on_epoch(self, record: EpochRecord, model: Distribution) -> None:
+        """Push the points through the model as it is now, where the epoch was validated."""
+        if record.epoch in self.epochs and record.validation_nll is not None:
+            self.by_epoch[record.epoch] = to_latent(model, self.x)

@@ -1,0 +1,44 @@
+"""Ctrl-C in a training: put off until the state is whole, so that it can be kept."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+from typing import Any, Self
+
+
+class Interrupted(KeyboardInterrupt):
+    """An interrupt at a point where the state of the training is whole."""
+
+
+class Interrupts:
+    """Inside, the first Ctrl-C (or termination) waits for `check`; a second one acts at once.
+
+    Only Python's own handler is replaced, and only in the main thread: elsewhere interrupts go their usual way.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for signum in (signal.SIGINT, signal.SIGTERM):
+                if signal.getsignal(signum) is signal.default_int_handler:
+                    self._previous[signum] = signal.signal(signum, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for signum, handler in self._previous.items():
+            signal.signal(signum, handler)
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def check(self) -> None:
+        """Raise `Interrupted` where an interrupt has come in."""
+        if self.asked:
+            raise Interrupted

@@ -1,0 +1,243 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from marginflow.calibration import calibrate
+from marginflow.checkpoint import prepare
+from marginflow.data.dataset import Batch, DataSet, Rows, Split, as_split, check_split
+from marginflow.devices import fabric_on
+from marginflow.distributions import Distribution
+from marginflow.evaluation import bring_to, check_fits, mean_nll
+from marginflow.randomness import deterministic, seeded
+from marginflow.training.interrupt import Interrupted, Interrupts
+from marginflow.training.objective import Objective
+from marginflow.training.observers import EpochRecord, Observer, TensorBoard
+from marginflow.training.settings import TrainConfig, learning_rate
+from marginflow.training.state import TrainingState
+from marginflow.transforms.normalise import BatchNorm, Calibrated, Standardise
+
+ROWS_WITHOUT_GRADIENT = 1000  # a batch, in validation and calibration
+
+
+def fit(
+    model: Distribution,
+    data: DataSet | Split | Tensor | np.ndarray,
+    config: TrainConfig | None = None,
+    run_dir: str | Path | None = None,
+    *,
+    resume: bool = False,
+    observers: Sequence[Observer] = (),
+) -> list[EpochRecord]:
+    """Train a model by maximum likelihood and leave it with the weights that were best on validation.
+
+    loss = -mean log p(x), for a marginalising flow the bound -mean [log p(x, eps) - log q(eps | x)], or with
+    config.num_samples = K its importance-weighted form -mean log 1/K sum_k p(x, eps_k) / q(eps_k | x)
+
+    model: any distribution; trained in place, left on its device and in evaluation mode.
+    data: a `DataSet`; or rows (N, *event), tensor or array, or a `Split` with their context, of which a tenth,
+        drawn by the seed, becomes the validation split.
+    config: a `TrainConfig`. run_dir: where metrics.jsonl, model.safetensors (the best weights) and trainer.pt (all that
+        it takes to go on) go, made where needed.
+    resume: go on with the training in run_dir, as if it had not been interrupted; start anew where there is none.
+    observers: told of every step and epoch.
+
+    Returns the history, an `EpochRecord` an epoch. The test split is never looked at. The first Ctrl-C ends the
+    training after the step under way and keeps its state in run_dir.
+
+    ValueError where data and model do not fit: another event shape, a context that nothing uses, a batch
+    larger than the data. FileExistsError where run_dir holds another training. FloatingPointError when the
+    loss stops being finite: says at which step, and leaves the best weights so far in the model and in run_dir.
+
+    >>> import torch
+    >>> from marginflow import models
+    >>> history = fit(models.planar(2), torch.randn(1000, 2), TrainConfig(epochs=2))
+    >>> [record.epoch for record in history]
+    [1, 2]
+    """
+    config = config or TrainConfig()
+    data = data if isinstance(data, DataSet) else _held_out(data, config.seed)
+    fabric = check_ready(model, data, config)
+    directory = None if run_dir is None else prepare(Path(run_dir), resume=resume)
+    device = next(model.parameters()).device
+    with ExitStack() as stack:
+        if config.tensorboard:
+            if directory is None:
+                raise ValueError("tensorboard = true needs a run_dir for its events")
+            board = TensorBoard(directory / "tensorboard")
+            stack.callback(board.close)
+            observers = [*observers, board]
+        loop = _Loop(model, data, config, fabric, directory, observers)
+        stack.enter_context(loop.state.in_the_end(device))
+        stack.enter_context(deterministic(config.deterministic))
+        stack.enter_context(seeded(config.seed))
+        stack.enter_context(loop.interrupts)
+        try:
+            loop.run(resume)
+        except Interrupted as interrupt:
+            loop.state.save()
+            raise KeyboardInterrupt(f": {loop.how_to_go_on()}") from interrupt
+        except KeyboardInterrupt as interrupt:
+            raise KeyboardInterrupt(f": {loop.state.what_is_kept()}") from interrupt
+    return loop.state.history
+
+
+class _Loop:
+    """A training: what it works on, and the state that it moves on."""
+
+    def __init__(
+        self,
+        model: Distribution,
+        data: DataSet,
+        config: TrainConfig,
+        fabric: Fabric,
+        directory: Path | None,
+        observers: Sequence[Observer],
+    ) -> None:
+        self.data, self.config, self.fabric, self.observers = data, config, fabric, observers
+        optimiser = torch.optim.Adam(model.parameters(), config.lr, weight_decay=config.weight_decay, fused=True)
+        self.objective, self.optimiser = fabric.setup(Objective(model, config.num_samples), optimiser)
+        self.state = TrainingState(model, self.optimiser, directory)
+        self.interrupts = Interrupts()
+        self.num_steps = len(data.train.x) // config.batch_size
+        self.validation_seed = config.seed if config.validation_seed is None else config.validation_seed
+
+    def run(self, resume: bool) -> None:
+        """Train to the end, from the start or from where a training stopped."""
+        state = self.state
+        if not (resume and state.restore(self.config.ema)):
+            self.calibrate(state.model, Standardise)
+            state.start_average(self.config.ema)
+        while state.position.epoch <= self.config.epochs and not self.out_of_patience():
+            self.take_steps()
+            record = self.validate()
+            state.end_epoch(record)
+            for observer in self.observers:
+                observer.on_epoch(record, state.validated)
+
+    def take_steps(self) -> None:
+        """What is left of the steps of an epoch."""
+        state, position, config = self.state, self.state.position, self.config
+        started, before = time.perf_counter(), position.seconds
+        state.model.train()
+        if position.order is None:
+            position.order = torch.randperm(len(self.data.train.x))
+        batches = position.order.split(config.batch_size)
+        done = (position.epoch - 1) * self.num_steps
+        while position.step < self.num_steps:
+            self.interrupts.check()
+            x, context = bring_to(state.model, self.data.train.take(batches[position.step]))
+            for group in self.optimiser.param_groups:
+                group["lr"] = learning_rate(config, done + position.step, config.epochs * self.num_steps)
+            loss = -self.objective(x, context).mean()
+            nll = loss.item()
+            state.insist_on_finite(nll, "loss", self.num_steps)
+            self.fabric.backward(loss)
+            _clip(self.fabric, self.objective, self.optimiser, config)
+            self.optimiser.step()
+            self.optimiser.zero_grad()
+            if state.average is not None:
+                state.average.update(state.model)
+            position.step += 1
+            position.total += nll
+            position.seconds = before + time.perf_counter() - started
+            for observer in self.observers:
+                observer.on_step(position.epoch, position.step, self.num_steps, nll)
+
+    def validate(self) -> EpochRecord:
+        """The record of the epoch whose steps are taken, validated where that is due."""
+        position, config, started = self.state.position, self.config, time.perf_counter()
+        validation_nll, best = None, False
+        if position.epoch % config.validate_every == 0 or position.epoch == config.epochs:
+            model = self.state.validated.eval()
+            self.calibrate(model, BatchNorm)
+            log_prob = Objective(model, config.num_samples)
+            validation_nll = mean_nll(log_prob, self.in_order(self.data.validation), self.validation_seed)
+            self.state.insist_on_finite(validation_nll, "validation loss", self.num_steps)
+            best = validation_nll < self.state.best_nll
+        seconds = round(position.seconds + time.perf_counter() - started, 3)
+        lr = self.optimiser.param_groups[0]["lr"]
+        return EpochRecord(position.epoch, position.total / self.num_steps, validation_nll, best, seconds, lr)
+
+    def calibrate(self, model: Distribution, kind: type[Calibrated]) -> None:
+        """Give the layers of a kind the statistics of the training set."""
+        calibrate(model, self.in_order(self.data.train), layers=_layers(model, kind), seed=self.validation_seed)
+
+    def in_order(self, split: Split) -> _InOrder:
+        """The rows of a split for a pass without gradient, which can be interrupted."""
+        return _InOrder(split, self.state.model, self.interrupts)
+
+    def out_of_patience(self) -> bool:
+        """Whether no validation has been better for as long as the configuration allows."""
+        state, patience = self.state, self.config.patience
+        return patience is not None and bool(state.best_epoch) and len(state.history) - state.best_epoch >= patience
+
+    def how_to_go_on(self) -> str:
+        """What an interrupt leaves, and how to continue, in words."""
+        position, directory = self.state.position, self.state.directory
+        if directory is None:
+            return self.state.what_is_kept()
+        where = f"step {position.step} of {self.num_steps} in epoch {position.epoch} of {self.config.epochs}"
+        return f"stopped after {where}; the state is kept in {directory}: go on by the same command with --resume"
+
+
+def _layers(model: Distribution, kind: type[Calibrated]) -> list[Calibrated]:
+    return [layer for layer in model.modules() if isinstance(layer, kind)]
+
+
+def check_ready(model: Distribution, data: DataSet, config: TrainConfig) -> Fabric:
+    """The device to train on; ValueError where it, the batch size, or the data and the model do not fit."""
+    for split in (data.train, data.validation):
+        check_fits(model, split)
+    if config.batch_size > len(data.train.x):
+        raise ValueError(
+            f"batch_size {config.batch_size} is larger than the training set of {len(data.train.x)} rows: lower it"
+        )
+    if config.batch_size < 2 and _layers(model, BatchNorm):
+        raise ValueError("batch_size must be at least 2 for a model with BatchNorm; got 1")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError(f"{type(model).__name__} has no parameters to train")
+    Objective(model, config.num_samples)
+    return fabric_on(config.device, config.precision)
+
+
+def _clip(fabric: Fabric, model: nn.Module, optimiser: torch.optim.Optimizer, config: TrainConfig) -> None:
+    """Clip the gradients as the configuration says; one that is not finite shows in the next loss."""
+    if config.clip_value:
+        fabric.clip_gradients(model, optimiser, clip_val=config.clip_value)
+    elif config.clip_norm:
+        fabric.clip_gradients(model, optimiser, max_norm=config.clip_norm, error_if_nonfinite=False)
+
+
+class _InOrder:
+    """The rows of a split in order, in batches for passes without gradient; can be gone through again and again."""
+
+    def __init__(self, split: Split, model: Distribution, interrupts: Interrupts) -> None:
+        self.split, self.model, self.interrupts = split, model, interrupts
+
+    def __iter__(self) -> Iterator[Batch]:
+        for start in range(0, len(self.split.x), ROWS_WITHOUT_GRADIENT):
+            self.interrupts.check()
+            yield bring_to(self.model, self.split.take(slice(start, start + ROWS_WITHOUT_GRADIENT)))
+
+
+def _held_out(rows: Split | Tensor | np.ndarray | Rows, seed: int) -> DataSet:
+    """Rows as a data set: nine tenths to train on, a tenth, which also stands as the test split, to validate."""
+    x, context = as_split(rows).take()
+    if not x.is_floating_point() and x.dtype != torch.uint8:
+        x = x.to(torch.get_default_dtype())  # whole numbers in a table; uint8 is pixels
+    split = Split(x.detach(), context)
+    check_split(split, "data")
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
+    held_out = max(len(x) // 10, 2)
+    validation = Split(*split.take(order[:held_out]))
+    return DataSet("data", Split(*split.take(order[held_out:])), validation, validation)

@@ -1,0 +1,43 @@
+"""What is trained: log p(x), its bound at one draw of noise, or the importance-weighted bound at K draws."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, nn
+
+from marginflow.distributions import Distribution
+from marginflow.evaluation import levels_of
+
+
+class Objective(nn.Module):
+    """log p(x) of each row, or a lower bound of it: (N, *event) -> (N,), nats, gradients kept.
+
+    log 1/K sum_k w_k,  w_k = p(x, eps_k) / q(eps_k | x),  eps_k ~ q(eps | x)
+
+    K = 1 is the evidence lower bound. The preprocessing draws its noise once, the density K times.
+
+    model: the distribution. num_samples: K; above 1 for densities that draw noise only, ValueError otherwise.
+
+    Burda, Grosse, Salakhutdinov, Importance Weighted Autoencoders, 2016 (arXiv 1509.00519).
+    """
+
+    def __init__(self, model: Distribution, num_samples: int = 1) -> None:
+        super().__init__()
+        self.model, self.num_samples = model, num_samples
+        if num_samples > 1 and levels_of(model)[1].exact:
+            raise ValueError(
+                f"num_samples = {num_samples} draws of noise are of no use to a model whose density is exact: "
+                "leave it at 1, or add noise dimensions"
+            )
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        if self.num_samples == 1:
+            return self.model(x, context)
+        preprocessing, density = levels_of(self.model)
+        rows, log_det = preprocessing(x, context)
+        k = self.num_samples
+        repeated = rows.repeat(k, *[1] * (rows.ndim - 1))
+        given = None if context is None else context.repeat(k, *[1] * (context.ndim - 1))
+        log_w = density(repeated, given).view(k, -1)
+        return log_w.logsumexp(0) - math.log(k) + log_det

@@ -1,0 +1,67 @@
+"""What is told of a training while it goes on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from marginflow.distributions import Distribution
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """What an epoch came to: mean negative log-likelihoods in nats a row, over whole rows as they were given.
+
+    validation_nll is None in epochs without validation; best says whether it is the lowest so far. lr is that of the
+    last step. For a marginalising flow both are the bound at one draw of noise a row, or the importance-weighted one
+    at as many as the configuration says; for a mixture over labels that of a row given its label.
+    """
+
+    epoch: int
+    train_nll: float
+    validation_nll: float | None
+    best: bool
+    seconds: float
+    lr: float | None = None
+
+
+class Observer(Protocol):
+    """Something that watches a training."""
+
+    def on_step(self, epoch: int, step: int, num_steps: int, loss: float) -> None:
+        """After each step, counted from 1."""
+        ...
+
+    def on_epoch(self, record: EpochRecord, model: Distribution) -> None:
+        """After each epoch, with the model that is validated, in evaluation mode where the epoch was validated."""
+        ...
+
+
+class TensorBoard:
+    """Writes the losses and the learning rate of each epoch as events for TensorBoard; close it in the end.
+
+    directory: where the events go.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.writer = SummaryWriter(str(directory))
+
+    def on_step(self, epoch: int, step: int, num_steps: int, loss: float) -> None:
+        """Nothing: events come once an epoch."""
+
+    def on_epoch(self, record: EpochRecord, model: Distribution) -> None:
+        """Write the epoch."""
+        self.writer.add_scalar("nll/train", record.train_nll, record.epoch)
+        if record.validation_nll is not None:
+            self.writer.add_scalar("nll/validation", record.validation_nll, record.epoch)
+        if record.lr is not None:
+            self.writer.add_scalar("lr", record.lr, record.epoch)
+        self.writer.add_scalar("seconds", record.seconds, record.epoch)
+        self.writer.flush()
+
+    def close(self) -> None:
+        """Close the file of events."""
+        self.writer.close()

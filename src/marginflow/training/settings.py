@@ -1,0 +1,73 @@
+"""How to train: the configuration, and the learning rate that follows from it."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class TrainConfig(BaseModel):
+    """How to train: Adam on the mean negative log-likelihood.
+
+    epochs: passes through the training rows, shuffled anew each time; an incomplete last batch is left out.
+    batch_size, lr: as they say. weight_decay: Adam's L2 penalty.
+    schedule: of the learning rate, "constant", or "cosine" from lr down to 0 at the last step.
+    warmup_steps: steps over which the learning rate first rises linearly to lr.
+    clip_value, clip_norm: clip each gradient entry, or the norm of all; None does not.
+    ema: decay d of an exponential moving average of the weights, which is then what is validated, kept and returned;
+        0 takes the weights themselves. Early on the decay is (1 + t) / (10 + t) at step t, as far as that is below d.
+    num_samples: K draws of noise a row; above 1 the loss is the importance-weighted bound, for models that draw noise.
+    validate_every: epochs between validations; each costs a pass of the training set per `BatchNorm` layer.
+    patience: stop once no validation has been better for so many epochs; None goes on to the end.
+    seed: of the data order and all noise in training. validation_seed: of the noise in validation, by default `seed`.
+    deterministic: refuse operations whose result depends on the order in which threads finish.
+    tensorboard: also write events for TensorBoard into the run directory.
+    device: "auto" (CUDA where there is any, else the CPU), "cpu", "cuda", ... precision: "32-true" or "64-true".
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    epochs: int = Field(default=100, ge=1)
+    batch_size: int = Field(default=100, ge=1)
+    lr: float = Field(default=5e-4, gt=0, allow_inf_nan=False)
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup_steps: int = Field(default=0, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    clip_value: float | None = Field(default=None, gt=0)
+    clip_norm: float | None = Field(default=None, gt=0)
+    ema: float = Field(default=0.0, ge=0, lt=1)
+    num_samples: int = Field(default=1, ge=1)
+    validate_every: int = Field(default=1, ge=1)
+    patience: int | None = Field(default=None, ge=1)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    validation_seed: int | None = Field(default=None, ge=0, lt=2**32)
+    deterministic: bool = False
+    tensorboard: bool = False
+    device: str = "auto"
+    precision: Literal["32-true", "64-true"] = "32-true"
+
+    @model_validator(mode="after")
+    def _clip_one_way(self) -> Self:
+        if self.clip_value is not None and self.clip_norm is not None:
+            raise ValueError("clip_value and clip_norm are two ways to do one thing: set one of them")
+        return self
+
+
+def learning_rate(config: TrainConfig, step: int, num_steps: int) -> float:
+    """The learning rate of a step, counted from 0, of `num_steps` in all.
+
+    lr (step + 1) / warmup_steps while step < warmup_steps; afterwards lr, or by the cosine schedule
+    lr (1 + cos(pi t)) / 2 with t from 0 at the end of the warm-up to 1 after the last step.
+    Loshchilov and Hutter, SGDR, 2017 (arXiv 1608.03983), without restarts.
+
+    >>> learning_rate(TrainConfig(lr=1.0, schedule="cosine", warmup_steps=2), step=6, num_steps=10)
+    0.5
+    """
+    if step < config.warmup_steps:
+        return config.lr * (step + 1) / config.warmup_steps
+    if config.schedule == "constant":
+        return config.lr
+    gone = (step - config.warmup_steps) / max(num_steps - config.warmup_steps, 1)
+    return config.lr * 0.5 * (1 + math.cos(math.pi * min(gone, 1.0)))

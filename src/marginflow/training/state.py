@@ -1,0 +1,159 @@
+"""Where a training stands: its weights, the best of them, and all that it needs to go on, in memory and on disk."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from marginflow.checkpoint import (
+    append_metrics,
+    load_trainer,
+    read_metrics,
+    read_weights,
+    save_trainer,
+    save_weights,
+    write_metrics,
+)
+from marginflow.distributions import Distribution
+from marginflow.training.average import Average
+from marginflow.training.observers import EpochRecord
+
+
+@dataclass
+class Position:
+    """How far a training has come: the epoch under way, and what has been done of it.
+
+    step: steps taken. total: the sum of their losses. seconds: they took. order: of the rows, drawn at its start.
+    """
+
+    epoch: int = 1
+    step: int = 0
+    total: float = 0.0
+    seconds: float = 0.0
+    order: Tensor | None = None
+
+
+class TrainingState:
+    """A model in training and what belongs to it.
+
+    model: that the optimiser steps. average: its moving average; None without. optimiser: with its moments.
+    directory: where it is kept; None keeps nothing. position, history, best_nll, best_epoch: as they say.
+    """
+
+    def __init__(self, model: Distribution, optimiser: torch.optim.Optimizer, directory: Path | None) -> None:
+        self.model, self.optimiser, self.directory = model, optimiser, directory
+        self.average: Average | None = None
+        self.position = Position()
+        self.history: list[EpochRecord] = []
+        self.best_nll, self.best_epoch = math.inf, 0
+        self.best_weights: dict[str, Tensor] | None = None
+
+    @property
+    def validated(self) -> Distribution:
+        """The model that is validated and kept: the average where there is one."""
+        return self.model if self.average is None else self.average.model
+
+    def end_epoch(self, record: EpochRecord) -> None:
+        """Enter an epoch into the history, keep the weights where they are the best so far, and stand at the next."""
+        if record.best:
+            assert record.validation_nll is not None
+            self.best_nll, self.best_epoch = record.validation_nll, record.epoch
+            self.best_weights = copy.deepcopy(self.validated.state_dict())
+        self.history.append(record)
+        self.position = Position(record.epoch + 1)
+        if self.directory is None:
+            return
+        if record.best and self.best_weights is not None:
+            save_weights(self.best_weights, self.directory)
+        append_metrics(asdict(record), self.directory)
+        self.save()
+
+    def save(self) -> None:
+        """Write all that is needed to go on from here."""
+        if self.directory is None:
+            return
+        average = self.average
+        content: dict[str, Any] = {
+            "position": vars(self.position),
+            "best": (self.best_nll, self.best_epoch),
+            "model": self.model.state_dict(),
+            "average": None if average is None else (average.num_updates, average.model.state_dict()),
+            "optimiser": self.optimiser.state_dict(),
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state_all(),
+        }
+        save_trainer(content, self.directory)
+
+    def restore(self, decay: float) -> bool:
+        """Go back to what was saved, random states included; False where nothing was.
+
+        decay: of the moving average, 0 without one.
+        """
+        content = None if self.directory is None else load_trainer(self.directory)
+        if content is None or self.directory is None:
+            return False
+        try:
+            self.position = Position(**content["position"])
+            self.best_nll, self.best_epoch = content["best"]
+            self.model.load_state_dict(content["model"])
+            self.start_average(decay)
+            if self.average is not None:
+                self.average.num_updates, weights = content["average"]
+                self.average.model.load_state_dict(weights)
+            self.optimiser.load_state_dict(content["optimiser"])
+            torch.set_rng_state(content["random"])
+            if len(content["random_cuda"]) == torch.cuda.device_count():
+                torch.cuda.set_rng_state_all(content["random_cuda"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise ValueError(
+                f"the state of the training in {self.directory} does not belong to this model and configuration "
+                f"({reason}): go on with those it was started with, or train in another directory"
+            ) from error
+        if self.best_epoch:
+            self.best_weights = read_weights(self.directory)
+        lines = [line for line in read_metrics(self.directory) if line["epoch"] < self.position.epoch]
+        write_metrics(lines, self.directory)  # without what was done after the state was saved, and is done again
+        self.history = [EpochRecord(**line) for line in lines]
+        return True
+
+    def start_average(self, decay: float) -> None:
+        """Let a moving average follow the model from here on, where the decay is not 0."""
+        self.average = Average(self.model, decay) if decay else None
+
+    @contextmanager
+    def in_the_end(self, device: torch.device) -> Iterator[None]:
+        """However the training ends, leave the model with its best weights, in evaluation mode, on its old device."""
+        try:
+            yield
+        finally:
+            if self.best_weights is not None:
+                self.model.load_state_dict(self.best_weights)
+            self.model.eval().to(device)
+
+    def what_is_kept(self) -> str:
+        """The weights that a training which stops here leaves behind, in words."""
+        if self.best_weights is None:
+            return "no epoch was validated before, nothing is kept"
+        where = f" in {self.directory}" if self.directory else ""
+        return f"the weights of epoch {self.best_epoch} (validation {self.best_nll:.3f} nats) are kept{where}"
+
+    def insist_on_finite(self, value: float, what: str, num_steps: int) -> None:
+        """FloatingPointError where a loss of the step or epoch under way is not finite."""
+        if math.isfinite(value):
+            return
+        epoch, step = self.position.epoch, min(self.position.step + 1, num_steps)
+        remedy = "lower the learning rate or set clip_norm"
+        if epoch == step == 1:
+            remedy = "before any step: look at the data and the preprocessing, whose range may not fit"
+        raise FloatingPointError(
+            f"the {what} became {value} in epoch {epoch} at step {step} of {num_steps}: {self.what_is_kept()}; {remedy}"
+        )

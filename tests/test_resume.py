@@ -1,0 +1,233 @@
+"""Going on: a training that was stopped and resumed is the training that was not."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from marginflow import data, models
+from marginflow.checkpoint import TRAINER, load_trainer
+from marginflow.data import DataSet
+from marginflow.distributions import Distribution, StandardNormal
+from marginflow.flow import Flow
+from marginflow.marginal import Marginalising
+from marginflow.training import EpochRecord, TrainConfig, fit
+from marginflow.training.interrupt import Interrupted, Interrupts
+from marginflow.transforms import Standardise
+
+
+def config(**options: object) -> TrainConfig:
+    return TrainConfig.model_validate({
+        "epochs": 4, "batch_size": 50, "lr": 1e-2, "schedule": "cosine", "warmup_steps": 5, "ema": 0.9, **options,
+    })  # fmt: skip
+
+
+def moons() -> DataSet:
+    return data.load("half_moons", num_train=500, num_validation=200, num_test=200)
+
+
+def built() -> Flow:
+    """Everything that has a state: statistics, batch norm, dropout, noise."""
+    torch.manual_seed(0)
+    flow = models.maf(3, hidden=[16], blocks=2, batch_norm=True, dropout=0.2)
+    return Flow([Standardise(2)], base=Marginalising(flow, StandardNormal(1)))
+
+
+class StopAt:
+    """Sends Ctrl-C at a step."""
+
+    def __init__(self, epoch: int, step: int) -> None:
+        self.at = epoch, step
+
+    def on_step(self, epoch: int, step: int, num_steps: int, loss: float) -> None:
+        if (epoch, step) == self.at:
+            signal.raise_signal(signal.SIGINT)
+
+    def on_epoch(self, record: EpochRecord, model: Distribution) -> None:
+        if (record.epoch, -1) == self.at:
+            signal.raise_signal(signal.SIGINT)
+
+
+def without_seconds(history: list[EpochRecord]) -> list[tuple[object, ...]]:
+    return [(r.epoch, r.train_nll, r.validation_nll, r.best, r.lr) for r in history]
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+@pytest.mark.parametrize("stops", [[(1, 3)], [(2, 10)], [(3, 1), (3, 7), (4, 10)], [(2, -1)]])
+def test_stopped_anywhere_and_resumed_it_ends_the_same(
+    tmp_path: Path, stops: list[tuple[int, int]], ema: float
+) -> None:
+    whole = built()
+    history = fit(whole, moons(), config(ema=ema), tmp_path / "whole")
+    for stop in stops:
+        with pytest.raises(KeyboardInterrupt, match=r"stopped after step \d+ of 10 in epoch . of 4; the state is kept"):
+            fit(built(), moons(), config(ema=ema), tmp_path / "parts", resume=True, observers=[StopAt(*stop)])
+    resumed = built()
+    torch.manual_seed(12345)  # the caller's randomness does not matter
+    again = fit(resumed, moons(), config(ema=ema), tmp_path / "parts", resume=True)
+    assert without_seconds(again) == without_seconds(history)
+    assert same(resumed.state_dict(), whole.state_dict())
+    for name in ("model.safetensors", "metrics.jsonl"):
+        assert (tmp_path / "parts" / name).exists()
+    assert same(
+        load_file(tmp_path / "parts" / "model.safetensors"), load_file(tmp_path / "whole" / "model.safetensors")
+    )
+    states = [load_trainer(tmp_path / part) for part in ("whole", "parts")]
+    assert states[0] is not None
+    assert states[1] is not None
+    assert same(states[0]["model"], states[1]["model"])
+    assert torch.equal(states[0]["random"], states[1]["random"])
+
+
+def test_an_interrupt_in_validation_resumes_at_validation(tmp_path: Path) -> None:
+    class InValidation(Standardise):
+        calls = 0
+
+        def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+            if not self.training and (calls := InValidation.calls + 1):
+                InValidation.calls = calls
+                if calls == 1:
+                    signal.raise_signal(signal.SIGINT)
+            return super().forward(x, context)
+
+    whole = built()
+    fit(whole, moons(), config(), tmp_path / "whole")
+    model = built()
+    interrupted = Flow([InValidation(2)], base=model.base)
+    with pytest.raises(KeyboardInterrupt, match="stopped after step 10 of 10 in epoch 1"):
+        fit(interrupted, moons(), config(), tmp_path / "parts")
+    resumed = built()
+    fit(resumed, moons(), config(), tmp_path / "parts", resume=True)
+    assert same(resumed.state_dict(), whole.state_dict())
+
+
+def test_resuming_nothing_starts_anew_and_what_is_finished_stays(tmp_path: Path) -> None:
+    first, second = built(), built()
+    fit(first, moons(), config(), tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    fit(second, moons(), config(), tmp_path / "b", resume=True)
+    assert same(first.state_dict(), second.state_dict())
+    before = {path.name: path.read_bytes() for path in (tmp_path / "b").iterdir()}
+    third = built()
+    history = fit(third, moons(), config(), tmp_path / "b", resume=True)
+    assert len(history) == 4
+    assert same(third.state_dict(), first.state_dict())
+    assert {path.name: path.read_bytes() for path in (tmp_path / "b").iterdir()} == before
+
+
+def test_a_finished_training_goes_on_for_more_epochs(tmp_path: Path) -> None:
+    options = {"schedule": "constant", "ema": 0.0}
+    whole = built()
+    history = fit(whole, moons(), config(**options, epochs=6), tmp_path / "whole")
+    fit(built(), moons(), config(**options, epochs=4), tmp_path / "parts")
+    longer = built()
+    again = fit(longer, moons(), config(**options, epochs=6), tmp_path / "parts", resume=True)
+    assert without_seconds(again) == without_seconds(history)
+    assert same(longer.state_dict(), whole.state_dict())
+
+
+def test_without_resume_a_stopped_training_is_not_replaced(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        fit(built(), moons(), config(), tmp_path, observers=[StopAt(1, 3)])
+    with pytest.raises(FileExistsError, match=r"holds a training already \(trainer.pt\)"):
+        fit(built(), moons(), config(), tmp_path)
+
+
+def test_a_damaged_state_or_one_of_another_model_is_refused(tmp_path: Path) -> None:
+    fit(built(), moons(), config(epochs=1), tmp_path)
+    with pytest.raises(ValueError, match="does not belong to this model and configuration"):
+        fit(models.planar(2), moons(), config(), tmp_path, resume=True)
+    content = (tmp_path / TRAINER).read_bytes()
+    for damaged in (b"", content[:-100], b"text", content[:1000] + b"\xff" * 500 + content[1500:]):
+        (tmp_path / TRAINER).write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"trainer.pt cannot be loaded|does not belong"):
+            fit(built(), moons(), config(), tmp_path, resume=True)
+
+
+def test_metrics_ahead_of_the_state_are_written_again(tmp_path: Path) -> None:
+    """Killed after the line of an epoch, before its state: the epoch is done again, its line stands once."""
+    fit(built(), moons(), config(epochs=2), tmp_path)
+    state = (tmp_path / TRAINER).read_bytes()
+    fit(built(), moons(), config(epochs=3, schedule="constant"), tmp_path, resume=True)
+    (tmp_path / TRAINER).write_bytes(state)
+    history = fit(built(), moons(), config(epochs=3, schedule="constant"), tmp_path, resume=True)
+    assert [record.epoch for record in history] == [1, 2, 3]
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 3
+
+
+def test_the_first_interrupt_waits_and_the_second_does_not() -> None:
+    with Interrupts() as interrupts:
+        interrupts.check()
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(Interrupted):
+            interrupts.check()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_other_handlers_and_other_threads_are_left_alone() -> None:
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        handler = signal.getsignal(signal.SIGINT)
+        with Interrupts():
+            assert signal.getsignal(signal.SIGINT) is handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    history: list[object] = []
+    thread = threading.Thread(
+        target=lambda: history.extend(fit(models.planar(2), torch.randn(200, 2), config(epochs=1)))
+    )
+    thread.start()
+    thread.join()
+    assert len(history) == 1
+
+
+EXPERIMENT = """
+[data]
+name = "half_moons"
+num_train = 2000
+num_validation = 100
+num_test = 100
+[model]
+name = "maf"
+hidden = [32]
+blocks = 2
+[train]
+epochs = 3000
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_on_the_command_line_says_how_to_go_on(tmp_path: Path, kill: signal.Signals) -> None:
+    (tmp_path / "long.toml").write_text(EXPERIMENT)
+    command = [sys.executable, "-m", "marginflow", "train", "long.toml"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "runs" / "long" / "trainer.pt").exists():
+        time.sleep(0.05)
+        assert process.poll() is None
+    process.send_signal(kill)
+    output, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert error.startswith("marginflow: interrupted: stopped after step")
+    assert error.strip().endswith("the state is kept in runs/long: go on by the same command with --resume")
+    assert "epoch 1/3000" in output
+    done = len((tmp_path / "runs" / "long" / "metrics.jsonl").read_text().splitlines())
+    command += ["--set", f"train.epochs={done + 1}", "--resume"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert f"epoch {done + 1}/{done + 1}" in result.stdout
+    assert "epoch 1/" not in result.stdout

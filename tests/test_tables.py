@@ -1,0 +1,203 @@
+"""A user's own table: every format, and every mistake by its name."""
+
+from __future__ import annotations
+
+import decimal
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from pyarrow import csv, feather, parquet
+
+from marginflow import data
+from marginflow.data import tables
+
+WRITERS: dict[str, Callable[[pa.Table, Path], object]] = {
+    ".csv": csv.write_csv,
+    ".parquet": parquet.write_table,
+    ".feather": lambda table, path: feather.write_feather(table, str(path)),
+}
+
+
+def some_table(n: int = 50) -> pa.Table:
+    rng = np.random.default_rng(0)
+    return pa.table({
+        "height": rng.standard_normal(n),
+        "steps": rng.integers(100, size=n),
+        "kind": [("b", "a", "c")[i % 3] for i in range(n)],
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", WRITERS)
+def test_formats_agree_and_names_are_kept(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"mine{ending}"
+    WRITERS[ending](some_table(), path)
+    loaded = data.load("table", path=str(path), labels="kind")
+    assert loaded.columns == ("height", "steps")
+    assert loaded.labels == ("a", "b", "c")
+    assert loaded.name == "mine"
+    assert [len(part.x) for part in (loaded.train, loaded.validation, loaded.test)] == [40, 5, 5]
+    every = torch.cat([part.x[:] for part in (loaded.train, loaded.validation, loaded.test)])
+    labels = torch.cat([part.context for part in (loaded.train, loaded.validation, loaded.test)]).argmax(1)
+    source = some_table()
+    by_height = {h: (s, k) for h, s, k in zip(*(source[name].to_pylist() for name in source.column_names), strict=True)}
+    assert {float(row[0]) for row in every} == set(by_height)
+    for row, label in zip(every, labels, strict=True):
+        assert by_height[float(row[0])] == (float(row[1]), "abc"[int(label)])
+
+
+def test_the_split_follows_the_seed(tmp_path: Path) -> None:
+    path = tmp_path / "x.npy"
+    np.save(path, np.random.default_rng(0).standard_normal((100, 3)).astype(np.float32))
+    first, again, other = (tables.table(str(path), seed=seed) for seed in (1, 1, 2))
+    assert first.columns == ("x0", "x1", "x2")
+    assert first.train.x[:].dtype == torch.float32
+    assert torch.equal(first.test.x[:], again.test.x[:])
+    assert not torch.equal(first.test.x[:], other.test.x[:])
+    sizes = [len(part.x) for part in (first.train, first.validation, first.test)]
+    assert sizes == [80, 10, 10]
+    third = tables.table(str(path), validation=0.2, test=0.3)
+    assert [len(part.x) for part in (third.train, third.validation, third.test)] == [50, 20, 30]
+
+
+def test_columns_are_chosen_and_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    csv.write_csv(some_table(), path)
+    assert tables.table(str(path), drop=["kind"]).columns == ("height", "steps")
+    assert tables.table(str(path), columns=["steps"]).columns == ("steps",)
+    assert tables.table(str(path), columns=["steps", "height"]).columns == ("steps", "height")
+    for options, message in (
+        ({"columns": ["weight"]}, "has no column 'weight'; it has 'height', 'steps', 'kind'"),
+        ({"drop": ["weight"]}, "has no column 'weight'"),
+        ({"labels": "sort"}, "has no column 'sort'"),
+        ({"columns": ["kind"], "labels": "kind"}, "no column is left"),
+        ({"labels": "height", "drop": ["kind"]}, "'height' of labels has 50 different values in 50 rows"),
+        ({}, r"column 'kind' holds text, 'b' in row 0 \(counted from 0\): leave it out \(data.drop = \['kind'\]\)"),
+        ({"drop": ["kind"], "validation": 0.5, "test": 0.5}, "together below 1; got 0.5 and 0.5"),
+        ({"drop": ["kind"], "test": 0.001}, "50 rows are too few"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            tables.table(str(path), **options)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b\n1,2\n3,x\n", "column 'b' holds text, 'x' in row 1"),
+        ("a,b\n1,2\n3,\n", "column 'b' has no value in row 1 .*1 missing in all"),
+        ("a,b\n1,2\n3,inf\n5,-inf\n", "column 'b' holds inf in row 1 .*2 missing or infinite"),
+        ("a,b\n1,2\n3,2020-01-01\n", "column 'b' holds text, '2020-01-01'|column 'b' holds text"),
+        ("a,b\n2020-01-01,2\n2020-01-02,2\n", "column 'a' holds date32.*not numbers"),
+        ("1.5,2\n3,4\n", "first line must name the columns; it holds numbers"),
+        ("a;b\n1;2\n3;4\n", "only column is 'a;b': set data.delimiter to ';'"),
+        ("a,a\n1,2\n", "'a' stands for several columns"),
+        ("a,b\n1,2\n3\n", "cannot be read as .csv: .*Expected 2 columns, got 1"),
+        ("", "cannot be read as .csv"),
+        ("a,b\n", "column 'a'|too few|holds null"),
+    ],
+)
+def test_mistakes_in_a_csv_file_are_named(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        tables.table(str(path))
+
+
+@pytest.mark.parametrize("ending", [*WRITERS, ".npy"])
+def test_files_that_are_damaged_or_of_another_kind_are_refused(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"mine{ending}"
+    if ending == ".npy":
+        np.save(path, np.zeros((50, 2)))
+    else:
+        WRITERS[ending](some_table().drop_columns("kind"), path)
+    content = path.read_bytes()
+    broken = [content[: len(content) // 2 + 3], b"\x00" * 200, b"PAR1" + b"\xff" * 100, b"ARROW1" + b"\xff" * 100, b""]
+    for damaged in broken:
+        path.write_bytes(damaged)
+        if ending == ".csv" and damaged == broken[0]:
+            continue  # rows are missing, which nothing in the file tells, or the last one is
+        with pytest.raises(ValueError, match=str(path)):
+            tables.table(str(path))
+
+
+def test_paths_that_lead_nowhere_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="does not exist, or is not a file"):
+        tables.table(str(tmp_path / "a.csv"))
+    with pytest.raises(ValueError, match=r"must end in .csv, .parquet, .feather, .npy; got '.xlsx'"):
+        tables.table(str(tmp_path / "a.xlsx"))
+    (tmp_path / "b.csv").mkdir()
+    with pytest.raises(FileNotFoundError):
+        tables.table(str(tmp_path / "b.csv"))
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros(10), r"an array of numbers \(rows, columns\) is needed; got float64 of shape \(10,\)"),
+        (np.array([["a"], ["b"]]), "got <U1"),
+        (np.array([[1 + 1j]]), "got complex128"),
+        (np.array([[object()]]), "cannot be read as .npy"),
+    ],
+)
+def test_arrays_that_are_no_table_are_refused(tmp_path: Path, array: np.ndarray, message: str) -> None:
+    path = tmp_path / "x.npy"
+    np.save(path, array, allow_pickle=True)
+    with pytest.raises(ValueError, match=message):
+        tables.table(str(path))
+
+
+def test_columns_that_no_density_can_describe_come_with_a_warning(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    path = tmp_path / "x.npy"
+    x = np.stack([rng.standard_normal(50), np.full(50, 3.0), 1.7e9 + rng.standard_normal(50)], 1)
+    np.save(path, x)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        tables.table(str(path))
+    constant, stamp = (str(each.message) for each in caught)
+    assert "column 'x1' is constant (3)" in constant
+    assert "column 'x2' varies little beside its size" in stamp
+
+
+def test_rows_for_a_model_are_found_by_name(tmp_path: Path) -> None:
+    spec = data.DataSpec((2,), columns=("steps", "height"))
+    path = tmp_path / "other.csv"
+    csv.write_csv(some_table().drop_columns("kind"), path)
+    rows = tables.rows_for(spec, str(path))
+    np.testing.assert_array_equal(rows[:, 0].numpy(), some_table()["steps"].to_numpy())
+    csv.write_csv(some_table().drop_columns("steps"), path)
+    with pytest.raises(ValueError, match="lacks 'steps', and has 'kind' instead: the model takes 'steps', 'height'"):
+        tables.rows_for(spec, str(path))
+    csv.write_csv(some_table(), path)
+    with pytest.warns(UserWarning, match="'kind' left out"):
+        tables.rows_for(spec, str(path))
+
+
+def test_booleans_decimals_and_small_integers_are_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    n = 40
+    columns = {
+        "yes": pa.array([i % 2 == 0 for i in range(n)]),
+        "cents": pa.array([decimal.Decimal(10 * i) / 100 for i in range(n)], pa.decimal128(20, 2)),
+        "byte": pa.array(range(n), pa.int8()),
+    }
+    parquet.write_table(pa.table(columns), path)
+    loaded = tables.table(str(path))
+    every = torch.cat([part.x[:] for part in (loaded.train, loaded.validation, loaded.test)])
+    assert every.sum(0).tolist() == pytest.approx([20, sum(range(n)) / 10, sum(range(n))])
+
+
+@pytest.mark.slow
+def test_a_million_rows_load_in_less_than_three_seconds(tmp_path: Path) -> None:
+    path = tmp_path / "large.parquet"
+    rng = np.random.default_rng(0)
+    parquet.write_table(pa.table({f"c{i}": rng.standard_normal(1_000_000) for i in range(10)}), path)
+    started = time.perf_counter()
+    loaded = tables.table(str(path))
+    assert time.perf_counter() - started < 3
+    assert len(loaded.train.x) == 800_000
