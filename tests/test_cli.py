@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import subprocess
 import sys
@@ -12,8 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
+from pyarrow import csv, feather, parquet
 from typer.testing import CliRunner, Result
 
 from marginflow.cli import app
@@ -188,7 +191,7 @@ def test_mistakes_in_evaluate_and_sample(call: Call) -> None:
 
 def test_labels_are_averaged_over_in_evaluation_and_chosen_in_sampling(call: Call) -> None:
     succeeds(call("train", "digits.toml", "--set", "data.labels=true"))
-    table = succeeds(call("evaluate", "runs/digits", "-K", 2))
+    table = succeeds(call("evaluate", "runs/digits", "-K", 2, "--rows", 50, "--no-figures"))
     assert "NLL given the label" in table
     assert "joint NLL" in table
     record = json.loads(Path("runs/digits/evaluation.json").read_text())["test"]
@@ -231,3 +234,139 @@ def test_help_is_quick() -> None:
 def test_no_arguments_show_the_commands(call: Call) -> None:
     output = call().output
     assert all(command in output for command in ("train", "evaluate", "sample", "demo"))
+
+
+def table_of(path: str, n: int = 200, **columns: object) -> None:
+    rng = np.random.default_rng(0)
+    every = {"height": rng.standard_normal(n), "weight": 3 * rng.standard_normal(n) + 1, **columns}
+    csv.write_csv(pa.table(every), path)
+
+
+def test_a_table_is_trained_on_as_it_is(call: Call) -> None:
+    table_of("people.csv")
+    output = succeeds(call("train", "people.csv", "--set", "train.epochs=2"))
+    assert "next, marginflow evaluate runs/people" in output
+    table = succeeds(call("evaluate", "runs/people", "-o", "scores.parquet"))
+    assert "NLL of the rows as given" in table
+    figures = {path.name for path in Path("runs/people/figures").iterdir()}
+    assert {"training.png", "training.svg", "marginals.png", "density.svg", "latents.png", "epochs.png"} <= figures
+    scores = parquet.read_table("scores.parquet")["log_prob"].to_numpy()
+    record = json.loads(Path("runs/people/evaluation.json").read_text())
+    assert -scores.mean() == pytest.approx(record["test"]["raw_nll"], rel=1e-6)
+    for name in ("a.parquet", "a.feather", "a.csv"):
+        succeeds(call("sample", "runs/people", "-n", 20, "-o", name))
+    drawn = parquet.read_table("a.parquet")
+    assert drawn.column_names == ["height", "weight"]
+    assert drawn.equals(feather.read_table("a.feather"))
+    assert Path("a.csv").read_text().startswith("height,weight\n")
+    succeeds(call("sample", "runs/people", "-n", 20, "--temperature", 0.1, "-o", "b.parquet"))
+    assert parquet.read_table("b.parquet")["height"].to_numpy().std() < drawn["height"].to_numpy().std() / 2
+    fails(call("sample", "runs/people", "--temperature", 0), "temperature must be a positive number; got 0")
+    fails(call("sample", "runs/people", "--label", "a"), "trained without labels")
+
+
+def test_another_table_is_evaluated_by_its_columns(call: Call) -> None:
+    table_of("people.csv")
+    succeeds(call("train", "people.csv", "--set", "train.epochs=1"))
+    before = succeeds(call("evaluate", "runs/people", "--no-figures"))
+    table_of("other.csv", 50)
+    assert "means over 50 rows" in succeeds(call("evaluate", "runs/people", "--data", "other.csv"))
+    assert Path("runs/people/evaluation.json").exists()
+    assert "means over 20 rows" in before
+    table_of("wide.csv", 50, age=np.arange(50.0))
+    result = call("evaluate", "runs/people", "--data", "wide.csv")
+    assert "warning: wide.csv: 'age' left out" in result.stderr
+    csv.write_csv(pa.table({"height": np.arange(50.0), "age": np.arange(50.0)}), "narrow.csv")
+    fails(call("evaluate", "runs/people", "--data", "narrow.csv"), "lacks 'weight', and has 'age' instead")
+    csv.write_csv(pa.table({"height": np.arange(50.0), "age": np.arange(50.0)}), "people.csv")
+    fails(call("evaluate", "runs/people"), "lacks 'weight', and has 'age' instead")
+    table_of("moved.csv")
+    Path("moved.csv").rename("people.csv")
+    assert "means over 20 rows" in succeeds(call("evaluate", "runs/people", "--no-figures"))
+
+
+@pytest.mark.parametrize(
+    ("columns", "arguments", "message"),
+    [
+        ({"city": ["Paris"] * 200}, [], "column 'city' holds text, 'Paris' in row 0"),
+        ({}, ["--set", "data.labels=city"], "no column 'city'; it has 'height', 'weight'"),
+        ({}, ["--set", "data.drop=['age']"], "no column 'age'"),
+        ({}, ["--set", "data.validation=2.0"], "validation and test must be positive"),
+        ({"kind": ["a", "b"] * 100}, ["--set", "data.labels=kind", "--set", "model.name=planar"], "planar|unknown key"),
+    ],
+)
+def test_mistakes_in_tables_are_one_line(
+    call: Call, columns: dict[str, object], arguments: list[str], message: str
+) -> None:
+    table_of("people.csv", **columns)
+    fails(call("train", "people.csv", *arguments), message)
+    assert not Path("runs").exists()
+
+
+def test_a_constant_column_is_a_warning(call: Call) -> None:
+    table_of("people.csv", one=np.ones(200))
+    result = call("train", "people.csv", "--set", "train.epochs=1")
+    assert result.exit_code == 0
+    assert "marginflow: warning: column 'one' is constant (1)" in result.stderr
+
+
+def test_experiments_and_tables_that_are_not_there(call: Call) -> None:
+    fails(call("train", "mnist_mav"), "mnist_mav is neither a file nor the name of an experiment .*mnist_maf")
+    fails(call("train", "nowhere.csv"), "nowhere.csv does not exist, or is not a file")
+
+
+def test_an_experiment_is_found_by_its_name(call: Call) -> None:
+    Path("experiments").mkdir()
+    Path("moons.toml").rename("experiments/short_moons.toml")
+    succeeds(call("train", "short_moons"))
+    assert Path("runs/short_moons/model.safetensors").exists()
+
+
+def test_going_on_from_the_command_line(call: Call) -> None:
+    succeeds(call("train", "moons.toml", "--resume"))
+    assert "epoch 3/3" in succeeds(call("train", "moons.toml", "--resume", "--set", "train.epochs=3"))
+    again = succeeds(call("train", "moons.toml", "--resume", "--set", "train.epochs=3"))
+    assert "epoch" not in again
+    fails(call("train", "moons.toml", "--resume", "--set", "train.lr=0.1"), r"started with train.lr = 0.0005; .* 0.1")
+    fails(call("train", "moons.toml", "--resume", "--overwrite"), "give one of them")
+    assert len(Path("runs/moons/metrics.jsonl").read_text().splitlines()) == 3
+
+
+def test_runs_are_compared(call: Call) -> None:
+    for seed in (0, 1):
+        succeeds(call("train", "moons.toml", "--set", f"train.seed={seed}", "--run-dir", f"runs/s{seed}"))
+    table = succeeds(call("compare", "runs/s0", "runs/s1", "--rows", 100))
+    assert "same 100 test rows" in table
+    assert "s0" in table
+    assert "s1" in table
+    fails(call("compare", "runs/s0"), "at least two runs")
+    fails(call("compare", "runs/s0", "nowhere"), "nowhere is not a run directory")
+
+
+def test_lists_and_paths(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MARGINFLOW_DATA", str(Path.cwd()))
+    output = succeeds(call("list"))
+    assert "maf" in output
+    assert "planar" in output
+    assert "cifar10_maf_1024x3" in output
+    output = succeeds(call("data", "list"))
+    assert "checkerboard" in output
+    assert "not here: fetch it" in output
+    fails(call("data", "path", "mnist"), "mnist: train-images.* not found below .*: marginflow data fetch mnist")
+    fails(call("data", "path", "half_moons"), "is drawn, or comes with a library")
+    fails(call("data", "fetch", "mnits"), "'mnits' is unknown")
+    Path("miniboone").mkdir()
+    np.save("miniboone/data.npy", np.zeros((3, 3)))
+    assert succeeds(call("data", "path", "miniboone")).strip() == str(Path.cwd() / "miniboone")
+    assert succeeds(call("data", "fetch", "miniboone")).strip() == str(Path.cwd() / "miniboone")
+
+
+def test_version_and_completion(call: Call) -> None:
+    import marginflow
+
+    assert succeeds(call("--version")).strip() == f"marginflow {marginflow.__version__}"
+    assert "--install-completion" in succeeds(call("--help"))
+    typed = {"_MARGINFLOW_COMPLETE": "complete_bash", "COMP_WORDS": "marginflow e", "COMP_CWORD": "1"}
+    command = str(Path(sys.executable).with_name("marginflow"))
+    completed = subprocess.run([command], env={**os.environ, **typed}, capture_output=True, text=True, check=False)
+    assert completed.stdout.split() == ["evaluate"]

@@ -152,3 +152,64 @@ def test_activations_that_are_not_pure_are_left_to_autograd() -> None:
     for activation in (nn.LeakyReLU(0.2, inplace=True), lambda h: nn.functional.prelu(h, slope)):
         loss(made_of(activation, context_features=0), x, None).backward()
     assert slope.grad is not None
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
+def test_dropout_by_hand(activation: str) -> None:
+    """The output and its gradients, with the very units left out, of a network multiplied out densely."""
+    made = made_of(activation, 2, dropout=0.4).train()
+    network, x, context = made.network, torch.randn(6, 5), torch.randn(6, 2)
+    torch.manual_seed(3)
+    ours = network(x, context)
+    torch.manual_seed(3)
+    factors = [torch.empty(6, width).bernoulli_(0.6) / 0.6 for width in (9, 7)]
+    h = torch.cat([context, network.order.reorder(x)], 1)
+    for layer, factor in zip(network.hidden_layers, factors, strict=True):
+        h = network.activation(h @ layer.dense_weight().T + layer.bias) * factor
+    expected = (h @ network.output_layer.dense_weight().T + network.output_layer.bias).view(6, 5, 2)
+    torch.testing.assert_close(ours, network.order.restore(expected))
+    assert 0.2 < float((factors[0] == 0).double().mean()) < 0.6
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
+def test_gradients_under_dropout_are_autograds(activation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = made_of(activation, 2, dropout=0.4).train()
+    x, context = torch.randn(6, 5, requires_grad=True), torch.randn(6, 2, requires_grad=True)
+    torch.manual_seed(1)
+    ours = gradients(made, x, context)
+    torch.manual_seed(1)
+    penalty = torch.autograd.grad(loss(made, x, context), x, create_graph=True)[0].square().sum()
+    of_penalty = torch.autograd.grad(penalty, list(made.parameters()))
+    monkeypatch.setattr(passes, "left_to_autograd", lambda: True)
+    monkeypatch.setattr("marginflow.transforms.univariate.left_to_autograd", lambda: True)
+    torch.manual_seed(1)
+    for own, other in zip(ours, gradients(made, x, context), strict=True):
+        torch.testing.assert_close(own, other, rtol=1e-12, atol=1e-12)
+    torch.manual_seed(1)
+    penalty = torch.autograd.grad(loss(made, x, context), x, create_graph=True)[0].square().sum()
+    for own, other in zip(of_penalty, torch.autograd.grad(penalty, list(made.parameters())), strict=True):
+        torch.testing.assert_close(own, other, rtol=1e-10, atol=1e-10)
+
+
+def test_dropout_keeps_the_order_and_its_mean_and_ends_with_training() -> None:
+    made = made_of("relu", 0, dropout=0.5)
+    x = torch.randn(1, 5)
+    assert torch.equal(made.eval()(x)[0], made(x)[0])
+    torch.testing.assert_close(made.inverse(made(x)[0])[0], x)
+    made.train()
+    with pytest.raises(ValueError, match="no inverse in training mode, where dropout is random"):
+        made.inverse(x)
+
+    def seeded_forward(row: Tensor) -> Tensor:
+        torch.manual_seed(2)
+        return made(row[None])[0][0]
+
+    jacobian = torch.autograd.functional.jacobian(seeded_forward, x[0])[made.order][:, made.order]
+    assert torch.equal(jacobian, jacobian.tril())
+    assert (jacobian.diagonal() != 0).all()
+    linear = MaskedAutoregressive(4, [30], activation=nn.Identity(), dropout=0.5).train()
+    rows = x[:, :4].expand(20_000, -1)
+    torch.testing.assert_close(linear.network(rows).mean(0), linear.eval().network(rows[:1])[0], rtol=0, atol=0.02)
+    for dropout in (1.0, -0.1):
+        with pytest.raises(ValueError, match=r"dropout must lie in \[0, 1\)"):
+            MaskedAutoregressive(4, [8], dropout=dropout)

@@ -48,11 +48,14 @@ def _one_line_errors() -> Iterator[None]:
 
 
 def _one_line_warnings() -> None:
-    """Show our own warnings as a line each, once, and others as Python does."""
+    """Show what is odd about data as a line each, and other warnings as Python does."""
+    from marginflow.data.dataset import DataWarning
+
     as_python_does = warnings.showwarning
+    warnings.simplefilter("always", DataWarning)
 
     def show(message: Warning | str, category: type[Warning], *place: object, **options: object) -> None:
-        if category in (UserWarning, RuntimeWarning) and "marginflow" in str(place[0]):
+        if issubclass(category, DataWarning):
             typer.echo(f"marginflow: warning: {' '.join(str(message).split())}", err=True)
         else:
             as_python_does(message, category, *place, **options)  # pyright: ignore[reportArgumentType]

@@ -11,6 +11,10 @@ import torch
 from torch import Tensor
 
 
+class DataWarning(UserWarning):
+    """Something odd about data that may still be meant."""
+
+
 @runtime_checkable
 class Rows(Protocol):
     """Rows that are made when they are looked at: what a split asks of a tensor."""

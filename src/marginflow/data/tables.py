@@ -15,7 +15,7 @@ from pyarrow import csv, feather, parquet
 from torch import Tensor
 from torch.nn import functional
 
-from marginflow.data.dataset import DataSet, DataSpec, Split, check_seed
+from marginflow.data.dataset import DataSet, DataSpec, DataWarning, Split, check_seed
 
 FORMATS = (".csv", ".parquet", ".feather", ".npy")
 
@@ -89,7 +89,7 @@ def check_columns(expected: Sequence[str], found: Sequence[str], source: str) ->
             f"{_listed(expected)}"
         )
     if extra:
-        warnings.warn(f"{source}: {_listed(extra)} left out, not known to the model", stacklevel=3)
+        warnings.warn(f"{source}: {_listed(extra)} left out, not known to the model", DataWarning, stacklevel=3)
 
 
 def read(path: Path, delimiter: str = ",") -> dict[str, Any]:
@@ -208,11 +208,14 @@ def _warn_of(name: str, column: np.ndarray) -> None:
     """Warn of a column that no density, or none in float32, can describe."""
     low, high = column.min(), column.max()
     if low == high:
-        warnings.warn(f"column {name!r} is constant ({low:g}): its density has no bound, drop it", stacklevel=3)
+        warnings.warn(
+            f"column {name!r} is constant ({low:g}): its density has no bound, drop it", DataWarning, stacklevel=3
+        )
     elif column.std() < 1e3 * np.finfo(np.float32).eps * max(abs(low), abs(high)):
         warnings.warn(
             f"column {name!r} varies little beside its size ({low:.9g} ... {high:.9g}), which float32 cannot hold: "
             "subtract an offset, or set train.precision to 64-true",
+            DataWarning,
             stacklevel=3,
         )
 

@@ -1,0 +1,74 @@
+"""Runs side by side: paired differences against the rows' own log-likelihoods."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from marginflow import comparison, config, load, runs
+from marginflow.checkpoint import save_weights
+
+MOONS = {"name": "half_moons", "num_train": 100, "num_validation": 100, "num_test": 400}
+OPTIONS = config.Evaluate(num_samples=5)
+
+
+def made(path: Path, seed: int = 0, **sections: dict[str, object]) -> Path:
+    """A run with untrained weights."""
+    table = {"data": MOONS, "model": {"name": "planar"}, **sections}
+    experiment = config.parse(table, "test")
+    data = config.load_data(experiment)
+    torch.manual_seed(seed)
+    model = config.build(experiment, data.spec)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(torch.rand_like(parameter) + 0.5)  # hidden weights stay zero
+    with runs.created(path, experiment, data.spec):
+        save_weights(model.state_dict(), path)
+    return path
+
+
+@pytest.mark.usefixtures("single")
+def test_differences_are_paired(tmp_path: Path) -> None:
+    paths = [made(tmp_path / name, seed) for seed, name in enumerate("abc")]
+    compared = comparison.compare(paths, OPTIONS)
+    x = config.load_data(config.parse({"data": MOONS, "model": {"name": "planar"}}, "test")).test.x[:]
+    nll = {path.name: -load(path).log_prob(x).detach().double().numpy() for path in paths}
+    order = sorted(nll, key=lambda name: nll[name].mean())
+    assert [each.name for each in compared] == order
+    assert compared[0].behind is None
+    for each in compared:
+        assert each.nll.value == pytest.approx(nll[each.name].mean(), rel=1e-5)
+        assert each.nll.standard_error == pytest.approx(nll[each.name].std(ddof=1) / 20, rel=1e-5)
+        if each.behind is not None:
+            difference = nll[each.name] - nll[order[0]]
+            assert each.behind.value == pytest.approx(difference.mean(), rel=1e-4, abs=1e-6)
+            assert each.behind.standard_error == pytest.approx(difference.std(ddof=1) / np.sqrt(400), rel=1e-4)
+
+
+@pytest.mark.usefixtures("single")
+def test_images_are_compared_as_grey_levels_whatever_the_preprocessing(tmp_path: Path) -> None:
+    model = {"name": "maf", "hidden": [8], "blocks": 1}
+    fresh = made(tmp_path / "fresh", data={"name": "digits"}, model=model, preprocess={"logit": 0.05})
+    once = made(tmp_path / "once", data={"name": "digits", "noise": "once"}, model=model, preprocess={"logit": 0.01})
+    compared = {each.name: each for each in comparison.compare([fresh, once], OPTIONS)}
+    for each in compared.values():
+        accounting = each.accounting
+        assert accounting.bits_per_dim is not None
+        assert each.nll.value / (64 * np.log(2)) == pytest.approx(accounting.bits_per_dim.value, rel=1e-6)
+
+
+def test_runs_on_other_rows_are_refused(tmp_path: Path) -> None:
+    first = made(tmp_path / "a")
+    other = made(tmp_path / "b", data={**MOONS, "seed": 3})
+    with pytest.raises(ValueError, match=r"data.seed is 0 in one and 3 in the other, so their test rows differ"):
+        comparison.compare([first, other], OPTIONS)
+    with pytest.raises(ValueError, match="at least two runs"):
+        comparison.compare([first], OPTIONS)
+
+
+def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    paths = [made(tmp_path / folder / "run", i) for i, folder in enumerate("xy")]
+    assert {each.name for each in comparison.compare(paths, OPTIONS)} == {str(path) for path in paths}
