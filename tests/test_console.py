@@ -31,7 +31,7 @@ def told(progress: TrainingProgress) -> None:
 
 def shown(spec: DataSpec, *, terminal: bool) -> str:
     output = io.StringIO()
-    console = Console(file=output, force_terminal=terminal, width=160, color_system=None)
+    console = Console(file=output, force_terminal=terminal, width=80, color_system=None)
     told(TrainingProgress(CONFIG, spec, console=console))
     return output.getvalue()
 
@@ -54,9 +54,9 @@ def test_images_are_told_in_bits_per_dim(dequantised: bool) -> None:
 
 def test_a_terminal_has_a_bar_with_losses_best_speed_and_time_left() -> None:
     text = shown(DataSpec((64,)), terminal=True)
-    assert re.search(r"epoch 3/3 .*train 160\.0000  validation 128\.0000  best 128\.0000 in epoch 2 nats", text)
-    assert re.search(r"rows/s", text) or "validating" in text
-    assert re.search(r"\d:\d\d:\d\d", text)
+    assert re.search(
+        r"epoch 3/3 .*train 160\.00  val 128\.00  best 128\.00 nats (validating|[\d,]+ rows/s) +\d\d:\d\d", text
+    )
 
 
 def test_a_comparison_tells_errors_and_estimates_apart() -> None:

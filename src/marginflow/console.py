@@ -10,7 +10,7 @@ from typing import Self
 from rich.console import Console, Group
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from marginflow.comparison import Compared
 from marginflow.data import DataSpec
@@ -33,12 +33,13 @@ class TrainingProgress:
         self.best: EpochRecord | None = None
         self.epoch, self.first_step, self.started, self.speed = 0, 0, 0.0, ""
         self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[losses]}"),
-            TextColumn("{task.fields[speed]}"),
-            TimeRemainingColumn(),
+            TextColumn("{task.description}", table_column=_whole()),
+            BarColumn(bar_width=None),  # what room the rest leaves
+            TextColumn("{task.fields[losses]}", table_column=_whole()),
+            TextColumn("{task.fields[speed]}", table_column=_whole()),
+            TimeRemainingColumn(compact=True, table_column=_whole()),
             console=self.console,
+            expand=True,
             disable=not self.console.is_terminal,
         )
         self.task = self.progress.add_task(f"{self.label}epoch 1/{config.epochs}", losses="", speed="", total=None)
@@ -50,11 +51,11 @@ class TrainingProgress:
     def __exit__(self, *_: object) -> None:
         self.progress.stop()
 
-    def _loss(self, nll: float) -> str:
-        """A negative log-likelihood as it is shown."""
+    def _loss(self, nll: float) -> float:
+        """A negative log-likelihood in the unit that is shown."""
         if self.spec.levels is None:
-            return f"{nll:.4f}"
-        return f"{(nll - self.spec.log_volume) / (self.spec.features * math.log(2)):.4f}"
+            return nll
+        return (nll - self.spec.log_volume) / (self.spec.features * math.log(2))
 
     @property
     def _unit(self) -> str:
@@ -78,7 +79,7 @@ class TrainingProgress:
             description=f"{self.label}epoch {epoch}/{self.config.epochs}",
             completed=(epoch - 1) * num_steps + step,
             total=self.config.epochs * num_steps,
-            losses=f"train {self._loss(loss)}{self.validation} {self._unit}",
+            losses=f"train {self._loss(loss):#.5g}{self.validation} {self._unit}",
             speed=self.speed if step < num_steps else "validating",
         )
 
@@ -87,18 +88,24 @@ class TrainingProgress:
         if record.best:
             self.best = record
         if record.validation_nll is not None and self.best is not None and self.best.validation_nll is not None:
-            best = f"best {self._loss(self.best.validation_nll)} in epoch {self.best.epoch}"
-            self.validation = f"  validation {self._loss(record.validation_nll)}  {best}"
+            best = f"best {self._loss(self.best.validation_nll):#.5g}"
+            self.validation = f"  val {self._loss(record.validation_nll):#.5g}  {best}"
         if not self.console.is_terminal:
             self.console.print(self._line(record), highlight=False, soft_wrap=True)
 
     def _line(self, record: EpochRecord) -> str:
         """An epoch in a line."""
-        validation = "" if record.validation_nll is None else f"  validation {self._loss(record.validation_nll)}"
+        validation = "" if record.validation_nll is None else f"  validation {self._loss(record.validation_nll):.4f}"
         return (
-            f"{self.label}epoch {record.epoch}/{self.config.epochs}  train {self._loss(record.train_nll)}{validation} "
-            f"{self._unit}{'  (best)' if record.best else ''}  {self.speed}  {record.seconds:.1f} s"
+            f"{self.label}epoch {record.epoch}/{self.config.epochs}  "
+            f"train {self._loss(record.train_nll):.4f}{validation} {self._unit}"
+            f"{'  (best)' if record.best else ''}  {self.speed}  {record.seconds:.1f} s"
         )
+
+
+def _whole() -> Column:
+    """A column that is never cut short."""
+    return Column(no_wrap=True, overflow="crop")
 
 
 def accounting_table(results: Mapping[str, Accounting], floor: float | None = None) -> Group:
@@ -157,7 +164,7 @@ def comparison_table(results: Sequence[Compared], spec: DataSpec) -> Group:
 
 def listing(title: str, entries: Mapping[str, str]) -> None:
     """Print names and what they are."""
-    table = Table(title=title, title_justify="left", box=None, show_header=False, pad_edge=False)
+    table = Table(title=escape(title), title_justify="left", box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
     for name, about in entries.items():

@@ -47,7 +47,7 @@ def for_table(path: Path) -> dict[str, Any]:
     return {
         "data": {"name": "table", "path": str(path)},
         "preprocess": {"standardise": True},
-        "model": {"name": "maf", "hidden": [128, 128], "blocks": 5},
+        "model": {"name": "maf", "hidden": [128, 128], "blocks": 5, "dropout": 0.1},
         "train": {"epochs": 200, "lr": 1e-3, "ema": 0.99, "weight_decay": 1e-5, "patience": 10},
     }
 

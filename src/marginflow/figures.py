@@ -13,7 +13,7 @@ from torch import Tensor
 from marginflow import plotting
 from marginflow.data.dataset import Batch, DataSet, DataSpec, Split
 from marginflow.distributions import Distribution
-from marginflow.evaluation import evaluate, levels_of
+from marginflow.evaluation import Estimate, evaluate_rows, levels_of
 from marginflow.flow import Flow
 from marginflow.journey import Snapshots, by_layer
 from marginflow.marginal import log_likelihood
@@ -115,15 +115,15 @@ def _samples_and_density(model: Flow, test: Batch, spec: DataSpec, seed: int) ->
 
 
 def _bound(model: Flow, test: Batch, seed: int) -> Figure:
-    """The bound against K, on some rows."""
-
+    """The importance-weighted estimate against K, on some rows."""
     rows = Split(*_first(test, NUM_ROWS_OF_BOUNDS))
-    results = [evaluate(model, rows, num_samples=k, seed=seed) for k in DRAWS]
-    estimates = [each.importance_weighted for each in results]
+    results = [evaluate_rows(model, rows, num_samples=k, seed=seed).result for k in DRAWS]
+    bound = results[-1].bound
+    below = [Estimate.of(bound - each.log_prob) for each in results]
     return plotting.bound_against_samples(
         DRAWS,
-        [each.value for each in estimates],
-        [each.standard_error for each in estimates],
-        results[-1].bound.value,
-        [each.effective_sample_size for each in results],
+        [-float(bound.mean()) + each.value for each in below],
+        [each.standard_error for each in below],
+        -float(bound.mean()),
+        [float(each.effective_sample_size.median()) for each in results],
     )

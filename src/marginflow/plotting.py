@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -156,13 +157,15 @@ def bound_against_samples(
 ) -> Figure:
     """How the importance-weighted estimate of the NLL comes down from the bound as K grows, and what K is worth.
 
-    estimates, errors: mean over rows and standard error at each K. bound: at one draw. sample_sizes: effective, median.
+    estimates: mean over rows at each K; errors: standard error of its difference to the bound, taken row by row, which
+    is small where that of the mean itself is not. bound: in the mean over draws. sample_sizes: effective, median.
     """
     figure = Figure(figsize=(6, 4.4), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
     above.axhline(bound, color="0.5", linestyle="--", linewidth=1, label="bound")
     above.errorbar(num_samples, estimates, errors, color=MODEL, marker="o", markersize=3, capsize=3, label="IW-K")
     above.set(ylabel="NLL, nats a row", xscale="log")
+    above.set_title("bars: standard error of the difference to the bound", fontsize=SMALL)
     above.legend(frameon=False)
     below.plot(num_samples, sample_sizes, color=MODEL, marker="o", markersize=3, label="median effective sample size")
     below.plot(num_samples, num_samples, color="0.5", linestyle=":", label="K")
@@ -191,7 +194,7 @@ def journey(stages: Mapping[str, Tensor], colour: Tensor, title: str, columns: i
         axes.set(xlim=(-4, 4), ylim=(-4, 4))
         axes.set_aspect("equal", adjustable="box")
         axes.plot(2 * np.cos(circle), 2 * np.sin(circle), color="0.5", linewidth=0.7)
-    figure.suptitle(title, fontsize=9)
+    figure.suptitle(textwrap.fill(title, int(11 * figure.get_figwidth())), fontsize=9)
     return figure
 
 

@@ -15,6 +15,7 @@ from marginflow.transforms.preprocess import GRID
 Noise = Literal["fresh", "once"]
 Flips = Literal["none", "stored", "drawn"]
 
+SMALL = 2**24  # numbers in a split that are made once and kept, where making them again and again saves little
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # the odd number next to 2^64 over the golden ratio
 
 
@@ -92,6 +93,8 @@ def image_set(
         if noise == "once" or own_flips != "none":
             own_seed = 3 * check_seed(seed) + part if noise == "once" else None
             rows = Pixels(pixels[start:stop], flips=own_flips, levels=levels, seed=own_seed)
+            if own_flips != "drawn" and rows.shape.numel() <= SMALL:
+                rows = rows[:]
         context = functional.one_hot(target[start:stop].long(), len(classes)).float() if labels else None
         if context is not None and own_flips == "stored":
             context = torch.cat([context, context])
