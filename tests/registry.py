@@ -14,10 +14,9 @@ from torch import Tensor, nn
 import marginflow
 from marginflow import models
 from marginflow.calibration import calibrate
-from marginflow.distributions import DiagonalNormal, Distribution, StandardNormal, Uniform
+from marginflow.distributions import DiagonalNormal, Distribution, LabelMixture, StandardNormal, Uniform
 from marginflow.flow import Flow
 from marginflow.marginal import Marginalising
-from marginflow.mixture import LabelMixture
 from marginflow.transforms import (
     Affine,
     Augment,

@@ -6,11 +6,10 @@ import pytest
 import torch
 
 from marginflow import data, models
-from marginflow.distributions import StandardNormal
+from marginflow.distributions import LabelMixture, StandardNormal
 from marginflow.flow import Flow
 from marginflow.journey import Snapshots, by_layer, to_latent
 from marginflow.marginal import Marginalising
-from marginflow.mixture import LabelMixture
 from marginflow.training import TrainConfig, fit
 from marginflow.transforms import Standardise
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -114,6 +115,31 @@ def test_an_interrupt_in_validation_resumes_at_validation(tmp_path: Path) -> Non
     assert same(resumed.state_dict(), whole.state_dict())
 
 
+def test_an_interrupt_before_the_first_step_leaves_nothing(tmp_path: Path) -> None:
+    class Eager(Standardise):
+        def set_statistics(self, mean: Tensor, variance: Tensor) -> None:
+            raise AssertionError("interrupted before")
+
+    class Rows:
+        """Two batches, of which the first interrupts."""
+
+        shape, dtype = torch.Size([2000, 2]), torch.get_default_dtype()
+
+        def __len__(self) -> int:
+            return 2000
+
+        def __getitem__(self, rows: slice | Tensor) -> Tensor:
+            signal.raise_signal(signal.SIGINT)
+            return torch.zeros(2000, 2)[rows]
+
+    split = data.Split(Rows())
+    rows = DataSet("rows", split, moons().validation, moons().test)
+    model = Flow([Eager(2)], base=models.planar(2))
+    with pytest.raises(KeyboardInterrupt, match="no epoch was validated before, nothing is kept"):
+        fit(model, rows, config(), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_resuming_nothing_starts_anew_and_what_is_finished_stays(tmp_path: Path) -> None:
     first, second = built(), built()
     fit(first, moons(), config(), tmp_path / "a")
@@ -157,15 +183,37 @@ def test_a_damaged_state_or_one_of_another_model_is_refused(tmp_path: Path) -> N
             fit(built(), moons(), config(), tmp_path, resume=True)
 
 
-def test_metrics_ahead_of_the_state_are_written_again(tmp_path: Path) -> None:
-    """Killed after the line of an epoch, before its state: the epoch is done again, its line stands once."""
-    fit(built(), moons(), config(epochs=2), tmp_path)
-    state = (tmp_path / TRAINER).read_bytes()
-    fit(built(), moons(), config(epochs=3, schedule="constant"), tmp_path, resume=True)
-    (tmp_path / TRAINER).write_bytes(state)
-    history = fit(built(), moons(), config(epochs=3, schedule="constant"), tmp_path, resume=True)
-    assert [record.epoch for record in history] == [1, 2, 3]
-    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 3
+def test_killed_between_two_files_the_epoch_is_done_again(tmp_path: Path) -> None:
+    """After the best weights of an epoch, before its state; after the state, before its line of metrics."""
+    whole = built()
+    history = fit(whole, moons(), config(), tmp_path / "whole")
+    for name in (TRAINER, "metrics.jsonl"):
+        run = tmp_path / name
+        fit(built(), moons(), config(epochs=1), run)  # of other epochs the schedule is another, which must not matter
+        fit(built(), moons(), config(epochs=1), run, resume=True)
+        (run / name).unlink()
+        if name == TRAINER:
+            (run / "metrics.jsonl").unlink()
+        else:
+            state = load_trainer(run)
+            assert state is not None
+            assert len(state["history"]) == 1
+        resumed = built()
+        again = fit(resumed, moons(), config(), run, resume=True)
+        assert [record.epoch for record in again] == [1, 2, 3, 4]
+        assert [json.loads(line)["epoch"] for line in (run / "metrics.jsonl").read_text().splitlines()] == [1, 2, 3, 4]
+        if name == TRAINER:
+            assert without_seconds(again) == without_seconds(history)
+            assert same(resumed.state_dict(), whole.state_dict())
+
+
+def test_a_training_without_its_state_is_not_started_over(tmp_path: Path) -> None:
+    fit(built(), moons(), config(epochs=1), tmp_path)
+    (tmp_path / TRAINER).unlink()
+    before = (tmp_path / "model.safetensors").read_bytes()
+    with pytest.raises(FileExistsError, match=r"without its trainer.pt, which cannot go on"):
+        fit(built(), moons(), config(), tmp_path, resume=True)
+    assert (tmp_path / "model.safetensors").read_bytes() == before
 
 
 def test_the_first_interrupt_waits_and_the_second_does_not() -> None:

@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from marginflow import models
-from marginflow.distributions import StandardNormal, Uniform
+from marginflow.distributions import LabelMixture, StandardNormal, Uniform
 from marginflow.flow import Flow
 from marginflow.marginal import Marginalising
-from marginflow.mixture import LabelMixture
 from marginflow.temperature import at_temperature
 from marginflow.transforms import Permutation
 

@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 _MODULES = ("data", "distributions", "interop", "models", "training", "transforms")
 _NAMES = {
     "Flow": "flow",
-    "LabelMixture": "mixture",
+    "LabelMixture": "distributions",
     "LogLikelihood": "marginal",
     "Marginalising": "marginal",
     "TrainConfig": "training",
@@ -30,12 +30,12 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers
     from marginflow import models as models
     from marginflow import training as training
     from marginflow import transforms as transforms
+    from marginflow.distributions import LabelMixture as LabelMixture
     from marginflow.evaluation import evaluate as evaluate
     from marginflow.flow import Flow as Flow
     from marginflow.marginal import LogLikelihood as LogLikelihood
     from marginflow.marginal import Marginalising as Marginalising
     from marginflow.marginal import log_likelihood as log_likelihood
-    from marginflow.mixture import LabelMixture as LabelMixture
     from marginflow.runs import load as load
     from marginflow.training import TrainConfig as TrainConfig
     from marginflow.training import calibrate as calibrate

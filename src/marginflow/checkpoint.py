@@ -19,11 +19,18 @@ TRAINER = "trainer.pt"
 
 
 def prepare(run_dir: Path, *, resume: bool = False) -> Path:
-    """The directory, made where needed; FileExistsError where it holds a training already that is not to go on."""
+    """The directory, made where needed; FileExistsError where it holds a training already that is not to go on.
+
+    To go on it needs its state. The lines of metrics are written after that: where neither is there, the training ended
+    in its first epoch and starts anew.
+    """
     run_dir.mkdir(parents=True, exist_ok=True)
-    for name in (WEIGHTS, METRICS, TRAINER):
-        if not resume and (run_dir / name).exists():
-            raise FileExistsError(f"{run_dir} holds a training already ({name}): give another directory")
+    if not resume:
+        for name in (WEIGHTS, METRICS, TRAINER):
+            if (run_dir / name).exists():
+                raise FileExistsError(f"{run_dir} holds a training already ({name}): give another directory")
+    elif (run_dir / METRICS).exists() and not (run_dir / TRAINER).exists():
+        raise FileExistsError(f"{run_dir} holds a training without its {TRAINER}, which cannot go on: train elsewhere")
     return run_dir
 
 

@@ -16,10 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from marginflow import models
 from marginflow.data import DATA_SETS, DataSet, DataSpec
-from marginflow.distributions import Distribution, StandardNormal
+from marginflow.distributions import Distribution, LabelMixture, StandardNormal
 from marginflow.flow import Flow
 from marginflow.marginal import Marginalising
-from marginflow.mixture import LabelMixture
 from marginflow.randomness import seeded
 from marginflow.training import TrainConfig
 from marginflow.transforms import Dequantise, Flatten, Logit, Standardise, Transform

@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 
 from marginflow.data.dataset import Batch, DataSpec, Rows, Split, as_split, check_split
-from marginflow.distributions import Distribution, evaluation_mode, like_model, optional
+from marginflow.distributions import Distribution, LabelMixture, evaluation_mode, like_model, optional
 from marginflow.flow import Flow
 from marginflow.marginal import LogLikelihood, Marginalising, log_likelihood
-from marginflow.mixture import LabelMixture
 from marginflow.randomness import seeded
 from marginflow.shapes import check_rows
 from marginflow.transforms.augment import Augment

@@ -30,7 +30,10 @@ def about(path: Path) -> str:
 def read(given: Path, overrides: list[str]) -> config.Experiment:
     """The experiment in a TOML file, of a name, or for a table; with overrides such as "train.lr=1e-4"."""
     if given.suffix in FORMATS:
-        return config.parse(config.overridden(for_table(given), overrides), str(given))
+        table = for_table(given)
+        if any(override.startswith("model.name=") for override in overrides):
+            table["model"] = {}  # what is said of one model means nothing to another
+        return config.parse(config.overridden(table, overrides), str(given))
     by_name = at_hand()
     if not given.exists() and str(given) in by_name:
         given = by_name[str(given)]

@@ -6,11 +6,10 @@ import torch
 from torch import Tensor
 
 from marginflow.data.dataset import Batch
-from marginflow.distributions import Distribution, evaluation_mode
+from marginflow.distributions import Distribution, LabelMixture, evaluation_mode
 from marginflow.evaluation import bring_to, levels_of
 from marginflow.flow import Flow
 from marginflow.marginal import Marginalising
-from marginflow.mixture import LabelMixture
 from marginflow.randomness import seeded
 from marginflow.training import EpochRecord
 from marginflow.transforms.base import Sequential, Transform

@@ -129,6 +129,8 @@ def _clear(run_dir: Path, *, keep: bool) -> None:
     for name in FILES - FOLDERS:
         for path in (run_dir / name, run_dir / f"{name}.part"):
             path.unlink(missing_ok=True)
+    for name in FOLDERS:
+        shutil.rmtree(run_dir / name, ignore_errors=True)
 
 
 def _set_aside(run_dir: Path) -> Path:

@@ -6,10 +6,9 @@ import math
 
 import torch
 
-from marginflow.distributions import Density, DiagonalNormal, Distribution, StandardNormal
+from marginflow.distributions import Density, DiagonalNormal, Distribution, LabelMixture, StandardNormal
 from marginflow.flow import Flow
 from marginflow.marginal import Marginalising
-from marginflow.mixture import LabelMixture
 
 
 def at_temperature(model: Density, temperature: float) -> Distribution:

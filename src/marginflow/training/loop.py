@@ -184,7 +184,7 @@ class _Loop:
     def how_to_go_on(self) -> str:
         """What an interrupt leaves, and how to continue, in words."""
         position, directory = self.state.position, self.state.directory
-        if directory is None:
+        if directory is None or not self.state.under_way:
             return self.state.what_is_kept()
         where = f"step {position.step} of {self.num_steps} in epoch {position.epoch} of {self.config.epochs}"
         return f"stopped after {where}; the state is kept in {directory}: go on by the same command with --resume"

@@ -16,7 +16,6 @@ from torch import Tensor
 from marginflow.checkpoint import (
     append_metrics,
     load_trainer,
-    read_metrics,
     read_weights,
     save_trainer,
     save_weights,
@@ -46,11 +45,13 @@ class TrainingState:
 
     model: that the optimiser steps. average: its moving average; None without. optimiser: with its moments.
     directory: where it is kept; None keeps nothing. position, history, best_nll, best_epoch: as they say.
+    under_way: whether there is a state to keep, once the preprocessing has its statistics and the average has started.
     """
 
     def __init__(self, model: Distribution, optimiser: torch.optim.Optimizer, directory: Path | None) -> None:
         self.model, self.optimiser, self.directory = model, optimiser, directory
         self.average: Average | None = None
+        self.under_way = False
         self.position = Position()
         self.history: list[EpochRecord] = []
         self.best_nll, self.best_epoch = math.inf, 0
@@ -73,17 +74,18 @@ class TrainingState:
             return
         if record.best and self.best_weights is not None:
             save_weights(self.best_weights, self.directory)
-        append_metrics(asdict(record), self.directory)
         self.save()
+        append_metrics(asdict(record), self.directory)
 
     def save(self) -> None:
         """Write all that is needed to go on from here."""
-        if self.directory is None:
+        if self.directory is None or not self.under_way:
             return
         average = self.average
         content: dict[str, Any] = {
             "position": vars(self.position),
             "best": (self.best_nll, self.best_epoch),
+            "history": [asdict(record) for record in self.history],
             "model": self.model.state_dict(),
             "average": None if average is None else (average.num_updates, average.model.state_dict()),
             "optimiser": self.optimiser.state_dict(),
@@ -103,6 +105,7 @@ class TrainingState:
         try:
             self.position = Position(**content["position"])
             self.best_nll, self.best_epoch = content["best"]
+            self.history = [EpochRecord(**record) for record in content["history"]]
             self.model.load_state_dict(content["model"])
             self.start_average(decay)
             if self.average is not None:
@@ -120,14 +123,13 @@ class TrainingState:
             ) from error
         if self.best_epoch:
             self.best_weights = read_weights(self.directory)
-        lines = [line for line in read_metrics(self.directory) if line["epoch"] < self.position.epoch]
-        write_metrics(lines, self.directory)  # without what was done after the state was saved, and is done again
-        self.history = [EpochRecord(**line) for line in lines]
+        write_metrics(content["history"], self.directory)
         return True
 
     def start_average(self, decay: float) -> None:
         """Let a moving average follow the model from here on, where the decay is not 0."""
         self.average = Average(self.model, decay) if decay else None
+        self.under_way = True
 
     @contextmanager
     def in_the_end(self, device: torch.device) -> Iterator[None]:

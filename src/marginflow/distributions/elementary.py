@@ -1,120 +1,16 @@
-"""Distributions over events: the contract, and the bases that flows start from."""
+"""The distributions that flows start from."""
 
 from __future__ import annotations
 
 import math
-import warnings
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Protocol, cast, runtime_checkable
+from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from marginflow.distributions.base import Distribution, check_num_samples
 from marginflow.shapes import Shape, as_shape, check_context, check_event, sum_event
-
-
-@runtime_checkable
-class Density(Protocol):
-    """All that a density from elsewhere must offer to be a base or to be marginalised."""
-
-    def log_prob(self, x: Tensor, context: Tensor | None = None, /) -> Tensor:
-        """log p(x | context) in nats: (N, *event) -> (N,)."""
-        ...
-
-    def sample(self, num_samples: int, context: Tensor | None = None, /) -> Tensor:
-        """Independent draws: (num_samples, *event)."""
-        ...
-
-
-def optional(context: Tensor | None) -> tuple[Tensor, ...]:
-    """The context as positional arguments, none where there is none: densities from elsewhere may not take one."""
-    return () if context is None else (context,)
-
-
-def warn_of_diverged(samples: Tensor) -> None:
-    """Flag samples that are not finite with a RuntimeWarning: they are never returned silently."""
-    diverged = len(samples) - int(torch.isfinite(samples.flatten(1)).all(1).sum())
-    if diverged:
-        warnings.warn(f"{diverged} of {len(samples)} samples are not finite", RuntimeWarning, stacklevel=3)
-
-
-def check_num_samples(num_samples: int) -> None:
-    """Refuse a negative number of draws."""
-    if num_samples < 0:
-        raise ValueError(f"num_samples must not be negative; got {num_samples}")
-
-
-@contextmanager
-def evaluation_mode(model: object) -> Iterator[None]:
-    """Inside, a model that is a module is in evaluation mode; afterwards each of its parts is as it was."""
-    modules = list(model.modules()) if isinstance(model, nn.Module) else []
-    modes = [module.training for module in modules]
-    for module in modules:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module, mode in zip(modules, modes, strict=True):
-            module.training = mode
-
-
-def like_model(model: object, x: Tensor) -> Tensor:
-    """x on the device and in the precision of a model that is a module; whole numbers, as pixels are, stay whole."""
-    like = next(model.parameters(), None) if isinstance(model, nn.Module) else None
-    if like is None:
-        return x
-    return x.to(like.device, like.dtype if x.is_floating_point() else x.dtype)
-
-
-class Distribution(nn.Module, ABC):
-    """A distribution over events of `event_shape`.
-
-    log_prob(x, context)    (N, *event) -> (N,), log p(x) in nats
-    sample(num, context)    -> (num, *event), independent draws without gradients
-
-    The context, where a part uses one, has one row for each row of x (for each sample in `sample`).
-    """
-
-    @property
-    def event_shape(self) -> torch.Size | None:
-        """The shape of one event; None where a density from elsewhere does not say."""
-        return None
-
-    @property
-    def exact(self) -> bool:
-        """Whether log_prob is the log density itself.
-
-        False once a part draws noise: log_prob is then one random draw of log w with E[w] = p(x),
-        a lower bound on average (`log_likelihood` tightens it).
-        """
-        return True
-
-    @property
-    def context_features(self) -> int:
-        """The width of the context that some part uses; 0 where none does."""
-        return 0
-
-    @property
-    def context_optional(self) -> bool:
-        """Whether the context may be left out, as by a mixture, which then averages over it."""
-        return False
-
-    @abstractmethod
-    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """log p(x | context) in nats: (N, *event) -> (N,)."""
-
-    @abstractmethod
-    def sample(self, num_samples: int, context: Tensor | None = None) -> Tensor:
-        """Independent draws without gradients: (num_samples, *event)."""
-
-    @abstractmethod
-    def sample_and_log_prob(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Reparameterised draws and their log_prob, gradients kept; ValueError unless `exact`."""
-
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        return self.log_prob(x, context)
 
 
 class StandardNormal(Distribution):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from marginflow.distributions import Density, Distribution
+from marginflow.distributions.base import Density, Distribution
 
 
 class LabelMixture(Distribution):
