@@ -317,6 +317,10 @@ def test_a_constant_column_is_a_warning(call: Call) -> None:
 def test_experiments_and_tables_that_are_not_there(call: Call) -> None:
     fails(call("train", "mnist_mav"), "mnist_mav is neither a file nor the name of an experiment .*mnist_maf")
     fails(call("train", "nowhere.csv"), "nowhere.csv does not exist, or is not a file")
+    fails(call("train", "table.tsv"), r"table.tsv must be an experiment \(.toml, or a name\) or a table \(.csv, ")
+    fails(call("train", "moons.toml", "--set", "train.epoch=3"), r"unknown key train.epoch; .*; did you mean epochs\?")
+    succeeds(call("train", "moons.toml"))
+    fails(call("evaluate", "moons"), r"moons is not a run directory: .* did you mean runs/moons\?")
 
 
 def test_an_experiment_is_found_by_its_name(call: Call) -> None:

@@ -70,6 +70,8 @@ def test_columns_are_chosen_and_dropped(tmp_path: Path) -> None:
     csv.write_csv(some_table(), path)
     assert tables.table(str(path), drop=["kind"]).columns == ("height", "steps")
     assert tables.table(str(path), columns=["steps"]).columns == ("steps",)
+    assert tables.table(str(path), columns="steps").columns == ("steps",)
+    assert tables.table(str(path), drop="kind").columns == ("height", "steps")
     assert tables.table(str(path), columns=["steps", "height"]).columns == ("steps", "height")
     for options, message in (
         ({"columns": ["weight"]}, "has no column 'weight'; it has 'height', 'steps', 'kind'"),
@@ -77,7 +79,7 @@ def test_columns_are_chosen_and_dropped(tmp_path: Path) -> None:
         ({"labels": "sort"}, "has no column 'sort'"),
         ({"columns": ["kind"], "labels": "kind"}, "no column is left"),
         ({"labels": "height", "drop": ["kind"]}, "'height' of labels has 50 different values in 50 rows"),
-        ({}, r"column 'kind' holds text, 'b' in row 0 \(counted from 0\): leave it out \(data.drop = \['kind'\]\)"),
+        ({}, r"column 'kind' holds text, 'b' in row 0 \(counted from 0\): leave it out \(data.drop = 'kind'\)"),
         ({"drop": ["kind"], "validation": 0.5, "test": 0.5}, "together below 1; got 0.5 and 0.5"),
         ({"drop": ["kind"], "test": 0.001}, "50 rows are too few"),
     ):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
 from functools import reduce
 from operator import or_
 from pathlib import Path
@@ -168,7 +169,10 @@ def _explain(error: ValidationError) -> str:
     where = ".".join(part for part in loc if part not in _SECTIONS)
     context = first.get("ctx", {})
     if first["type"] == "extra_forbidden":
-        return f"unknown key {where}; known here: {', '.join(_section_at(loc[:-1]).model_fields)}"
+        known = list(_section_at(loc[:-1]).model_fields)
+        close = get_close_matches(loc[-1], known, 1, cutoff=0.7)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        return f"unknown key {where}; known here: {', '.join(known)}{hint}"
     if first["type"] == "union_tag_invalid":
         return f"unknown {where} {context.get('tag')!r}; there are {context.get('expected_tags')}"
     if first["type"] == "union_tag_not_found":

@@ -34,6 +34,8 @@ def read(given: Path, overrides: list[str]) -> config.Experiment:
         if any(override.startswith("model.name=") for override in overrides):
             table["model"] = {}  # what is said of one model means nothing to another
         return config.parse(config.overridden(table, overrides), str(given))
+    if given.suffix not in ("", ".toml"):
+        raise ValueError(f"{given} must be an experiment (.toml, or a name) or a table ({', '.join(FORMATS)})")
     by_name = at_hand()
     if not given.exists() and str(given) in by_name:
         given = by_name[str(given)]

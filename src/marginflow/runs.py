@@ -169,8 +169,10 @@ def read(run_dir: Path) -> tuple[Experiment, DataSpec, dict[str, Any]]:
     """The experiment of a run, the kind of its rows, and its manifest."""
     for name in (CONFIG, MANIFEST):
         if not (run_dir / name).is_file():
+            meant = Path("runs") / run_dir
+            hint = f"did you mean {meant}?" if (meant / name).is_file() else "give one that train made"
             raise FileNotFoundError(
-                f"{run_dir} is not a run directory: it has no {name}; give one that train made "
+                f"{run_dir} is not a run directory: it has no {name}; {hint} "
                 "(weights that fit kept: build the model, then marginflow.checkpoint.load_weights(model, Path(run)))"
             )
     try:

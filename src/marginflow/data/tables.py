@@ -22,8 +22,8 @@ FORMATS = (".csv", ".parquet", ".feather", ".npy")
 
 def table(
     path: str,
-    columns: Sequence[str] | None = None,
-    drop: Sequence[str] = (),
+    columns: str | Sequence[str] | None = None,
+    drop: str | Sequence[str] = (),
     labels: str | None = None,
     delimiter: str = ",",
     validation: float = 0.1,
@@ -52,7 +52,8 @@ def table(
     if min(validation, test) <= 0 or validation + test >= 1:
         raise ValueError(f"validation and test must be positive, together below 1; got {validation} and {test}")
     content = read(Path(path), delimiter)
-    names = _chosen(list(content), columns, [*drop, *([] if labels is None else [labels])], path)
+    without = [*_listing(drop), *([] if labels is None else [labels])]
+    names = _chosen(list(content), None if columns is None else _listing(columns), without, path)
     x = _matrix(content, names, path)
     for name, column in zip(names, x.T, strict=True):
         _warn_of(name, column)
@@ -143,6 +144,11 @@ def _is_number(text: str) -> bool:
     return True
 
 
+def _listing(names: str | Sequence[str]) -> list[str]:
+    """Names in a list, also where there is one alone."""
+    return [names] if isinstance(names, str) else list(names)
+
+
 def _listed(names: Sequence[str]) -> str:
     shown = ", ".join(repr(name) for name in list(names)[:10])
     return shown if len(names) <= 10 else f"{shown} and {len(names) - 10} more"
@@ -190,7 +196,7 @@ def _numbers(column: Any, name: str, path: str) -> np.ndarray:
     if pa.types.is_boolean(kind):
         column = column.cast(pa.uint8())
     elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
-        remedy = f"leave it out (data.drop = [{name!r}]), or if it names classes say so (data.labels = {name!r})"
+        remedy = f"leave it out (data.drop = {name!r}), or if it names classes say so (data.labels = {name!r})"
         if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind):
             row, text = next((i, v) for i, v in enumerate(column.to_pylist()) if v is not None and not _is_number(v))
             raise ValueError(f"{path}: column {name!r} holds text, {text!r} in row {row} (counted from 0): {remedy}")
