@@ -59,6 +59,13 @@ def test_a_terminal_has_a_bar_with_losses_best_speed_and_time_left() -> None:
     )
 
 
+def test_a_bar_knows_what_came_before_it_was_resumed() -> None:
+    progress = TrainingProgress(CONFIG, DataSpec((64,)))
+    progress.remember(EpochRecord(1, 2.5, 2.0, True, 1.0))
+    progress.remember(EpochRecord(2, 2.5, 2.25, False, 1.0))
+    assert progress.validation == "  val 2.2500  best 2.0000"
+
+
 def test_a_comparison_tells_errors_and_estimates_apart() -> None:
     import torch
 

@@ -34,6 +34,7 @@ def test_a_run_in_two_dimensions_with_noise(tmp_path: Path) -> None:
     model = Flow([], base=Marginalising(models.planar(3, blocks=2), StandardNormal(1)))
     paths = figures.of_run(model, Batch(torch.randn(300, 2)), DataSpec((2,)), tmp_path)
     assert drawn(paths) == {"marginals", "density", "latents", "layers", "bound"}
+    assert "p(x), by IW-64" in (tmp_path / "density.svg").read_text()
 
 
 def test_a_table_and_a_single_column(tmp_path: Path) -> None:
@@ -64,8 +65,10 @@ def test_the_density_on_the_map_is_that_of_rows_as_given() -> None:
 def test_training_figures_are_in_bits_for_images(tmp_path: Path) -> None:
     history = [EpochRecord(1, 100.0, 90.0, True, 1.0), EpochRecord(2, 80.0, 70.0, True, 1.0)]
     spec = DataSpec((1, 8, 8), levels=17, dequantised=True)
-    assert drawn(figures.of_training(history, spec, None, tmp_path)) == {"training"}
-    axes = plotting.training_curves(history, "NLL, bits/dim", 1 / (64 * math.log(2)), spec.log_volume).axes[0]
+    model = Flow([], base=Marginalising(models.planar(65), StandardNormal(1)))
+    assert drawn(figures.of_training(history, model, spec, None, tmp_path)) == {"training"}
+    assert "bound on the NLL, bits/dim" in (tmp_path / "training.svg").read_text()
+    axes = plotting.training_curves(history, "NLL, bits/dim", spec.bits_per_dim).axes[0]
     np.testing.assert_allclose(axes.lines[1].get_ydata(), (np.array([90, 70]) / 64 + math.log(17)) / math.log(2))
 
 

@@ -41,7 +41,7 @@ MAY_IMPORT = {
         "data", "distributions", "evaluation", "flow", "marginal", "randomness", "training", "transforms",
     },
     "plotting": {"training"},
-    "samples": {"data", "flow", "plotting", "randomness", "temperature"},
+    "samples": {"checkpoint", "data", "flow", "plotting", "randomness", "temperature"},
     "figures": {
         "data", "distributions", "evaluation", "flow", "journey", "marginal", "plotting", "randomness", "samples",
         "training",
@@ -52,8 +52,8 @@ MAY_IMPORT = {
         "samples", "training",
     },
     "cli": {
-        "__init__", "comparison", "config", "console", "data", "demo", "devices", "experiments", "figures", "journey",
-        "runs", "samples", "training",
+        "__init__", "checkpoint", "comparison", "config", "console", "data", "demo", "devices", "experiments",
+        "figures", "runs", "samples", "training",
     },
     "__main__": {"cli"},
 }  # fmt: skip

@@ -41,6 +41,19 @@ def test_without_a_label_it_is_the_mean_over_all() -> None:
     torch.testing.assert_close(normals().log_prob(x), by_hand(x))
 
 
+def test_labels_are_weighed_by_their_prior() -> None:
+    model = LabelMixture(DiagonalNormal(2, _Lookup(), 3), 3, [0.7, 0.2, 0.1])
+    x = torch.randn(20, 2) * 4
+    each = [torch.exp(-0.5 * (x - mean).square().sum(1)) / (2 * math.pi) for mean in MEANS]
+    torch.testing.assert_close(model.log_prob(x), torch.log(0.7 * each[0] + 0.2 * each[1] + 0.1 * each[2]))
+    torch.manual_seed(0)
+    nearest = torch.cdist(model.sample(5000), MEANS).argmin(1)
+    torch.testing.assert_close(torch.bincount(nearest, minlength=3) / 5000, model.prior, rtol=0, atol=0.03)
+    for prior in ([0.5, 0.5], [0.5, 0.6, 0.1], [1.5, -0.5, 0.0]):
+        with pytest.raises(ValueError, match="the prior must be 3 shares that sum to 1"):
+            LabelMixture(DiagonalNormal(2, _Lookup(), 3), 3, prior)
+
+
 def test_with_a_label_it_is_the_conditional_density() -> None:
     model, x = normals(), torch.randn(3, 2)
     expected = -0.5 * (x - MEANS).square().sum(1) - math.log(2 * math.pi)

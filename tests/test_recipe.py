@@ -159,9 +159,11 @@ def test_patience_stops_so_many_epochs_after_the_best() -> None:
 
 def test_patience_counts_epochs_between_rare_validations() -> None:
     torch.manual_seed(0)
-    history = fit(models.planar(2), moons(), config(epochs=60, lr=0.5, patience=5, validate_every=4))
-    best = max(record.epoch for record in history if record.best)
-    assert len(history) == best + 5 < 60
+    for patience, every, after in ((5, 4, 8), (2, 4, 4), (4, 4, 4)):
+        history = fit(models.planar(2), moons(), config(epochs=60, lr=0.5, patience=patience, validate_every=every))
+        best = max(record.epoch for record in history if record.best)
+        assert len(history) == best + after < 60
+        assert history[-1].validation_nll is not None
 
 
 def test_the_importance_weighted_objective_by_hand() -> None:

@@ -92,15 +92,17 @@ def test_columns_are_chosen_and_dropped(tmp_path: Path) -> None:
     [
         ("a,b\n1,2\n3,x\n", "column 'b' holds text, 'x' in row 1"),
         ("a,b\n1,2\n3,\n", "column 'b' has no value in row 1 .*1 missing in all"),
-        ("a,b\n1,2\n3,inf\n5,-inf\n", "column 'b' holds inf in row 1 .*2 missing or infinite"),
-        ("a,b\n1,2\n3,2020-01-01\n", "column 'b' holds text, '2020-01-01'|column 'b' holds text"),
+        ("a,b\n1,2\n3,inf\n5,-inf\n", "column 'b' holds inf in row 1 .*2 missing, infinite or huge"),
+        ("a,b\n1,2\n3,2020-01-01\n", "column 'b' holds text, '2020-01-01' in row 1"),
+        ("a,b\n1,2\n3,1e300\n", "column 'b' holds 1e[+]300 in row 1 .*huge"),
+        ("a,b\n1,\n3,\n", "column 'b' has no values"),
         ("a,b\n2020-01-01,2\n2020-01-02,2\n", "column 'a' holds date32.*not numbers"),
         ("1.5,2\n3,4\n", "first line must name the columns; it holds numbers"),
         ("a;b\n1;2\n3;4\n", "only column is 'a;b': set data.delimiter to ';'"),
         ("a,a\n1,2\n", "'a' stands for several columns"),
         ("a,b\n1,2\n3\n", "cannot be read as .csv: .*Expected 2 columns, got 1"),
         ("", "cannot be read as .csv"),
-        ("a,b\n", "column 'a'|too few|holds null"),
+        ("a,b\n", "has no rows, only the names 'a', 'b'"),
     ],
 )
 def test_mistakes_in_a_csv_file_are_named(tmp_path: Path, text: str, message: str) -> None:
@@ -170,7 +172,7 @@ def test_rows_for_a_model_are_found_by_name(tmp_path: Path) -> None:
     spec = data.DataSpec((2,), columns=("steps", "height"))
     path = tmp_path / "other.csv"
     csv.write_csv(some_table().drop_columns("kind"), path)
-    rows = tables.rows_for(spec, str(path))
+    rows = tables.rows_for(spec, str(path)).x[:]
     np.testing.assert_array_equal(rows[:, 0].numpy(), some_table()["steps"].to_numpy())
     csv.write_csv(some_table().drop_columns("steps"), path)
     with pytest.raises(ValueError, match="lacks 'steps', and has 'kind' instead: the model takes 'steps', 'height'"):
@@ -192,6 +194,55 @@ def test_booleans_decimals_and_small_integers_are_numbers(tmp_path: Path) -> Non
     loaded = tables.table(str(path))
     every = torch.cat([part.x[:] for part in (loaded.train, loaded.validation, loaded.test)])
     assert every.sum(0).tolist() == pytest.approx([20, sum(range(n)) / 10, sum(range(n))])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (pa.array(["1", "2"] * 20), "column 'b' holds numbers stored as text: convert it"),
+        (pa.array([None] * 40, pa.string()), "column 'b' has no values"),
+        (pa.array([["x"]] * 40), "column 'b' holds list<.*not numbers"),
+    ],
+)
+def test_columns_of_other_kinds_are_named(tmp_path: Path, values: pa.Array, message: str) -> None:
+    path = tmp_path / "x.parquet"
+    parquet.write_table(pa.table({"a": np.arange(40.0), "b": values}), path)
+    with pytest.raises(ValueError, match=message):
+        tables.table(str(path))
+
+
+def test_large_whole_numbers_upper_case_endings_and_odd_headers(tmp_path: Path) -> None:
+    path = tmp_path / "X.PARQUET"
+    parquet.write_table(pa.table({"big": np.arange(40) * 2**56, "a": np.arange(40.0)}), path)
+    assert float(tables.table(str(path)).train.x[:].max()) > 1e18
+    latin = tmp_path / "latin.csv"
+    latin.write_bytes("h\u00f6he,b\n1,2\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"latin.csv cannot be read as .csv"):
+        tables.table(str(latin))
+    with pytest.raises(ValueError, match="'a' stands for several columns"):
+        tables.table(str(path), columns=["a", "a"])
+    with pytest.raises(ValueError, match="delimiter must be one character; got ';;'"):
+        tables.table(str(path), delimiter=";;")
+
+
+def test_labels_that_are_missing_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("a,g\n" + "".join(f"{i},{('u', 'v', '')[i % 3]}\n" for i in range(60)))
+    with pytest.raises(ValueError, match="column 'g' of labels has missing values"):
+        tables.table(str(path), labels="g")
+
+
+def test_shares_of_labels_and_the_fingerprint(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("a,g\n" + "".join(f"{i},{'uvvv'[i % 4]}\n" for i in range(400)))
+    loaded = tables.table(str(path), labels="g")
+    assert loaded.train.context is not None
+    np.testing.assert_allclose(loaded.label_shares, loaded.train.context.double().mean(0).numpy())
+    assert sum(loaded.label_shares) == pytest.approx(1)
+    first = loaded.fingerprint
+    assert tables.table(str(path), labels="g", seed=1).fingerprint == first
+    path.write_text(path.read_text().replace("399,v", "399,u"))
+    assert tables.table(str(path), labels="g").fingerprint != first
 
 
 @pytest.mark.slow

@@ -34,17 +34,25 @@ def prepare(run_dir: Path, *, resume: bool = False) -> Path:
     return run_dir
 
 
+def part_of(path: Path) -> Path:
+    """Where a file is written until it is whole: a name that no user gives."""
+    return path.with_name(f".{path.name}.marginflow.part")
+
+
 def write_whole(path: Path, content: bytes | Callable[[BinaryIO], None]) -> None:
     """Write a file, from bytes or by a function, so that it is there whole or not at all, also when interrupted."""
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        if isinstance(content, bytes):
-            file.write(content)
-        else:
-            content(file)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    part = part_of(path)
+    try:
+        with part.open("wb") as file:
+            if isinstance(content, bytes):
+                file.write(content)
+            else:
+                content(file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def save_weights(state: Mapping[str, Tensor], run_dir: Path) -> None:

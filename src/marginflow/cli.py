@@ -99,7 +99,8 @@ def train(
     """Train the model of an experiment, or one on a table; the weights best on validation are kept."""
     with _one_line_errors():
         from marginflow import config, console, experiments, figures, runs
-        from marginflow.training import check_ready, fit
+        from marginflow.checkpoint import read_metrics
+        from marginflow.training import EpochRecord, check_ready, fit
 
         if overwrite and resume:
             raise ValueError("--overwrite starts anew and --resume goes on: give one of them")
@@ -113,6 +114,8 @@ def train(
         model = config.build(settings, data.spec)
         check_ready(model, data, settings.train)
         progress = console.TrainingProgress(settings.train, data.spec)
+        for line in read_metrics(directory) if resume else []:
+            progress.remember(EpochRecord(**line))
         snapshots = figures.snapshots(model, data, settings.train.epochs)
         place = (
             runs.continued(directory, settings, data.spec)
@@ -122,7 +125,7 @@ def train(
         with place, progress:
             watching = [progress] if snapshots is None else [progress, snapshots]
             history = fit(model, data, settings.train, directory, resume=resume, observers=watching)
-        figures.of_training(history, data.spec, snapshots, directory / "figures")
+        figures.of_training(history, model, data.spec, snapshots, directory / "figures")
         typer.echo(f"wrote {directory}: next, marginflow evaluate {directory}")
 
 
@@ -158,7 +161,7 @@ def evaluate(
             typer.echo(f"wrote {output}")
         if data is not None:
             return
-        typer.echo(f"wrote {result.keep(run)}")
+        typer.echo(f"wrote {result.keep(run)}, on {result.accounting.num_rows:,} rows")
         if draw_figures:
             with Console(stderr=True).status("drawing figures"):
                 test, _ = runs.held_out(run)

@@ -37,6 +37,8 @@ def compare(run_dirs: Sequence[Path], options: Evaluate, device: str = "auto") -
     """
     if len(run_dirs) < 2:
         raise ValueError("compare needs at least two runs")
+    if len({run.resolve() for run in run_dirs}) < len(run_dirs):
+        raise ValueError("a run is named twice: give each once")
     _check_same_rows(run_dirs)
     names = _names(run_dirs)
     results = {name: runs.evaluate(run, options, device) for name, run in zip(names, run_dirs, strict=True)}
@@ -64,7 +66,7 @@ def _data_options(run: Path) -> dict[str, Any]:
     """What decides on the test rows of a run."""
     experiment, spec, _ = runs.read(run)
     options = {key: value for key, value in experiment.data.model_dump().items() if key not in OF_TRAINING}
-    return {**options, "columns": spec.columns, "shape": spec.event_shape}
+    return {**options, "columns": spec.columns, "shape": spec.event_shape, "fingerprint": spec.fingerprint}
 
 
 def _names(run_dirs: Sequence[Path]) -> list[str]:

@@ -116,6 +116,7 @@ def read(path: Path, overrides: Iterable[str] = ()) -> Experiment:
         raise FileNotFoundError(f"{path} does not exist: give the path of an experiment's TOML file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
         raise ValueError(f"{path} is not a TOML file: {error}") from error
+    _make_absolute(table, path.parent)
     return parse(overridden(table, overrides), str(path))
 
 
@@ -131,10 +132,18 @@ def overridden(table: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any
     """The table of an experiment with overrides such as "train.lr=1e-4" in it, and the path of its data absolute."""
     for override in overrides:
         _override(table, override)
+    _make_absolute(table, Path())
+    return table
+
+
+def _make_absolute(table: dict[str, Any], folder: Path) -> None:
+    """Let the path of the data begin at the root, so that the run can be evaluated from anywhere.
+
+    In a file it begins at the file's folder, on the command line where that is given.
+    """
     data = table.get("data")
     if isinstance(data, dict) and isinstance(data.get("path"), str):
-        data["path"] = str(Path(data["path"]).absolute())  # so that the run can be evaluated from anywhere
-    return table
+        data["path"] = str((folder / data["path"]).absolute())
 
 
 def evaluation(experiment: Experiment, overrides: Mapping[str, Any]) -> Evaluate:
@@ -200,9 +209,9 @@ def _section_at(loc: tuple[str, ...]) -> type[BaseModel]:
     return section
 
 
-def load_data(experiment: Experiment) -> DataSet:
-    """The data set that the experiment names."""
-    options = experiment.data.model_dump()
+def load_data(experiment: Experiment, **overrides: Any) -> DataSet:
+    """The data set that the experiment names, with overrides for its options."""
+    options = {**experiment.data.model_dump(), **overrides}
     return DATA_SETS[options.pop("name")](**options)
 
 
@@ -216,7 +225,7 @@ def build(experiment: Experiment, spec: DataSpec) -> Flow:
     with seeded(experiment.train.seed):
         density: Distribution = function(spec.features + num_noise, **options)
         if spec.labels and density.context_features:
-            density = LabelMixture(density, len(spec.labels))
+            density = LabelMixture(density, len(spec.labels), spec.label_shares or None)
         if num_noise:
             density = Marginalising(density, noise=StandardNormal(num_noise))
         model = Flow(_preprocessing(experiment.preprocess, spec), base=density)

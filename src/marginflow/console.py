@@ -53,9 +53,7 @@ class TrainingProgress:
 
     def _loss(self, nll: float) -> float:
         """A negative log-likelihood in the unit that is shown."""
-        if self.spec.levels is None:
-            return nll
-        return (nll - self.spec.log_volume) / (self.spec.features * math.log(2))
+        return nll if self.spec.levels is None else self.spec.bits_per_dim(nll)
 
     @property
     def _unit(self) -> str:
@@ -83,13 +81,17 @@ class TrainingProgress:
             speed=self.speed if step < num_steps else "validating",
         )
 
-    def on_epoch(self, record: EpochRecord, model: Distribution) -> None:
-        """Remember the validation; without a terminal, print the epoch."""
+    def remember(self, record: EpochRecord) -> None:
+        """Take in the validation of an epoch, also of one before the training was resumed."""
         if record.best:
             self.best = record
         if record.validation_nll is not None and self.best is not None and self.best.validation_nll is not None:
             best = f"best {self._loss(self.best.validation_nll):#.5g}"
             self.validation = f"  val {self._loss(record.validation_nll):#.5g}  {best}"
+
+    def on_epoch(self, record: EpochRecord, model: Distribution) -> None:
+        """Remember the validation; without a terminal, print the epoch."""
+        self.remember(record)
         if not self.console.is_terminal:
             self.console.print(self._line(record), highlight=False, soft_wrap=True)
 
@@ -122,9 +124,9 @@ def accounting_table(results: Mapping[str, Accounting], floor: float | None = No
         table.add_row("noise entropy  -log q(ε|x)", *[_estimate(each.noise_entropy) for each in columns])
         table.add_row("bound on the NLL", *["-" if each.exact else _estimate(each.bound) for each in columns])
     table.add_row("NLL", *[_estimate(each.importance_weighted) for each in columns], style="bold")
+    table.add_row("  computed", *["exactly" if each.exact else f"by IW-{each.num_samples}" for each in columns])
     if any(each.given_label for each in columns):
         table.add_row("NLL given the label", *[_estimate(each.given_label) for each in columns])
-    table.add_row("  computed", *["exactly" if each.exact else f"by IW-{each.num_samples}" for each in columns])
     if estimated:
         table.add_row("  error from the draws", *[_from_draws(e, e.importance_weighted.draws_error) for e in columns])
         table.add_row("  still too high by about", *[_from_draws(each, each.draws_bias) for each in columns])
@@ -143,7 +145,7 @@ def accounting_table(results: Mapping[str, Accounting], floor: float | None = No
 def comparison_table(results: Sequence[Compared], spec: DataSpec) -> Group:
     """Runs side by side, the best first: what each is worth and by how much it lies behind the best."""
     images = spec.levels is not None
-    unit, scale = ("bits/dim", 1 / (spec.features * math.log(2))) if images else ("nats a row", 1.0)
+    unit, scale = ("bits/dim", spec.bits_per_nat) if images else ("nats a row", 1.0)
     digits = 4 if images else 3
     table = Table()
     table.add_column("run")
@@ -177,6 +179,8 @@ def _notes(columns: list[Accounting], floor: float | None) -> str:
     lines = [f"means over {first.num_rows} rows of {first.features} features, ± standard error; seed {first.seed}"]
     if any(not each.exact for each in columns):
         lines.append("the bound lies above the NLL; IW-K comes down to it as K grows")
+    if any(each.given_label for each in columns):
+        lines.append("the NLL averages over the labels: of a table by their share of the training rows, else equally")
     if any(not each.converged for each in columns):
         lines.append("NOT CONVERGED: effective sample size under 10; take the NLL as a bound, or raise --num-samples")
     if floor is not None:
@@ -185,7 +189,10 @@ def _notes(columns: list[Accounting], floor: float | None) -> str:
 
 
 def _estimate(estimate: Estimate | None, digits: int = 3) -> str:
-    return "-" if estimate is None else f"{estimate.value:.{digits}f} ± {estimate.standard_error:.{digits}f}"
+    if estimate is None:
+        return "-"
+    error = "unknown" if math.isnan(estimate.standard_error) else f"{estimate.standard_error:.{digits}f}"
+    return f"{estimate.value:.{digits}f} ± {error}"
 
 
 def _from_draws(accounting: Accounting, value: float | None) -> str:

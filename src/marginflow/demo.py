@@ -16,7 +16,7 @@ from marginflow.console import TrainingProgress, accounting_table
 from marginflow.data import DataSet
 from marginflow.evaluation import Accounting
 from marginflow.flow import Flow
-from marginflow.journey import Snapshots
+from marginflow.journey import Snapshots, epochs_shown
 from marginflow.training import fit
 
 NUM_NOISE = 2
@@ -41,8 +41,7 @@ def _train(settings: config.Experiment, run_dir: Path, data: DataSet) -> tuple[F
     """Train one of the two flows into a run directory of its own."""
     epochs = settings.train.epochs
     model = config.build(settings, data.spec)
-    shown = {1, max(1, epochs // 20), max(1, epochs // 5), epochs}
-    snapshots = Snapshots(model, data.test.x[:NUM_POINTS], shown)
+    snapshots = Snapshots(model, data.test.x[:NUM_POINTS], epochs_shown(epochs))
     progress = TrainingProgress(settings.train, data.spec, run_dir.name.replace("_", " "))
     with runs.created(run_dir, settings, data.spec, overwrite=True), progress:
         fit(model, data, settings.train, run_dir, observers=[progress, snapshots])

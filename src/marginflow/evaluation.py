@@ -228,7 +228,7 @@ def account(rows: RowResults, spec: DataSpec, *, exact: bool, num_samples: int, 
     sample_size = float(result.effective_sample_size.median())
     if not exact and sample_size < CONVERGED:
         errors = None
-    bits = 1 / (spec.features * math.log(2))
+    bits = spec.bits_per_nat
     to_pixels = log_det + spec.log_volume
     images = spec.levels is not None
     return Accounting(

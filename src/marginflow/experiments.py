@@ -29,12 +29,12 @@ def about(path: Path) -> str:
 
 def read(given: Path, overrides: list[str]) -> config.Experiment:
     """The experiment in a TOML file, of a name, or for a table; with overrides such as "train.lr=1e-4"."""
-    if given.suffix in FORMATS:
+    if given.suffix.lower() in FORMATS:
         table = for_table(given)
-        if any(override.startswith("model.name=") for override in overrides):
+        if any(override.partition("=")[0].strip() == "model.name" for override in overrides):
             table["model"] = {}  # what is said of one model means nothing to another
         return config.parse(config.overridden(table, overrides), str(given))
-    if given.suffix not in ("", ".toml"):
+    if given.suffix not in ("", ".toml") or given.is_dir():
         raise ValueError(f"{given} must be an experiment (.toml, or a name) or a table ({', '.join(FORMATS)})")
     by_name = at_hand()
     if not given.exists() and str(given) in by_name:

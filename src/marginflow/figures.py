@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from marginflow.data.dataset import Batch, DataSet, DataSpec, Split
 from marginflow.distributions import Distribution
 from marginflow.evaluation import Estimate, evaluate_rows, levels_of
 from marginflow.flow import Flow
-from marginflow.journey import Snapshots, by_layer
+from marginflow.journey import Snapshots, by_layer, epochs_shown
 from marginflow.marginal import log_likelihood
 from marginflow.randomness import seeded
 from marginflow.samples import draw
@@ -25,6 +24,7 @@ NUM_ROWS = 1000  # shown of the test split
 NUM_IMAGES = 64
 NUM_ROWS_OF_BOUNDS = 100
 DRAWS = (1, 2, 5, 10, 20, 50, 100, 200)  # K of the figure of bounds
+DRAWS_OF_MAPS = 64  # a point of a map of the density
 MAX_LAYERS = 24
 
 
@@ -47,18 +47,18 @@ def snapshots(model: Distribution, data: DataSet, epochs: int) -> Snapshots | No
     """What watches rows of two features on their way through a flow in training; None for other rows."""
     if data.spec.features != 2 or data.spec.context_features:
         return None
-    shown = {1, max(1, epochs // 20), max(1, epochs // 5), epochs}
-    return Snapshots(model, data.validation.take(slice(NUM_ROWS)).x, shown)
+    return Snapshots(model, data.validation.take(slice(NUM_ROWS)).x, epochs_shown(epochs))
 
 
 def of_training(
-    history: Sequence[EpochRecord], spec: DataSpec, watched: Snapshots | None, directory: Path
+    history: Sequence[EpochRecord], model: Flow, spec: DataSpec, watched: Snapshots | None, directory: Path
 ) -> list[Path]:
     """Draw the figures of a training into a directory; their paths."""
-    unit, scale, volume = "NLL, nats a row", 1.0, 0.0
-    if spec.levels is not None:
-        unit, scale, volume = "NLL, bits/dim", 1 / (spec.features * math.log(2)), spec.log_volume
-    figures = {"training": plotting.training_curves(history, unit, scale, volume)}
+    density = levels_of(model)[1]
+    loss = "NLL" if density.exact else "bound on the NLL"
+    loss += " given the label" if density.context_optional else ""
+    unit, convert = ("nats a row", float) if spec.levels is None else ("bits/dim", spec.bits_per_dim)
+    figures = {"training": plotting.training_curves(history, f"{loss}, {unit}", convert)}
     if watched is not None and len(watched.by_epoch) > 1:
         title = "validation rows through the flow as it trains"
         figures["epochs"] = plotting.by_epoch(watched.by_epoch, watched.x[:, 0], title)
@@ -70,7 +70,7 @@ def names_of(spec: DataSpec) -> list[str]:
     return list(spec.columns) or [f"feature {i}" for i in range(spec.features)]
 
 
-def log_prob_of(model: Distribution, seed: int = 0, num_samples: int = 64) -> Callable[[Tensor], Tensor]:
+def log_prob_of(model: Distribution, seed: int = 0, num_samples: int = DRAWS_OF_MAPS) -> Callable[[Tensor], Tensor]:
     """log p(x) of rows as given, for a map: exact, or estimated with some draws a point."""
     preprocessing, density = levels_of(model)
 
@@ -105,13 +105,14 @@ def _samples_and_density(model: Flow, test: Batch, spec: DataSpec, seed: int) ->
         grids = {"test images": pixels, f"samples, seed {seed}": draw(model, spec, NUM_IMAGES, seed)}
         yield "samples", plotting.image_grids(grids, spec.levels)
         return
+    label = "p(x)" if levels_of(model)[1].exact else f"p(x), by IW-{DRAWS_OF_MAPS}"
     rows = test.x[: 10 * NUM_ROWS].cpu()
     drawn, names = draw(model, spec, len(rows), seed).cpu(), names_of(spec)
     yield "marginals", plotting.marginals(rows, drawn, names)
     if spec.features == 1:
-        yield "density", plotting.density_of_one(log_prob_of(model, seed), rows, names[0])
+        yield "density", plotting.density_of_one(log_prob_of(model, seed), rows, names[0], label)
     if spec.features == 2:
-        yield "density", plotting.density_of_two(log_prob_of(model, seed), rows[: 5 * NUM_ROWS], names)
+        yield "density", plotting.density_of_two(log_prob_of(model, seed), rows[: 5 * NUM_ROWS], names, label)
 
 
 def _bound(model: Flow, test: Batch, seed: int) -> Figure:

@@ -51,6 +51,11 @@ def to_latent(model: Distribution, x: Tensor, context: Tensor | None = None, see
     return list(by_layer(model, x, context, seed).values())[-1]
 
 
+def epochs_shown(epochs: int) -> set[int]:
+    """After which epochs of a training a look is worth while."""
+    return {1, max(1, epochs // 20), max(1, epochs // 5), epochs}
+
+
 class Snapshots:
     """Keeps how points come out of a flow, before training and after some epochs: epoch -> z.
 

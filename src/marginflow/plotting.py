@@ -33,24 +33,24 @@ def save(figure: Figure, path: Path) -> Path:
 
 
 def training_curves(
-    history: Sequence[EpochRecord], unit: str = "NLL, nats a row", scale: float = 1.0, volume: float = 0.0
+    history: Sequence[EpochRecord], loss: str = "NLL, nats a row", convert: Callable[[float], float] = float
 ) -> Figure:
-    """Training and validation negative log-likelihood by epoch, the best marked.
+    """Training and validation loss by epoch, the best marked.
 
-    unit: what is shown, scale (NLL - volume), by default the nats themselves.
+    loss: what it is, in which unit. convert: nats a row to that unit.
     """
     figure = Figure(figsize=(6, 3.5), layout="constrained")
     axes = figure.subplots()
-    trained = [(r.epoch, (r.train_nll - volume) * scale) for r in history]
+    trained = [(r.epoch, convert(r.train_nll)) for r in history]
     axes.plot(*zip(*trained, strict=True), color="0.6", marker=".", label="training")
-    validated = [(r.epoch, (r.validation_nll - volume) * scale) for r in history if r.validation_nll is not None]
+    validated = [(r.epoch, convert(r.validation_nll)) for r in history if r.validation_nll is not None]
     if validated:
         axes.plot(*zip(*validated, strict=True), color="black", marker="o", markersize=3, label="validation")
         best_epoch, best = min(validated, key=lambda each: each[1])
         label = f"best: {best:.3f} in epoch {best_epoch}"
         axes.plot(best_epoch, best, color="black", marker="*", markersize=11, linestyle="", label=label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set(xlabel="epoch", ylabel=unit)
+    axes.set(xlabel="epoch", ylabel=loss)
     axes.legend(frameon=False)
     return figure
 
@@ -87,26 +87,30 @@ def density(
         bar.set_label("density", fontsize=SMALL)
 
 
-def density_of_one(log_prob: Callable[[Tensor], Tensor], x: Tensor, name: str, size: int = 400) -> Figure:
-    """The density of one feature as a line over a histogram of data x (N, 1)."""
+def density_of_one(
+    log_prob: Callable[[Tensor], Tensor], x: Tensor, name: str, label: str = "p(x)", size: int = 400
+) -> Figure:
+    """The density of one feature as a line over a histogram of data x (N, 1). label: what the line is."""
     figure = Figure(figsize=(5, 3.2), layout="constrained")
     axes = figure.subplots()
     low, high = _range(x[:, 0])
     _histogram(axes, x[:, 0], (low, high), "test rows")
     grid = torch.linspace(low, high, size)[:, None]
-    axes.plot(grid[:, 0].cpu(), log_prob(grid).exp().cpu(), color=MODEL, linewidth=1.2, label="p(x)")
+    axes.plot(grid[:, 0].cpu(), log_prob(grid).exp().cpu(), color=MODEL, linewidth=1.2, label=label)
     axes.set(xlabel=name, ylabel="density")
     axes.legend(frameon=False)
     return figure
 
 
-def density_of_two(log_prob: Callable[[Tensor], Tensor], x: Tensor, names: Sequence[str]) -> Figure:
-    """Data x (N, 2) beside the density of its two features, over the same box."""
+def density_of_two(
+    log_prob: Callable[[Tensor], Tensor], x: Tensor, names: Sequence[str], label: str = "p(x)"
+) -> Figure:
+    """Data x (N, 2) beside the density of its two features, over the same box. label: what the map is."""
     figure = Figure(figsize=(8, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     bounds = (*_range(x[:, 0]), *_range(x[:, 1]))
     points(left, x, f"{len(x):,} test rows")
-    density(right, log_prob, bounds, "p(x)")
+    density(right, log_prob, bounds, label)
     for axes in (left, right):
         axes.set_aspect("auto")
         axes.set(xlim=bounds[:2], ylim=bounds[2:])

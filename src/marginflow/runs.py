@@ -19,7 +19,7 @@ import time
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,10 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from marginflow import __version__, evaluation
-from marginflow.checkpoint import METRICS, TRAINER, WEIGHTS, load_weights, read_metrics, write_whole
+from marginflow.checkpoint import METRICS, TRAINER, WEIGHTS, load_weights, part_of, read_metrics, write_whole
 from marginflow.config import Evaluate, Experiment, build, load_data, parse
 from marginflow.data import DataSpec, Split
-from marginflow.data.tables import check_columns, rows_for
+from marginflow.data.tables import rows_for
 from marginflow.devices import fabric_on
 from marginflow.flow import Flow
 
@@ -57,7 +57,8 @@ def check_free(run_dir: Path, overwrite: bool) -> None:
         raise FileExistsError(f"{run_dir} holds something that is not a run, and is left alone: {error}") from error
     if run_dir.resolve() in (Path.cwd(), *Path.cwd().parents):
         raise FileExistsError(f"{run_dir} holds the working directory and cannot be replaced: call from elsewhere")
-    others = sorted({path.name for path in run_dir.iterdir()} - FILES)
+    unfinished = {part_of(Path(name)).name for name in FILES}
+    others = sorted({path.name for path in run_dir.iterdir()} - FILES - unfinished)
     if others:
         raise FileExistsError(f"{run_dir} holds more than a run ({', '.join(others)}): move that away first")
 
@@ -72,12 +73,19 @@ def created(run_dir: Path, experiment: Experiment, spec: DataSpec, *, overwrite:
     run_dir = run_dir.resolve()
     check_free(run_dir, overwrite)
     empty = run_dir.exists() and not any(run_dir.iterdir())
-    if run_dir.exists() and not empty:
+    if _set_aside(run_dir).is_dir():  # what stands in its place was never validated
+        shutil.rmtree(run_dir)
+    elif run_dir.exists() and not empty:
         run_dir.rename(_set_aside(run_dir))
     try:
         run_dir.mkdir(parents=True, exist_ok=empty)
         _describe(run_dir, experiment, spec)
         yield
+    except KeyboardInterrupt as interrupt:
+        if _set_aside(run_dir).is_dir() and (run_dir / TRAINER).exists() and not (run_dir / WEIGHTS).exists():
+            kept = f"{interrupt}; until an epoch is validated, the run that was there stays in {_set_aside(run_dir)}"
+            raise KeyboardInterrupt(kept) from interrupt
+        raise
     finally:
         if not _has_checkpoint(run_dir):
             _clear(run_dir, keep=empty)
@@ -96,16 +104,18 @@ def continued(run_dir: Path, experiment: Experiment, spec: DataSpec) -> Iterator
             yield
         return
     before, old_spec, _ = read(run_dir)
-    _check_same(before, experiment, run_dir)
-    if old_spec != spec:
-        raise ValueError(f"{run_dir} was trained on other rows, {old_spec}; got {spec}: give another --run-dir")
+    _check_same_settings(before, experiment, run_dir)
+    check_same_rows(old_spec, spec, run_dir)
     write_whole(run_dir / CONFIG, experiment.to_toml().encode())
-    yield
+    try:
+        yield
+    finally:
+        _put_back(run_dir)
 
 
-def _check_same(before: Experiment, now: Experiment, run_dir: Path) -> None:
+def _check_same_settings(before: Experiment, now: Experiment, run_dir: Path) -> None:
     """Refuse to go on with other settings: ValueError that names the first."""
-    old, new = before.model_dump(), now.model_dump()
+    old, new = (each.model_dump(mode="json") for each in (before, now))  # a list, however it was written
     for section in old.keys() - {"evaluate"}:
         for key in sorted(old[section].keys() | new[section].keys()):
             was, is_now = old[section].get(key), new[section].get(key)
@@ -114,6 +124,22 @@ def _check_same(before: Experiment, now: Experiment, run_dir: Path) -> None:
                     f"{run_dir} was started with {section}.{key} = {was!r}; it cannot go on with {is_now!r}: "
                     "set it back, or give another --run-dir"
                 )
+
+
+def check_same_rows(trained_on: DataSpec, found: DataSpec, run_dir: Path) -> None:
+    """Refuse data that are no longer what a run was trained on: ValueError that says in what they differ."""
+    for what, old, new in (
+        ("columns", trained_on.columns, found.columns),
+        ("labels", trained_on.labels, found.labels),
+        ("shape of a row", trained_on.event_shape, found.event_shape),
+    ):
+        if old != new:
+            raise ValueError(f"the data have changed since {run_dir} was trained: {what} {new}, expected {old}")
+    if trained_on != found:
+        raise ValueError(
+            f"the data have changed since {run_dir} was trained: split anew, rows that it was trained on would be held "
+            "out: put them back, or evaluate on other rows with --data"
+        )
 
 
 def _has_checkpoint(run_dir: Path) -> bool:
@@ -127,7 +153,7 @@ def _clear(run_dir: Path, *, keep: bool) -> None:
         shutil.rmtree(run_dir, ignore_errors=True)
         return
     for name in FILES - FOLDERS:
-        for path in (run_dir / name, run_dir / f"{name}.part"):
+        for path in (run_dir / name, part_of(run_dir / name)):
             path.unlink(missing_ok=True)
     for name in FOLDERS:
         shutil.rmtree(run_dir / name, ignore_errors=True)
@@ -139,14 +165,15 @@ def _set_aside(run_dir: Path) -> Path:
 
 
 def _put_back(run_dir: Path) -> None:
-    """End a replacement, also a killed one: the old run goes where the new one has a checkpoint, else it returns."""
+    """End a replacement, also a killed one: the old run goes where the new one has weights, and returns where it has
+    nothing; beside a state that was not validated yet it waits."""
     run_dir = run_dir.resolve()
     replaced = _set_aside(run_dir)
     if not replaced.is_dir():
         return
-    if _has_checkpoint(run_dir):
+    if (run_dir / WEIGHTS).exists():
         shutil.rmtree(replaced, ignore_errors=True)
-    else:
+    elif not _has_checkpoint(run_dir):
         shutil.rmtree(run_dir, ignore_errors=True)
         replaced.rename(run_dir)
 
@@ -227,21 +254,19 @@ def held_out(run_dir: Path, rows: int | None = None, table: str | None = None) -
     """The first test rows of a run, by default all, and the entropy of their distribution where it is known.
 
     table: a file whose rows are taken instead. ValueError where its columns, or those of the run's data as they are
-    now, are not those of the model.
+    now, are not those of the model, and where the run's own table has changed, so that it would be split anew.
     """
     experiment, spec, _ = read(run_dir)
-    if table is not None:
-        if len(spec.event_shape) != 1:
-            raise ValueError(f"{run_dir} was trained on images: leave --data out")
-        named = spec if spec.columns else replace(spec, columns=tuple(f"x{i}" for i in range(spec.features)))
-        split, entropy = Split(rows_for(named, table)), None
-    else:
-        data = load_data(experiment)
-        if spec.columns:
-            check_columns(spec.columns, data.columns, data.name)
-        if spec != data.spec:
-            raise ValueError(f"the data are not what {run_dir} was trained on: {data.spec}, expected {spec}")
+    options = experiment.data.model_dump()
+    if table is None:
+        by_name = {"columns": list(spec.columns), "drop": []} if options["name"] == "table" else {}
+        data = load_data(experiment, **by_name)
+        check_same_rows(spec, data.spec, run_dir)
         split, entropy = data.test, data.entropy
+    elif len(spec.event_shape) == 1:
+        split, entropy = rows_for(spec, table, options.get("delimiter", ","), options.get("labels")), None
+    else:
+        raise ValueError(f"{run_dir} was trained on images: leave --data out")
     return Split(*split.take(slice(rows))), entropy
 
 

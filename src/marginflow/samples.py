@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from csv import writer as csv_writer
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -16,12 +17,14 @@ from pyarrow import csv, feather, parquet
 from torch import Tensor
 
 from marginflow import plotting
+from marginflow.checkpoint import write_whole
 from marginflow.data import DataSpec
+from marginflow.data.dataset import check_seed
+from marginflow.data.tables import FORMATS as TABLES
 from marginflow.flow import Flow
 from marginflow.randomness import seeded
 from marginflow.temperature import at_temperature
 
-TABLES = (".csv", ".parquet", ".feather", ".npy")
 FORMATS = (".png", *TABLES)
 ENLARGED = 600  # a grid of images is blown up until it is about this wide
 
@@ -30,7 +33,7 @@ def check_output(output: Path, formats: Sequence[str] = FORMATS) -> None:
     """Refuse an ending that is none of the formats, and a folder that does not exist."""
     if output.is_dir():
         raise IsADirectoryError(f"{output} is a directory: name a file in it")
-    if output.suffix not in formats:
+    if output.suffix.lower() not in formats:
         raise ValueError(f"{output} must end in {', '.join(formats)}; got {output.suffix or 'no ending'!r}")
     if not output.parent.is_dir():
         raise FileNotFoundError(f"the folder {output.parent} does not exist: make it first")
@@ -54,6 +57,7 @@ def draw(
     """
     if num_samples < 1:
         raise ValueError(f"the number of samples must be at least 1; got {num_samples}")
+    check_seed(seed)
     context = _context(model, spec, label)
     tempered = model if temperature == 1 else at_temperature(model, temperature)
     with seeded(seed), warnings.catch_warnings():
@@ -93,10 +97,11 @@ def write(x: Tensor, spec: DataSpec, output: Path) -> None:
 
     A table has one column a feature, under the names of the data's columns, or x0, x1, ...
     """
-    if output.suffix == ".png":
-        _whole(output, lambda part: _picture(x, spec, part))
-    elif output.suffix == ".npy":
-        _whole(output, lambda part: np.save(part, x.cpu().numpy()))
+    ending = output.suffix.lower()
+    if ending == ".png":
+        write_whole(output, lambda file: _picture(x, spec, file))
+    elif ending == ".npy":
+        write_whole(output, lambda file: np.save(file, x.cpu().numpy()))
     else:
         rows = x.flatten(1)
         names = spec.columns or [f"x{i}" for i in range(rows.shape[1])]
@@ -106,42 +111,34 @@ def write(x: Tensor, spec: DataSpec, output: Path) -> None:
 def write_columns(columns: Mapping[str, Tensor], output: Path) -> None:
     """Write columns (N,) as a table in the format of the file's ending, whole or not at all."""
     arrays = {name: np.ascontiguousarray(column.cpu().numpy()) for name, column in columns.items()}
-    if output.suffix == ".npy":
-        _whole(output, lambda part: np.save(part, np.stack(list(arrays.values()), 1)))
+    ending = output.suffix.lower()
+    if ending == ".npy":
+        write_whole(output, lambda file: np.save(file, np.stack(list(arrays.values()), 1)))
     else:
-        _whole(output, lambda part: _table(pa.table(arrays), part))
+        write_whole(output, lambda file: _table(pa.table(arrays), file, ending))
 
 
-def _whole(output: Path, write_to: Callable[[Path], None]) -> None:
-    """Write a file beside its place and move it there once it is whole."""
-    part = output.with_name(f"{output.stem}.part{output.suffix}")
-    try:
-        write_to(part)
-        part.replace(output)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _table(table: pa.Table, path: Path) -> None:
-    if path.suffix == ".csv":
-        with path.open("wb") as file:
-            header = io.StringIO()
-            csv_writer(header, lineterminator="\n").writerow(table.column_names)  # quoted only where needed
-            file.write(header.getvalue().encode())
-            csv.write_csv(table, file, csv.WriteOptions(include_header=False))
-    elif path.suffix == ".parquet":
-        parquet.write_table(table, path)
+def _table(table: pa.Table, file: BinaryIO, ending: str) -> None:
+    if ending == ".csv":
+        header = io.StringIO()
+        csv_writer(header, lineterminator="\n").writerow(table.column_names)  # quoted only where needed
+        file.write(header.getvalue().encode())
+        csv.write_csv(table, file, csv.WriteOptions(include_header=False))
+    elif ending == ".parquet":
+        parquet.write_table(table, file)
     else:
-        feather.write_feather(table, str(path))
+        feather.write_feather(table, file)
 
 
-def _picture(x: Tensor, spec: DataSpec, path: Path) -> None:
+def _picture(x: Tensor, spec: DataSpec, file: BinaryIO) -> None:
     """A grid of images, or a scatter plot of the first two features."""
     if spec.levels is not None:
         sheet = Image.fromarray(plotting.image_grid(x, spec.levels))
         factor = max(1, ENLARGED // sheet.width)
-        sheet.resize((sheet.width * factor, sheet.height * factor), Image.Resampling.NEAREST).save(path)
+        enlarged = sheet.resize((sheet.width * factor, sheet.height * factor), Image.Resampling.NEAREST)
+        enlarged.save(file, format="png")
     elif spec.features > 1:
-        plotting.scatter(x, f"{len(x)} samples", spec.columns or ("feature 0", "feature 1")).savefig(path, dpi=120)
+        names = spec.columns or ("feature 0", "feature 1")
+        plotting.scatter(x, f"{len(x)} samples", names).savefig(file, format="png", dpi=120)
     else:
-        raise ValueError("a .png needs at least 2 features: write .npy, .csv, .parquet or .feather")
+        raise ValueError("a .png needs at least 2 features: write .csv, .parquet, .feather or .npy")

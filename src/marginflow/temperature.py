@@ -31,7 +31,7 @@ def at_temperature(model: Density, temperature: float) -> Distribution:
     elif isinstance(model, Marginalising):
         changed = Marginalising(at_temperature(model.flow, temperature), model.noise)
     elif isinstance(model, LabelMixture):
-        changed = LabelMixture(at_temperature(model.flow, temperature), model.num_classes)
+        changed = LabelMixture(at_temperature(model.flow, temperature), model.num_classes, model.prior.tolist())
     elif isinstance(model, StandardNormal):
         changed = _normal(model, temperature)
     else:

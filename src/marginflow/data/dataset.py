@@ -57,6 +57,8 @@ class DataSpec:
     context_features: width of the context, 0 without one.
     columns: the names of the features of a table, empty where they have none.
     labels: the names of the classes whose one-hot vectors are the context, empty where it is something else.
+    label_shares: how often each is, for a mixture over them; empty where they count the same.
+    fingerprint: of the values of a table, which tells whether its file is still the same; empty for other data sets.
     """
 
     event_shape: tuple[int, ...]
@@ -65,6 +67,8 @@ class DataSpec:
     context_features: int = 0
     columns: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    label_shares: tuple[float, ...] = ()
+    fingerprint: str = ""
 
     @property
     def features(self) -> int:
@@ -76,12 +80,21 @@ class DataSpec:
         """Nats to add to the log density of x for that of the grey levels: -D log levels where x was scaled."""
         return -self.features * math.log(self.levels) if self.levels and self.dequantised else 0.0
 
+    @property
+    def bits_per_nat(self) -> float:
+        """What a nat a row is in bits/dim."""
+        return 1 / (self.features * math.log(2))
+
+    def bits_per_dim(self, nll: float) -> float:
+        """A negative log-likelihood of rows as they are given, in nats, as bits/dim of the grey levels."""
+        return (nll - self.log_volume) * self.bits_per_nat
+
 
 @dataclass(frozen=True)
 class DataSet:
     """Training, validation and test rows.
 
-    levels, dequantised, columns, labels: see `DataSpec`.
+    levels, dequantised, columns, labels, label_shares, fingerprint: see `DataSpec`.
     entropy: of the distribution that the rows were drawn from, in nats, where it is known: no density's
         negative log-likelihood averages below it.
     """
@@ -95,6 +108,8 @@ class DataSet:
     entropy: float | None = None
     columns: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    label_shares: tuple[float, ...] = ()
+    fingerprint: str = ""
 
     def __post_init__(self) -> None:
         for part in ("train", "validation", "test"):
@@ -111,6 +126,8 @@ class DataSet:
             0 if context is None else context.shape[1],
             self.columns,
             self.labels,
+            self.label_shares,
+            self.fingerprint,
         )
 
 

@@ -15,7 +15,7 @@ from marginflow.transforms.preprocess import GRID
 Noise = Literal["fresh", "once"]
 Flips = Literal["none", "stored", "drawn"]
 
-SMALL = 2**24  # numbers in a split that are made once and kept, where making them again and again saves little
+SMALL = 2**23  # numbers in a split that are made once and kept, where making them again and again saves little
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # the odd number next to 2^64 over the golden ratio
 
 
@@ -26,7 +26,8 @@ class Pixels:
     flips: "stored" has 2 N rows, the last N the mirror images (left to right) of the first; "drawn" mirrors each
         row with probability one half every time that it is taken; "none" does not.
     seed: of noise that is drawn once: rows are then (pixels + u) / levels in [0, 1). Each u is a function of seed, row
-        and position alone, so that it is always the same without being kept. None: rows are uint8.
+        and position alone, so that it is always the same without being kept; a mirror image has that of its original,
+        mirrored, as in the MAF paper. None: rows are uint8.
     """
 
     def __init__(self, pixels: Tensor, *, flips: Flips = "none", levels: int = 256, seed: int | None = None) -> None:
@@ -39,14 +40,15 @@ class Pixels:
 
     def __getitem__(self, rows: slice | Tensor) -> Tensor:
         index = torch.arange(len(self))[rows]
-        images = self.pixels[index % len(self.pixels)] if self.flips == "stored" else self.pixels[index]
-        if self.flips != "none":
-            mirrored = index >= len(self.pixels) if self.flips == "stored" else torch.rand(len(index)) < 0.5
-            images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(3), images)
-        if self.seed is None:
+        source = index % len(self.pixels)
+        images = self.pixels[source]
+        if self.seed is not None:
+            u = torch.from_numpy(noise_steps(source.numpy(), images[:1].numel(), self.seed)).view(images.shape)
+            images = u.to(self.dtype).add_(0.5).div_(GRID).add_(images).div_(self.levels)
+        if self.flips == "none":
             return images
-        u = torch.from_numpy(noise_steps(index.numpy(), images[:1].numel(), self.seed)).view(images.shape)
-        return u.to(self.dtype).add_(0.5).div_(GRID).add_(images).div_(self.levels)
+        mirrored = index >= len(self.pixels) if self.flips == "stored" else torch.rand(len(index)) < 0.5
+        return torch.where(mirrored.view(-1, 1, 1, 1), images.flip(3), images)
 
 
 def noise_steps(rows: np.ndarray, features: int, seed: int) -> np.ndarray:

@@ -1,23 +1,21 @@
-"""A user's own table: .csv, .parquet, .feather or .npy, checked column by column and split by a seed."""
+"""A user's own table: .csv, .parquet, .feather or .npy, split by a seed, and other rows for its models."""
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
-from pyarrow import csv, feather, parquet
-from torch import Tensor
 from torch.nn import functional
 
+from marginflow.data.columns import FORMATS, classes, listed, matrix, read, refuse_repeated
 from marginflow.data.dataset import DataSet, DataSpec, DataWarning, Split, check_seed
 
-FORMATS = (".csv", ".parquet", ".feather", ".npy")
+__all__ = ["FORMATS", "check_same_columns", "rows_for", "table"]
 
 
 def table(
@@ -34,7 +32,8 @@ def table(
 
     path: a .csv file whose first line names the columns, a .parquet or .feather file, or an array (N, D) in a .npy
         file, whose columns are x0, x1, ... columns: which ones to use, all by default. drop: which ones not to use.
-    labels: a column of classes, as text or whole numbers, that becomes the one-hot context.
+    labels: a column of classes, as text or whole numbers, that becomes the one-hot context. A mixture over them weighs
+        each by its share of the training rows.
     delimiter: between the values of a .csv file.
     validation, test: parts of the rows that are held out, drawn by `seed`.
 
@@ -51,97 +50,85 @@ def table(
     """
     if min(validation, test) <= 0 or validation + test >= 1:
         raise ValueError(f"validation and test must be positive, together below 1; got {validation} and {test}")
-    content = read(Path(path), delimiter)
+    file = Path(path)
+    content = read(file, delimiter)
     without = [*_listing(drop), *([] if labels is None else [labels])]
-    names = _chosen(list(content), None if columns is None else _listing(columns), without, path)
-    x = _matrix(content, names, path)
+    names = _chosen(list(content), None if columns is None else _listing(columns), without, file)
+    x = matrix(content, names, file)
     for name, column in zip(names, x.T, strict=True):
         _warn_of(name, column)
-    context, classes = (None, ()) if labels is None else _one_hot(_column(content, labels, path), labels, path)
-    num_rows = len(x)
+    codes, label_names = (None, ()) if labels is None else classes(content[labels], labels, file)
+    whole = Split(torch.from_numpy(x), None if codes is None else _one_hot(codes, len(label_names)))
+    train_rows, validation_rows, test_rows = _cut(whole, validation, test, seed, file)
+    shares = () if train_rows.context is None else tuple(train_rows.context.double().mean(0).tolist())
+    return DataSet(
+        file.stem,
+        train_rows,
+        validation_rows,
+        test_rows,
+        columns=tuple(names),
+        labels=label_names,
+        label_shares=shares,
+        fingerprint=_fingerprint(x, codes),
+    )
+
+
+def _cut(whole: Split, validation: float, test: float, seed: int, file: Path) -> list[Split]:
+    """Training, validation and test rows, drawn by a seed."""
+    num_rows = len(whole.x)
     sizes = [round(num_rows * part) for part in (test, validation)]
-    if min(*sizes, num_rows - sum(sizes)) < 2:
-        raise ValueError(f"{path}: {num_rows} rows are too few to split into training, validation and test rows")
+    sizes.append(num_rows - sum(sizes))
+    if min(sizes) < 2:
+        raise ValueError(f"{file}: {num_rows} rows are too few to split into training, validation and test rows")
     order = torch.from_numpy(np.random.default_rng(check_seed(seed)).permutation(num_rows))
-    whole = Split(torch.from_numpy(x), context)
-    cuts = np.cumsum([0, *sizes, num_rows - sum(sizes)])
-    test_rows, validation_rows, train_rows = (Split(*whole.take(order[start:stop])) for start, stop in pairwise(cuts))
-    return DataSet(Path(path).stem, train_rows, validation_rows, test_rows, columns=tuple(names), labels=classes)
+    cuts = np.cumsum([0, *sizes])
+    parts = [Split(*whole.take(order[start:stop])) for start, stop in pairwise(cuts)]
+    return parts[::-1]
 
 
-def rows_for(spec: DataSpec, path: str, delimiter: str = ",") -> Tensor:
-    """All rows of a table, for a model of rows of this kind: its columns, in its order.
+def _fingerprint(x: np.ndarray, codes: np.ndarray | None) -> str:
+    """What tells whether a table is still the one that a run was trained on."""
+    digest = hashlib.blake2b(np.ascontiguousarray(x).data, digest_size=16)
+    digest.update(b"" if codes is None else np.ascontiguousarray(codes).astype(np.int64).data)
+    return digest.hexdigest()
 
-    ValueError that names the columns where some are missing; those that the model does not know come with a warning.
+
+def rows_for(spec: DataSpec, path: str, delimiter: str = ",", labels: str | None = None) -> Split:
+    """All rows of a table, for a model of rows of this kind: its columns, in its order, and its labels where they are.
+
+    ValueError that names the columns where some are missing, or a label that the model does not know; columns that it
+    does not know come with a warning.
     """
-    content = read(Path(path), delimiter)
-    check_columns(spec.columns, list(content), path)
-    return torch.from_numpy(_matrix(content, list(spec.columns), path))
+    file = Path(path)
+    content = read(file, delimiter)
+    names = spec.columns or [f"x{i}" for i in range(spec.event_shape[0])]
+    check_same_columns(names, [name for name in content if name != labels], path)
+    context = None
+    if labels is not None and labels in content and spec.labels:
+        codes, found = classes(content[labels], labels, file)
+        unknown = [name for name in found if name not in spec.labels]
+        if unknown:
+            raise ValueError(
+                f"{path}: column {labels!r} has the label {listed(unknown)}, which the model does not know; it knows "
+                f"{listed(spec.labels)}"
+            )
+        places = np.array([spec.labels.index(name) for name in found])
+        context = _one_hot(places[codes], len(spec.labels))
+    return Split(torch.from_numpy(matrix(content, names, file)), context)
 
 
-def check_columns(expected: Sequence[str], found: Sequence[str], source: str) -> None:
+def check_same_columns(expected: Sequence[str], found: Sequence[str], source: str) -> None:
     """Refuse columns among which some of the model's are missing; warn of those that are left out."""
     missing = [name for name in expected if name not in found]
     extra = [name for name in found if name not in expected]
     if missing:
-        others = f", and has {_listed(extra)} instead" if extra else ""
+        others = f", and has {listed(extra)} instead" if extra else ""
         raise ValueError(
-            f"{source} has other columns than the model: it lacks {_listed(missing)}{others}: the model takes "
-            f"{_listed(expected)}"
+            f"{source} has other columns than the model: it lacks {listed(missing)}{others}: the model takes "
+            f"{listed(expected)}"
         )
     if extra:
-        warnings.warn(f"{source}: {_listed(extra)} left out, not known to the model", DataWarning, stacklevel=3)
-
-
-def read(path: Path, delimiter: str = ",") -> dict[str, Any]:
-    """The columns of a file by name: arrow columns, or arrays. ValueError where it is not what its name says."""
-    if path.suffix not in FORMATS:
-        raise ValueError(f"{path} must end in {', '.join(FORMATS)}; got {path.suffix or 'no ending'!r}")
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist, or is not a file")
-    try:
-        if path.suffix == ".npy":
-            return _array_columns(np.load(path, allow_pickle=False), path)
-        if path.suffix == ".csv":
-            options = csv.ParseOptions(delimiter=delimiter)
-            found = csv.read_csv(path, parse_options=options)
-        else:
-            found = parquet.read_table(path) if path.suffix == ".parquet" else feather.read_table(path)
-    except (pa.ArrowException, OSError, ValueError, EOFError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"{path} cannot be read as {path.suffix}: {reason}") from error
-    _check_names(found.column_names, path, delimiter)
-    return dict(zip(found.column_names, found.columns, strict=True))
-
-
-def _array_columns(array: np.ndarray, path: Path) -> dict[str, Any]:
-    if array.ndim != 2 or array.dtype.kind not in "fiub":
-        raise ValueError(f"an array of numbers (rows, columns) is needed; got {array.dtype} of shape {array.shape}")
-    return {f"x{i}": column for i, column in enumerate(array.T)}
-
-
-def _check_names(names: Sequence[str], path: Path, delimiter: str) -> None:
-    """Refuse a table without a line of names, with one name twice, or separated by something else."""
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"{path}: {_listed(twice)} stands for several columns: give each its own name")
-    if path.suffix == ".csv" and all(_is_number(name) for name in names):
-        raise ValueError(f"{path}: the first line must name the columns; it holds numbers ({_listed(names)})")
-    other = (
-        [each for each in (";", "\t", "|", ",") if each != delimiter and each in names[0]] if len(names) == 1 else []
-    )
-    if other:
-        raise ValueError(
-            f"{path}: its only column is {names[0]!r}: set data.delimiter to {other[0]!r} if that is what separates it"
-        )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+        warnings.warn(f"{source}: {listed(extra)} left out, not known to the model", DataWarning, stacklevel=3)
 
 
 def _listing(names: str | Sequence[str]) -> list[str]:
@@ -149,92 +136,32 @@ def _listing(names: str | Sequence[str]) -> list[str]:
     return [names] if isinstance(names, str) else list(names)
 
 
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(repr(name) for name in list(names)[:10])
-    return shown if len(names) <= 10 else f"{shown} and {len(names) - 10} more"
-
-
-def _chosen(found: list[str], columns: Sequence[str] | None, without: Sequence[str], path: str) -> list[str]:
-    """The names of the columns to use; ValueError for one that is not there, or where none is left."""
+def _chosen(found: list[str], columns: Sequence[str] | None, without: Sequence[str], file: Path) -> list[str]:
+    """The names of the columns to use; ValueError for one that is not there or named twice, or where none is left."""
     unknown = [name for name in [*(columns or ()), *without] if name not in found]
     if unknown:
-        raise ValueError(f"{path} has no column {_listed(unknown)}; it has {_listed(found)}")
+        raise ValueError(f"{file} has no column {listed(unknown)}; it has {listed(found)}")
     names = [name for name in (found if columns is None else columns) if name not in without]
     if not names:
-        raise ValueError(f"{path}: no column is left of {_listed(found)}")
+        raise ValueError(f"{file}: no column is left of {listed(found)}")
+    refuse_repeated(names, file)
     return names
 
 
-def _column(content: dict[str, Any], name: str, path: str) -> Any:
-    if name not in content:
-        raise ValueError(f"{path} has no column {name!r}; it has {_listed(list(content))}")
-    return content[name]
-
-
-def _matrix(content: dict[str, Any], names: list[str], path: str) -> np.ndarray:
-    """The columns side by side, (N, columns), float64, or float32 where all of them are."""
-    columns = [_numbers(content[name], name, path) for name in names]
-    single = all(column.dtype == np.float32 for column in columns)
-    x = np.empty((len(columns[0]), len(columns)), np.float32 if single else np.float64)
-    for i, column in enumerate(columns):
-        x[:, i] = column
-    broken = ~np.isfinite(x)
-    if broken.any():
-        row, i = (int(each[0]) for each in broken.nonzero())
-        raise ValueError(
-            f"{path}: column {names[i]!r} holds {x[row, i]} in row {row} (counted from 0), {int(broken.sum())} "
-            "missing or infinite values in all: remove or fill them"
-        )
-    return x
-
-
-def _numbers(column: Any, name: str, path: str) -> np.ndarray:
-    """A column as numbers; ValueError for text, dates and whatever else is none."""
-    if isinstance(column, np.ndarray):
-        return column
-    kind = column.type
-    if pa.types.is_boolean(kind):
-        column = column.cast(pa.uint8())
-    elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
-        remedy = f"leave it out (data.drop = {name!r}), or if it names classes say so (data.labels = {name!r})"
-        if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind):
-            row, text = next((i, v) for i, v in enumerate(column.to_pylist()) if v is not None and not _is_number(v))
-            raise ValueError(f"{path}: column {name!r} holds text, {text!r} in row {row} (counted from 0): {remedy}")
-        raise ValueError(f"{path}: column {name!r} holds {kind}, not numbers: {remedy}")
-    if column.null_count:
-        row = column.is_null().to_pylist().index(True)
-        raise ValueError(
-            f"{path}: column {name!r} has no value in row {row} (counted from 0), {column.null_count} missing in all: "
-            "remove or fill them"
-        )
-    return column.cast(pa.float64()).to_numpy() if not pa.types.is_floating(kind) else column.to_numpy()
+def _one_hot(codes: np.ndarray, num_classes: int) -> torch.Tensor:
+    return functional.one_hot(torch.from_numpy(codes), num_classes).float()
 
 
 def _warn_of(name: str, column: np.ndarray) -> None:
     """Warn of a column that no density, or none in float32, can describe."""
     low, high = column.min(), column.max()
     if low == high:
-        warnings.warn(
-            f"column {name!r} is constant ({low:g}): its density has no bound, drop it", DataWarning, stacklevel=3
-        )
-    elif column.std() < 1e3 * np.finfo(np.float32).eps * max(abs(low), abs(high)):
+        message = f"column {name!r} is constant ({low:g}): its density has no bound, drop it"
+        warnings.warn(message, DataWarning, stacklevel=3)
+    elif column.std(dtype=np.float64) < 1e3 * np.finfo(np.float32).eps * max(abs(low), abs(high)):
         warnings.warn(
             f"column {name!r} varies little beside its size ({low:.9g} ... {high:.9g}), which float32 cannot hold: "
             "subtract an offset, or set train.precision to 64-true",
             DataWarning,
             stacklevel=3,
         )
-
-
-def _one_hot(column: Any, name: str, path: str) -> tuple[Tensor, tuple[str, ...]]:
-    """Classes as a one-hot context, and their names in order."""
-    values = column.to_numpy(zero_copy_only=False) if not isinstance(column, np.ndarray) else column
-    if any(value is None or value != value for value in values):
-        raise ValueError(f"{path}: column {name!r} of labels has missing values: remove or fill them")
-    classes, codes = np.unique(values, return_inverse=True)
-    if len(classes) > min(1000, len(values) // 2):
-        raise ValueError(
-            f"{path}: column {name!r} of labels has {len(classes)} different values in {len(values)} rows: name a "
-            "column of classes"
-        )
-    return functional.one_hot(torch.from_numpy(codes)).float(), tuple(str(each) for each in classes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -15,15 +15,14 @@ from marginflow.distributions.base import Density, Distribution
 class LabelMixture(Distribution):
     """The mean over class labels of a conditional density.
 
-    p(x) = 1/C sum over y of p(x | y)
+    p(x) = sum over y of p(y) p(x | y)
 
     Without a context it is that mean; with one, one-hot labels (N, C), it is p(x | y) itself. So it is trained with
-    labels, evaluated without, and draws for given labels, or for labels drawn uniformly.
+    labels, evaluated without, and draws for given labels, or for labels drawn by p(y).
 
     flow: any density whose context is the one-hot label. num_classes: C.
-
-    Papamakarios, Pavlakou, Murray, Masked Autoregressive Flow for Density Estimation, 2017 (arXiv 1705.07057), call
-    it class-conditional with a uniform prior.
+    prior: p(y), C numbers that sum to 1; 1/C each by default, as in Papamakarios, Pavlakou, Murray, Masked
+        Autoregressive Flow for Density Estimation, 2017 (arXiv 1705.07057), section 4.
 
     >>> import torch
     >>> from marginflow import models
@@ -32,7 +31,7 @@ class LabelMixture(Distribution):
     (torch.Size([5]), torch.Size([2, 2]))
     """
 
-    def __init__(self, flow: Density, num_classes: int) -> None:
+    def __init__(self, flow: Density, num_classes: int, prior: Sequence[float] | None = None) -> None:
         super().__init__()
         width = getattr(flow, "context_features", num_classes)
         if num_classes < 1 or width != num_classes:
@@ -40,9 +39,12 @@ class LabelMixture(Distribution):
                 f"the flow must take one-hot labels as its context, {num_classes} features; it takes {width}: "
                 "build it with context_features=num_classes"
             )
+        shares = torch.full((num_classes,), 1 / num_classes) if prior is None else torch.as_tensor(prior)
+        if shares.shape != (num_classes,) or not bool((shares >= 0).all()) or abs(float(shares.sum()) - 1) > 1e-5:
+            raise ValueError(f"the prior must be {num_classes} shares that sum to 1; got {prior}")
         self.flow, self.num_classes = flow, num_classes
-        self._like: Tensor
-        self.register_buffer("_like", torch.zeros(()), persistent=False)  # carries dtype and device
+        self.prior: Tensor  # and it carries dtype and device
+        self.register_buffer("prior", shares.to(torch.get_default_dtype()), persistent=False)
 
     @property
     def event_shape(self) -> torch.Size | None:
@@ -62,11 +64,11 @@ class LabelMixture(Distribution):
 
     def one_hot(self, labels: Tensor | list[int]) -> Tensor:
         """Labels 0 ... C - 1 as a context (N, C); ValueError for others."""
-        labels = torch.as_tensor(labels, device=self._like.device)
+        labels = torch.as_tensor(labels, device=self.prior.device)
         wrong = labels[(labels < 0) | (labels >= self.num_classes)]
         if len(wrong):
             raise ValueError(f"labels must lie in 0 ... {self.num_classes - 1}; got {int(wrong[0])}")
-        return functional.one_hot(labels.long(), self.num_classes).to(self._like)
+        return functional.one_hot(labels.long(), self.num_classes).to(self.prior)
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         if context is not None:
@@ -74,10 +76,10 @@ class LabelMixture(Distribution):
         each = [
             self.flow.log_prob(x, label.expand(len(x), -1)) for label in self.one_hot(torch.arange(self.num_classes))
         ]
-        return torch.stack(each).logsumexp(0) - math.log(self.num_classes)
+        return (torch.stack(each) + self.prior.log()[:, None]).logsumexp(0)
 
     def _some_labels(self, num_samples: int) -> Tensor:
-        return self.one_hot(torch.randint(self.num_classes, (num_samples,), device=self._like.device))
+        return self.one_hot(torch.multinomial(self.prior, num_samples, replacement=True) if num_samples else [])
 
     @torch.no_grad()
     def sample(self, num_samples: int, context: Tensor | None = None) -> Tensor:

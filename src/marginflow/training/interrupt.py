@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from types import FrameType
 from typing import Any, Self
+
+DOUBLE_PRESS = 1.0  # seconds
 
 
 class Interrupted(KeyboardInterrupt):
@@ -13,13 +16,13 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Interrupts:
-    """Inside, the first Ctrl-C (or termination) waits for `check`; a second one acts at once.
+    """Inside, the first Ctrl-C (or termination) waits for `check`; a second one, not just a double press, acts at once.
 
     Only Python's own handler is replaced, and only in the main thread: elsewhere interrupts go their usual way.
     """
 
     def __init__(self) -> None:
-        self.asked = False
+        self.asked, self._asked_at = False, 0.0
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -34,9 +37,11 @@ class Interrupts:
             signal.signal(signum, handler)
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
-        if self.asked:
+        now = time.monotonic()
+        if not self.asked:
+            self.asked, self._asked_at = True, now
+        elif now - self._asked_at > DOUBLE_PRESS:
             raise KeyboardInterrupt
-        self.asked = True
 
     def check(self) -> None:
         """Raise `Interrupted` where an interrupt has come in."""

@@ -177,9 +177,10 @@ class _Loop:
         return _InOrder(split, self.state.model, self.interrupts)
 
     def out_of_patience(self) -> bool:
-        """Whether no validation has been better for as long as the configuration allows."""
-        state, patience = self.state, self.config.patience
-        return patience is not None and bool(state.best_epoch) and len(state.history) - state.best_epoch >= patience
+        """Whether the last validation came as long after the best as the configuration allows."""
+        validated = [record.epoch for record in self.state.history if record.validation_nll is not None]
+        patience = self.config.patience
+        return patience is not None and bool(validated) and validated[-1] - self.state.best_epoch >= patience
 
     def how_to_go_on(self) -> str:
         """What an interrupt leaves, and how to continue, in words."""

@@ -20,7 +20,7 @@ class TrainConfig(BaseModel):
         0 takes the weights themselves. Early on the decay is (1 + t) / (10 + t) at step t, as far as that is below d.
     num_samples: K draws of noise a row; above 1 the loss is the importance-weighted bound, for models that draw noise.
     validate_every: epochs between validations; each costs a pass of the training set per `BatchNorm` layer.
-    patience: stop once no validation has been better for so many epochs; None goes on to the end.
+    patience: stop at a validation that comes so many epochs, or more, after the best; None goes on to the end.
     seed: of the data order and all noise in training. validation_seed: of the noise in validation, by default `seed`.
     deterministic: refuse operations whose result depends on the order in which threads finish.
     tensorboard: also write events for TensorBoard into the run directory.
