@@ -400,6 +400,17 @@ def test_going_on_from_the_command_line(call: Call) -> None:
     assert len(Path("runs/moons/metrics.jsonl").read_text().splitlines()) == 3
 
 
+def test_runs_on_a_table_are_compared_with_labels_and_without(call: Call) -> None:
+    table_of("people.csv", kind=["a", "b"] * 100)
+    options = ("--set", "train.epochs=1")
+    succeeds(call("train", "people.csv", *options, "--set", "data.labels=kind", "--run-dir", "labelled"))
+    succeeds(call("train", "people.csv", *options, "--set", "data.drop=kind", "--run-dir", "plain"))
+    assert "same 20 test rows" in succeeds(call("compare", "labelled", "plain"))
+    table_of("people.csv", 201, kind=["a"] * 201)
+    succeeds(call("train", "people.csv", *options, "--set", "data.drop=kind", "--run-dir", "later"))
+    fails(call("compare", "later", "plain"), "the table's hash is .* in the other, so their test rows differ")
+
+
 def test_runs_are_compared(call: Call) -> None:
     for seed in (0, 1):
         succeeds(call("train", "moons.toml", "--set", f"train.seed={seed}", "--run-dir", f"runs/s{seed}"))

@@ -52,21 +52,22 @@ def compare(run_dirs: Sequence[Path], options: Evaluate, device: str = "auto") -
 
 def _check_same_rows(run_dirs: Sequence[Path]) -> None:
     """Refuse runs whose test rows differ: ValueError that names the option that does."""
-    first, *others = [_data_options(run) for run in run_dirs]
+    first, *others = [_what_decides(run) for run in run_dirs]
     for run, other in zip(run_dirs[1:], others, strict=True):
-        for key in sorted(first.keys() | other.keys()):
-            if first.get(key) != other.get(key):
+        for what in sorted(first.keys() | other.keys()):
+            if first.get(what) != other.get(what):
                 raise ValueError(
-                    f"{run_dirs[0]} and {run} cannot be compared: data.{key} is {first.get(key)!r} in one and "
-                    f"{other.get(key)!r} in the other, so their test rows differ"
+                    f"{run_dirs[0]} and {run} cannot be compared: {what} is {first.get(what)!r} in one and "
+                    f"{other.get(what)!r} in the other, so their test rows differ"
                 )
 
 
-def _data_options(run: Path) -> dict[str, Any]:
+def _what_decides(run: Path) -> dict[str, Any]:
     """What decides on the test rows of a run."""
     experiment, spec, _ = runs.read(run)
-    options = {key: value for key, value in experiment.data.model_dump().items() if key not in OF_TRAINING}
-    return {**options, "columns": spec.columns, "shape": spec.event_shape, "fingerprint": spec.fingerprint}
+    options = {f"data.{key}": value for key, value in experiment.data.model_dump().items() if key not in OF_TRAINING}
+    values = spec.fingerprint.partition("-")[0]  # without the labels
+    return {**options, "the list of columns": spec.columns, "the shape": spec.event_shape, "the table's hash": values}
 
 
 def _names(run_dirs: Sequence[Path]) -> list[str]:

@@ -87,10 +87,9 @@ def _cut(whole: Split, validation: float, test: float, seed: int, file: Path) ->
 
 
 def _fingerprint(x: np.ndarray, codes: np.ndarray | None) -> str:
-    """What tells whether a table is still the one that a run was trained on."""
-    digest = hashlib.blake2b(np.ascontiguousarray(x).data, digest_size=16)
-    digest.update(b"" if codes is None else np.ascontiguousarray(codes).astype(np.int64).data)
-    return digest.hexdigest()
+    """What tells whether a table is still the one that a run was trained on: of its values, and of its labels."""
+    parts = [x] if codes is None else [x, codes.astype(np.int64)]
+    return "-".join(hashlib.blake2b(np.ascontiguousarray(part).data, digest_size=16).hexdigest() for part in parts)
 
 
 def rows_for(spec: DataSpec, path: str, delimiter: str = ",", labels: str | None = None) -> Split:
