@@ -56,7 +56,7 @@ def test_images(tmp_path: Path, noise: str) -> None:
 
 def test_the_density_on_the_map_is_that_of_rows_as_given() -> None:
     standardise = Standardise(2)
-    standardise.set_statistics(torch.tensor([1.0, -2.0]), torch.tensor([4.0, 0.25]))
+    standardise.set_statistics(torch.tensor([1.0, -2.0]), torch.tensor([4.0, 9.0]))
     model = Flow([standardise], base=models.planar(2, blocks=1))
     x = torch.randn(20, 2)
     torch.testing.assert_close(figures.log_prob_of(model)(x), model.log_prob(x).detach())
