@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Optional, TextIO
 
 import typer
 
@@ -54,11 +54,18 @@ def _one_line_warnings() -> None:
     as_python_does = warnings.showwarning
     warnings.simplefilter("always", DataWarning)
 
-    def show(message: Warning | str, category: type[Warning], *place: object, **options: object) -> None:
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
         if issubclass(category, DataWarning):
             typer.echo(f"marginflow: warning: {' '.join(str(message).split())}", err=True)
         else:
-            as_python_does(message, category, *place, **options)  # pyright: ignore[reportArgumentType]
+            as_python_does(message, category, filename, lineno, file, line)
 
     warnings.showwarning = show
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
 from marginflow.data.dataset import Batch
-from marginflow.distributions import Distribution, LabelMixture, evaluation_mode
+from marginflow.distributions import Density, Distribution, LabelMixture, evaluation_mode
 from marginflow.evaluation import bring_to, levels_of
 from marginflow.flow import Flow
 from marginflow.marginal import Marginalising
@@ -25,18 +27,18 @@ def by_layer(model: Distribution, x: Tensor, context: Tensor | None = None, seed
     x, context = bring_to(model, Batch(x, context))
     with seeded(seed), evaluation_mode(model):
         x, _ = preprocessing(x, context)
-        stages = {"data": x}
+        stages, inner = {"data": x}, cast(Density, density)
         if isinstance(density, Marginalising):
             x, _ = density.augment(x, context)
             stages = {"data and noise": x}
-            density = density.flow  # pyright: ignore[reportAssignmentType]
-        if isinstance(density, LabelMixture):
+            inner = density.flow
+        if isinstance(inner, LabelMixture):
             if context is None:
                 raise ValueError("this model needs labels to send data through it: give the context")
-            density = density.flow  # pyright: ignore[reportAssignmentType]
-        if not isinstance(density, Flow):
-            raise ValueError(f"{type(density).__name__} has no layers to go through")
-        for i, layer in enumerate(_layers(density.transform), 1):
+            inner = inner.flow
+        if not isinstance(inner, Flow):
+            raise ValueError(f"{type(inner).__name__} has no layers to go through")
+        for i, layer in enumerate(_layers(inner.transform), 1):
             x, _ = layer(x, context)
             stages[f"{i}: {type(layer).__name__}"] = x
     return {name: rows.cpu() for name, rows in stages.items()}

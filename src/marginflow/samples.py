@@ -103,9 +103,7 @@ def write(x: Tensor, spec: DataSpec, output: Path) -> None:
     elif ending == ".npy":
         write_whole(output, lambda file: np.save(file, x.cpu().numpy()))
     else:
-        rows = x.flatten(1)
-        names = spec.columns or [f"x{i}" for i in range(rows.shape[1])]
-        write_columns(dict(zip(names, rows.T, strict=True)), output)
+        write_columns(dict(zip(spec.column_names, x.flatten(1).T, strict=True)), output)
 
 
 def write_columns(columns: Mapping[str, Tensor], output: Path) -> None:

@@ -76,6 +76,11 @@ class DataSpec:
         return math.prod(self.event_shape)
 
     @property
+    def column_names(self) -> list[str]:
+        """What the features are called in a table: their names, or x0, x1, ..."""
+        return list(self.columns) or [f"x{i}" for i in range(self.features)]
+
+    @property
     def log_volume(self) -> float:
         """Nats to add to the log density of x for that of the grey levels: -D log levels where x was scaled."""
         return -self.features * math.log(self.levels) if self.levels and self.dequantised else 0.0

@@ -43,9 +43,9 @@ class _Unpickler(pickle.Unpickler):
             return type(name, (_Part,), {})
         if module == "numpy" and name in ("ndarray", "dtype"):
             return getattr(np, name)
-        if root == "numpy" and module.rpartition(".")[2] in ("multiarray", "numeric") and name in _NUMPY:
-            home = np._core.multiarray if name != "_frombuffer" else np._core.numeric  # pyright: ignore
-            return getattr(home, name)
+        home = module.rpartition(".")[2]
+        if root == "numpy" and home in ("multiarray", "numeric") and name in _NUMPY:
+            return super().find_class(f"numpy._core.{home}", name)  # where today's numpy has it
         if (module, name) in _HARMLESS:
             return slice if name == "slice" else super().find_class(module, name)
         raise FrameError(f"it names {module}.{name}, which a frame of numbers does not need")

@@ -100,7 +100,7 @@ def rows_for(spec: DataSpec, path: str, delimiter: str = ",", labels: str | None
     """
     file = Path(path)
     content = read(file, delimiter)
-    names = spec.columns or [f"x{i}" for i in range(spec.event_shape[0])]
+    names = spec.column_names
     check_same_columns(names, [name for name in content if name != labels], path)
     context = None
     if labels is not None and labels in content and spec.labels:

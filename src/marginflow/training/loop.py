@@ -163,7 +163,8 @@ class _Loop:
             log_prob = Objective(model, config.num_samples)
             validation_nll = mean_nll(log_prob, self.in_order(self.data.validation), self.validation_seed)
             self.state.insist_on_finite(validation_nll, "validation loss", self.num_steps)
-            best = validation_nll < self.state.best_nll
+            before = self.state.best
+            best = before is None or before.validation_nll is None or validation_nll < before.validation_nll
         seconds = round(position.seconds + time.perf_counter() - started, 3)
         lr = self.optimiser.param_groups[0]["lr"]
         return EpochRecord(position.epoch, position.total / self.num_steps, validation_nll, best, seconds, lr)
@@ -178,9 +179,11 @@ class _Loop:
 
     def out_of_patience(self) -> bool:
         """Whether the last validation came as long after the best as the configuration allows."""
-        validated = [record.epoch for record in self.state.history if record.validation_nll is not None]
-        patience = self.config.patience
-        return patience is not None and bool(validated) and validated[-1] - self.state.best_epoch >= patience
+        best, patience = self.state.best, self.config.patience
+        if best is None or patience is None:
+            return False
+        last = max(record.epoch for record in self.state.history if record.validation_nll is not None)
+        return last - best.epoch >= patience
 
     def how_to_go_on(self) -> str:
         """What an interrupt leaves, and how to continue, in words."""

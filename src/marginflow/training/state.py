@@ -44,7 +44,7 @@ class TrainingState:
     """A model in training and what belongs to it.
 
     model: that the optimiser steps. average: its moving average; None without. optimiser: with its moments.
-    directory: where it is kept; None keeps nothing. position, history, best_nll, best_epoch: as they say.
+    directory: where it is kept; None keeps nothing. position, history, best_weights: as they say.
     under_way: whether there is a state to keep, once the preprocessing has its statistics and the average has started.
     """
 
@@ -54,8 +54,12 @@ class TrainingState:
         self.under_way = False
         self.position = Position()
         self.history: list[EpochRecord] = []
-        self.best_nll, self.best_epoch = math.inf, 0
         self.best_weights: dict[str, Tensor] | None = None
+
+    @property
+    def best(self) -> EpochRecord | None:
+        """The epoch whose validation loss is the lowest so far; None before the first validation."""
+        return next((record for record in reversed(self.history) if record.best), None)
 
     @property
     def validated(self) -> Distribution:
@@ -65,8 +69,6 @@ class TrainingState:
     def end_epoch(self, record: EpochRecord) -> None:
         """Enter an epoch into the history, keep the weights where they are the best so far, and stand at the next."""
         if record.best:
-            assert record.validation_nll is not None
-            self.best_nll, self.best_epoch = record.validation_nll, record.epoch
             self.best_weights = copy.deepcopy(self.validated.state_dict())
         self.history.append(record)
         self.position = Position(record.epoch + 1)
@@ -84,7 +86,6 @@ class TrainingState:
         average = self.average
         content: dict[str, Any] = {
             "position": vars(self.position),
-            "best": (self.best_nll, self.best_epoch),
             "history": [asdict(record) for record in self.history],
             "model": self.model.state_dict(),
             "average": None if average is None else (average.num_updates, average.model.state_dict()),
@@ -104,7 +105,6 @@ class TrainingState:
             return False
         try:
             self.position = Position(**content["position"])
-            self.best_nll, self.best_epoch = content["best"]
             self.history = [EpochRecord(**record) for record in content["history"]]
             self.model.load_state_dict(content["model"])
             self.start_average(decay)
@@ -121,7 +121,7 @@ class TrainingState:
                 f"the state of the training in {self.directory} does not belong to this model and configuration "
                 f"({reason}): go on with those it was started with, or train in another directory"
             ) from error
-        if self.best_epoch:
+        if self.best is not None:
             self.best_weights = read_weights(self.directory)
         write_metrics(content["history"], self.directory)
         return True
@@ -143,10 +143,12 @@ class TrainingState:
 
     def what_is_kept(self) -> str:
         """The weights that a training which stops here leaves behind, in words."""
-        if self.best_weights is None:
+        if self.best is None:
             return "no epoch was validated before, nothing is kept"
         where = f" in {self.directory}" if self.directory else ""
-        return f"the weights of epoch {self.best_epoch} (validation {self.best_nll:.3f} nats) are kept{where}"
+        return (
+            f"the weights of epoch {self.best.epoch} (validation {self.best.validation_nll:.3f} nats) are kept{where}"
+        )
 
     def insist_on_finite(self, value: float, what: str, num_steps: int) -> None:
         """FloatingPointError where a loss of the step or epoch under way is not finite."""
