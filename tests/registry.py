@@ -7,6 +7,8 @@ import inspect
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,27 +16,45 @@ from torch import Tensor, nn
 import marginflow
 from marginflow import models
 from marginflow.calibration import calibrate
-from marginflow.distributions import DiagonalNormal, Distribution, LabelMixture, StandardNormal, Uniform
+from marginflow.distributions import (
+    Conditional,
+    DiagonalNormal,
+    Distribution,
+    LabelMixture,
+    StandardLogistic,
+    StandardNormal,
+    Uniform,
+)
 from marginflow.flow import Flow
 from marginflow.marginal import Marginalising
+from marginflow.nets import MLP
 from marginflow.transforms import (
+    Additive,
     Affine,
     Augment,
     BatchNorm,
+    Coupling,
     Dequantise,
     Flatten,
+    GaussianMixture,
     Inverse,
     Logit,
     MaskedAutoregressive,
     Permutation,
     Planar,
+    Radial,
+    RationalQuadratic,
+    Scaling,
     Sequential,
     SoftclipAffine,
     SoftplusAffine,
     Standardise,
     Transform,
+    Univariate,
 )
 from marginflow.transforms.normalise import Calibrated
+
+T = TypeVar("T", bound=nn.Module)
 
 
 def real(*shape: int) -> Callable[[int], Tensor]:
@@ -87,15 +107,43 @@ def concrete_classes(base: type) -> set[type]:
     return found
 
 
-def strong(planar: Planar) -> Planar:
+def strong(module: T, by: float = 3) -> T:
     with torch.no_grad():
-        for parameter in planar.parameters():
-            parameter.normal_().mul_(3)
-    return planar
+        for parameter in module.parameters():
+            parameter.normal_().mul_(by)
+    return module
+
+
+def coupling(mask: list[int], univariate: Univariate | None = None, by: float = 0.5, **options: object) -> Coupling:
+    """A coupling with weights larger than a new one's."""
+    univariate = Affine() if univariate is None else univariate
+    num_params = (len(mask) - sum(mask)) * univariate.num_params
+    return strong(Coupling(mask, MLP(sum(mask), num_params, [16, 16], **options), univariate), by)
+
+
+def contracting(radial: Radial) -> Radial:
+    with torch.no_grad():
+        radial.g.fill_(-50.0)
+    return radial
+
+
+def residual_coupling() -> Coupling:
+    return strong(Coupling([True, False, False, True], MLP(2, 4, [12, 8, 12, 8, 12], residual=True)), 0.5)
 
 
 def conditional_normal(features: int, context: int) -> DiagonalNormal:
     return DiagonalNormal(features, nn.Linear(context, 2 * features), context)
+
+
+def small(name: str) -> dict[str, object]:
+    """Options that keep a model small."""
+    if name in ("planar", "radial"):
+        return {"blocks": 3}
+    return {"hidden": [16]} if name.startswith("made") else {"hidden": [16], "blocks": 2}
+
+
+def marginalising(flow: Callable[[], Flow]) -> Marginalising:
+    return Marginalising(flow(), StandardNormal(2))
 
 
 def made(features: int, hidden: list[int], **options: object) -> Callable[[], MaskedAutoregressive]:
@@ -123,6 +171,33 @@ TRANSFORMS: dict[str, Case] = {
     "made with a tight scale": Case(made(4, [16], univariate=Affine(bound=0.5), activation="elu"), real(4)),
     "made of soft clips": Case(made(4, [16], univariate=SoftclipAffine()), real(4)),
     "made of soft pluses": Case(made(4, [16], univariate=SoftplusAffine(), context_features=1), real(4), 1),
+    "made of shifts": Case(made(5, [16, 16], univariate=Additive()), real(5)),
+    "made of splines": Case(made(4, [16], univariate=RationalQuadratic(5, 2.0), context_features=1), real(4), 1),
+    "made of mixtures": Case(made(4, [16], univariate=GaussianMixture(3)), real(4)),
+    "made with residuals": Case(made(5, [16, 12, 16], residual=True), real(5)),
+    "made with residuals and context": Case(
+        made(6, [16, 30, 16, 12, 16], residual=True, context_features=2, activation="silu", degrees="random"),
+        real(6),
+        2,
+    ),
+    "made with residuals in bands": Case(made(9, [260, 150, 260], residual=True, activation="tanh"), real(9)),
+    "radial": Case(lambda: strong(Radial(3), 2), real(3)),
+    "radial that contracts": Case(lambda: contracting(Radial(3)), real(3)),
+    "radial of one feature": Case(lambda: strong(Radial(1), 2), real(1)),
+    "radial with context": Case(lambda: strong(Radial(3, context_features=2), 1), real(3), 2),
+    "planar with context": Case(lambda: strong(Planar(3, context_features=2), 1), real(3), 2),
+    "additive coupling": Case(lambda: coupling([1, 0, 1, 0, 0], Additive()), real(5)),
+    "affine coupling": Case(lambda: coupling([0, 1, 0, 1], activation="elu", residual=False), real(4)),
+    "affine coupling with context": Case(
+        lambda: Sequential(coupling([0, 1, 0], context_features=2), coupling([1, 0, 1], context_features=2)), real(3), 2
+    ),
+    "residual coupling": Case(residual_coupling, real(4)),
+    "spline coupling": Case(lambda: coupling([1, 0, 0, 1], RationalQuadratic(6, 1.5), 0.3), real(4)),
+    "spline coupling of two bins": Case(lambda: coupling([1, 0], RationalQuadratic(2)), real(2)),
+    "mixture coupling": Case(lambda: coupling([1, 0, 0], GaussianMixture(4), 0.2), real(3)),
+    "mixture of one": Case(lambda: coupling([1, 0, 0], GaussianMixture(1)), real(3)),
+    "scaling": Case(lambda: strong(Scaling(3), 1), real(3)),
+    "scaling of images": Case(lambda: strong(Scaling(2), 1), real(2, 3, 2)),
     "batch norm": Case(lambda: calibrated(BatchNorm(3)), real(3)),
     "batch norm of images": Case(lambda: calibrated(BatchNorm(2)), real(2, 3, 2)),
     "standardise": Case(lambda: calibrated(Standardise(3)), real(3)),
@@ -151,11 +226,35 @@ DISTRIBUTIONS: dict[str, Case] = {
     "standard normal images": Case(lambda: StandardNormal((2, 3, 2)), real(2, 3, 2)),
     "diagonal normal": Case(lambda: DiagonalNormal(3), real(3)),
     "conditional diagonal normal": Case(lambda: conditional_normal(2, 3), real(2), 3),
+    "standard logistic": Case(lambda: StandardLogistic(3), real(3)),
+    "standard logistic images": Case(lambda: StandardLogistic((2, 3, 2)), real(2, 3, 2)),
     "uniform": Case(lambda: Uniform(3, -0.5, 1.5), unit(3)),
     "planar flow": Case(lambda: models.planar(3, blocks=3), real(3)),
     "masked autoregressive flow": Case(lambda: models.maf(3, hidden=[16], blocks=2), real(3)),
     "conditional masked autoregressive flow": Case(
         lambda: models.maf(3, hidden=[16], blocks=2, context_features=2), real(3), 2
+    ),
+    **{f"{name} flow": Case(partial(function, 3, **small(name)), real(3)) for name, function in models.MODELS.items()},
+    **{
+        f"conditional {name} flow": Case(partial(function, 3, context_features=2, **small(name)), real(3), 2)
+        for name, function in models.MODELS.items()
+    },
+    **{
+        f"marginalising {name} flow": Case(partial(marginalising, partial(function, 5, **small(name))), real(3))
+        for name, function in models.MODELS.items()
+    },
+    "spline couplings": Case(lambda: models.nsf(4, structure="coupling", hidden=[16], blocks=2), real(4)),
+    "marginalising with a flow as noise": Case(
+        lambda: Marginalising(models.planar(5), models.iaf(2, hidden=[8], blocks=1, context_features=3)), real(3)
+    ),
+    "noise between blocks": Case(
+        lambda: models.augmented_between(
+            models.realnvp, 3, models.diagonal_normal(2, context_features=3), after_blocks=1, blocks=3, hidden=[8]
+        ),
+        real(3),
+    ),
+    "conditional through a network": Case(
+        lambda: Conditional(models.maf(3, hidden=[16], blocks=2, context_features=5), MLP(2, 5, [8]), 2), real(3), 2
     ),
     "flow with batch norm": Case(calibrated_flow, real(3)),
     "flow over a flow": Case(lambda: Flow([Permutation(3)], base=models.planar(3, blocks=2)), real(3)),

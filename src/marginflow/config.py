@@ -9,23 +9,23 @@ from difflib import get_close_matches
 from functools import reduce
 from operator import or_
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_type_hints
 
 import tomli_w
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator
 
-from marginflow import models
 from marginflow.data import DATA_SETS, DataSet, DataSpec
-from marginflow.distributions import Distribution, LabelMixture, StandardNormal
+from marginflow.distributions import Conditional, Distribution, LabelMixture
 from marginflow.flow import Flow
 from marginflow.marginal import Marginalising
+from marginflow.models import MODELS, NOISES, augmented_between
+from marginflow.nets import MLP
 from marginflow.randomness import seeded
 from marginflow.training import TrainConfig
 from marginflow.transforms import Dequantise, Flatten, Logit, Standardise, Transform
 
-MODELS: dict[str, Callable[..., Flow]] = {"maf": models.maf, "planar": models.planar}
-_FROM_DATA = {"features", "context_features"}  # arguments of models that follow from the data
+_FROM_DATA = {"features", "context_features"}  # arguments of models and noise that follow from the data
 
 
 class Section(BaseModel):
@@ -34,7 +34,18 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-def _section_of(name: str, function: Callable[..., Any]) -> type[Section]:
+class NoiseBase(Section):
+    """The noise dimensions of a marginalising flow.
+
+    features: how many; 0 is the plain flow. after_blocks: how many blocks of the model go before them; 0 puts them
+    beside the data.
+    """
+
+    features: int = Field(default=0, ge=0)
+    after_blocks: int = Field(default=0, ge=0)
+
+
+def _section_of(name: str, function: Callable[..., Any], base: type[Section] = Section) -> type[Section]:
     """A section whose keys are the arguments of a function; those without a default must be given."""
     hints = get_type_hints(function)
     options = {
@@ -43,15 +54,20 @@ def _section_of(name: str, function: Callable[..., Any]) -> type[Section]:
         if key not in _FROM_DATA
     }
     fields: dict[str, Any] = {"name": (Literal[name], ...), **options}  # pyright: ignore[reportInvalidTypeForm]
-    return create_model(name, __base__=Section, **fields)
+    return create_model(name, __base__=base, **fields)
 
 
-def _one_of(names: Iterable[str]) -> Any:
-    """The type of a section that is one of the named ones, told apart by its `name`."""
-    return Annotated[reduce(or_, [_SECTIONS[name] for name in names]), Field(discriminator="name")]
+def _one_of(table: str) -> Any:
+    """The type of a table that is one of its named sections, told apart by its `name`."""
+    return Annotated[reduce(or_, _SECTIONS[table].values()), Field(discriminator="name")]
 
 
-_SECTIONS = {name: _section_of(name, function) for name, function in {**DATA_SETS, **MODELS}.items()}
+_SECTIONS = {
+    "data": {name: _section_of(name, function) for name, function in DATA_SETS.items()},
+    "model": {name: _section_of(name, function) for name, function in MODELS.items()},
+    "noise": {name: _section_of(name, function, NoiseBase) for name, function in NOISES.items()},
+}
+_NAMES = {name for sections in _SECTIONS.values() for name in sections}
 
 if TYPE_CHECKING:
 
@@ -60,10 +76,15 @@ if TYPE_CHECKING:
 
         name: str
 
+    class NamedNoise(NoiseBase):
+        """A section that names a noise model and holds its options."""
+
+        name: str
+
     DataSection = ModelSection = Named
+    NoiseSection = NamedNoise
 else:
-    DataSection = _one_of(DATA_SETS)
-    ModelSection = _one_of(MODELS)
+    DataSection, ModelSection, NoiseSection = (_one_of(table) for table in _SECTIONS)
 
 
 class Preprocess(Section):
@@ -73,11 +94,11 @@ class Preprocess(Section):
     standardise: bool = False
 
 
-class Noise(Section):
-    """The noise dimensions of a marginalising flow; 0 features is the plain flow."""
+class ContextNetwork(Section):
+    """A network between the context and the model, trained with it; with 0 features there is none."""
 
-    name: Literal["standard_normal"] = "standard_normal"
     features: int = Field(default=0, ge=0)
+    hidden: list[int] = Field(default=[64, 64])
 
 
 class Evaluate(Section):
@@ -94,9 +115,15 @@ class Experiment(Section):
     data: DataSection
     preprocess: Preprocess = Preprocess()
     model: ModelSection
-    noise: Noise = Noise()
+    context: ContextNetwork = ContextNetwork()
+    noise: NoiseSection = Field(default=cast("NoiseSection", {}), validate_default=True)
     train: TrainConfig = TrainConfig()
     evaluate: Evaluate = Evaluate()
+
+    @field_validator("noise", mode="before")
+    @classmethod
+    def _noise_without_a_name(cls, noise: Any) -> Any:
+        return {"name": "standard_normal", **noise} if isinstance(noise, dict) else noise
 
     def to_toml(self) -> str:
         """The experiment with every default filled in; keys that are None are left out."""
@@ -175,7 +202,7 @@ def _explain(error: ValidationError) -> str:
     """The first mistake in one line: where, what, and what would be right."""
     first = error.errors()[0]
     loc = _field(first["loc"])
-    where = ".".join(part for part in loc if part not in _SECTIONS)
+    where = ".".join(part for i, part in enumerate(loc) if i != 1 or part not in _NAMES)
     context = first.get("ctx", {})
     if first["type"] == "extra_forbidden":
         known = list(_section_at(loc[:-1]).model_fields)
@@ -197,16 +224,15 @@ def _explain(error: ValidationError) -> str:
 
 def _field(loc: tuple[int | str, ...]) -> tuple[str, ...]:
     """The part of a location of pydantic's that names a key; what follows is the type that it tried."""
-    depth = 3 if len(loc) > 1 and loc[1] in _SECTIONS else 2
+    depth = 3 if len(loc) > 1 and loc[1] in _SECTIONS.get(str(loc[0]), {}) else 2
     return tuple(str(part) for part in loc[:depth])
 
 
 def _section_at(loc: tuple[str, ...]) -> type[BaseModel]:
     """The section that a location of pydantic's lies in, such as ("model", "maf")."""
-    section: Any = Experiment
-    for part in loc:
-        section = _SECTIONS.get(part) or section.model_fields[part].annotation
-    return section
+    if len(loc) == 2:
+        return _SECTIONS[loc[0]][loc[1]]
+    return cast("type[BaseModel]", Experiment.model_fields[loc[0]].annotation) if loc else Experiment
 
 
 def load_data(experiment: Experiment, **overrides: Any) -> DataSet:
@@ -217,19 +243,45 @@ def load_data(experiment: Experiment, **overrides: Any) -> DataSet:
 
 def build(experiment: Experiment, spec: DataSpec) -> Flow:
     """The model, Flow(preprocessing, base=density), for rows of this kind; weights drawn from the training seed."""
+    with seeded(experiment.train.seed):
+        model = Flow(_preprocessing(experiment.preprocess, spec), base=_density(experiment, spec))
+    return model.double() if experiment.train.precision == "64-true" else model
+
+
+def _density(experiment: Experiment, spec: DataSpec) -> Distribution:
+    """The density of preprocessed rows: the model, given the context through its network, mixed, marginalised."""
     options = experiment.model.model_dump()
     function = MODELS[options.pop("name")]
-    if spec.context_features and "context_features" in inspect.signature(function).parameters:
-        options["context_features"] = spec.context_features
-    num_noise = experiment.noise.features
-    with seeded(experiment.train.seed):
-        density: Distribution = function(spec.features + num_noise, **options)
-        if spec.labels and density.context_features:
-            density = LabelMixture(density, len(spec.labels), spec.label_shares or None)
-        if num_noise:
-            density = Marginalising(density, noise=StandardNormal(num_noise))
-        model = Flow(_preprocessing(experiment.preprocess, spec), base=density)
-    return model.double() if experiment.train.precision == "64-true" else model
+    through_network = spec.context_features and experiment.context.features
+    if spec.context_features:
+        options["context_features"] = through_network or spec.context_features
+    noise = experiment.noise
+    density: Distribution
+    if noise.after_blocks and noise.features:
+        if "blocks" not in options:
+            raise ValueError(f"noise.after_blocks is for models of several blocks; {experiment.model.name} is one")
+        density = augmented_between(
+            function, spec.features, _noise(noise, spec), after_blocks=noise.after_blocks, **options
+        )
+    else:
+        density = function(spec.features + noise.features, **options)
+    if through_network:
+        network = MLP(spec.context_features, experiment.context.features, experiment.context.hidden)
+        density = Conditional(density, network, spec.context_features)
+    if spec.labels and density.context_features:
+        density = LabelMixture(density, len(spec.labels), spec.label_shares or None)
+    if noise.features and not noise.after_blocks:
+        density = Marginalising(density, noise=_noise(noise, spec))
+    return density
+
+
+def _noise(noise: NoiseBase, spec: DataSpec) -> Distribution:
+    """q(eps | x) that the section names; it sees x where it can."""
+    options = noise.model_dump(exclude={"after_blocks"})
+    function = NOISES[options.pop("name")]
+    if "context_features" in inspect.signature(function).parameters:
+        options["context_features"] = spec.features
+    return function(options.pop("features"), **options)
 
 
 def _preprocessing(preprocess: Preprocess, spec: DataSpec) -> list[Transform]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from marginflow.data.dataset import Batch, DataSpec, Rows, Split, as_split, check_split
-from marginflow.distributions import Distribution, LabelMixture, evaluation_mode, like_model, optional
+from marginflow.distributions import Conditional, Distribution, LabelMixture, evaluation_mode, like_model, optional
 from marginflow.flow import Flow
 from marginflow.marginal import LogLikelihood, Marginalising, log_likelihood
 from marginflow.randomness import seeded
@@ -103,7 +103,7 @@ def levels_of(model: Distribution) -> tuple[Transform, Distribution]:
 
     A transform that augments is no preprocessing: its noise belongs to the density.
     """
-    if isinstance(model, Flow) and isinstance(model.base, Flow | Marginalising | LabelMixture):
+    if isinstance(model, Flow) and isinstance(model.base, Flow | Marginalising | LabelMixture | Conditional):
         augments = any(isinstance(part, Augment) for part in model.transform.modules())
         if not augments:
             return model.transform, model.base

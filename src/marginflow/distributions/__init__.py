@@ -9,14 +9,17 @@ from marginflow.distributions.base import (
     optional,
     warn_of_diverged,
 )
-from marginflow.distributions.elementary import DiagonalNormal, StandardNormal, Uniform
+from marginflow.distributions.conditional import Conditional
+from marginflow.distributions.elementary import DiagonalNormal, StandardLogistic, StandardNormal, Uniform
 from marginflow.distributions.mixture import LabelMixture
 
 __all__ = [
+    "Conditional",
     "Density",
     "DiagonalNormal",
     "Distribution",
     "LabelMixture",
+    "StandardLogistic",
     "StandardNormal",
     "Uniform",
     "check_num_samples",

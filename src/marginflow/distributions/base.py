@@ -110,5 +110,11 @@ class Distribution(nn.Module, ABC):
     def sample_and_log_prob(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Reparameterised draws and their log_prob, gradients kept; ValueError unless `exact`."""
 
+    def sample_each(self, num_samples: int, context: Tensor) -> Tensor:
+        """Several draws for each row of a context: context (M, C, ...) -> (M, num_samples, *event)."""
+        check_num_samples(num_samples)
+        drawn = self.sample(len(context) * num_samples, context.repeat_interleave(num_samples, 0))
+        return drawn.unflatten(0, (len(context), num_samples))
+
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         return self.log_prob(x, context)

@@ -8,6 +8,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from marginflow.distributions.base import Distribution, check_num_samples
 from marginflow.shapes import Shape, as_shape, check_context, check_event, sum_event
@@ -44,6 +45,46 @@ class StandardNormal(Distribution):
         check_num_samples(num_samples)
         like = cast(Tensor, self._like)
         return torch.randn(num_samples, *self._shape, dtype=like.dtype, device=like.device)
+
+    def sample_and_log_prob(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        x = self.sample(num_samples)
+        return x, self.log_prob(x)
+
+    def extra_repr(self) -> str:
+        return str(tuple(self._shape))
+
+
+class StandardLogistic(Distribution):
+    """Independent standard logistic features, where a cumulative distribution in logits ends.
+
+    log p(x) = -sum (x + 2 log(1 + exp(-x)))
+
+    shape: number of features D, or an event shape such as (C, H, W).
+
+    >>> import torch
+    >>> StandardLogistic(2).log_prob(torch.zeros(1, 2))
+    tensor([-2.7726])
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self._shape = as_shape(shape)
+        self._like: Tensor
+        self.register_buffer("_like", torch.zeros(()), persistent=False)  # carries dtype and device
+
+    @property
+    def event_shape(self) -> torch.Size:
+        return self._shape
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        check_event(x, self._shape)
+        return -sum_event(x.abs() + 2 * functional.softplus(-x.abs()))
+
+    @torch.no_grad()
+    def sample(self, num_samples: int, context: Tensor | None = None) -> Tensor:
+        check_num_samples(num_samples)
+        u = torch.rand(num_samples, *self._shape, dtype=torch.float64, device=self._like.device)
+        return torch.logit(u, eps=1e-16).to(self._like.dtype)  # in float32 u would reach 0 and 1
 
     def sample_and_log_prob(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x = self.sample(num_samples)

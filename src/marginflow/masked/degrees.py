@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral
 
 import torch
 from torch import Tensor
+
+from marginflow.shapes import check_hidden
 
 
 def resolve_order(order: str | Sequence[int], features: int, generator: torch.Generator) -> Tensor:
@@ -41,6 +42,7 @@ def resolve_degrees(
     hidden: Sequence[int],
     has_context: bool,
     generator: torch.Generator,
+    residual: bool = False,
 ) -> list[Tensor]:
     """The sorted degrees of each hidden layer, (width,) each.
 
@@ -49,19 +51,23 @@ def resolve_degrees(
     one dimension they are all 0.
 
     degrees: "sequential", "even", "random" (drawn from `generator`), or a list for each layer, in which 0 is
-        allowed without a context too: such a unit is constant.
+        allowed without a context too: such a unit is constant. ValueError where a layer has no other, so that it hides
+        everything.
+    residual: the third, fifth ... layer has the degrees of the first, as its units are added to those of the first.
 
     >>> resolve_degrees("even", 9, [4], False, torch.Generator())
     [tensor([1, 3, 5, 7])]
     """
-    if not isinstance(hidden, Sequence) or any(not isinstance(width, Integral) or width < 1 for width in hidden):
-        raise ValueError(f"hidden must be a list of widths, each at least 1; got {hidden!r}")
+    check_hidden(hidden, residual=residual)
     low = 0 if has_context or features == 1 else 1
     span = max(features - low, 1)  # how many degrees there are
     if not isinstance(degrees, str):
         if len(degrees) != len(hidden):
             raise ValueError(f"degrees must be one list a hidden layer, {len(hidden)} in all; got {len(degrees)}")
-        return [_given(layer, width, features) for layer, width in zip(degrees, hidden, strict=True)]
+        layers = [_given(layer, width, features, has_context) for layer, width in zip(degrees, hidden, strict=True)]
+        if residual and any(not torch.equal(layer, layers[0]) for layer in layers[::2]):
+            raise ValueError("residual=True needs the same degrees in the first, third, fifth ... hidden layer")
+        return layers
     if degrees == "sequential":
         layers = [low + torch.arange(width) % span for width in hidden]
     elif degrees == "even":
@@ -76,14 +82,21 @@ def resolve_degrees(
             least = int(drawn.min())
     else:
         raise ValueError(f'degrees must be "sequential", "even", "random" or a list a layer; got {degrees!r}')
+    if residual:
+        layers = [layers[0] if i % 2 == 0 else layer for i, layer in enumerate(layers)]
     return [layer.sort().values for layer in layers]
 
 
-def _given(layer: Sequence[int], width: int, features: int) -> Tensor:
+def _given(layer: Sequence[int], width: int, features: int, has_context: bool) -> Tensor:
     """One layer's explicit degrees, checked and sorted."""
     if len(layer) != width or not all(0 <= degree < features for degree in layer):
         raise ValueError(
             f"a hidden layer of {width} units needs {width} degrees between 0 and {features - 1}; "
             f"got {list(layer)[:8]}{' ...' if len(layer) > 8 else ''} ({len(layer)})"
+        )
+    if features > 1 and not has_context and not any(layer):
+        raise ValueError(
+            f"degrees of 0 alone hide all {features} dimensions from all others: give some units a degree between 1 "
+            f"and {features - 1}"
         )
     return torch.tensor(layer).sort().values

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, cast
 
@@ -88,11 +89,16 @@ class _Workspace:
             else:
                 rows.copy_(b.expand_as(rows))
 
-    def activate(self, product: Product, columns: int) -> None:
-        """The hidden units of a product, from the first `columns` units below."""
-        out = self.rows(product.layer + 1, product.top, product.bottom)
-        self.multiply(product, columns, out)
-        out.copy_(self.network.activation(out))
+    def activate(self, products: Sequence[Product]) -> None:
+        """The hidden units of products, layer after layer, from all units below that they know or hold."""
+        stream = None
+        for product in products:
+            out = self.rows(product.layer + 1, product.top, product.bottom)
+            self.multiply(product, product.known + product.inside, out)
+            if self.network.joined(product.layer + 1):
+                stream = out.clone() if stream is None else stream + out
+                out.copy_(stream)
+            out.copy_(self.network.activation(out))
 
     def copy_inside(self, product: Product, out: Tensor) -> None:
         """The weights between units of the block: (rows, inside). What the mask hides is not read."""
@@ -107,9 +113,13 @@ def _by_kernel(network: MaskedNetwork, univariate: Any, z: Tensor, context: Tens
     from marginflow.masked.kernel import resolve
 
     space, counts, p = _Workspace(network, z, context), network.counts, network.num_params
-    for i, layer in enumerate(network.layers[:-1]):  # units that see the context alone, or nothing
-        if counts[i + 1][0]:
-            space.activate(Product(i, 0, counts[i + 1][0], 0, 0, layer.pieces(0, counts[i + 1][0])), counts[i][0])
+    space.activate(  # units that see the context alone, or nothing
+        [
+            Product(i, 0, counts[i + 1][0], counts[i][0], 0, layer.pieces(0, counts[i + 1][0]))
+            for i, layer in enumerate(network.layers[:-1])
+            if counts[i + 1][0]
+        ]
+    )
     z = z.T.contiguous()
     log_det = torch.zeros(z.shape[1], dtype=torch.float64)
     params = z.new_empty(max(block.stop - block.start for block in network.blocks) * p, z.shape[1])
@@ -133,13 +143,12 @@ def _by_kernel(network: MaskedNetwork, univariate: Any, z: Tensor, context: Tens
         units, all_params, all_z, total, weights = arrays
         resolve(
             units, all_params[: (stop - start) * p], all_z[start:stop], total, weights[:used], ends,
-            activation, function, constant, num_threads,
+            activation, function, constant, network.residual, num_threads,
         )  # fmt: skip
         if torch.get_num_threads() != num_threads:  # numba starts its threads by setting the number of OpenMP's
             torch.set_num_threads(num_threads)
         if not looped:
-            for product in products[:-1]:
-                space.activate(product, product.known + product.inside)
+            space.activate(products[:-1])
     x = space.rows(0, network.context_features, counts[0][-1])
     return x.T.contiguous(), log_det.to(z.dtype)
 
@@ -150,8 +159,12 @@ def _in_torch(network: MaskedNetwork, univariate: Any, z: Tensor, context: Tenso
     hidden = range(1, len(counts))
     log_det = z.new_zeros(len(z))
     known = [z[:, :0].T if context is None else context.T]  # the units of each layer that are known, (units, N)
+    stream = None
     for layer in hidden:
-        known.append(network.activation(layers[layer - 1].partial(0, counts[layer][0], known[-1])))
+        rows = layers[layer - 1].partial(0, counts[layer][0], known[-1])
+        if network.joined(layer):
+            rows = stream = rows if stream is None else stream + rows
+        known.append(network.activation(rows))
 
     for start, stop, products, *_ in network.blocks:
         before, inside = [], []  # of each layer, what comes from before the block, and the weights inside it
@@ -164,11 +177,14 @@ def _in_torch(network: MaskedNetwork, univariate: Any, z: Tensor, context: Tenso
             x, log_derivative = univariate.inverse(z[:, dim], params.T)
             log_det = log_det + log_derivative
             fresh[0] = torch.cat([fresh[0], x[None]])
+            stream = None
             for layer in hidden:
                 first = counts[layer][start]
                 top, bottom = counts[layer][dim] - first, counts[layer][dim + 1] - first
                 if top < bottom:
                     rows = _add_inside(before[layer - 1], inside[layer - 1], top, bottom, fresh[layer - 1])
+                    if network.joined(layer):
+                        rows = stream = rows if stream is None else stream + rows
                     fresh[layer] = torch.cat([fresh[layer], network.activation(rows)])
         known = [torch.cat(each) for each in zip(known, fresh, strict=True)]
     return known[0][network.context_features :].T, log_det

@@ -13,7 +13,7 @@ import numpy as np
 from numba import config, njit, prange, set_num_threads
 
 ACTIVATIONS = {"relu": 0, "tanh": 1, "elu": 2, "silu": 3, "softplus": 4, "gelu": 5}
-UNIVARIATES = {"affine": 0, "softclip_affine": 1, "softplus_affine": 2}
+UNIVARIATES = {"affine": 0, "softclip_affine": 1, "softplus_affine": 2, "additive": 3}
 
 
 def _compiled(**options: Any) -> Callable[[Any], Any]:
@@ -89,8 +89,9 @@ def _activate(kind, units, row):
 
 @_compiled()
 def _invert(kind, constant, z, j, params, x, row, log_det):
-    """x[row] <- the inverse of a scalar function at z[j] given params[2 j] and [2 j + 1]; log_det += log dx/dz."""
-    y, out, first, second = z[j], x[row], params[2 * j], params[2 * j + 1]
+    """x[row] <- the inverse of a scalar function at z[j] given its rows of params; log_det += log dx/dz."""
+    num_params = len(params) // len(z)
+    y, out, first, second = z[j], x[row], params[num_params * j], params[num_params * (j + 1) - 1]
     if kind == 0:
         for n in range(len(y)):
             log_scale = constant * _tanh(second[n] / constant)
@@ -101,11 +102,24 @@ def _invert(kind, constant, z, j, params, x, row, log_det):
             log_scale = second[n] / (1 + abs(second[n]) / constant)
             out[n] = (y[n] - first[n]) * _exp(-log_scale)
             log_det[n] -= log_scale
+    elif kind == 3:
+        for n in range(len(y)):
+            out[n] = y[n] + first[n]
     else:
         for n in range(len(y)):
             scale = max(first[n], 0.0) + math.log1p(_exp(-abs(first[n]))) + constant
             out[n] = (y[n] - second[n]) / scale
             log_det[n] -= math.log(scale)
+
+
+@_compiled()
+def _join(units, row, stream, unit, first):
+    """Add to units[row] what the joined layers before were at this unit, and keep the sum."""
+    u, s = units[row], stream[unit]
+    for n in range(len(u)):
+        if not first:
+            u[n] += s[n]
+        s[n] = u[n]
 
 
 @_compiled()
@@ -129,12 +143,14 @@ def _accumulate(target, row, weights, at, source, first, last):
 
 
 @_compiled()
-def _resolve_columns(units, params, z, log_det, weights, ends, activation, univariate, constant):
+def _resolve_columns(units, params, z, log_det, weights, ends, activation, univariate, constant, residual):
     """`resolve` where units holds the block's own rows alone, and ends counts those."""
     depth, num_dims = len(ends) - 1, len(z)
     num_params = len(params) // num_dims
     height = ends[depth, num_dims] - ends[depth, 0]
     output_weights = len(weights) - len(params) * height
+    width = ends[1, num_dims] - ends[1, 0] if residual and depth > 0 else 0  # of the joined layers in the block
+    stream = np.empty((width, z.shape[1]), units.dtype)
     for j in range(num_dims):
         for p in range(j * num_params, (j + 1) * num_params):
             _accumulate(params, p, weights, output_weights + p * height, units, ends[depth, 0], ends[depth, j])
@@ -145,12 +161,14 @@ def _resolve_columns(units, params, z, log_det, weights, ends, activation, univa
             for row in range(ends[layer, j], ends[layer, j + 1]):
                 at = layer_weights + (row - ends[layer, 0]) * (below - first)
                 _accumulate(units, row, weights, at, units, first, last)
+                if residual and layer % 2 == 1:
+                    _join(units, row, stream, row - ends[layer, 0], layer == 1)
                 _activate(activation, units, row)
             layer_weights += (ends[layer, num_dims] - ends[layer, 0]) * (below - first)
 
 
 @_compiled()
-def _resolve_tile(units, params, z, log_det, weights, ends, activation, univariate, constant, left, right):
+def _resolve_tile(units, params, z, log_det, weights, ends, activation, univariate, constant, residual, left, right):
     """`resolve` for some columns, in arrays of its own: threads that shared them would be in each other's way."""
     depth, num_dims = len(ends) - 1, len(z)
     own_ends = ends.copy()
@@ -166,7 +184,7 @@ def _resolve_tile(units, params, z, log_det, weights, ends, activation, univaria
     own_log_det = log_det[left:right].copy()
     _resolve_columns(
         own_units, params[:, left:right].copy(), z[:, left:right].copy(), own_log_det,
-        weights, own_ends, activation, univariate, constant,
+        weights, own_ends, activation, univariate, constant, residual,
     )  # fmt: skip
     for layer in range(depth + 1):
         units[ends[layer, 0] : ends[layer, num_dims], left:right] = own_units[
@@ -176,11 +194,13 @@ def _resolve_tile(units, params, z, log_det, weights, ends, activation, univaria
 
 
 @_compiled(parallel=True)
-def _resolve_in_parallel(units, params, z, log_det, weights, ends, activation, univariate, constant, num_tiles):
+def _resolve_in_parallel(
+    units, params, z, log_det, weights, ends, activation, univariate, constant, residual, num_tiles
+):
     n = z.shape[1]
     for tile in prange(num_tiles):
         left, right = tile * n // num_tiles, (tile + 1) * n // num_tiles
-        _resolve_tile(units, params, z, log_det, weights, ends, activation, univariate, constant, left, right)
+        _resolve_tile(units, params, z, log_det, weights, ends, activation, univariate, constant, residual, left, right)
 
 
 _one_at_a_time = threading.Lock()  # not every pool of threads that numba may find here can be entered twice
@@ -205,6 +225,7 @@ def resolve(
     activation: str,
     univariate: str,
     constant: float,
+    residual: bool,
     num_threads: int,
 ) -> None:
     """Compute the dimensions of a block and the hidden units that they make known, one dimension after the other.
@@ -218,7 +239,18 @@ def resolve(
     """
     num_threads = min(num_threads, config.NUMBA_NUM_THREADS)  # pyright: ignore[reportAttributeAccessIssue]
     num_tiles = max(num_threads if z.shape[1] >= 16 * num_threads else 1, z.shape[1] // 64)
-    arguments = (units, params, z, log_det, weights, ends, ACTIVATIONS[activation], UNIVARIATES[univariate], constant)
+    arguments = (
+        units,
+        params,
+        z,
+        log_det,
+        weights,
+        ends,
+        ACTIVATIONS[activation],
+        UNIVARIATES[univariate],
+        constant,
+        residual,
+    )
     if _forked or num_threads == 1 or num_tiles == 1:
         cuts = [tile * z.shape[1] // num_tiles for tile in range(num_tiles + 1)]
         for left, right in pairwise(cuts):

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from marginflow.activations import Activation, as_activation
 from marginflow.masked.layers import MaskedLinear
 from marginflow.masked.order import Order
 from marginflow.masked.passes import run
 from marginflow.masked.plan import plan
 from marginflow.shapes import check_context
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": functional.relu,
-    "elu": functional.elu,
-    "gelu": functional.gelu,
-    "silu": functional.silu,
-    "softplus": functional.softplus,
-    "tanh": torch.tanh,
-}
 
 
 class MaskedNetwork(nn.Module):
@@ -35,6 +26,8 @@ class MaskedNetwork(nn.Module):
     order: of the dimensions. hidden_degrees: the sorted degrees of each hidden layer. num_params: P.
     context_features: C; the context enters beside x with degree 0, seen by all.
     activation: a name or any elementwise function.
+    residual: what the first, third, fifth ... hidden layer is before its activation is added to that of the one two
+        further. These layers have the same degrees, so a sum depends on what its terms depend on.
     dropout: in training mode, the probability with which each hidden unit is left out of a row; the others are
         divided by one minus it. Srivastava et al., Dropout, 2014.
 
@@ -48,19 +41,18 @@ class MaskedNetwork(nn.Module):
         hidden_degrees: Sequence[Tensor],
         num_params: int,
         context_features: int = 0,
-        activation: str | Callable[[Tensor], Tensor] = "relu",
+        activation: Activation = "relu",
         dropout: float = 0.0,
+        residual: bool = False,
     ) -> None:
         super().__init__()
-        if isinstance(activation, str) and activation not in ACTIVATIONS:
-            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)} or a function; got {activation!r}")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must lie in [0, 1); got {dropout}")
         features = len(order.dimensions)
         self.features, self.num_params, self.context_features = features, num_params, context_features
-        self.order, self.dropout = order, dropout
+        self.order, self.dropout, self.residual = order, dropout, residual
         self.activation_name = activation if isinstance(activation, str) else None
-        self.activation = ACTIVATIONS[activation] if isinstance(activation, str) else activation
+        self.activation = as_activation(activation)
         dimensions = torch.arange(1, features + 1)
         degrees = [torch.cat([torch.zeros(context_features, dtype=torch.long), dimensions]), *hidden_degrees]
         self.hidden_layers = nn.ModuleList(MaskedLinear(below, above) for below, above in pairwise(degrees))
@@ -76,6 +68,10 @@ class MaskedNetwork(nn.Module):
             return None
         check_context(context, self.context_features, len(x))
         return cast(Tensor, context).to(x.dtype)
+
+    def joined(self, layer: int) -> bool:
+        """Whether hidden layer `layer`, counted from 1, is one of those that residual connections join."""
+        return self.residual and layer % 2 == 1
 
     @property
     def random(self) -> bool:

@@ -65,9 +65,12 @@ def _layer_by_layer(
 ) -> Tensor:
     """The output, left to autograd."""
     *hidden, output = zip(network.layers, _by_layer(network, flat), strict=True)
-    h = _inputs(network, x, context)
+    h, stream = _inputs(network, x, context), None
     for i, (layer, own) in enumerate(hidden):
-        h = network.activation(layer(h, own))
+        h = layer(h, own)
+        if network.joined(i + 1):
+            h = stream = h if stream is None else h + stream
+        h = network.activation(h)
         h = h * factors[i] if factors else h
     layer, own = output
     return _outputs(network, layer(h, own))
@@ -83,8 +86,12 @@ def _through(
     """The last layer's output; what the way back must know of each hidden layer is added to `kept`."""
     *hidden, output = zip(network.layers, tensors, strict=True)
     in_place = FROM_OUTPUT.get(network.activation_name or "")
+    stream = None  # what the joined layers have added up to, before the activation
     for i, (layer, own) in enumerate(hidden):
         h = _product(layer, own, h)
+        if network.joined(i + 1):
+            h = h if stream is None else h.add_(stream)
+            stream = h.clone() if in_place else h
         kept.append(h)
         h = in_place[0](h) if in_place else network.activation(h)
         h = h * factors[i] if factors else h
@@ -170,6 +177,7 @@ class _Pass(torch.autograd.Function):
             return None, None, *differentiable(plain, [x, context, *flat], ctx.needs_input_grad[2:], grad_outputs)
         grad = network.order.reorder(grad_outputs[0]).flatten(1)
         grads: list[Tensor] = []
+        stream = None  # the gradient that later joined layers send past those between
         for i, layer in reversed(list(enumerate(network.layers))):
             h, back = _recall(network, kept[i]) if i else (kept[0], None)
             factor = ctx.factors[i - 1] if i and ctx.factors else None
@@ -177,6 +185,8 @@ class _Pass(torch.autograd.Function):
             if back is not None:
                 grad = _product_back(layer, tensors[i], grad)
                 grad = back(grad if factor is None else grad * factor)
+                if network.joined(i):
+                    grad = stream = grad if stream is None else grad + stream
         if not any(ctx.needs_input_grad[2:4]):
             return None, None, None, None, *grads
         grad = _product_back(network.layers[0], tensors[0], grad)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from marginflow.activations import Activation
 from marginflow.masked.degrees import resolve_degrees
 from marginflow.masked.inverse import invert
 from marginflow.masked.network import MaskedNetwork
@@ -30,12 +31,15 @@ class MaskedAutoregressive(Transform):
     activation: of the hidden layers, a name such as "relu" or any elementwise function.
     seed: for a random order and random degrees.
     dropout: in training mode, the probability with which a hidden unit is left out; there is then no inverse.
+    residual: add what the first, third, fifth ... hidden layer is before its activation to that of the one two
+        further, so that each pair of layers learns a difference; these layers are then of one width.
 
     The inverse is exact and costs about as much as forward: every hidden unit is computed once. It is compiled
     where `univariate` and `activation` have a compiled form (see `Univariate`) and no gradient is asked for.
 
     Germain, Gregor, Murray, Larochelle, MADE, 2015 (arXiv 1502.03509); Papamakarios, Pavlakou,
-    Murray, Masked Autoregressive Flow for Density Estimation, 2017 (arXiv 1705.07057).
+    Murray, Masked Autoregressive Flow for Density Estimation, 2017 (arXiv 1705.07057); with residual connections:
+    Durkan and Nash, Autoregressive Energy Machines, 2019 (arXiv 1904.05626).
 
     >>> import torch
     >>> made, x = MaskedAutoregressive(5, [32, 32], order="random"), torch.randn(7, 5)
@@ -53,15 +57,16 @@ class MaskedAutoregressive(Transform):
         order: str | Sequence[int] = "sequential",
         degrees: str | Sequence[Sequence[int]] = "even",
         context_features: int = 0,
-        activation: str | Callable[[Tensor], Tensor] = "relu",
+        activation: Activation = "relu",
         seed: int = 0,
         dropout: float = 0.0,
+        residual: bool = False,
     ) -> None:
         super().__init__()
         self.features = features
         self.univariate = Affine() if univariate is None else univariate
         generator = torch.Generator().manual_seed(seed)
-        hidden_degrees = resolve_degrees(degrees, features, hidden, context_features > 0, generator)
+        hidden_degrees = resolve_degrees(degrees, features, hidden, context_features > 0, generator, residual)
         self.network = MaskedNetwork(
             Order(features, order, seed),
             hidden_degrees,
@@ -69,6 +74,7 @@ class MaskedAutoregressive(Transform):
             context_features,
             activation,
             dropout,
+            residual,
         )
 
     @property

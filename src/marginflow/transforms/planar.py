@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from marginflow.roots import solve_increasing
+from marginflow.shapes import check_context
 from marginflow.transforms.base import Transform
 
 MARGIN = 1e-3  # w.u_hat >= MARGIN - 1
@@ -21,6 +23,21 @@ ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tenso
     "arctan": (torch.atan, lambda a, h: 1 / (1 + a.square())),
     "softsign": (functional.softsign, lambda a, h: (1 - h.abs()).square()),
 }
+
+
+def _dot(w: Tensor, u: Tensor) -> Tensor:
+    """w.u of two vectors (D,), or of each row (N, D)."""
+    return torch.dot(w, u) if w.ndim == 1 else (w * u).sum(1)
+
+
+def _project(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+    """w.x + b of each row: (N,)."""
+    return torch.addmv(b, x, w) if w.ndim == 1 else (x * w).sum(1) + b
+
+
+def _push(x: Tensor, bend: Tensor, u: Tensor) -> Tensor:
+    """x + u bend, row by row."""
+    return torch.addr(x, bend, u) if u.ndim == 1 else torch.addcmul(x, bend[:, None], u)
 
 
 class Planar(Transform):
@@ -35,6 +52,7 @@ class Planar(Transform):
     x = z - u_hat h(a + b); gradients pass through it by the implicit function theorem.
 
     features: D. x, z: (N, D).
+    context_features: C; with a context, a linear map of it is added to u, w and b, row by row.
     activation: h, one of "tanh", "sigmoid", "arctan", "softsign" (bounded, 0 <= h' <= 1).
 
     Rezende and Mohamed, Variational Inference with Normalizing Flows, 2015 (arXiv 1505.05770).
@@ -46,7 +64,7 @@ class Planar(Transform):
     True
     """
 
-    def __init__(self, features: int, activation: str = "tanh") -> None:
+    def __init__(self, features: int, activation: str = "tanh", *, context_features: int = 0) -> None:
         super().__init__()
         if features < 1:
             raise ValueError(f"features must be at least 1; got {features}")
@@ -58,27 +76,43 @@ class Planar(Transform):
         self.u = nn.Parameter(torch.empty(features).uniform_(-bound, bound))
         self.w = nn.Parameter(torch.empty(features).uniform_(-bound, bound))
         self.b = nn.Parameter(torch.zeros(()))
+        self.conditioner = nn.Linear(context_features, 2 * features + 1) if context_features else None
 
-    def _direction(self) -> tuple[Tensor, Tensor]:
-        """u_hat (D,) and w.u_hat (), the latter without the rounding of a dot product."""
-        w_u = torch.dot(self.w, self.u)
+    @property
+    def context_features(self) -> int:
+        return 0 if self.conditioner is None else self.conditioner.in_features
+
+    def _parameters_of(self, context: Tensor | None, num_rows: int) -> tuple[Tensor, Tensor, Tensor]:
+        """u, w and b, for all rows alike or, with a context, a row of each for each row."""
+        if self.conditioner is None:
+            return self.u, self.w, self.b
+        check_context(context, self.context_features, num_rows)
+        added = self.conditioner(cast(Tensor, context).to(self.w))
+        u, w, b = added.split([len(self.u), len(self.w), 1], 1)
+        return self.u + u, self.w + w, self.b + b[:, 0]
+
+    def _direction(self, u: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+        """u_hat and w.u_hat, the latter without the rounding of a dot product."""
+        w_u = _dot(w, u)
         constrained = functional.celu(w_u, 1 - MARGIN)
-        length = torch.dot(self.w, self.w).clamp_min(torch.finfo(self.w.dtype).tiny)
-        return torch.addcmul(self.u, self.w, (constrained - w_u) / length), constrained
+        length = _dot(w, w).clamp_min(torch.finfo(w.dtype).tiny)
+        return torch.addcmul(u, w, ((constrained - w_u) / length)[..., None]), constrained
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.check_input(x)
         h, slope = ACTIVATIONS[self.activation]
-        u_hat, w_u_hat = self._direction()
-        a = torch.addmv(self.b, x, self.w)
+        u, w, b = self._parameters_of(context, len(x))
+        u_hat, w_u_hat = self._direction(u, w)
+        a = _project(x, w, b)
         bend = h(a)
-        return torch.addr(x, bend, u_hat), torch.log1p(w_u_hat * slope(a, bend))
+        return _push(x, bend, u_hat), torch.log1p(w_u_hat * slope(a, bend))
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.check_input(z)
         h, slope = ACTIVATIONS[self.activation]
-        u_hat, w_u_hat = self._direction()
-        target = torch.mv(z, self.w) + self.b  # solved for a + b, so that b stays out of the loop
+        u, w, b = self._parameters_of(context, len(z))
+        u_hat, w_u_hat = self._direction(u, w)
+        target = _project(z, w, b)  # solved for a + b, so that b stays out of the loop
 
         def line(a: Tensor) -> tuple[Tensor, Tensor]:
             bend = h(a)
@@ -90,7 +124,7 @@ class Planar(Transform):
             reach = reach * (1 + 1e-6) + 1e-6
         a = solve_increasing(line, target, target - reach, target + reach)
         bend = h(a)
-        return torch.addr(z, bend, u_hat, alpha=-1), -torch.log1p(w_u_hat * slope(a, bend))
+        return _push(z, -bend, u_hat), -torch.log1p(w_u_hat * slope(a, bend))
 
     def extra_repr(self) -> str:
         return f"{self.features}, activation={self.activation!r}"

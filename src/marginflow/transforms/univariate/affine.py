@@ -1,10 +1,10 @@
-"""Monotonic scalar functions, the elements that autoregressive and coupling structures apply."""
+"""Shifts and scales."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -13,24 +13,32 @@ from torch.nn import functional
 from marginflow.gradients import differentiable, left_to_autograd
 
 
-class Univariate(Protocol):
-    """A strictly increasing scalar function with `num_params` parameters for each element.
+@dataclass(frozen=True)
+class Additive:
+    """Shift alone, which keeps the volume, as in NICE.
 
-    forward(x, params)  x (...), params (..., num_params) -> y, log dy/dx (...)
-    inverse(y, params)  y (...), params (..., num_params) -> x, log dx/dy (...)
+    y = x - m,  log dy/dx = 0
 
-    Stateless: all that varies comes in through `params`, unbounded real numbers.
+    Dinh, Krueger, Bengio, NICE: Non-linear Independent Components Estimation, 2015 (arXiv 1410.8516).
 
-    It may also have `kernel`, the name and the constant of its compiled inverse in `masked/kernel.py`, with
-    which autoregressive sampling runs several times faster than without.
+    >>> import torch
+    >>> Additive().forward(torch.tensor([3.0]), torch.tensor([[1.0]]))
+    (tensor([2.]), tensor([0.]))
     """
 
     @property
-    def num_params(self) -> int: ...
+    def num_params(self) -> int:
+        return 1
 
-    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]: ...
+    @property
+    def kernel(self) -> tuple[str, float]:
+        return "additive", 0.0
 
-    def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]: ...
+    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        return x - params[..., 0], torch.zeros_like(x)
+
+    def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        return y + params[..., 0], torch.zeros_like(y)
 
 
 @dataclass(frozen=True)

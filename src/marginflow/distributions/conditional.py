@@ -1,0 +1,63 @@
+"""A conditional density that sees its context through a network."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from marginflow.distributions.base import Density, Distribution
+from marginflow.shapes import check_context
+
+
+class Conditional(Distribution):
+    """A conditional density whose context goes through a network first, trained with it.
+
+    log p(x | c) = log p_flow(x | network(c))
+
+    flow: any density whose context is what the network returns. network: (N, C, ...) -> (N, flow.context_features).
+    context_features: C, the width of the context as given.
+
+    >>> import torch
+    >>> from marginflow import models
+    >>> from marginflow.nets import MLP
+    >>> model = Conditional(models.maf(2, hidden=[16], context_features=8), MLP(3, 8), context_features=3)
+    >>> model.sample(5, torch.zeros(5, 3)).shape
+    torch.Size([5, 2])
+    """
+
+    def __init__(self, flow: Density, network: nn.Module, context_features: int) -> None:
+        super().__init__()
+        if getattr(flow, "context_features", 1) == 0:
+            raise ValueError("the flow takes no context, so nothing would use the network: give it context_features")
+        self.flow, self.network = flow, network
+        self._context_features = context_features
+
+    @property
+    def event_shape(self) -> torch.Size | None:
+        return cast("torch.Size | None", getattr(self.flow, "event_shape", None))
+
+    @property
+    def exact(self) -> bool:
+        return getattr(self.flow, "exact", True)
+
+    @property
+    def context_features(self) -> int:
+        return self._context_features
+
+    def _seen(self, context: Tensor | None, num_rows: int) -> Tensor:
+        check_context(context, self._context_features, num_rows)
+        return self.network(context)
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.flow.log_prob(x, self._seen(context, len(x)))
+
+    @torch.no_grad()
+    def sample(self, num_samples: int, context: Tensor | None = None) -> Tensor:
+        return self.flow.sample(num_samples, self._seen(context, num_samples))
+
+    def sample_and_log_prob(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        if not isinstance(self.flow, Distribution):
+            raise ValueError("sample_and_log_prob needs a marginflow density inside; use sample and log_prob")
+        return self.flow.sample_and_log_prob(num_samples, self._seen(context, num_samples))

@@ -1,0 +1,193 @@
+"""Flows of masked networks: one alone, stacked, run backwards, with a Gaussian or a mixture for each dimension."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from marginflow.activations import Activation
+from marginflow.distributions import StandardLogistic, StandardNormal
+from marginflow.flow import Flow
+from marginflow.models.stacks import (
+    Degrees,
+    Normed,
+    Order,
+    autoregressive,
+    check_blocks,
+    vector_features,
+    with_batch_norm,
+)
+from marginflow.shapes import Shape
+from marginflow.transforms import Affine, GaussianMixture, Inverse
+
+
+def made(
+    features: Shape,
+    *,
+    hidden: Sequence[int] = (512, 512),
+    order: Order = "sequential",
+    degrees: Degrees = "even",
+    context_features: int = 0,
+    activation: Activation = "relu",
+    residual: bool = False,
+    dropout: float = 0.0,
+    seed: int = 0,
+) -> Flow:
+    """One masked network as a density, every conditional a Gaussian.
+
+    p(x) = prod_i N(x_i; m_i(x_<i), exp(2 a_i(x_<i)))
+
+    features: D. The rest: see `MaskedAutoregressive`.
+
+    Germain, Gregor, Murray, Larochelle, MADE, 2015 (arXiv 1502.03509).
+
+    >>> made(4, hidden=[32]).sample(3).shape
+    torch.Size([3, 4])
+    """
+    size = vector_features(features, "made")
+    layers = autoregressive(
+        size, [Affine()], hidden, order, seed, degrees=degrees,
+        context_features=context_features, activation=activation, residual=residual, dropout=dropout,
+    )  # fmt: skip
+    return Flow(layers, StandardNormal(size))
+
+
+def made_mog(
+    features: Shape,
+    *,
+    components: int = 10,
+    hidden: Sequence[int] = (512, 512),
+    order: Order = "sequential",
+    degrees: Degrees = "even",
+    context_features: int = 0,
+    activation: Activation = "relu",
+    residual: bool = False,
+    dropout: float = 0.0,
+    seed: int = 0,
+) -> Flow:
+    """One masked network as a density, every conditional a mixture of Gaussians.
+
+    p(x) = prod_i sum_k w_ik(x_<i) N(x_i; m_ik(x_<i), s_ik(x_<i)^2)
+
+    features: D. components: of each mixture. The rest: see `MaskedAutoregressive`.
+
+    Papamakarios, Pavlakou, Murray, Masked Autoregressive Flow for Density Estimation, 2017 (arXiv 1705.07057).
+
+    >>> made_mog(4, hidden=[32]).sample(3).shape
+    torch.Size([3, 4])
+    """
+    size = vector_features(features, "made_mog")
+    layers = autoregressive(
+        size, [GaussianMixture(components)], hidden, order, seed, degrees=degrees,
+        context_features=context_features, activation=activation, residual=residual, dropout=dropout,
+    )  # fmt: skip
+    return Flow(layers, StandardLogistic(size))
+
+
+def maf(
+    features: Shape,
+    *,
+    hidden: Sequence[int] = (512, 512),
+    blocks: int = 5,
+    batch_norm: Normed = False,
+    order: Order = "alternating",
+    degrees: Degrees = "even",
+    context_features: int = 0,
+    activation: Activation = "relu",
+    residual: bool = False,
+    dropout: float = 0.0,
+    seed: int = 0,
+) -> Flow:
+    """A masked autoregressive flow: `blocks` masked autoregressive layers over N(0, I).
+
+    z_i = (x_i - m_i(x_<i)) exp(-a_i(x_<i)) in every block
+
+    features: D. hidden: widths of the hidden layers of each block. blocks: number of blocks.
+    batch_norm: True or "after" puts a `BatchNorm` after each block, as in the MAF paper, "before" in
+        front of each, as in the thesis. Such a model must be fitted or calibrated before it is evaluated.
+    order: "alternating" (natural in the first block, reversed in the next, ...); "sequential", "reversed" or
+        "random" in each; or the list of dimensions for the first block, reversed in the next, ...
+    degrees, context_features, activation, residual, dropout, seed: see `MaskedAutoregressive`; block k draws from
+        seed + k.
+
+    Papamakarios, Pavlakou, Murray, Masked Autoregressive Flow for Density Estimation, 2017
+    (arXiv 1705.07057).
+
+    >>> maf(4, hidden=[32], blocks=2).sample(3).shape
+    torch.Size([3, 4])
+    """
+    check_blocks(blocks)
+    size = vector_features(features, "maf")
+    layers = autoregressive(
+        size, [Affine()] * blocks, hidden, order, seed, degrees=degrees,
+        context_features=context_features, activation=activation, residual=residual, dropout=dropout,
+    )  # fmt: skip
+    return Flow(with_batch_norm(layers, size, batch_norm), StandardNormal(size))
+
+
+def maf_mog(
+    features: Shape,
+    *,
+    components: int = 10,
+    hidden: Sequence[int] = (512, 512),
+    blocks: int = 5,
+    batch_norm: Normed = False,
+    order: Order = "alternating",
+    degrees: Degrees = "even",
+    context_features: int = 0,
+    activation: Activation = "relu",
+    residual: bool = False,
+    dropout: float = 0.0,
+    seed: int = 0,
+) -> Flow:
+    """A masked autoregressive flow of `blocks` layers whose base is a `made_mog`, one masked network more.
+
+    p(x) = prod_i sum_k w_ik(u_<i) N(u_i; m_ik(u_<i), s_ik(u_<i)^2) |det du/dx|,  u = maf(x)
+
+    features: D. components: of each mixture. The rest: as in `maf`.
+
+    Papamakarios, Pavlakou, Murray, Masked Autoregressive Flow for Density Estimation, 2017 (arXiv 1705.07057).
+
+    >>> maf_mog(4, hidden=[32], blocks=2).sample(3).shape
+    torch.Size([3, 4])
+    """
+    check_blocks(blocks)
+    size = vector_features(features, "maf_mog")
+    *layers, mixture = autoregressive(
+        size, [*[Affine()] * blocks, GaussianMixture(components)], hidden, order, seed, degrees=degrees,
+        context_features=context_features, activation=activation, residual=residual, dropout=dropout,
+    )  # fmt: skip
+    return Flow([*with_batch_norm(layers, size, batch_norm), mixture], StandardLogistic(size))
+
+
+def iaf(
+    features: Shape,
+    *,
+    hidden: Sequence[int] = (512, 512),
+    blocks: int = 5,
+    order: Order = "alternating",
+    degrees: Degrees = "even",
+    context_features: int = 0,
+    activation: Activation = "relu",
+    residual: bool = False,
+    seed: int = 0,
+) -> Flow:
+    """An inverse autoregressive flow: a `maf` run backwards, quick to sample with gradients.
+
+    x_i = (z_i - m_i(z_<i)) exp(-a_i(z_<i)) in every block
+
+    Its density goes through the inverse of the masked networks, dimension by dimension where gradients are wanted; it
+    suits learned noise and `fit_to_density`, which need samples and their own densities. Arguments as in `maf`.
+
+    Kingma, Salimans, Jozefowicz, Chen, Sutskever, Welling, Improving Variational Inference with Inverse
+    Autoregressive Flow, 2016 (arXiv 1606.04934).
+
+    >>> iaf(4, hidden=[32], blocks=2).sample(3).shape
+    torch.Size([3, 4])
+    """
+    check_blocks(blocks)
+    size = vector_features(features, "iaf")
+    layers = autoregressive(
+        size, [Affine()] * blocks, hidden, order, seed, degrees=degrees,
+        context_features=context_features, activation=activation, residual=residual,
+    )  # fmt: skip
+    return Flow([Inverse(layer) for layer in layers], StandardNormal(size))

@@ -1,0 +1,69 @@
+"""Noise models q(eps | x), by name, and noise that joins between the blocks of a flow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from marginflow.activations import Activation
+from marginflow.distributions import DiagonalNormal, Distribution, StandardNormal
+from marginflow.flow import Flow
+from marginflow.nets import MLP
+from marginflow.transforms import Augment
+
+
+def standard_normal(features: int) -> StandardNormal:
+    """N(0, I), independent of x: the noise of the thesis."""
+    return StandardNormal(features)
+
+
+def diagonal_normal(
+    features: int,
+    *,
+    context_features: int,
+    hidden: Sequence[int] = (64, 64),
+    activation: Activation = "relu",
+    residual: bool = False,
+) -> DiagonalNormal:
+    """A normal distribution whose means and scales a network computes from x.
+
+    q(eps | x) = N(eps; m(x), diag s(x)^2)
+
+    features: number of noise dimensions. context_features: the width of what it sees, x and any context. hidden,
+    activation, residual: of the network, see `nets.MLP`.
+
+    Huang, Dinh, Courville, Augmented Normalizing Flows, 2020 (arXiv 2002.07101).
+
+    >>> import torch
+    >>> diagonal_normal(2, context_features=3).sample(5, torch.zeros(5, 3)).shape
+    torch.Size([5, 2])
+    """
+    network = MLP(context_features, 2 * features, hidden, activation=activation, residual=residual)
+    return DiagonalNormal(features, network, context_features)
+
+
+def augmented_between(
+    model: Callable[..., Flow], features: int, noise: Distribution, *, after_blocks: int, blocks: int, **options: Any
+) -> Flow:
+    """A flow whose noise dimensions join after some of its blocks: new flows around auxiliary dimensions.
+
+    The first blocks transform x alone, `Augment` appends eps ~ q(eps | h) given what they made of it, the others
+    transform both. Like any flow that draws noise it is not exact: `log_likelihood` estimates its density.
+
+    model: a function of `models` that has blocks. features: D. noise: q, see `Augment`.
+    after_blocks: how many blocks go before the noise, at least 1. blocks: in all, more than that.
+    options: of the model.
+
+    >>> from marginflow.models import maf
+    >>> flow = augmented_between(maf, 2, StandardNormal(1), after_blocks=1, blocks=3, hidden=[8])
+    >>> flow.sample(5).shape, flow.exact
+    (torch.Size([5, 2]), False)
+    """
+    if not 0 < after_blocks < blocks:
+        raise ValueError(
+            f"noise between blocks needs blocks before and after it; got after_blocks={after_blocks} of {blocks} blocks"
+        )
+    first = model(features, blocks=after_blocks, **options)
+    augment = Augment(noise)
+    last = model(features + augment.num_noise, blocks=blocks - after_blocks, **options)
+    return Flow([first.transform, augment, last.transform], last.base)

@@ -1,0 +1,108 @@
+"""The coupling structure: some features stay as they are and say how the others are transformed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from marginflow.transforms.base import Transform
+from marginflow.transforms.univariate import Affine, Univariate
+
+
+class Coupling(Transform):
+    """Features under the mask stay; the others are transformed, element by element, given those.
+
+    z_a = x_a,  z_b = f(x_b; conditioner(x_a, context)),  log_det = sum_b log f'(x_b)
+
+    mask: for each feature whether it stays (a); the rest (b) is transformed. Both must occur.
+    conditioner: called with x_a (N, A), and with the context too where its `context_features` is not 0; returns
+        (N, B P) or (N, B, P), the P parameters of each transformed feature side by side. `nets.MLP` is one.
+    univariate: the scalar function f, with P parameters; `Affine` by default.
+
+    The inverse costs what forward costs. ValueError for a mask that hides everything or nothing, a conditioner
+    that returns another shape, and a context of the wrong width.
+
+    Dinh, Krueger, Bengio, NICE, 2015 (arXiv 1410.8516); Dinh, Sohl-Dickstein, Bengio, Density estimation
+    using Real NVP, 2017 (arXiv 1605.08803).
+
+    >>> import torch
+    >>> from marginflow.nets import MLP
+    >>> coupling, x = Coupling([True, False, False], MLP(1, 2 * 2)), torch.randn(7, 3)
+    >>> z, log_det = coupling(x)
+    >>> torch.equal(z[:, 0], x[:, 0]), torch.allclose(coupling.inverse(z)[0], x, atol=1e-5)
+    (True, True)
+    """
+
+    def __init__(
+        self, mask: Sequence[bool] | Tensor, conditioner: nn.Module, univariate: Univariate | None = None
+    ) -> None:
+        super().__init__()
+        stays = torch.as_tensor(mask)
+        if stays.ndim != 1 or not bool(((stays == 0) | (stays == 1)).all()):
+            raise ValueError(f"the mask must be one true or false for each feature; got {mask!r}")
+        stays = stays.bool()
+        if bool(stays.all()) or not bool(stays.any()):
+            raise ValueError(
+                f"a mask must let some features stay and some be transformed; of its {len(stays)} features "
+                f"{int(stays.sum())} stay: mark at least one of each (one feature alone needs MaskedAutoregressive)"
+            )
+        self.features = len(stays)
+        self.conditioner = conditioner
+        self.univariate = Affine() if univariate is None else univariate
+        self.num_transformed = int((~stays).sum())
+        self._check_conditioner(int(stays.sum()))
+        self.kept: Tensor
+        self.transformed: Tensor
+        self.positions: Tensor
+        order = torch.cat([stays.nonzero()[:, 0], (~stays).nonzero()[:, 0]])
+        self.register_buffer("kept", order[: int(stays.sum())], persistent=False)
+        self.register_buffer("transformed", order[int(stays.sum()) :], persistent=False)
+        self.register_buffer("positions", torch.argsort(order), persistent=False)
+
+    def _check_conditioner(self, num_kept: int) -> None:
+        """Refuse a conditioner that says it is made for other widths."""
+        expected = (num_kept, self.num_transformed * self.univariate.num_params)
+        got = tuple(getattr(self.conditioner, name, None) for name in ("in_features", "out_features"))
+        if any(size is not None and size != right for size, right in zip(got, expected, strict=True)):
+            raise ValueError(
+                f"the conditioner must take the {expected[0]} features that stay and return {expected[1]}, "
+                f"{self.univariate.num_params} for each that is transformed; got one that takes {got[0]} and "
+                f"returns {got[1]}"
+            )
+
+    @property
+    def context_features(self) -> int:
+        return cast(int, getattr(self.conditioner, "context_features", 0))
+
+    def _params(self, kept: Tensor, context: Tensor | None) -> Tensor:
+        """The parameters of the transformed features: (N, B, P)."""
+        params = self.conditioner(kept, context) if self.context_features else self.conditioner(kept)
+        expected = (len(kept), self.num_transformed, self.univariate.num_params)
+        if params.numel() != len(kept) * expected[1] * expected[2]:
+            raise ValueError(f"the conditioner must return {expected} numbers; got shape {tuple(params.shape)}")
+        return params.view(expected)
+
+    def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        self.check_input(x)
+        return x.index_select(1, self.kept), x.index_select(1, self.transformed)
+
+    def _joined(self, kept: Tensor, transformed: Tensor) -> Tensor:
+        return torch.cat([kept, transformed], 1).index_select(1, self.positions)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        kept, rest = self._split(x)
+        z, log_derivative = self.univariate.forward(rest, self._params(kept, context))
+        return self._joined(kept, z), log_derivative.sum(1)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        if getattr(self.conditioner, "random", False):
+            raise ValueError("there is no inverse in training mode, where dropout is random: call eval()")
+        kept, rest = self._split(z)
+        x, log_derivative = self.univariate.inverse(rest, self._params(kept, context))
+        return self._joined(kept, x), log_derivative.sum(1)
+
+    def extra_repr(self) -> str:
+        return f"{self.features} features, {self.num_transformed} of them transformed, by {self.univariate}"

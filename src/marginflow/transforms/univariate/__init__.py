@@ -1,0 +1,16 @@
+"""Monotonic scalar functions, the elements that autoregressive and coupling structures apply."""
+
+from marginflow.transforms.univariate.affine import Additive, Affine, SoftclipAffine, SoftplusAffine
+from marginflow.transforms.univariate.base import Univariate
+from marginflow.transforms.univariate.mixture import GaussianMixture
+from marginflow.transforms.univariate.spline import RationalQuadratic
+
+__all__ = [
+    "Additive",
+    "Affine",
+    "GaussianMixture",
+    "RationalQuadratic",
+    "SoftclipAffine",
+    "SoftplusAffine",
+    "Univariate",
+]
