@@ -11,7 +11,10 @@ from functools import partial
 from typing import TypeVar
 
 import torch
+from FrEIA.framework import SequenceINN
+from FrEIA.modules import RNVPCouplingBlock
 from torch import Tensor, nn
+from torch.distributions import Independent, Laplace
 
 import marginflow
 from marginflow import models
@@ -26,6 +29,7 @@ from marginflow.distributions import (
     Uniform,
 )
 from marginflow.flow import Flow
+from marginflow.interop import from_freia, from_torch
 from marginflow.marginal import Marginalising
 from marginflow.nets import MLP
 from marginflow.transforms import (
@@ -142,6 +146,23 @@ def small(name: str) -> dict[str, object]:
     return {"hidden": [16]} if name.startswith("made") else {"hidden": [16], "blocks": 2}
 
 
+class Laplaces(nn.Module):
+    """A torch distribution with parameters to train."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean = nn.Parameter(torch.randn(3))
+
+    def forward(self, context: Tensor | None) -> torch.distributions.Distribution:
+        return Independent(Laplace(self.mean, torch.ones_like(self.mean)), 1)
+
+
+def freia() -> SequenceINN:
+    inn = SequenceINN(4)
+    inn.append(RNVPCouplingBlock, subnet_constructor=lambda inputs, outputs: MLP(inputs, outputs, [8]))
+    return inn
+
+
 def marginalising(flow: Callable[[], Flow]) -> Marginalising:
     return Marginalising(flow(), StandardNormal(2))
 
@@ -211,6 +232,7 @@ TRANSFORMS: dict[str, Case] = {
     "logit of images": Case(lambda: Logit(0.05), unit(2, 3, 2)),
     "sequential": Case(lambda: Sequential(strong(Planar(4)), Permutation(4), made(4, [8])()), real(4)),
     "empty sequential": Case(Sequential, real(4)),
+    "of freia": Case(lambda: from_freia(freia()).transform, real(4)),
     "inverse of planar": Case(lambda: Inverse(strong(Planar(3))), real(3)),
     "inverse of made": Case(lambda: Inverse(made(4, [16], context_features=2)()), real(4), 2),
     "augment": Case(lambda: Augment(StandardNormal(2)), real(3)),
@@ -269,6 +291,8 @@ DISTRIBUTIONS: dict[str, Case] = {
     "conditional marginalising flow": Case(
         lambda: Marginalising(models.maf(5, hidden=[16], context_features=2), conditional_normal(2, 5)), real(3), 2
     ),
+    "from torch": Case(lambda: from_torch(Laplaces()), real(3)),
+    "from freia": Case(lambda: from_freia(freia()), real(4)),
     "from pixels": Case(
         lambda: Flow(
             [Dequantise(17), Logit(0.05), Flatten((1, 2, 2))],

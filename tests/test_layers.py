@@ -23,14 +23,15 @@ MAY_IMPORT = {
     "flow": {"distributions", "shapes", "transforms"},
     "marginal": {"distributions", "shapes", "transforms"},
     "models": {"activations", "distributions", "flow", "nets", "shapes", "transforms"},
-    "interop": {"distributions", "flow", "transforms"},
+    "interop": {"distributions", "flow", "marginal", "shapes", "transforms"},
     "data": {"transforms"},
     "devices": set(),
     "calibration": {"distributions", "randomness", "transforms"},
     "checkpoint": set(),
     "evaluation": {"data", "distributions", "flow", "marginal", "randomness", "shapes", "transforms"},
     "training": {
-        "calibration", "checkpoint", "data", "devices", "distributions", "evaluation", "randomness", "transforms",
+        "calibration", "checkpoint", "data", "devices", "distributions", "evaluation", "marginal", "randomness",
+        "transforms",
     },
     "config": {
         "data", "distributions", "flow", "marginal", "models", "nets", "randomness", "training", "transforms",

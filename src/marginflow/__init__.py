@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_MODULES = ("data", "distributions", "interop", "models", "training", "transforms")
+_MODULES = ("data", "distributions", "interop", "models", "nets", "training", "transforms")
 _NAMES = {
     "Flow": "flow",
     "LabelMixture": "distributions",
     "LogLikelihood": "marginal",
     "Marginalising": "marginal",
     "TrainConfig": "training",
+    "VariationalConfig": "training",
     "calibrate": "training",
     "evaluate": "evaluation",
     "fit": "training",
+    "fit_to_density": "training",
     "load": "runs",
     "log_likelihood": "marginal",
 }
@@ -28,6 +30,7 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers
     from marginflow import distributions as distributions
     from marginflow import interop as interop
     from marginflow import models as models
+    from marginflow import nets as nets
     from marginflow import training as training
     from marginflow import transforms as transforms
     from marginflow.distributions import LabelMixture as LabelMixture
@@ -38,8 +41,10 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers
     from marginflow.marginal import log_likelihood as log_likelihood
     from marginflow.runs import load as load
     from marginflow.training import TrainConfig as TrainConfig
+    from marginflow.training import VariationalConfig as VariationalConfig
     from marginflow.training import calibrate as calibrate
     from marginflow.training import fit as fit
+    from marginflow.training import fit_to_density as fit_to_density
 
 
 def __getattr__(name: str) -> Any:

@@ -82,6 +82,11 @@ class Marginalising(Distribution):
         joint, minus_log_q = self.augment(x, context)
         return self.flow.log_prob(joint, *optional(context)), -minus_log_q
 
+    def split(self, joint: Tensor, log_joint: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """x of joint draws (x, eps), and log p(x, eps) - log q(eps | x), (N,): on average at least log p(x) there."""
+        x, _ = self.augment.inverse(joint)
+        return x, log_joint - self.augment.log_noise(joint[:, x.shape[1] :], x, context)
+
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         log_joint, log_q = self.draw(x, context)
         return log_joint - log_q

@@ -66,6 +66,10 @@ class Augment(Transform):
         eps, log_q = self.noise.sample_and_log_prob(len(x), _noise_context(self.noise, x, context))
         return torch.cat([x, eps], 1), -log_q
 
+    def log_noise(self, eps: Tensor, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """log q(eps | x), (N,), for given noise."""
+        return self.noise.log_prob(eps, _noise_context(self.noise, x, context))
+
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return z[:, : z.shape[1] - self.num_noise], z.new_zeros(len(z))
 

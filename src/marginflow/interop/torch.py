@@ -1,0 +1,93 @@
+"""Our densities as torch.distributions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+
+from marginflow.distributions import Distribution, optional
+from marginflow.marginal import log_likelihood
+
+
+class _AsTorch(torch.distributions.Distribution):
+    """See `to_torch`."""
+
+    def __init__(self, model: Distribution, context: Tensor | None, num_samples: int | None) -> None:
+        if model.event_shape is None:
+            raise ValueError(f"{type(model).__name__} does not say the shape of its events, which torch wants to know")
+        if not model.exact and num_samples is None:
+            raise ValueError(
+                "this model's density is estimated, not exact: give num_samples=K, and log_prob is the "
+                "importance-weighted estimate of K draws, without gradient"
+            )
+        self.model, self.context, self.num_samples = model, context, num_samples
+        batch_shape = torch.Size() if context is None or context.ndim == 1 else context.shape[:1]
+        super().__init__(batch_shape, model.event_shape, validate_args=False)
+
+    @property
+    def arg_constraints(self) -> dict[str, constraints.Constraint]:
+        return {}
+
+    @property
+    def support(self) -> constraints.Constraint:
+        return constraints.independent(constraints.real, len(self.event_shape))
+
+    @property
+    def has_rsample(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.model.exact
+
+    def _context_for(self, shape: torch.Size) -> Tensor | None:
+        """A row of the context for each of the rows that `shape`, which ends in the batch shape, holds."""
+        if self.context is None:
+            return None
+        width = self.context.shape[-1]
+        return self.context.expand(*shape, width).reshape(-1, width)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        ahead = value.ndim - len(self.event_shape)
+        if ahead < 0 or value.shape[ahead:] != self.event_shape:
+            raise ValueError(
+                f"value must end in the event shape {tuple(self.event_shape)}; got shape {tuple(value.shape)}"
+            )
+        shape = torch.broadcast_shapes(value.shape[:ahead], self.batch_shape)
+        x = value.expand(*shape, *self.event_shape).reshape(-1, *self.event_shape)
+        context = self._context_for(shape)
+        if self.model.exact:
+            return self.model.log_prob(x, *optional(context)).view(shape)
+        estimate = log_likelihood(self.model, x, context, num_samples=self.num_samples or 1)
+        return estimate.log_prob.to(value.dtype).view(shape)
+
+    def _extended(self, sample_shape: Sequence[int]) -> tuple[torch.Size, int]:
+        shape = torch.Size([*sample_shape, *self.batch_shape])
+        return shape, shape.numel()
+
+    def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
+        shape, count = self._extended(sample_shape)
+        return self.model.sample(count, self._context_for(shape)).view(*shape, *self.event_shape)
+
+    def rsample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
+        shape, count = self._extended(sample_shape)
+        x, _ = self.model.sample_and_log_prob(count, self._context_for(shape))
+        return x.view(*shape, *self.event_shape)
+
+
+def to_torch(
+    model: Distribution, context: Tensor | None = None, *, num_samples: int | None = None
+) -> torch.distributions.Distribution:
+    """A density as a torch.distributions.Distribution: log_prob, sample, and rsample where it is exact.
+
+    model: a distribution. context: one row (C,), or rows (B, C), which make the batch shape (B,).
+    num_samples: K; for models that are not exact, whose log_prob is then the importance-weighted estimate.
+
+    The model is shared, not copied. ValueError for a model that is not exact without K.
+
+    >>> import torch
+    >>> from marginflow import models
+    >>> flow = to_torch(models.maf(2, hidden=[16]))
+    >>> flow.log_prob(flow.sample((5, 4))).shape
+    torch.Size([5, 4])
+    """
+    return _AsTorch(model, context, num_samples)
