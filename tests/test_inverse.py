@@ -15,11 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from marginflow.masked import inverse, kernel, network
+from marginflow.activations import ACTIVATIONS
+from marginflow.masked import inverse, kernel
 from marginflow.masked.plan import cut_into_blocks
-from marginflow.transforms import Affine, MaskedAutoregressive, SoftclipAffine, SoftplusAffine, Univariate
+from marginflow.transforms import Additive, Affine, MaskedAutoregressive, SoftclipAffine, SoftplusAffine, Univariate
 
-UNIVARIATES = [Affine(), Affine(bound=1.5), SoftclipAffine(), SoftplusAffine()]
+UNIVARIATES = [Affine(), Affine(bound=1.5), Additive(), SoftclipAffine(), SoftplusAffine()]
 
 
 def by_full_passes(made: MaskedAutoregressive, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -42,6 +43,8 @@ def moved_from_zero(made: MaskedAutoregressive) -> MaskedAutoregressive:
 def architectures(draw: st.DrawFn) -> tuple[MaskedAutoregressive, Tensor | None, int]:
     features = draw(st.integers(1, 30))
     hidden = draw(st.lists(st.one_of(st.integers(1, 12), st.integers(100, 300)), max_size=3))
+    residual = len(hidden) == 3 and draw(st.booleans())
+    hidden = [hidden[0], hidden[1], hidden[0], hidden[2], hidden[0]] if residual else hidden
     context_features = draw(st.sampled_from([0, 0, 1, 3]))
     seed = draw(st.integers(0, 10_000))
     torch.manual_seed(seed)
@@ -54,6 +57,7 @@ def architectures(draw: st.DrawFn) -> tuple[MaskedAutoregressive, Tensor | None,
         context_features=context_features,
         activation=draw(st.sampled_from(["relu", "elu", "gelu", "silu", "softplus", "tanh"])),
         seed=seed,
+        residual=residual,
     )
     num_rows = draw(st.sampled_from([1, 2, 7, 40, 130]))
     context = torch.randn(num_rows, context_features) if context_features else None
@@ -349,5 +353,5 @@ def test_the_compiled_loop_leaves_torchs_threads_alone() -> None:
 
 
 def test_every_activation_and_univariate_has_its_compiled_form() -> None:
-    assert set(kernel.ACTIVATIONS) == set(network.ACTIVATIONS)
+    assert set(kernel.ACTIVATIONS) == set(ACTIVATIONS)
     assert {each.kernel[0] for each in UNIVARIATES} == set(kernel.UNIVARIATES)

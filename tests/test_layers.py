@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "models": {"activations", "distributions", "flow", "nets", "shapes", "transforms"},
     "interop": {"distributions", "flow", "marginal", "shapes", "transforms"},
     "data": {"transforms"},
+    "quality": set(),
     "devices": set(),
     "calibration": {"distributions", "randomness", "transforms"},
     "checkpoint": set(),

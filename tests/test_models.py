@@ -9,9 +9,16 @@ import torch
 
 from marginflow import Marginalising, TrainConfig, data, evaluate, fit, log_likelihood, models, samples
 from marginflow.calibration import calibrate
-from marginflow.distributions import StandardNormal
+from marginflow.distributions import StandardLogistic, StandardNormal
 from marginflow.flow import Flow
-from marginflow.transforms import BatchNorm, Dequantise, MaskedAutoregressive, Permutation, Planar, Standardise
+from marginflow.transforms import (
+    BatchNorm,
+    Dequantise,
+    MaskedAutoregressive,
+    Permutation,
+    Planar,
+    Standardise,
+)
 
 
 def trained(model: Flow | Marginalising, epochs: int = 3) -> Flow | Marginalising:
@@ -31,6 +38,16 @@ def grid(reach: float, size: int) -> tuple[torch.Tensor, float]:
         lambda: models.maf(2, hidden=[32], blocks=3),
         lambda: models.maf(2, hidden=[32], blocks=3, batch_norm=True, activation="tanh"),
         lambda: Marginalising(models.planar(3), StandardNormal(1)),
+        lambda: models.radial(2),
+        lambda: models.nice(2, hidden=[32]),
+        lambda: models.realnvp(2, hidden=[32]),
+        lambda: models.made_mog(2, hidden=[32]),
+        lambda: models.maf(2, hidden=[16, 16, 16], blocks=2, residual=True),
+        lambda: models.maf_mog(2, hidden=[32], blocks=2),
+        lambda: models.iaf(2, hidden=[32], blocks=2),
+        lambda: models.nsf(2, hidden=[32], blocks=2),
+        lambda: models.nsf(2, hidden=[32], blocks=2, structure="coupling"),
+        lambda: Marginalising(models.realnvp(3, hidden=[32]), models.diagonal_normal(1, context_features=2)),
     ],
 )
 def test_two_dimensional_densities_integrate_to_one_after_training(build: object) -> None:
@@ -94,21 +111,97 @@ def test_an_affine_maf_of_one_block_has_the_closed_form_of_the_maf_paper() -> No
     torch.testing.assert_close(model.log_prob(x), expected)
 
 
+def params_by_hand(made: MaskedAutoregressive, x: torch.Tensor) -> torch.Tensor:
+    """The parameters of each dimension, from the dense masked weights: (N, D, P)."""
+    first, last = made.network.hidden_layers[0], made.network.output_layer
+    h = torch.relu(x @ first.dense_weight().T + first.bias)
+    return (h @ last.dense_weight().T + last.bias).view(*x.shape, -1)
+
+
+def test_made_mog_has_the_closed_form_of_the_maf_paper() -> None:
+    """log p(x) = sum of log of a mixture of Gaussians, by torch's own mixture."""
+    model = models.made_mog(3, hidden=[7], components=4, degrees="sequential")
+    (made,) = model.transform
+    x = torch.randn(10, 3) * 2
+    logits, means, raw = params_by_hand(made, x).chunk(3, -1)
+    normals = torch.distributions.Normal(means + torch.linspace(-2, 2, 4), (7 * torch.tanh(raw / 7)).exp())
+    mixture = torch.distributions.MixtureSameFamily(torch.distributions.Categorical(logits=logits), normals)
+    torch.testing.assert_close(model.log_prob(x), mixture.log_prob(x).sum(1))
+
+
+def test_maf_mog_is_a_maf_over_a_made_mog() -> None:
+    torch.manual_seed(0)
+    model = models.maf_mog(3, hidden=[8], blocks=2, components=3, batch_norm=True)
+    calibrate(model, [torch.randn(50, 3)])
+    model.eval()
+    *maf, last = model.transform
+    assert [type(each) for each in maf] == [MaskedAutoregressive, BatchNorm] * 2
+    u = x = torch.randn(6, 3)
+    log_det = torch.zeros(6)
+    for each in maf:
+        u, added = each(u)
+        log_det = log_det + added
+    torch.testing.assert_close(model.log_prob(x), Flow([last], StandardLogistic(3)).log_prob(u) + log_det)
+
+
+def test_nice_keeps_the_volume_but_for_its_scaling() -> None:
+    torch.manual_seed(0)
+    model = models.nice(4, hidden=[8], blocks=3)
+    with torch.no_grad():
+        model.transform[-1].log_scale.normal_()
+    log_det = model.transform(torch.randn(6, 4))[1]
+    torch.testing.assert_close(log_det, model.transform[-1].log_scale.sum().expand(6))
+
+
+def test_couplings_let_each_feature_stay_by_turns() -> None:
+    for model in (models.nice(5, hidden=[4]), models.realnvp(5, hidden=[4]), models.nsf(5, structure="coupling")):
+        masks = [
+            each.order.dimensions[: each.num_kept].tolist() for each in model.transform if hasattr(each, "num_kept")
+        ]
+        assert masks[:3] == [[0, 2, 4], [1, 3], [0, 2, 4]]
+
+
+def test_iaf_is_maf_backwards() -> None:
+    options = {"hidden": [8], "blocks": 2, "seed": 3}
+    torch.manual_seed(0)
+    maf = models.maf(3, **options)
+    torch.manual_seed(0)
+    iaf = models.iaf(3, **options)
+    z = torch.randn(5, 3)
+    x, log_det = z, torch.zeros(5)
+    for layer in reversed(list(maf.transform)):  # each inverse of an iaf is the forward of a maf's layer
+        x, added = layer(x)
+        log_det = log_det + added
+    torch.testing.assert_close(iaf.transform.inverse(z), (x, log_det))
+
+
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # of torch, about itself
 @pytest.mark.parametrize(
-    "build", [lambda: models.planar(3), lambda: models.maf(3, hidden=[8], blocks=2, batch_norm=True)]
+    "build",
+    [
+        lambda: models.planar(3),
+        lambda: models.radial(3),
+        lambda: models.maf(3, hidden=[8], blocks=2, batch_norm=True),
+        lambda: models.maf(3, hidden=[8, 8, 8], blocks=2, residual=True),
+        lambda: models.realnvp(3, hidden=[8], blocks=2, batch_norm=True),
+        lambda: models.nice(3, hidden=[8]),
+        lambda: models.nsf(3, hidden=[8], blocks=2),
+        lambda: models.nsf(3, hidden=[8], blocks=2, structure="coupling"),
+        lambda: models.maf_mog(3, hidden=[8], blocks=1),
+    ],
 )
 def test_log_prob_compiles_whole(build: object) -> None:
     model: Flow = build()
     calibrate(model, [torch.randn(50, 3)])
     model.eval()
     x = torch.randn(7, 3)
+    torch._dynamo.reset()  # the same code was compiled for other models before
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(x), model(x))
 
 
 def test_an_untrained_model_without_batch_norm_is_usable_at_once() -> None:
-    for model in (models.planar(2), models.maf(2)):
+    for model in (function(2) for function in models.MODELS.values()):
         assert torch.isfinite(model.eval().log_prob(model.sample(10))).all()
 
 
@@ -150,5 +243,12 @@ def test_bad_arguments_are_refused() -> None:
         models.maf(2, order="sideways")
     with pytest.raises(ValueError, match="batch_norm must be True"):
         models.maf(2, batch_norm="beside")
+    for coupling in (models.nice, models.realnvp):
+        with pytest.raises(ValueError, match="needs at least 2; got 1"):
+            coupling(1)
+    with pytest.raises(ValueError, match='structure must be "autoregressive" or "coupling"'):
+        models.nsf(2, structure="ring")
+    with pytest.raises(ValueError, match="degrees of 0 alone hide all 3 dimensions"):
+        models.maf(3, hidden=[2], degrees=[[0, 0]])
     with pytest.raises(ValueError, match=r"put Flatten\(\(1, 28, 28\)\) in front"):
         models.maf((1, 28, 28))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -16,9 +18,11 @@ def _several_bands(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layers, "WEIGHTS_A_CALL", 4)
 
 
-def made_of(activation: str | nn.Module = "tanh", context_features: int = 2, **options: object) -> MaskedAutoregressive:
+def made_of(
+    activation: str | nn.Module = "tanh", context_features: int = 2, hidden: Sequence[int] = (9, 7), **options: object
+) -> MaskedAutoregressive:
     made = MaskedAutoregressive(
-        5, [9, 7], order="random", activation=activation, context_features=context_features, **options
+        5, hidden, order="random", activation=activation, context_features=context_features, **options
     )
     assert all(len(layer.weights) > 1 for layer in made.network.layers)
     return made
@@ -34,21 +38,25 @@ def gradients(made: MaskedAutoregressive, x: Tensor, context: Tensor | None) -> 
     return list(torch.autograd.grad(loss(made, x, context), inputs))
 
 
+@pytest.mark.parametrize("hidden", [[9, 7], [8, 6, 8, 9, 8]], ids=["plain", "residual"])
 @pytest.mark.parametrize("context_features", [0, 2])
 @pytest.mark.parametrize("activation", ["relu", "elu", "gelu", "silu", "softplus", "tanh"])
-def test_gradients_are_autograds(activation: str, context_features: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = made_of(activation, context_features)
+def test_gradients_are_autograds(
+    activation: str, context_features: int, hidden: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = made_of(activation, context_features, hidden=hidden, residual=len(hidden) > 2)
     x = torch.randn(6, 5, requires_grad=True)
     context = torch.randn(6, context_features, requires_grad=True) if context_features else None
     ours = gradients(made, x, context)
     monkeypatch.setattr(passes, "left_to_autograd", lambda: True)
-    monkeypatch.setattr("marginflow.transforms.univariate.left_to_autograd", lambda: True)
+    monkeypatch.setattr("marginflow.transforms.univariate.affine.left_to_autograd", lambda: True)
     for own, other in zip(ours, gradients(made, x, context), strict=True):
         torch.testing.assert_close(own, other, rtol=1e-12, atol=1e-12)
 
 
-def test_gradients_and_second_gradients_are_finite_differences() -> None:
-    made = made_of()
+@pytest.mark.parametrize("hidden", [[9, 7], [8, 6, 8]], ids=["plain", "residual"])
+def test_gradients_and_second_gradients_are_finite_differences(hidden: list[int]) -> None:
+    made = made_of(hidden=hidden, residual=len(hidden) > 2)
     x, context = torch.randn(3, 5, requires_grad=True), torch.randn(3, 2, requires_grad=True)
     assert torch.autograd.gradcheck(made, (x, context))
     assert torch.autograd.gradgradcheck(made, (x, context))
@@ -68,7 +76,7 @@ def test_a_gradient_penalty_reaches_the_weights() -> None:
     ours = penalty()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(passes, "left_to_autograd", lambda: True)
-        patch.setattr("marginflow.transforms.univariate.left_to_autograd", lambda: True)
+        patch.setattr("marginflow.transforms.univariate.affine.left_to_autograd", lambda: True)
         for own, other in zip(ours, penalty(), strict=True):
             torch.testing.assert_close(own, other, rtol=1e-10, atol=1e-10)
 
@@ -155,6 +163,34 @@ def test_activations_that_are_not_pure_are_left_to_autograd() -> None:
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_residuals_by_hand(activation: str, dropout: float) -> None:
+    """Sums of what the first, third and fifth layer are before the activation, multiplied out densely."""
+    made = made_of(activation, 2, [8, 6, 8, 9, 8], residual=True, dropout=dropout, degrees="random").train()
+    network, x, context = made.network, torch.randn(6, 5), torch.randn(6, 2)
+    torch.manual_seed(3)
+    ours = network(x, context)
+    torch.manual_seed(3)
+    factors = [torch.empty(6, n).bernoulli_(1 - dropout) / (1 - dropout) if dropout else 1 for n in (8, 6, 8, 9, 8)]
+    h, total = torch.cat([context, network.order.reorder(x)], 1), torch.zeros(6, 8)
+    for i, layer in enumerate(network.hidden_layers):
+        before = h @ layer.dense_weight().T + layer.bias
+        if i % 2 == 0:
+            before = total = total + before
+        h = network.activation(before) * factors[i]
+    expected = (h @ network.output_layer.dense_weight().T + network.output_layer.bias).view(6, 5, 2)
+    torch.testing.assert_close(ours, network.order.restore(expected))
+
+
+def test_widths_and_degrees_that_cannot_be_joined_are_refused() -> None:
+    for hidden in ([8], [8, 8], [8, 8, 9]):
+        with pytest.raises(ValueError, match="residual=True joins the first, third, fifth"):
+            MaskedAutoregressive(5, hidden, residual=True)
+    with pytest.raises(ValueError, match="same degrees in the first, third"):
+        MaskedAutoregressive(4, [2, 2, 2], residual=True, degrees=[[1, 2], [1, 2], [2, 3]])
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
 def test_dropout_by_hand(activation: str) -> None:
     """The output and its gradients, with the very units left out, of a network multiplied out densely."""
     made = made_of(activation, 2, dropout=0.4).train()
@@ -181,7 +217,7 @@ def test_gradients_under_dropout_are_autograds(activation: str, monkeypatch: pyt
     penalty = torch.autograd.grad(loss(made, x, context), x, create_graph=True)[0].square().sum()
     of_penalty = torch.autograd.grad(penalty, list(made.parameters()))
     monkeypatch.setattr(passes, "left_to_autograd", lambda: True)
-    monkeypatch.setattr("marginflow.transforms.univariate.left_to_autograd", lambda: True)
+    monkeypatch.setattr("marginflow.transforms.univariate.affine.left_to_autograd", lambda: True)
     torch.manual_seed(1)
     for own, other in zip(ours, gradients(made, x, context), strict=True):
         torch.testing.assert_close(own, other, rtol=1e-12, atol=1e-12)

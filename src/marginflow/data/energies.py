@@ -1,7 +1,8 @@
 """Four unnormalised densities in two dimensions, on which flows for variational inference are tried.
 
 The test energies of Rezende and Mohamed, Variational Inference with Normalizing Flows, 2015 (arXiv 1505.05770), in
-table 1, negated. The waves there go on for ever along x_1, shown between -4 and 4; here they end there, and are densities.
+table 1, negated. The waves there go on for ever along x_1 and are shown between -4 and 4; here they end there, so that
+they are densities.
 """
 
 from __future__ import annotations

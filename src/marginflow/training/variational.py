@@ -90,6 +90,8 @@ def fit_to_density(
     True
     """
     config = config or VariationalConfig()
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError(f"{type(model).__name__} has no parameters to fit")
     optimiser = torch.optim.Adam(model.parameters(), config.lr)
     history = []
     model.train()

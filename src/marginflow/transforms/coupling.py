@@ -8,6 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from marginflow.masked.order import Order
 from marginflow.transforms.base import Transform
 from marginflow.transforms.univariate import Affine, Univariate
 
@@ -49,22 +50,16 @@ class Coupling(Transform):
                 f"a mask must let some features stay and some be transformed; of its {len(stays)} features "
                 f"{int(stays.sum())} stay: mark at least one of each (one feature alone needs MaskedAutoregressive)"
             )
-        self.features = len(stays)
+        self.features, self.num_kept = len(stays), int(stays.sum())
+        self.num_transformed = self.features - self.num_kept
         self.conditioner = conditioner
         self.univariate = Affine() if univariate is None else univariate
-        self.num_transformed = int((~stays).sum())
-        self._check_conditioner(int(stays.sum()))
-        self.kept: Tensor
-        self.transformed: Tensor
-        self.positions: Tensor
-        order = torch.cat([stays.nonzero()[:, 0], (~stays).nonzero()[:, 0]])
-        self.register_buffer("kept", order[: int(stays.sum())], persistent=False)
-        self.register_buffer("transformed", order[int(stays.sum()) :], persistent=False)
-        self.register_buffer("positions", torch.argsort(order), persistent=False)
+        self.order = Order(self.features, torch.argsort(~stays, stable=True).tolist())  # those that stay, then the rest
+        self._check_conditioner()
 
-    def _check_conditioner(self, num_kept: int) -> None:
+    def _check_conditioner(self) -> None:
         """Refuse a conditioner that says it is made for other widths."""
-        expected = (num_kept, self.num_transformed * self.univariate.num_params)
+        expected = (self.num_kept, self.num_transformed * self.univariate.num_params)
         got = tuple(getattr(self.conditioner, name, None) for name in ("in_features", "out_features"))
         if any(size is not None and size != right for size, right in zip(got, expected, strict=True)):
             raise ValueError(
@@ -85,12 +80,12 @@ class Coupling(Transform):
             raise ValueError(f"the conditioner must return {expected} numbers; got shape {tuple(params.shape)}")
         return params.view(expected)
 
-    def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _split(self, x: Tensor) -> list[Tensor]:
         self.check_input(x)
-        return x.index_select(1, self.kept), x.index_select(1, self.transformed)
+        return list(self.order.reorder(x).split([self.num_kept, self.num_transformed], 1))
 
     def _joined(self, kept: Tensor, transformed: Tensor) -> Tensor:
-        return torch.cat([kept, transformed], 1).index_select(1, self.positions)
+        return self.order.restore(torch.cat([kept, transformed], 1))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         kept, rest = self._split(x)

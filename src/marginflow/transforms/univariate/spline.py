@@ -77,8 +77,8 @@ class RationalQuadratic:
         within = x.clamp(-self.bound, self.bound)
         x_k, y_k, width, s, d, d_end = self._bin(within, params, by_height=False)
         t = ((within - x_k) / width).clamp(0, 1)
-        y, log_slope = _curve(t, y_k, s * width, s, d, d_end)
-        return torch.where(inside, y, x), torch.where(inside, log_slope, 0)
+        rise, log_slope = _curve(t, s * width, s, d, d_end)
+        return torch.where(inside, y_k + rise, x), torch.where(inside, log_slope, 0)
 
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         inside = y.abs() < self.bound
@@ -89,15 +89,17 @@ class RationalQuadratic:
         a, b, c = s * (s - d) + up * bend, s * d - up * bend, s * up
         root = torch.sqrt((b.square() + 4 * a * c).clamp_min(torch.finfo(y.dtype).tiny))
         t = (2 * c / (b + root)).clamp(0, 1)
-        log_slope = _curve(t, y_k, s * width, s, d, d_end)[1]
+        rise, log_slope = _curve(t, s * width, s, d, d_end)
+        t = (t + (up - rise / width) * torch.exp(-log_slope)).clamp(0, 1)  # Newton: a tenth of the rounding error
+        log_slope = _curve(t, s * width, s, d, d_end)[1]
         return torch.where(inside, x_k + t * width, y), torch.where(inside, -log_slope, 0)
 
 
-def _curve(t: Tensor, y: Tensor, height: Tensor, s: Tensor, d: Tensor, d_end: Tensor) -> tuple[Tensor, Tensor]:
-    """The curve at t in its bin, and the logarithm of its slope."""
+def _curve(t: Tensor, height: Tensor, s: Tensor, d: Tensor, d_end: Tensor) -> tuple[Tensor, Tensor]:
+    """How far the curve has risen at t in its bin, and the logarithm of its slope."""
     u = 1 - t
     between = t * u
     divisor = s + (d_end + d - 2 * s) * between
-    value = y + height * (s * t.square() + d * between) / divisor
+    rise = height * (s * t.square() + d * between) / divisor
     slope = d_end * t.square() + 2 * s * between + d * u.square()
-    return value, 2 * torch.log(s / divisor) + torch.log(slope)
+    return rise, 2 * torch.log(s / divisor) + torch.log(slope)

@@ -1,0 +1,1 @@
+"""Questions answered by many trainings: each module trains, writes its numbers and draws its table or figure."""

@@ -1,0 +1,153 @@
+"""Scalar functions against other libraries, closed forms and float64."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from nflows.transforms.splines.rational_quadratic import unconstrained_rational_quadratic_spline
+from torch import Tensor
+from torch.distributions import Categorical, MixtureSameFamily, Normal
+
+from marginflow.transforms import Additive, GaussianMixture, RationalQuadratic
+from marginflow.transforms.univariate.mixture import log_normal_tails
+from marginflow.transforms.univariate.spline import LEAST_SLOPE
+
+N = 2000
+
+
+def test_additive_shifts() -> None:
+    x, params = torch.randn(5), torch.randn(5, 1)
+    y, log_slope = Additive().forward(x, params)
+    torch.testing.assert_close(y, x - params[:, 0])
+    assert not log_slope.any()
+
+
+@pytest.mark.parametrize(("bins", "bound"), [(2, 3.0), (8, 5.0), (16, 1.0)])
+def test_the_spline_is_nflows(bins: int, bound: float) -> None:
+    torch.manual_seed(0)
+    spline = RationalQuadratic(bins, bound)
+    x, params = torch.randn(N) * bound, torch.randn(N, spline.num_params)
+    y, log_slope = spline.forward(x, params)
+    widths, heights, slopes = params.split([bins, bins, bins - 1], 1)
+    shifted = slopes + math.log(math.expm1(1 - LEAST_SLOPE))  # there a slope of 0 means log 2
+    theirs, their_log_slope = unconstrained_rational_quadratic_spline(x, widths, heights, shifted, tail_bound=bound)
+    torch.testing.assert_close(y, theirs, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(log_slope, their_log_slope, rtol=1e-8, atol=1e-8)
+    assert (x.abs() > bound).any()
+
+
+def test_the_spline_is_the_identity_at_zero_and_outside() -> None:
+    spline = RationalQuadratic(8, 3.0)
+    x = torch.linspace(-9, 9, 401)
+    y, log_slope = spline.forward(x, torch.zeros(401, spline.num_params))
+    torch.testing.assert_close((y, log_slope), (x, torch.zeros(401)), rtol=0, atol=1e-12)
+    outside = x[x.abs() >= 3]
+    y, log_slope = spline.forward(outside, torch.randn(len(outside), spline.num_params))
+    assert torch.equal(y, outside)
+    assert not log_slope.any()
+
+
+@pytest.mark.parametrize("scale", [1.0, 10.0, 1000.0])
+def test_the_inverse_of_a_spline_neither_asserts_nor_leaves_its_interval_in_float32(scale: float) -> None:
+    torch.manual_seed(0)
+    spline = RationalQuadratic(8, 5.0)
+    y = torch.cat([torch.rand(100_000) * 10 - 5, torch.tensor([-5.0, 5.0, -5 + 1e-7, 0.0, 1e30, -1e30])]).float()
+    params = (torch.randn(len(y), spline.num_params) * scale).float()
+    x, log_slope = spline.inverse(y, params)
+    assert torch.isfinite(x).all()
+    assert torch.isfinite(log_slope).all()
+    assert bool((x[y.abs() <= 5].abs() <= 5).all())
+    knots = spline._knots(params[:, 8:16])[:, 1:-1]  # values at the very knots
+    x, log_slope = spline.inverse(knots, params[:, None].expand(-1, 7, -1))
+    assert torch.isfinite(x).all()
+    assert torch.isfinite(log_slope).all()
+
+
+def test_the_spline_returns_in_float32_as_well_as_its_slope_allows() -> None:
+    torch.manual_seed(0)
+    spline = RationalQuadratic(8, 5.0)
+    x, params = torch.randn(100_000).float() * 2, torch.randn(100_000, spline.num_params).float()
+    y, log_slope = spline.forward(x, params)
+    error, slope = (spline.inverse(y, params)[0] - x).abs(), log_slope.exp()
+    assert (error / (1 + 1 / slope)).max() < 2e-6  # a few roundings of x, and of y over the slope
+    assert error[slope > 1e-3].max() < 1e-3
+
+
+def mixture_of(params: Tensor) -> MixtureSameFamily:
+    """The same mixture by torch, from the parameters as the class documents them."""
+    logits, means, log_scales = GaussianMixture(params.shape[-1] // 3)._parts(params)
+    return MixtureSameFamily(Categorical(logits=logits), Normal(means, log_scales.exp()))
+
+
+def test_the_mixture_is_the_logit_of_its_cumulative_distribution() -> None:
+    torch.manual_seed(0)
+    mixture = GaussianMixture(5)
+    x, params = torch.randn(N) * 2, torch.randn(N, 15)
+    y, log_slope = mixture.forward(x, params)
+    expected = mixture_of(params)
+    cdf = expected.cdf(x)
+    inner = (cdf > 1e-6) & (cdf < 1 - 1e-6)  # where the logit of a number is good for something
+    torch.testing.assert_close(y[inner], torch.logit(cdf)[inner], rtol=1e-8, atol=1e-8)
+    logistic = -(y.abs() + 2 * torch.log1p(torch.exp(-y.abs())))
+    torch.testing.assert_close(logistic + log_slope, expected.log_prob(x), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.usefixtures("single")
+def test_the_mixture_neither_overflows_nor_loses_its_inverse_in_float32() -> None:
+    torch.manual_seed(0)
+    mixture = GaussianMixture(10)
+    x = torch.cat([torch.randn(5000), torch.tensor([-1e4, -300.0, -30.0, 30.0, 300.0, 1e4])])
+    params = torch.randn(len(x), 30)
+    x, params = x.requires_grad_(), params.requires_grad_()
+    y, log_slope = mixture.forward(x, params)
+    gradients = torch.autograd.grad((y + log_slope).sum(), [x, params])
+    for each in (y, log_slope, *gradients):
+        assert torch.isfinite(each).all()
+    back, _ = mixture.inverse(y.detach(), params.detach())
+    density = (log_slope - y.abs()).detach()
+    likely = density > -12  # in the gaps between components, where nothing is drawn, the curve is flat
+    torch.testing.assert_close(back[likely], x.detach()[likely], rtol=1e-3, atol=1e-3)
+
+
+def test_what_is_drawn_through_the_mixture_follows_it() -> None:
+    torch.manual_seed(0)
+    params = torch.randn(1, 9).expand(50_000, 9)
+    y = torch.logit(torch.rand(50_000))
+    x, _ = GaussianMixture(3).inverse(y, params)
+    u = mixture_of(params[:1]).cdf(x).sort().values
+    steps = torch.arange(1, len(u) + 1) / len(u)
+    assert (u - steps).abs().max() < 1.63 / len(u) ** 0.5  # Kolmogorov and Smirnov, 1 in 100
+
+
+def test_the_mixtures_gradients_are_finite_differences_twice() -> None:
+    torch.manual_seed(0)
+    mixture = GaussianMixture(3)
+    x, params = torch.randn(4, 2, requires_grad=True), torch.randn(4, 2, 9, requires_grad=True)
+    assert torch.autograd.gradcheck(mixture.forward, (x, params))
+    assert torch.autograd.gradgradcheck(mixture.forward, (x, params))
+    assert torch.autograd.gradcheck(mixture.inverse, (x, params), atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_tails_of_the_normal_against_torch(dtype: torch.dtype) -> None:
+    far = 12.0 if dtype == torch.float32 else 36.0
+    a = torch.cat([torch.linspace(-60, 60, 4001), torch.tensor([-far, far, math.nextafter(far, 0)])]).to(dtype)
+    tolerance = 1e-11 if dtype == torch.float64 else 2e-6
+    lower, upper = log_normal_tails(a)
+    expected = torch.special.log_ndtr(torch.stack([a, -a]).double())
+    torch.testing.assert_close(torch.stack([lower, upper]).double(), expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: RationalQuadratic(1), "2 to 500 bins"),
+        (lambda: RationalQuadratic(8, -1.0), "positive bound"),
+        (lambda: GaussianMixture(0), "at least 1 component"),
+    ],
+)
+def test_impossible_scalar_functions_are_refused(build: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build()
