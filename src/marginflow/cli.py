@@ -228,14 +228,16 @@ def compare(
 
 @app.command("list")
 def list_() -> None:
-    """The models and the experiments that can be called by name."""
+    """The models, the noise and the experiments that can be called by name."""
     with _one_line_errors():
         from marginflow import config, experiments
         from marginflow.console import listing
 
         models = {name: config.about(function) for name, function in config.MODELS.items()}
+        noise = {name: config.about(function) for name, function in config.NOISES.items() if name not in models}
         found = {name: experiments.about(path) for name, path in experiments.at_hand().items()}
         listing("models, for [model] name = ...", models)
+        listing("noise, for [noise] name = ..., where any model will do too", noise)
         listing("experiments, for marginflow train NAME", found or {"none": "no experiments/ folder here"})
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from marginflow.data import images, maf_tables
 from marginflow.data.dataset import Batch, DataSet, DataSpec, Rows, Split
+from marginflow.data.energies import ENERGIES
 from marginflow.data.files import Source, data_root
 from marginflow.data.images import cifar10, digits, mnist
 from marginflow.data.maf_tables import bsds300, gas, hepmass, miniboone, power
@@ -32,6 +33,7 @@ SOURCES: dict[str, Source] = {
 
 __all__ = [
     "DATA_SETS",
+    "ENERGIES",
     "SOURCES",
     "Batch",
     "DataSet",

@@ -1,0 +1,84 @@
+"""Invertible networks of FrEIA as transforms and flows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from marginflow.distributions import StandardNormal
+from marginflow.flow import Flow
+from marginflow.interop.foreign import insist
+from marginflow.shapes import as_shape, check_context, check_event
+from marginflow.transforms import Transform
+
+
+class ForeignTransform(Transform):
+    """An invertible network of FrEIA's as a `Transform`.
+
+    inn: called with (x, c=[context] or None, rev=False), returns z and the log-determinant. shape, latent_shape: of
+    one x and one z. context_features: the width of its condition.
+
+    Made by `from_freia`.
+    """
+
+    def __init__(self, inn: nn.Module, shape: torch.Size, latent_shape: torch.Size, context_features: int = 0) -> None:
+        super().__init__()
+        self.inn, self.shape, self.latent_shape = inn, shape, latent_shape
+        self._context_features = context_features
+
+    @property
+    def context_features(self) -> int:
+        return self._context_features
+
+    def _run(self, x: Tensor, context: Tensor | None, *, rev: bool) -> tuple[Tensor, Tensor]:
+        check_event(x, self.latent_shape if rev else self.shape)
+        check_context(context, self._context_features, len(x))
+        if len(x) == 0:  # which not every layer there can take
+            return x.new_empty(0, *(self.shape if rev else self.latent_shape)), x.new_empty(0)
+        z, log_det = self.inn(x, c=[context] if self._context_features else None, rev=rev)
+        return z, torch.as_tensor(log_det, dtype=x.dtype, device=x.device).expand(len(x))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._run(x, context, rev=False)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._run(z, context, rev=True)
+
+    def forward_shape(self, shape: torch.Size) -> torch.Size:
+        return self._other(shape, self.shape, self.latent_shape)
+
+    def inverse_shape(self, shape: torch.Size) -> torch.Size:
+        return self._other(shape, self.latent_shape, self.shape)
+
+    @staticmethod
+    def _other(shape: torch.Size, expected: torch.Size, other: torch.Size) -> torch.Size:
+        if shape != expected:
+            raise ValueError(f"this network of FrEIA takes events of shape {tuple(expected)}; got {tuple(shape)}")
+        return other
+
+
+def from_freia(inn: nn.Module, *, context_features: int = 0) -> Flow:
+    """A `SequenceINN` or `GraphINN` of FrEIA's as a flow over N(0, I).
+
+    inn: with one input and one output, and one condition (N, C) at most. context_features: C.
+
+    ValueError for other networks. `ForeignTransform` takes it over another base.
+
+    Ardizzone and others, FrEIA, https://github.com/vislearn/FrEIA (0.2).
+    """
+    insist(inn, "FrEIA", "forward")
+    found: Any = inn
+    if hasattr(found, "global_out_shapes"):
+        ends = [node.dims for node in found.in_nodes], found.global_out_shapes
+    elif hasattr(found, "shapes"):
+        ends = [found.shapes[0]], [found.shapes[-1]]
+    else:
+        raise ValueError(f"got {type(inn).__name__}, expected a SequenceINN or GraphINN of FrEIA")
+    if len(ends[0]) != 1 or len(ends[1]) != 1:
+        raise ValueError(
+            f"this network of FrEIA has {len(ends[0])} inputs and {len(ends[1])} outputs; expected one of each"
+        )
+    shape, latent_shape = as_shape(ends[0][0]), as_shape(ends[1][0])
+    return Flow(ForeignTransform(inn, shape, latent_shape, context_features), StandardNormal(latent_shape))

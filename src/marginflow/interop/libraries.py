@@ -1,0 +1,169 @@
+"""Densities of zuko, torch, nflows and normflows: marginalised, trained and sampled like our own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from marginflow.interop.foreign import Calls, Foreign, insist, shape_of
+from marginflow.shapes import Shape
+
+
+def _lazy_sample(module: Any, num_samples: int, context: Tensor | None) -> Tensor:
+    return module(context).sample() if context is not None else module(None).sample((num_samples,))
+
+
+def _lazy_draw(module: Any, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    distribution = module(context)
+    if not distribution.has_rsample:
+        raise ValueError(f"{type(distribution).__name__} has no reparameterised draws: use sample and log_prob")
+    shape = () if context is not None else (num_samples,)
+    if hasattr(distribution, "rsample_and_log_prob"):
+        return distribution.rsample_and_log_prob(shape)
+    x = distribution.rsample(shape)
+    return x, distribution.log_prob(x)
+
+
+def _lazy(library: str) -> Calls:
+    """Modules that are called with a context, or None, and return a torch.distributions.Distribution."""
+    return Calls(library, lambda module, x, context: module(context).log_prob(x), _lazy_sample, _lazy_draw)
+
+
+_ZUKO, _TORCH = _lazy("zuko"), _lazy("torch")
+
+
+def _from_lazy(module: nn.Module, calls: Calls, context_features: int) -> Foreign:
+    like = next(module.parameters(), torch.zeros(()))
+    try:
+        distribution = module(like.new_zeros(1, context_features) if context_features else None)
+        if calls is _ZUKO and hasattr(
+            distribution, "log_prob"
+        ):  # which looks at a context only when it is asked for a density
+            with torch.no_grad():
+                distribution.log_prob(like.new_zeros(1, *distribution.event_shape))
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{type(module).__name__} cannot be called with {context_features} context features ({error}): give the "
+            "context_features that it was built for"
+        ) from error
+    if not isinstance(distribution, torch.distributions.Distribution):
+        raise ValueError(
+            f"{type(module).__name__} returns {type(distribution).__name__}; expected a distribution, which has "
+            "log_prob"
+        )
+    if distribution.batch_shape not in ((), (1,)) or (distribution.batch_shape == (1,) and not context_features):
+        raise ValueError(
+            f"the distribution has batch shape {tuple(distribution.batch_shape)}; expected one event a row: wrap it in "
+            "torch.distributions.Independent"
+        )
+    if len(distribution.event_shape) == 0:
+        raise ValueError(
+            "the distribution is over numbers; expected events of shape (D,): expand it to (1,), Independent"
+        )
+    return Foreign(module, calls, distribution.event_shape, context_features)
+
+
+def from_zuko(flow: nn.Module, *, context_features: int = 0) -> Foreign:
+    """A flow, or any lazy distribution, of zuko's, wrapped as it is.
+
+    flow: such as `zuko.flows.NSF(features, context)`. context_features: the width of the context it was built for.
+
+    ValueError for what has no log_prob, or was built for another context. `maf_from_zuko` turns a MAF into ours.
+
+    F. Rozet and others, Zuko, https://github.com/probabilists/zuko (1.6).
+    """
+    insist(flow, "zuko", "forward")
+    return _from_lazy(flow, _ZUKO, context_features)
+
+
+class _Fixed(nn.Module):
+    """A distribution that is there already, as a module that returns it."""
+
+    def __init__(self, distribution: torch.distributions.Distribution) -> None:
+        super().__init__()
+        self.distribution = distribution
+
+    def forward(self, context: Tensor | None) -> torch.distributions.Distribution:
+        return self.distribution
+
+
+def from_torch(distribution: torch.distributions.Distribution | nn.Module, *, context_features: int = 0) -> Foreign:
+    """A torch.distributions.Distribution, or a module that returns one, as a density.
+
+    distribution: one with events of shape (D,) and no batch shape (`Independent` makes one), whose parameters are then
+        neither trained nor moved; or a module, called with the context (N, C), or None, that returns one, with the
+        parameters to train. context_features: C.
+
+    ValueError for a batch shape, or events without a shape.
+
+    >>> import torch
+    >>> from torch.distributions import Independent, Laplace
+    >>> laplace = from_torch(Independent(Laplace(torch.zeros(2), torch.ones(2)), 1))
+    >>> laplace.log_prob(torch.zeros(1, 2)), laplace.sample(3).shape
+    (tensor([-1.3863]), torch.Size([3, 2]))
+    """
+    if isinstance(distribution, torch.distributions.Distribution):
+        return _from_lazy(_Fixed(distribution), _TORCH, 0)
+    insist(distribution, "torch", "forward")
+    return _from_lazy(distribution, _TORCH, context_features)
+
+
+def _nflows_sample(module: Any, num_samples: int, context: Tensor | None) -> Tensor:
+    return module.sample(num_samples) if context is None else module.sample(1, context)[:, 0]
+
+
+def _nflows_draw(module: Any, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    if context is None:
+        return module.sample_and_log_prob(num_samples)
+    x, log_prob = module.sample_and_log_prob(1, context)
+    return x[:, 0], log_prob[:, 0]
+
+
+_NFLOWS = Calls("nflows", lambda module, x, context: module.log_prob(x, context), _nflows_sample, _nflows_draw)
+
+
+def from_nflows(flow: nn.Module, *, shape: Shape | None = None, context_features: int = 0) -> Foreign:
+    """A flow or distribution of nflows', wrapped as it is.
+
+    flow: such as `nflows.flows.Flow(transform, distribution)`. shape: of one row, where its base does not say.
+    context_features: the width of the context that it was built for, before any embedding network.
+
+    ValueError for what has no log_prob or sample, and for another shape than the flow's. `maf_from_nflows` turns a MAF
+    into ours.
+
+    C. Durkan, A. Bekasov, I. Murray, G. Papamakarios, nflows, https://github.com/bayesiains/nflows (0.14).
+    """
+    insist(flow, "nflows", "log_prob", "sample", "sample_and_log_prob")
+    base: Any = getattr(flow, "_distribution", flow)
+    said = getattr(base, "_shape", None)
+    return Foreign(flow, _NFLOWS, shape_of(said, shape, "nflows"), context_features)
+
+
+def _normflows_context(context: Tensor | None) -> dict[str, Tensor]:
+    return {} if context is None else {"context": context}
+
+
+_NORMFLOWS = Calls(
+    "normflows",
+    lambda module, x, context: module.log_prob(x, **_normflows_context(context)),
+    lambda module, num_samples, context: module.sample(num_samples, **_normflows_context(context))[0],
+    lambda module, num_samples, context: module.sample(num_samples, **_normflows_context(context)),
+)
+
+
+def from_normflows(flow: nn.Module, *, shape: Shape | None = None, context_features: int = 0) -> Foreign:
+    """A flow of normflows', wrapped as it is.
+
+    flow: a `normflows.NormalizingFlow`, or with a context a `normflows.ConditionalNormalizingFlow`.
+    shape: of one row, where its base does not say. context_features: the width of the context it was built for.
+
+    ValueError for what has no log_prob or sample, and for another shape than the flow's.
+
+    V. Stimper and others, normflows: A PyTorch Package for Normalizing Flows, 2023 (arXiv 2302.12014; 1.7).
+    """
+    insist(flow, "normflows", "log_prob", "sample")
+    base: Any = getattr(flow, "q0", flow)
+    said = next((getattr(base, name) for name in ("shape", "d", "n_dim", "dim") if hasattr(base, name)), None)
+    return Foreign(flow, _NORMFLOWS, shape_of(said, shape, "normflows"), context_features)
