@@ -13,7 +13,11 @@ import numpy as np
 from numba import config, njit, prange, set_num_threads
 
 ACTIVATIONS = {"relu": 0, "tanh": 1, "elu": 2, "silu": 3, "softplus": 4, "gelu": 5}
-UNIVARIATES = {"affine": 0, "softclip_affine": 1, "softplus_affine": 2, "additive": 3}
+UNIVARIATES = {
+    "affine": 0, "softclip_affine": 1, "softplus_affine": 2, "additive": 3, "rational_quadratic": 4,
+    "gaussian_mixture": 5,
+}  # fmt: skip
+LEAST = 1e-3  # of a spline's bins, as a share of the interval, and of its slopes
 
 
 def _compiled(**options: Any) -> Callable[[Any], Any]:
@@ -88,6 +92,103 @@ def _activate(kind, units, row):
 
 
 @_compiled()
+def _normaliser(params, first, last, n):
+    """log sum exp of params[first ... last - 1, n]."""
+    most = params[first, n]
+    for k in range(first + 1, last):
+        most = max(most, params[k, n])
+    total = 0.0
+    for k in range(first, last):
+        total += _exp(params[k, n] - most)
+    return most + math.log(total)
+
+
+@_compiled()
+def _slope(params, k, first, bins, n):
+    """The slope of a spline at its knot k."""
+    if k == 0 or k == bins:
+        return 1.0
+    raw = params[first + k - 1, n] + math.log(math.expm1(1 - LEAST))
+    return max(raw, 0.0) + math.log1p(_exp(-abs(raw))) + LEAST
+
+
+@_compiled()
+def _unbend(y, bound, params, p, bins, n):
+    """x and log dx/dy of a rational-quadratic spline whose parameters stand in params[p ..., n]."""
+    if not abs(y) < bound:
+        return y, 0.0
+    widths, heights = _normaliser(params, p, p + bins, n), _normaliser(params, p + bins, p + 2 * bins, n)
+    rest, left, bottom, width, height, k = 1 - LEAST * bins, -bound, -bound, 0.0, 0.0, 0
+    for k in range(bins):
+        height = 2 * bound * (LEAST + rest * _exp(params[p + bins + k, n] - heights))
+        width = 2 * bound * (LEAST + rest * _exp(params[p + k, n] - widths))
+        if y < bottom + height or k == bins - 1:
+            break
+        left += width
+        bottom += height
+    s, d, d_end = height / width, _slope(params, k, p + 2 * bins, bins, n), _slope(params, k + 1, p + 2 * bins, bins, n)
+    up, bend = (y - bottom) / width, d_end + d - 2 * s
+    a, b, c = s * (s - d) + up * bend, s * d - up * bend, s * up
+    t = min(max(2 * c / (b + math.sqrt(max(b * b + 4 * a * c, 1e-300))), 0.0), 1.0)
+    between = t * (1 - t)
+    slope = d_end * t * t + 2 * s * between + d * (1 - t) * (1 - t)
+    return left + t * width, -2 * math.log(s / (s + bend * between)) - math.log(slope)
+
+
+@_compiled()
+def _log_upper(t):
+    """log(1 - Phi(t)) of the standard normal for t >= 0."""
+    if t < 36:
+        return math.log(0.5 * math.erfc(t * math.sqrt(0.5)))
+    return -0.5 * t * t - math.log(t + 1 / (t + 2 / (t + 3 / t))) - 0.5 * math.log(2 * math.pi)
+
+
+@_compiled()
+def _mixture_logit(x, bound, params, p, components, normaliser, reach, n):
+    """y and log dy/dx of a mixture of Gaussians whose parameters stand in params[p ..., n]."""
+    lower, upper, density = -math.inf, -math.inf, -math.inf
+    for k in range(components):
+        log_weight = params[p + k, n] - normaliser
+        mean = params[p + components + k, n] - reach + (2 * reach * k / (components - 1) if components > 1 else 0.0)
+        log_scale = bound * _tanh(params[p + 2 * components + k, n] / bound)
+        a = (x - mean) * _exp(-log_scale)
+        tail = _log_upper(abs(a))
+        body = math.log1p(-_exp(tail))
+        lower = np.logaddexp(lower, log_weight + (body if a > 0 else tail))
+        upper = np.logaddexp(upper, log_weight + (tail if a > 0 else body))
+        density = np.logaddexp(density, log_weight - log_scale - 0.5 * a * a)
+    return lower - upper, density - 0.5 * math.log(2 * math.pi) - lower - upper
+
+
+@_compiled()
+def _unmix(y, bound, params, p, components, n):
+    """x and log dx/dy where the logit of a mixture's cumulative distribution is y, as `roots` solves it."""
+    normaliser, reach = _normaliser(params, p, p + components, n), 2.0 if components > 1 else 0.0
+    low, high, far = math.inf, -math.inf, math.sqrt(2 * abs(y))
+    for k in range(components):
+        mean = params[p + components + k, n] - reach + (2 * reach * k / (components - 1) if components > 1 else 0.0)
+        end = mean + math.copysign(far, y) * _exp(bound * _tanh(params[p + 2 * components + k, n] / bound))
+        low, high = min(low, mean, end), max(high, mean, end)
+    room = 1e-6 * (1 + abs(low) + abs(high))
+    low, high = low - room, high + room
+    x, step = 0.5 * (low + high), high - low
+    for _ in range(200):
+        value, log_slope = _mixture_logit(x, bound, params, p, components, normaliser, reach, n)
+        if value <= y:
+            low = x
+        if value >= y:
+            high = x
+        following = x - (value - y) * _exp(-log_slope)
+        if not (low <= following <= high and abs(following - x) <= 0.5 * abs(step)):
+            following = 0.5 * (low + high)
+        step = following - x
+        x = following
+        if abs(step) <= 1e-14 * abs(x) or step == 0:
+            break
+    return x, -_mixture_logit(x, bound, params, p, components, normaliser, reach, n)[1]
+
+
+@_compiled()
 def _invert(kind, constant, z, j, params, x, row, log_det):
     """x[row] <- the inverse of a scalar function at z[j] given its rows of params; log_det += log dx/dz."""
     num_params = len(params) // len(z)
@@ -105,6 +206,14 @@ def _invert(kind, constant, z, j, params, x, row, log_det):
     elif kind == 3:
         for n in range(len(y)):
             out[n] = y[n] + first[n]
+    elif kind == 4:
+        for n in range(len(y)):
+            out[n], log_slope = _unbend(y[n], constant, params, num_params * j, (num_params + 1) // 3, n)
+            log_det[n] += log_slope
+    elif kind == 5:
+        for n in range(len(y)):
+            out[n], log_slope = _unmix(y[n], constant, params, num_params * j, num_params // 3, n)
+            log_det[n] += log_slope
     else:
         for n in range(len(y)):
             scale = max(first[n], 0.0) + math.log1p(_exp(-abs(first[n]))) + constant

@@ -71,6 +71,10 @@ class GaussianMixture:
     def num_params(self) -> int:
         return 3 * self.components
 
+    @property
+    def kernel(self) -> tuple[str, float]:
+        return "gaussian_mixture", self.bound
+
     def _parts(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Log-weights, means and log-scales, (..., components) each."""
         logits, means, raw = params.chunk(3, -1)

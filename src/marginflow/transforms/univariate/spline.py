@@ -48,6 +48,10 @@ class RationalQuadratic:
     def num_params(self) -> int:
         return 3 * self.bins - 1
 
+    @property
+    def kernel(self) -> tuple[str, float]:
+        return "rational_quadratic", self.bound
+
     def _knots(self, raw: Tensor) -> Tensor:
         """The ends of the bins, (..., bins + 1), from -bound to bound."""
         sizes = LEAST_SIZE + (1 - LEAST_SIZE * self.bins) * raw.softmax(-1)
