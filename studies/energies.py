@@ -66,7 +66,7 @@ def draw(targets: dict[str, Callable[[Tensor], Tensor]], samples: dict[tuple[str
         row[0].imshow(density, origin="lower", extent=(-5, 5, -5, 5), cmap=plotting.DENSITY_COLOURS)
         row[0].set_title(name, fontsize=7)
         for axes, flow in zip(row[1:], FLOWS, strict=True):
-            axes.scatter(*samples[name, flow].T, s=0.5, linewidth=0, color="black")
+            axes.scatter(*samples[name, flow].T, s=0.5, linewidth=0, color="black", rasterized=True)
             axes.set_title(flow, fontsize=7)
         for axes in row:
             axes.set(xlim=(-5, 5), ylim=(-5, 5), aspect="equal", xticks=[], yticks=[])

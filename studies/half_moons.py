@@ -50,7 +50,7 @@ def figure_of(samples: dict[str, torch.Tensor], columns: int = 5) -> Figure:
     for axes in panels:
         axes.set_axis_off()
     for axes, (name, x) in zip(panels, samples.items(), strict=False):
-        axes.scatter(*x[:3000].T, s=0.6, linewidth=0, color="black")
+        axes.scatter(*x[:3000].T, s=0.6, linewidth=0, color="black", rasterized=True)
         axes.set_title(name, fontsize=8)
         axes.set(xlim=(-1.5, 2.5), ylim=(-1, 1.5), aspect="equal")
     return figure
