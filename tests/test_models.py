@@ -73,6 +73,25 @@ def test_no_half_moons_nll_beats_the_entropy(name: str, num_noise: int) -> None:
     assert result.importance_weighted.value < 1.95  # it has learned something: a fitted normal has 1.97
 
 
+@pytest.mark.parametrize("noise", ["standard_normal", "diagonal_normal", "iaf"])
+@pytest.mark.parametrize("name", models.MODELS)
+def test_every_model_is_marginalised_trained_and_estimated(name: str, noise: str) -> None:
+    torch.manual_seed(0)
+    hidden = {} if name in ("planar", "radial") else {"hidden": [16]}
+    seen = {} if noise == "standard_normal" else {"context_features": 2, "hidden": [8]}
+    model = Marginalising(models.MODELS[name](4, **hidden), models.NOISES[noise](2, **seen))
+    x = torch.randn(400, 2) @ torch.tensor([[1.0, 0.8], [0.0, 0.3]])
+    truth = torch.distributions.MultivariateNormal(torch.zeros(2), torch.tensor([[1.0, 0.8], [0.8, 0.73]]))
+    before = evaluate(model, x, num_samples=20)
+    fit(model, x, TrainConfig(epochs=3, lr=1e-2, batch_size=50))
+    after = log_likelihood(model, x, num_samples=20)
+    assert -after.bound.mean() < before.bound.value
+    assert (after.bound <= after.log_prob + 1e-9).all()
+    assert after.log_prob.mean() < truth.log_prob(x).mean() + 0.1  # no density beats the true one by more than chance
+    assert after.noise_entropy is not None
+    assert model.sample(7).shape == (7, 2)
+
+
 def test_planar_is_its_layers_over_a_normal() -> None:
     model = models.planar(4, blocks=3, activation="arctan")
     assert [type(each) for each in model.transform] == [Planar] * 3

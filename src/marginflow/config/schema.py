@@ -1,0 +1,125 @@
+"""The tables of an experiment: what may stand in each, made from the signatures of what they name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_type_hints
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator
+
+from marginflow.data import DATA_SETS
+from marginflow.models import MODELS, NOISES
+from marginflow.training import TrainConfig
+
+_FROM_DATA = {"features", "context_features"}  # arguments of models and noise that follow from the data
+
+
+class Section(BaseModel):
+    """A table of the file; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class NoiseBase(Section):
+    """The noise dimensions of a marginalising flow.
+
+    features: how many; 0 is the plain flow. after_blocks: how many blocks of the model go before them; 0 puts them
+    beside the data.
+    """
+
+    features: int = Field(default=0, ge=0)
+    after_blocks: int = Field(default=0, ge=0)
+
+
+def _section_of(name: str, function: Callable[..., Any], base: type[Section] = Section) -> type[Section]:
+    """A section whose keys are the arguments of a function; those without a default must be given."""
+    hints = get_type_hints(function)
+    options = {
+        key: (hints[key], ... if parameter.default is inspect.Parameter.empty else parameter.default)
+        for key, parameter in inspect.signature(function).parameters.items()
+        if key not in _FROM_DATA
+    }
+    fields: dict[str, Any] = {"name": (Literal[name], ...), **options}  # pyright: ignore[reportInvalidTypeForm]
+    return create_model(name, __base__=base, **fields)
+
+
+def _one_of(table: str) -> Any:
+    """The type of a table that is one of its named sections, told apart by its `name`."""
+    return Annotated[reduce(or_, SECTIONS[table].values()), Field(discriminator="name")]
+
+
+SECTIONS = {
+    "data": {name: _section_of(name, function) for name, function in DATA_SETS.items()},
+    "model": {name: _section_of(name, function) for name, function in MODELS.items()},
+    "noise": {name: _section_of(name, function, NoiseBase) for name, function in NOISES.items()},
+}
+NAMES = {name for sections in SECTIONS.values() for name in sections}
+
+if TYPE_CHECKING:
+
+    class Named(Section):
+        """A section that names a data set or model and holds its options."""
+
+        name: str
+
+    class NamedNoise(NoiseBase):
+        """A section that names a noise model and holds its options."""
+
+        name: str
+
+    DataSection = ModelSection = Named
+    NoiseSection = NamedNoise
+else:
+    DataSection, ModelSection, NoiseSection = (_one_of(table) for table in SECTIONS)
+
+
+class Preprocess(Section):
+    """Between the raw data and the density. Grey levels are dequantised wherever the data set has not done so."""
+
+    logit: float | None = Field(default=None, ge=0, lt=0.5)  # alpha
+    standardise: bool = False
+
+
+class ContextNetwork(Section):
+    """A network between the context and the model, trained with it; with 0 features there is none."""
+
+    features: int = Field(default=0, ge=0)
+    hidden: list[int] = Field(default=[64, 64])
+
+
+class Evaluate(Section):
+    """How `evaluate` takes the accounting, unless the command line says otherwise."""
+
+    num_samples: int = Field(default=100, ge=1)
+    rows: int | None = Field(default=None, ge=2)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+
+
+class Experiment(Section):
+    """All of an experiment."""
+
+    data: DataSection
+    preprocess: Preprocess = Preprocess()
+    model: ModelSection
+    context: ContextNetwork = ContextNetwork()
+    noise: NoiseSection = Field(default=cast("NoiseSection", {}), validate_default=True)
+    train: TrainConfig = TrainConfig()
+    evaluate: Evaluate = Evaluate()
+
+    @field_validator("noise", mode="before")
+    @classmethod
+    def _noise_without_a_name(cls, noise: Any) -> Any:
+        return {"name": "standard_normal", **noise} if isinstance(noise, dict) else noise
+
+    def to_toml(self) -> str:
+        """The experiment with every default filled in; keys that are None are left out."""
+        return tomli_w.dumps(self.model_dump(exclude_none=True, mode="json"))
+
+
+def about(function: Callable[..., Any]) -> str:
+    """What a data set or model is: the first line of its docstring."""
+    return (inspect.getdoc(function) or "").partition("\n")[0]
