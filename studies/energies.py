@@ -25,7 +25,7 @@ from marginflow.transforms import Inverse
 
 RESULTS = Path("experiments/results")
 REACH, CELLS = 7.0, 1401
-CONFIG = mf.VariationalConfig(steps=2000, lr=5e-3)
+CONFIG = mf.VariationalConfig(steps=1500, lr=5e-3)
 
 
 def inverted(flow: mf.Flow) -> mf.Flow:

@@ -224,6 +224,16 @@ def test_an_untrained_model_without_batch_norm_is_usable_at_once() -> None:
         assert torch.isfinite(model.eval().log_prob(model.sample(10))).all()
 
 
+@pytest.mark.parametrize("name", models.MODELS)
+def test_no_row_is_no_trouble(name: str) -> None:
+    model = models.MODELS[name](3, context_features=2)
+    assert model.log_prob(torch.zeros(0, 3), torch.zeros(0, 2)).shape == (0,)
+    assert model.sample(0, torch.zeros(0, 2)).shape == (0, 3)
+    plain = models.MODELS[name](3)
+    assert plain.log_prob(torch.zeros(0, 3)).shape == (0,)
+    assert plain.sample(0).shape == (0, 3)
+
+
 def test_samples_of_a_diverged_model_come_with_a_warning() -> None:
     model = models.maf(2, hidden=[4], blocks=1)
     with torch.no_grad():

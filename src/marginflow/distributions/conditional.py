@@ -48,7 +48,8 @@ class Conditional(Distribution):
 
     def _seen(self, context: Tensor | None, num_rows: int) -> Tensor:
         check_context(context, self._context_features, num_rows)
-        return self.network(context)
+        like = next(self.network.parameters(), cast(Tensor, context))
+        return self.network(cast(Tensor, context).to(like.dtype))
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         return self.flow.log_prob(x, self._seen(context, len(x)))

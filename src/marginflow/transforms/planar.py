@@ -32,7 +32,7 @@ def _dot(w: Tensor, u: Tensor) -> Tensor:
 
 def _project(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
     """w.x + b of each row: (N,)."""
-    return torch.addmv(b, x, w) if w.ndim == 1 else (x * w).sum(1) + b
+    return torch.addmv(b.expand(len(x)), x, w) if w.ndim == 1 else (x * w).sum(1) + b
 
 
 def _push(x: Tensor, bend: Tensor, u: Tensor) -> Tensor:
