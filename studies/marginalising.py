@@ -114,16 +114,21 @@ def value(row: dict[str, Any], key: str = "importance_weighted") -> float:
     return evaluation[key]["value"] - evaluation["log_det"]["value"]
 
 
+def _error(values: list[float]) -> float:
+    """The standard error of the mean over seeds."""
+    return statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")
+
+
 def cell(rows: list[dict[str, Any]], plain: list[dict[str, Any]] | None) -> str:
     """Mean over seeds and its standard error; with the difference to the plain flow where there is one."""
     values = [value(row) for row in rows]
-    mean, error = statistics.mean(values), statistics.stdev(values) / len(values) ** 0.5
+    mean, error = statistics.mean(values), _error(values)
     text = f"{mean:.3f} ± {error:.3f}"
     if any(not row["evaluation"]["converged"] for row in rows):
         text += " †"
     if plain:
         gains = [value(b) - value(a) for a, b in zip(rows, plain, strict=True)]
-        gain, spread = statistics.mean(gains), statistics.stdev(gains) / len(gains) ** 0.5
+        gain, spread = statistics.mean(gains), _error(gains)
         if gain > 2 * spread:
             text = f"**{text}**"
     return text

@@ -15,6 +15,7 @@ from marginflow.data import DataSpec
 from marginflow.distributions import Conditional, DiagonalNormal, LabelMixture, StandardNormal
 from marginflow.models import MODELS, augmented_between, diagonal_normal
 from marginflow.nets import MLP
+from marginflow.temperature import at_temperature
 from marginflow.training import TrainConfig
 from marginflow.transforms import Augment
 
@@ -177,6 +178,9 @@ def test_the_configuration_puts_a_network_on_the_context() -> None:
         ({"noise": {"features": 2, "hidden": [3]}}, r"unknown key noise\.hidden; known here: features, after_blocks"),
         ({"noise": {"name": "pink", "features": 2}}, "unknown noise 'pink'; there are 'standard_normal', 'diagonal"),
         ({"noise": {"name": "iaf", "features": 2, "hidden": 3}}, r"noise\.hidden = 3"),
+        ({"noise": {"name": "iaf"}}, r"noise: there are no noise dimensions: say how many, noise\.features = 2"),
+        ({"noise": {"after_blocks": 2}}, "there are no noise dimensions"),
+        ({"noise": {"name": "realnvp", "features": 2, "batch_norm": True}}, r"unknown key noise\.batch_norm"),
         ({"context": {"feature": 3}}, r"unknown key context\.feature; .* did you mean features"),
         ({"model": {"name": "nsf", "structure": "triangle"}}, r"model\.structure = 'triangle'"),
     ],
@@ -184,6 +188,63 @@ def test_the_configuration_puts_a_network_on_the_context() -> None:
 def test_mistakes_in_noise_and_context_are_named(tables: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         experiment(**tables)
+
+
+def test_a_network_on_a_context_needs_a_context() -> None:
+    with pytest.raises(ValueError, match=r"context\.features is for data with a context"):
+        build(experiment(context={"features": 4}), SPEC)
+
+
+def test_lists_of_orders_are_for_one_number_of_features() -> None:
+    with pytest.raises(ValueError, match="order is a list for one number of features"):
+        augmented_between(models.maf, 2, StandardNormal(1), after_blocks=1, blocks=2, order=[1, 0])
+
+
+def test_noise_between_blocks_may_see_a_context_beside_x() -> None:
+    torch.manual_seed(0)
+    noise = diagonal_normal(1, context_features=2 + 3)
+    flow = augmented_between(models.maf, 2, noise, after_blocks=1, blocks=2, hidden=[8])
+    assert flow.context_features == 3
+    x, context = torch.randn(50, 2), torch.randn(50, 3)
+    assert flow.log_prob(x, context).shape == (50,)
+    mf.fit(flow, mf.data.Split(x, context), TrainConfig(epochs=1, batch_size=10))
+    with pytest.raises(ValueError, match="sees 1 features, x has 2"):
+        augmented_between(models.maf, 2, diagonal_normal(1, context_features=1), after_blocks=1, blocks=2)
+    with pytest.raises(ValueError, match="sees 2 features, x has 3"):
+        mf.Marginalising(models.maf(4), diagonal_normal(1, context_features=2))
+
+
+@pytest.mark.parametrize(
+    ("network", "context_features"), [(MLP(3, 4), 2), (MLP(2, 5), 2), (MLP(2, 4), 0)], ids=["in", "out", "none"]
+)
+def test_networks_of_another_size_are_refused(network: MLP, context_features: int) -> None:
+    with pytest.raises(ValueError, match="the network must take the"):
+        Conditional(models.maf(2, hidden=[8], context_features=4), network, context_features)
+
+
+@pytest.mark.parametrize("labels", [[1.5], [[0, 1]], 1])
+def test_labels_that_are_no_labels_are_refused(labels: object) -> None:
+    mixture = LabelMixture(models.maf(2, hidden=[8], context_features=3), 3)
+    with pytest.raises(ValueError, match="whole numbers, one a row"):
+        mixture.one_hot(labels)
+
+
+def test_learned_noise_is_bounded_and_takes_any_precision() -> None:
+    torch.manual_seed(0)
+    noise = diagonal_normal(2, context_features=2)
+    eps, log_q = noise.sample_and_log_prob(3, torch.tensor([[5e4, 40.0], [-1e6, 0.0], [0.0, 1e6]]))
+    assert torch.isfinite(eps).all()
+    assert torch.isfinite(log_q).all()
+    assert noise.sample(3, torch.zeros(3, 2, dtype=torch.float32)).dtype == torch.float64
+
+
+def test_a_temperature_reaches_through_a_network_on_the_context() -> None:
+    torch.manual_seed(0)
+    model = Conditional(models.maf(2, hidden=[8], context_features=4), MLP(3, 4), 3)
+    cold = at_temperature(model, 1e-3)
+    assert cold.sample_each(50, torch.randn(4, 3)).std(1).max() < 0.05
+    with pytest.raises(ValueError, match="this model has a StandardLogistic, as made_mog and maf_mog do"):
+        at_temperature(models.made_mog(2, hidden=[8]), 0.7)
 
 
 def test_one_network_alone_has_no_blocks_between_which_noise_could_join() -> None:

@@ -52,8 +52,26 @@ def test_networks_of_another_size_are_refused() -> None:
         Coupling([1, 0, 1], MLP(1, 2))
     with pytest.raises(ValueError, match="got one that takes 2 and returns 3"):
         Coupling([1, 0, 1], MLP(2, 3))
+    with pytest.raises(ValueError, match=r"return \(4, 2, 1\) numbers; got shape \(2, 4\)"):
+        Coupling([1, 0, 0], Turned(), Additive())(torch.randn(4, 3))
     with pytest.raises(ValueError, match=r"return \(5, 1, 2\) numbers; got shape \(5, 3\)"):
         Coupling([1, 0, 1], nn.Sequential(nn.Linear(2, 3)))(torch.randn(5, 3))
+
+
+class Turned(nn.Module):
+    """As many numbers as there should be, rows and parameters mixed up."""
+
+    def forward(self, kept: Tensor) -> Tensor:
+        return torch.zeros(2, len(kept))
+
+
+def test_an_activation_that_works_in_place_changes_no_sum() -> None:
+    torch.manual_seed(0)
+    named = MLP(2, 2, [8, 8, 8, 8, 8], residual=True)
+    own = MLP(2, 2, [8, 8, 8, 8, 8], residual=True, activation=nn.ReLU(inplace=True))
+    own.load_state_dict(named.state_dict())
+    x = torch.randn(5, 2)
+    torch.testing.assert_close(own(x), named(x))
 
 
 def test_a_context_of_the_wrong_width_is_refused() -> None:
@@ -109,7 +127,8 @@ def test_radial_by_hand_and_at_its_centre() -> None:
     radial, x = Radial(3), torch.randn(6, 3)
     with torch.no_grad():
         radial.g.fill_(0.7)
-        alpha, beta = radial.log_alpha.exp(), 0.7 * radial.log_alpha.exp()
+        alpha = (10 * torch.tanh(radial.log_alpha / 10)).exp()
+        beta = 0.7 * alpha
         r = (x - radial.centre).norm(dim=1, keepdim=True)
         torch.testing.assert_close(radial(x)[0], x + beta * (x - radial.centre) / (alpha + r))
     centre = radial.centre.detach().clone()[None].requires_grad_()
@@ -124,7 +143,7 @@ def test_radial_holds_at_extreme_parameters_in_float32() -> None:
     torch.manual_seed(0)
     radial = Radial(2).float()
     for g in (-1e4, -3.0, 0.0, 1e4):
-        for log_alpha in (-20.0, 0.0, 10.0):
+        for log_alpha in (-1e4, -20.0, 0.0, 10.0, 1e4):
             with torch.no_grad():
                 radial.g.fill_(g)
                 radial.log_alpha.fill_(log_alpha)

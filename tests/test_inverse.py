@@ -194,6 +194,23 @@ def test_what_diverges_in_the_compiled_loop_is_not_hidden() -> None:
     assert torch.isfinite(x[[0, 2]]).all()
 
 
+@pytest.mark.parametrize("univariate", UNIVARIATES, ids=str)
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_no_scalar_function_hides_what_is_not_finite(univariate: Univariate, bad: float) -> None:
+    """What comes out of the compiled loop is NaN or infinite too, from the dimension on where it came in."""
+    torch.manual_seed(0)
+    made = MaskedAutoregressive(3, [8], univariate)
+    z = torch.randn(2, 3)
+    z[0, 1] = bad
+    with torch.no_grad():
+        x, _ = made.inverse(z)
+        assert not torch.isfinite(x[0, 1])
+        assert torch.isfinite(x[1]).all()
+        made.network.output_layer.bias[: univariate.num_params] = math.nan
+        x, _ = made.inverse(torch.randn(2, 3))
+        assert not torch.isfinite(x[:, 0]).any()
+
+
 def test_an_activation_of_ones_own_and_one_that_is_trained() -> None:
     for activation in (torch.sin, torch.nn.PReLU()):
         made = MaskedAutoregressive(6, [30, 30], activation=activation, order="random")

@@ -277,7 +277,7 @@ def test_bad_arguments_are_refused() -> None:
             coupling(1)
     with pytest.raises(ValueError, match='structure must be "autoregressive" or "coupling"'):
         models.nsf(2, structure="ring")
-    with pytest.raises(ValueError, match="degrees of 0 alone hide all 3 dimensions"):
+    with pytest.raises(ValueError, match="these degrees hide all 3 dimensions"):
         models.maf(3, hidden=[2], degrees=[[0, 0]])
     with pytest.raises(ValueError, match=r"put Flatten\(\(1, 28, 28\)\) in front"):
         models.maf((1, 28, 28))

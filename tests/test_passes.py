@@ -182,12 +182,33 @@ def test_residuals_by_hand(activation: str, dropout: float) -> None:
     torch.testing.assert_close(ours, network.order.restore(expected))
 
 
+def test_an_activation_that_works_in_place_changes_no_residual() -> None:
+    torch.manual_seed(0)
+    named = made_of("relu", 0, [8, 6, 8, 9, 8], residual=True, seed=1)
+    own = made_of(nn.ReLU(inplace=True), 0, [8, 6, 8, 9, 8], residual=True, seed=1)
+    own.load_state_dict(named.state_dict())
+    x = torch.randn(6, 5)
+    torch.testing.assert_close(own(x), named(x))
+    torch.testing.assert_close(own.inverse(x), named.inverse(x))
+    with torch.no_grad():
+        torch.testing.assert_close(own(x), named(x))
+        torch.testing.assert_close(own.inverse(x), named.inverse(x))
+
+
 def test_widths_and_degrees_that_cannot_be_joined_are_refused() -> None:
     for hidden in ([8], [8, 8], [8, 8, 9]):
         with pytest.raises(ValueError, match="residual=True joins the first, third, fifth"):
             MaskedAutoregressive(5, hidden, residual=True)
     with pytest.raises(ValueError, match="same degrees in the first, third"):
         MaskedAutoregressive(4, [2, 2, 2], residual=True, degrees=[[1, 2], [1, 2], [2, 3]])
+
+
+@pytest.mark.parametrize("degrees", [[[0, 0]], [[3, 3], [1, 1]], [[0, 3], [2, 2]]])
+@pytest.mark.parametrize("context_features", [0, 2])
+def test_degrees_that_hide_everything_are_refused(degrees: list[list[int]], context_features: int) -> None:
+    hidden = [2] * len(degrees)
+    with pytest.raises(ValueError, match="these degrees hide all 4 dimensions from all others"):
+        MaskedAutoregressive(4, hidden, degrees=degrees, context_features=context_features)
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])

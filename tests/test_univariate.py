@@ -10,9 +10,10 @@ from nflows.transforms.splines.rational_quadratic import unconstrained_rational_
 from torch import Tensor
 from torch.distributions import Categorical, MixtureSameFamily, Normal
 
+from marginflow.masked import kernel
 from marginflow.transforms import Additive, GaussianMixture, RationalQuadratic
-from marginflow.transforms.univariate.mixture import log_normal_tails
-from marginflow.transforms.univariate.spline import LEAST_SLOPE
+from marginflow.transforms.univariate.mixture import scaled_normal_tails
+from marginflow.transforms.univariate.spline import LEAST_SIZE, LEAST_SLOPE
 
 N = 2000
 
@@ -135,9 +136,54 @@ def test_tails_of_the_normal_against_torch(dtype: torch.dtype) -> None:
     far = 12.0 if dtype == torch.float32 else 36.0
     a = torch.cat([torch.linspace(-60, 60, 4001), torch.tensor([-far, far, math.nextafter(far, 0)])]).to(dtype)
     tolerance = 1e-11 if dtype == torch.float64 else 2e-6
-    lower, upper = log_normal_tails(a)
+    lower, upper = (each.double() - 0.5 * a.double().square() for each in scaled_normal_tails(a))
     expected = torch.special.log_ndtr(torch.stack([a, -a]).double())
-    torch.testing.assert_close(torch.stack([lower, upper]).double(), expected, rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(torch.stack([lower, upper]), expected, rtol=tolerance, atol=50 * tolerance)
+
+
+def test_the_mixture_at_its_very_means_has_its_gradient_by_every_way() -> None:
+    mixture, params = GaussianMixture(3), torch.zeros(3, 9)
+    x = torch.tensor([-2.0, 0.0, 2.0], requires_grad=True)  # where components lie
+    y, log_slope = mixture.forward(x, params)
+    (written,) = torch.autograd.grad(y.sum(), x)
+    (by_autograd,) = torch.autograd.grad(mixture.forward(x, params)[0].sum(), x, create_graph=True)
+    torch.testing.assert_close(written, log_slope.exp().detach())
+    torch.testing.assert_close(by_autograd.detach(), written)
+    slope = torch.func.grad(lambda row: mixture.forward(row[None], params[:1])[0][0])(torch.tensor(-2.0))
+    torch.testing.assert_close(slope, written[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("raw", [-3.0, -5.0])
+def test_the_inverse_of_a_mixture_holds_on_the_plateau_between_its_components(raw: float, dtype: torch.dtype) -> None:
+    """Between narrow components the curve is flat; there any x will do, as long as it is one and lies between."""
+    mixture = GaussianMixture(2)
+    logit = math.log(0.3 / 0.7)
+    params = torch.tensor([logit, 0.0, 0.0, 0.0, raw, raw], dtype=dtype)
+    y = logit + torch.cat([torch.zeros(1), torch.linspace(-1e-4, 1e-4, 2001)]).to(dtype)
+    params = params.expand(len(y), 6).clone().requires_grad_()
+    x, log_slope = mixture.inverse(y, params)
+    assert torch.isfinite(x).all()
+    assert torch.isfinite(log_slope).all()
+    assert (x.abs() <= 2.5).all()
+    (gradient,) = torch.autograd.grad(x.sum(), params)
+    assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.usefixtures("single")
+def test_the_slope_of_a_mixture_is_right_far_out_in_float32() -> None:
+    mixture, params = GaussianMixture(2), torch.randn(1, 6)
+    x = torch.tensor([-1e5, -3e3, 20.0, 3e3, 1e5])
+    y, log_slope = mixture.forward(x, params.expand(5, 6))
+    exact, exact_log_slope = mixture.forward(x.double(), params.double().expand(5, 6))
+    torch.testing.assert_close(y.double(), exact, rtol=1e-5, atol=0)
+    torch.testing.assert_close(log_slope.double(), exact_log_slope, rtol=1e-5, atol=1e-4)
+    back, _ = mixture.inverse(y, params.expand(5, 6))
+    torch.testing.assert_close(back, x, rtol=1e-4, atol=0)
+
+
+def test_the_compiled_splines_constants_are_the_splines() -> None:
+    assert kernel.LEAST == LEAST_SIZE == LEAST_SLOPE
 
 
 @pytest.mark.parametrize(

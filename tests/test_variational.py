@@ -114,5 +114,11 @@ def test_what_cannot_be_fitted_is_refused() -> None:
         fit_to_density(StandardNormal(2), normal)
     with pytest.raises(ValueError, match="exact flow"):
         fit_to_density(models.augmented_between(models.maf, 2, StandardNormal(1), after_blocks=1, blocks=2), normal)
+    with pytest.raises(ValueError, match="leave batch_norm out"):
+        fit_to_density(models.realnvp(2, hidden=[8], batch_norm=True), normal)
+    steep, model = lambda x: normal(x) + (x[:, 0] * 0).sqrt(), DiagonalNormal(2)
+    with pytest.raises(FloatingPointError, match="the norm of its gradient nan, at step 1 of 3"):
+        fit_to_density(model, steep, VariationalConfig(steps=3))
+    assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
     with pytest.raises(FloatingPointError, match="lower lr"):
         fit_to_density(DiagonalNormal(2), lambda x: normal(x) * math.inf, VariationalConfig(steps=3))

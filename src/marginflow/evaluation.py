@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from marginflow.data.dataset import Batch, DataSpec, Rows, Split, as_split, check_split
-from marginflow.distributions import Conditional, Distribution, LabelMixture, evaluation_mode, like_model, optional
+from marginflow.distributions import ELEMENTARY, Distribution, evaluation_mode, like_model, optional
 from marginflow.flow import Flow
-from marginflow.marginal import LogLikelihood, Marginalising, log_likelihood
+from marginflow.marginal import LogLikelihood, log_likelihood
 from marginflow.randomness import seeded
 from marginflow.shapes import check_rows
 from marginflow.transforms.augment import Augment
@@ -101,9 +101,9 @@ class Accounting:
 def levels_of(model: Distribution) -> tuple[Transform, Distribution]:
     """Preprocessing and density of a model: Flow(preprocessing, base=density), or all of it density.
 
-    A transform that augments is no preprocessing: its noise belongs to the density.
+    A transform that augments is no preprocessing: its noise belongs to the density. Nor is one over an elementary base.
     """
-    if isinstance(model, Flow) and isinstance(model.base, Flow | Marginalising | LabelMixture | Conditional):
+    if isinstance(model, Flow) and isinstance(model.base, Distribution) and not isinstance(model.base, ELEMENTARY):
         augments = any(isinstance(part, Augment) for part in model.transform.modules())
         if not augments:
             return model.transform, model.base

@@ -44,7 +44,9 @@ class Marginalising(Distribution):
             raise ValueError(f"flow must have the methods log_prob and sample; got {type(flow).__name__}")
         self.augment = Augment(noise)
         self.flow = flow
-        _ = self.event_shape  # refuses a flow too narrow for the noise
+        shape = self.event_shape  # refuses a flow too narrow for the noise
+        if shape is not None:
+            self.augment = Augment(noise, shape[0])
 
     @property
     def noise(self) -> Distribution:

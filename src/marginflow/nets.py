@@ -64,6 +64,7 @@ class MLP(nn.Module):
         for i, layer in enumerate(hidden):
             x = layer(x)
             if self.residual and i % 2 == 0:
-                x = stream = x if stream is None else x + stream
+                stream = x if stream is None else x + stream
+                x = stream.clone()  # for an activation that works in place
             x = functional.dropout(self.activation(x), self.dropout, self.training)
         return output(x)

@@ -37,7 +37,8 @@ def solve_increasing(function: ValueAndSlope, target: Tensor, low: Tensor, high:
     target, low, high: tensors of one shape; every root must lie in its bracket.
 
     The gradient is that of the implicit function theorem, dx = (d target - d function) / slope, whatever
-    the solver did on its way: one Newton step from the detached root carries it.
+    the solver did on its way: one Newton step from the detached root carries it. Where the function is as good as
+    flat and the step would leave the bracket, it carries the gradient alone.
 
     >>> import torch
     >>> y = torch.tensor([8.0], requires_grad=True)
@@ -47,4 +48,9 @@ def solve_increasing(function: ValueAndSlope, target: Tensor, low: Tensor, high:
     """
     root = _bracketed(function, target, low, high, steps)
     value, slope = function(root)
-    return root - (value - target) / slope
+    slope = slope.clamp_min(torch.finfo(root.dtype).tiny ** 0.5)
+    residual = target - value
+    with torch.no_grad():
+        moved = root + residual / slope
+        trusted = (moved >= low) & (moved <= high)
+    return root + torch.where(trusted, residual, residual - residual.detach()) / slope

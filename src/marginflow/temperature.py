@@ -6,7 +6,15 @@ import math
 
 import torch
 
-from marginflow.distributions import Density, DiagonalNormal, Distribution, LabelMixture, StandardNormal
+from marginflow.distributions import (
+    Conditional,
+    Density,
+    DiagonalNormal,
+    Distribution,
+    LabelMixture,
+    StandardLogistic,
+    StandardNormal,
+)
 from marginflow.flow import Flow
 from marginflow.marginal import Marginalising
 
@@ -32,10 +40,15 @@ def at_temperature(model: Density, temperature: float) -> Distribution:
         changed = Marginalising(at_temperature(model.flow, temperature), model.noise)
     elif isinstance(model, LabelMixture):
         changed = LabelMixture(at_temperature(model.flow, temperature), model.num_classes, model.prior.tolist())
+    elif isinstance(model, Conditional):
+        changed = Conditional(at_temperature(model.flow, temperature), model.network, model.context_features)
     elif isinstance(model, StandardNormal):
         changed = _normal(model, temperature)
     else:
-        raise ValueError(f"a temperature needs standard normal bases; this model has a {type(model).__name__}")
+        raise ValueError(
+            f"a temperature needs a standard normal base; this model has a {type(model).__name__}"
+            + (", as made_mog and maf_mog do" if isinstance(model, StandardLogistic) else "")
+        )
     return changed.train(model.training)
 
 

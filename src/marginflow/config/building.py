@@ -35,6 +35,8 @@ def _density(experiment: Experiment, spec: DataSpec) -> Distribution:
     """The density of preprocessed rows: the model, given the context through its network, mixed, marginalised."""
     options = experiment.model.model_dump()
     function = MODELS[options.pop("name")]
+    if experiment.context.features and not spec.context_features:
+        raise ValueError("context.features is for data with a context, such as labels; leave it out for these data")
     through_network = spec.context_features and experiment.context.features
     if spec.context_features:
         options["context_features"] = through_network or spec.context_features

@@ -6,16 +6,17 @@ import inspect
 from collections.abc import Callable
 from functools import reduce
 from operator import or_
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast, get_type_hints
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator
+from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator, model_validator
 
 from marginflow.data import DATA_SETS
 from marginflow.models import MODELS, NOISES
 from marginflow.training import TrainConfig
 
 _FROM_DATA = {"features", "context_features"}  # arguments of models and noise that follow from the data
+_UNFIT_FOR_NOISE = {"batch_norm", "dropout"}  # they have no inverse in training, through which noise is drawn
 
 
 class Section(BaseModel):
@@ -34,6 +35,12 @@ class NoiseBase(Section):
     features: int = Field(default=0, ge=0)
     after_blocks: int = Field(default=0, ge=0)
 
+    @model_validator(mode="after")
+    def _named_noise_has_features(self) -> Self:
+        if self.features == 0 and (self.after_blocks or getattr(self, "name", "standard_normal") != "standard_normal"):
+            raise ValueError("there are no noise dimensions: say how many, noise.features = 2")
+        return self
+
 
 def _section_of(name: str, function: Callable[..., Any], base: type[Section] = Section) -> type[Section]:
     """A section whose keys are the arguments of a function; those without a default must be given."""
@@ -41,7 +48,7 @@ def _section_of(name: str, function: Callable[..., Any], base: type[Section] = S
     options = {
         key: (hints[key], ... if parameter.default is inspect.Parameter.empty else parameter.default)
         for key, parameter in inspect.signature(function).parameters.items()
-        if key not in _FROM_DATA
+        if key not in _FROM_DATA and not (base is NoiseBase and key in _UNFIT_FOR_NOISE)
     }
     fields: dict[str, Any] = {"name": (Literal[name], ...), **options}  # pyright: ignore[reportInvalidTypeForm]
     return create_model(name, __base__=base, **fields)

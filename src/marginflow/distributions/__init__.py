@@ -13,7 +13,10 @@ from marginflow.distributions.conditional import Conditional
 from marginflow.distributions.elementary import DiagonalNormal, StandardLogistic, StandardNormal, Uniform
 from marginflow.distributions.mixture import LabelMixture
 
+ELEMENTARY = (StandardNormal, StandardLogistic, DiagonalNormal, Uniform)  # where flows start from
+
 __all__ = [
+    "ELEMENTARY",
     "Conditional",
     "Density",
     "DiagonalNormal",

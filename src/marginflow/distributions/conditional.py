@@ -29,8 +29,15 @@ class Conditional(Distribution):
 
     def __init__(self, flow: Density, network: nn.Module, context_features: int) -> None:
         super().__init__()
-        if getattr(flow, "context_features", 1) == 0:
+        width = cast("int | None", getattr(flow, "context_features", None))
+        if width == 0:
             raise ValueError("the flow takes no context, so nothing would use the network: give it context_features")
+        said = getattr(network, "in_features", context_features), getattr(network, "out_features", width)
+        if context_features < 1 or said != (context_features, width):
+            raise ValueError(
+                f"the network must take the {context_features} features of the context, at least 1, and return the "
+                f"{width} that the flow takes; it takes {said[0]} and returns {said[1]}"
+            )
         self.flow, self.network = flow, network
         self._context_features = context_features
 

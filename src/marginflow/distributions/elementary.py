@@ -103,6 +103,7 @@ class DiagonalNormal(Distribution):
     conditioner: maps the context to mean and log-scale, joined along dimension 1: (N, C, ...) ->
         (N, 2 D, ...). Without one, m and log s are parameters that start at 0.
     context_features: width of the context that the conditioner takes.
+    bound: the largest |log s|, softly, of a conditioner; None leaves what it returns as it is.
 
     >>> import torch
     >>> noise = DiagonalNormal(2, conditioner=torch.nn.Linear(3, 4), context_features=3)
@@ -111,11 +112,15 @@ class DiagonalNormal(Distribution):
     """
 
     def __init__(
-        self, shape: Shape, conditioner: Callable[[Tensor], Tensor] | None = None, context_features: int = 0
+        self,
+        shape: Shape,
+        conditioner: Callable[[Tensor], Tensor] | None = None,
+        context_features: int = 0,
+        bound: float | None = None,
     ) -> None:
         super().__init__()
         self._shape = as_shape(shape)
-        self._context_features = context_features
+        self._context_features, self.bound = context_features, bound
         if (conditioner is None) != (context_features == 0):
             raise ValueError(
                 "a conditioner and context_features go together; got "
@@ -138,14 +143,16 @@ class DiagonalNormal(Distribution):
         if self.conditioner is None:
             return self.mean.expand(num_rows, *self._shape), self.log_scale.expand(num_rows, *self._shape)
         check_context(context, self._context_features, num_rows)
-        joined = self.conditioner(cast(Tensor, context))
+        context = cast(Tensor, context)
+        like = next(self.conditioner.parameters(), context) if isinstance(self.conditioner, nn.Module) else context
+        joined = self.conditioner(context.to(like.dtype))
         expected = (num_rows, 2 * self._shape[0], *self._shape[1:])
         if joined.shape != expected:
             raise ValueError(
                 f"the conditioner must return mean and log-scale of shape {expected}; got {tuple(joined.shape)}"
             )
         mean, log_scale = joined.chunk(2, 1)
-        return mean, log_scale
+        return mean, log_scale if self.bound is None else self.bound * torch.tanh(log_scale / self.bound)
 
     @staticmethod
     def _log_density(standard: Tensor, log_scale: Tensor) -> Tensor:

@@ -65,6 +65,8 @@ class LabelMixture(Distribution):
     def one_hot(self, labels: Tensor | list[int]) -> Tensor:
         """Labels 0 ... C - 1 as a context (N, C); ValueError for others."""
         labels = torch.as_tensor(labels, device=self.prior.device)
+        if labels.ndim != 1 or (labels.is_floating_point() and bool((labels != labels.round()).any())):
+            raise ValueError(f"labels must be whole numbers, one a row, (N,); got {labels.tolist()}")
         wrong = labels[(labels < 0) | (labels >= self.num_classes)]
         if len(wrong):
             raise ValueError(f"labels must lie in 0 ... {self.num_classes - 1}; got {int(wrong[0])}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -35,6 +37,7 @@ class Foreign(Distribution):
         super().__init__()
         self.module, self.calls = module, calls
         self._shape, self._context_features = event_shape, context_features
+        try_once(calls.library, calls.log_prob, module, event_shape, context_features)
 
     @property
     def event_shape(self) -> torch.Size:
@@ -50,7 +53,10 @@ class Foreign(Distribution):
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         check_event(x, self._shape)
-        log_prob = self.calls.log_prob(self.module, x, self._given(context, len(x)))
+        given = self._given(context, len(x))
+        if len(x) == 0:  # which not every library can take
+            return x.new_zeros(0)
+        log_prob = self.calls.log_prob(self.module, x, given)
         if log_prob.shape != (len(x),):
             raise ValueError(
                 f"this density of {self.calls.library} gives log_prob of shape {tuple(log_prob.shape)} for "
@@ -62,13 +68,44 @@ class Foreign(Distribution):
     def sample(self, num_samples: int, context: Tensor | None = None) -> Tensor:
         check_num_samples(num_samples)
         given = self._given(context, num_samples)
-        if num_samples == 0:  # which not every library can draw
-            return torch.empty(0, *self._shape)
+        if num_samples == 0:
+            return self._none()
         return self.calls.sample(self.module, num_samples, given)
 
     def sample_and_log_prob(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         check_num_samples(num_samples)
-        return self.calls.sample_and_log_prob(self.module, num_samples, self._given(context, num_samples))
+        given = self._given(context, num_samples)
+        if num_samples == 0:
+            return self._none(), self._none().flatten()[:0]
+        return self.calls.sample_and_log_prob(self.module, num_samples, given)
+
+    def _none(self) -> Tensor:
+        """No draws, where and in the precision that draws would be."""
+        return next(self.module.parameters(), torch.zeros(())).detach().new_empty(0, *self._shape)
+
+
+@torch.no_grad()
+def try_once(
+    library: str, call: Callable[..., Any], module: nn.Module, shape: torch.Size, context_features: int
+) -> None:
+    """Call a copy of the module with two rows and contexts, as it will be: ValueError where it was built for others.
+
+    A copy, because layers of some libraries initialise themselves by the first rows that they see.
+    """
+    like = next(module.parameters(), torch.zeros(()))
+    context = like.new_zeros(2, context_features) if context_features else None
+    rows = torch.stack([like.new_zeros(shape), like.new_ones(shape)])
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            call(copy.deepcopy(module).eval(), rows, context)
+    except ValueError:
+        pass  # as of zeros that lie outside the support
+    except (RuntimeError, TypeError, AttributeError, IndexError) as error:
+        raise ValueError(
+            f"this density of {library} cannot be called with rows of shape {tuple(shape)} and {context_features} "
+            f"context features ({error}): give the shape and the context_features that it was built for"
+        ) from error
 
 
 def insist(flow: object, library: str, *methods: str) -> None:

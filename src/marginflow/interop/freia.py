@@ -9,9 +9,13 @@ from torch import Tensor, nn
 
 from marginflow.distributions import StandardNormal
 from marginflow.flow import Flow
-from marginflow.interop.foreign import insist
+from marginflow.interop.foreign import insist, try_once
 from marginflow.shapes import as_shape, check_context, check_event
 from marginflow.transforms import Transform
+
+
+def _call(inn: Any, x: Tensor, context: Tensor | None, *, rev: bool = False) -> tuple[Tensor, Tensor]:
+    return inn(x, c=None if context is None else [context], rev=rev)
 
 
 class ForeignTransform(Transform):
@@ -27,6 +31,7 @@ class ForeignTransform(Transform):
         super().__init__()
         self.inn, self.shape, self.latent_shape = inn, shape, latent_shape
         self._context_features = context_features
+        try_once("FrEIA", _call, inn, shape, context_features)
 
     @property
     def context_features(self) -> int:
@@ -37,7 +42,7 @@ class ForeignTransform(Transform):
         check_context(context, self._context_features, len(x))
         if len(x) == 0:  # which not every layer there can take
             return x.new_empty(0, *(self.shape if rev else self.latent_shape)), x.new_empty(0)
-        z, log_det = self.inn(x, c=[context] if self._context_features else None, rev=rev)
+        z, log_det = _call(self.inn, x, context if self._context_features else None, rev=rev)
         return z, torch.as_tensor(log_det, dtype=x.dtype, device=x.device).expand(len(x))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -79,6 +84,13 @@ def from_freia(inn: nn.Module, *, context_features: int = 0) -> Flow:
     if len(ends[0]) != 1 or len(ends[1]) != 1:
         raise ValueError(
             f"this network of FrEIA has {len(ends[0])} inputs and {len(ends[1])} outputs; expected one of each"
+        )
+    conditions = getattr(found, "condition_nodes", None)
+    takes = bool(conditions) if conditions is not None else any(each is not None for each in found.conditions)
+    if takes != bool(context_features):
+        raise ValueError(
+            f"this network of FrEIA {'takes a condition' if takes else 'takes no condition'}; got "
+            f"context_features={context_features}: give the width that it was built for, or none"
         )
     shape, latent_shape = as_shape(ends[0][0]), as_shape(ends[1][0])
     return Flow(ForeignTransform(inn, shape, latent_shape, context_features), StandardNormal(latent_shape))

@@ -38,11 +38,6 @@ def _from_lazy(module: nn.Module, calls: Calls, context_features: int) -> Foreig
     like = next(module.parameters(), torch.zeros(()))
     try:
         distribution = module(like.new_zeros(1, context_features) if context_features else None)
-        if calls is _ZUKO and hasattr(
-            distribution, "log_prob"
-        ):  # which looks at a context only when it is asked for a density
-            with torch.no_grad():
-                distribution.log_prob(like.new_zeros(1, *distribution.event_shape))
     except (RuntimeError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{type(module).__name__} cannot be called with {context_features} context features ({error}): give the "
@@ -53,7 +48,12 @@ def _from_lazy(module: nn.Module, calls: Calls, context_features: int) -> Foreig
             f"{type(module).__name__} returns {type(distribution).__name__}; expected a distribution, which has "
             "log_prob"
         )
-    if distribution.batch_shape not in ((), (1,)) or (distribution.batch_shape == (1,) and not context_features):
+    if context_features and distribution.batch_shape != (1,):
+        raise ValueError(
+            f"{type(module).__name__} makes a distribution of batch shape {tuple(distribution.batch_shape)} for a "
+            "context of one row, (1,) expected: let its parameters depend on the context, or give no context_features"
+        )
+    if not context_features and distribution.batch_shape != ():
         raise ValueError(
             f"the distribution has batch shape {tuple(distribution.batch_shape)}; expected one event a row: wrap it in "
             "torch.distributions.Independent"
@@ -105,6 +105,11 @@ def from_torch(distribution: torch.distributions.Distribution | nn.Module, *, co
     (tensor([-1.3863]), torch.Size([3, 2]))
     """
     if isinstance(distribution, torch.distributions.Distribution):
+        if context_features:
+            raise ValueError(
+                f"{type(distribution).__name__} is there already and takes no context: give a module that makes one "
+                f"from a context, or no context_features; got {context_features}"
+            )
         return _from_lazy(_Fixed(distribution), _TORCH, 0)
     insist(distribution, "torch", "forward")
     return _from_lazy(distribution, _TORCH, context_features)
@@ -136,6 +141,9 @@ def from_nflows(flow: nn.Module, *, shape: Shape | None = None, context_features
     C. Durkan, A. Bekasov, I. Murray, G. Papamakarios, nflows, https://github.com/bayesiains/nflows (0.14).
     """
     insist(flow, "nflows", "log_prob", "sample", "sample_and_log_prob")
+    takes = any(hasattr(part, "context_layer") or getattr(part, "context_features", None) for part in flow.modules())
+    if takes and not context_features:
+        raise ValueError("this flow of nflows was built for a context: give context_features, its width")
     base: Any = getattr(flow, "_distribution", flow)
     said = getattr(base, "_shape", None)
     return Foreign(flow, _NFLOWS, shape_of(said, shape, "nflows"), context_features)
@@ -164,6 +172,8 @@ def from_normflows(flow: nn.Module, *, shape: Shape | None = None, context_featu
     V. Stimper and others, normflows: A PyTorch Package for Normalizing Flows, 2023 (arXiv 2302.12014; 1.7).
     """
     insist(flow, "normflows", "log_prob", "sample")
+    if type(flow).__name__ == "ConditionalNormalizingFlow" and not context_features:
+        raise ValueError("this flow of normflows was built for a context: give context_features, its width")
     base: Any = getattr(flow, "q0", flow)
     said = next((getattr(base, name) for name in ("shape", "d", "n_dim", "dim") if hasattr(base, name)), None)
     return Foreign(flow, _NORMFLOWS, shape_of(said, shape, "normflows"), context_features)

@@ -23,6 +23,9 @@ class _AsTorch(torch.distributions.Distribution):
                 "this model's density is estimated, not exact: give num_samples=K, and log_prob is the "
                 "importance-weighted estimate of K draws, without gradient"
             )
+        needed, width = model.context_features, 0 if context is None else context.shape[-1]
+        if width != needed and not (context is None and model.context_optional):
+            raise ValueError(f"the model takes a context of {needed} features; got {width or 'none'}")
         self.model, self.context, self.num_samples = model, context, num_samples
         batch_shape = torch.Size() if context is None or context.ndim == 1 else context.shape[:1]
         super().__init__(batch_shape, model.event_shape, validate_args=False)
@@ -82,7 +85,8 @@ def to_torch(
     model: a distribution. context: one row (C,), or rows (B, C), which make the batch shape (B,).
     num_samples: K; for models that are not exact, whose log_prob is then the importance-weighted estimate.
 
-    The model is shared, not copied. ValueError for a model that is not exact without K.
+    The model is shared, not copied. ValueError for a model that is not exact without K, and for a context of another
+    width than the model's.
 
     >>> import torch
     >>> from marginflow import models

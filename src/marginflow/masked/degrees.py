@@ -51,8 +51,7 @@ def resolve_degrees(
     one dimension they are all 0.
 
     degrees: "sequential", "even", "random" (drawn from `generator`), or a list for each layer, in which 0 is
-        allowed without a context too: such a unit is constant. ValueError where a layer has no other, so that it hides
-        everything.
+        allowed without a context too: such a unit is constant. ValueError where no dimension would see another.
     residual: the third, fifth ... layer has the degrees of the first, as its units are added to those of the first.
 
     >>> resolve_degrees("even", 9, [4], False, torch.Generator())
@@ -64,7 +63,8 @@ def resolve_degrees(
     if not isinstance(degrees, str):
         if len(degrees) != len(hidden):
             raise ValueError(f"degrees must be one list a hidden layer, {len(hidden)} in all; got {len(degrees)}")
-        layers = [_given(layer, width, features, has_context) for layer, width in zip(degrees, hidden, strict=True)]
+        layers = [_given(layer, width, features) for layer, width in zip(degrees, hidden, strict=True)]
+        _check_reach(layers, features)
         if residual and any(not torch.equal(layer, layers[0]) for layer in layers[::2]):
             raise ValueError("residual=True needs the same degrees in the first, third, fifth ... hidden layer")
         return layers
@@ -87,16 +87,25 @@ def resolve_degrees(
     return [layer.sort().values for layer in layers]
 
 
-def _given(layer: Sequence[int], width: int, features: int, has_context: bool) -> Tensor:
+def _given(layer: Sequence[int], width: int, features: int) -> Tensor:
     """One layer's explicit degrees, checked and sorted."""
     if len(layer) != width or not all(0 <= degree < features for degree in layer):
         raise ValueError(
             f"a hidden layer of {width} units needs {width} degrees between 0 and {features - 1}; "
             f"got {list(layer)[:8]}{' ...' if len(layer) > 8 else ''} ({len(layer)})"
         )
-    if features > 1 and not has_context and not any(layer):
-        raise ValueError(
-            f"degrees of 0 alone hide all {features} dimensions from all others: give some units a degree between 1 "
-            f"and {features - 1}"
-        )
     return torch.tensor(layer).sort().values
+
+
+def _check_reach(layers: Sequence[Tensor], features: int) -> None:
+    """Refuse degrees through which no dimension sees another."""
+    seen = torch.arange(1, features + 1)  # of each unit, how many dimensions reach it
+    below = seen
+    for layer in layers:
+        seen = torch.where(below <= layer[:, None], seen, 0).amax(1)
+        below = layer
+    if layers and features > 1 and not bool(seen.any()):
+        raise ValueError(
+            f"these degrees hide all {features} dimensions from all others: a unit sees those below it whose degree is "
+            f"at most its own, so let some path have degrees between 1 and {features - 1}, none after a larger one"
+        )

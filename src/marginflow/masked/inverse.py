@@ -163,7 +163,8 @@ def _in_torch(network: MaskedNetwork, univariate: Any, z: Tensor, context: Tenso
     for layer in hidden:
         rows = layers[layer - 1].partial(0, counts[layer][0], known[-1])
         if network.joined(layer):
-            rows = stream = rows if stream is None else stream + rows
+            stream = rows if stream is None else stream + rows
+            rows = stream.clone()  # for an activation that works in place
         known.append(network.activation(rows))
 
     for start, stop, products, *_ in network.blocks:
@@ -184,7 +185,8 @@ def _in_torch(network: MaskedNetwork, univariate: Any, z: Tensor, context: Tenso
                 if top < bottom:
                     rows = _add_inside(before[layer - 1], inside[layer - 1], top, bottom, fresh[layer - 1])
                     if network.joined(layer):
-                        rows = stream = rows if stream is None else stream + rows
+                        stream = rows if stream is None else stream + rows
+                        rows = stream.clone()
                     fresh[layer] = torch.cat([fresh[layer], network.activation(rows)])
         known = [torch.cat(each) for each in zip(known, fresh, strict=True)]
     return known[0][network.context_features :].T, log_det

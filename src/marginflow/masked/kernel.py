@@ -161,14 +161,17 @@ def _mixture_logit(x, bound, params, p, components, normaliser, reach, n):
 
 
 @_compiled()
-def _unmix(y, bound, params, p, components, n):
+def _unmix(y, bound, params, p, components, n, tolerance):
     """x and log dx/dy where the logit of a mixture's cumulative distribution is y, as `roots` solves it."""
     normaliser, reach = _normaliser(params, p, p + components, n), 2.0 if components > 1 else 0.0
     low, high, far = math.inf, -math.inf, math.sqrt(2 * abs(y))
+    sound = normaliser + y
     for k in range(components):
         mean = params[p + components + k, n] - reach + (2 * reach * k / (components - 1) if components > 1 else 0.0)
         end = mean + math.copysign(far, y) * _exp(bound * _tanh(params[p + 2 * components + k, n] / bound))
-        low, high = min(low, mean, end), max(high, mean, end)
+        low, high, sound = min(low, mean, end), max(high, mean, end), sound + mean + end
+    if not math.isfinite(sound):  # comparisons would hide it
+        return math.nan, math.nan
     room = 1e-6 * (1 + abs(low) + abs(high))
     low, high = low - room, high + room
     x, step = 0.5 * (low + high), high - low
@@ -183,7 +186,7 @@ def _unmix(y, bound, params, p, components, n):
             following = 0.5 * (low + high)
         step = following - x
         x = following
-        if abs(step) <= 1e-14 * abs(x) or step == 0:
+        if abs(step) <= tolerance * abs(x) or step == 0:
             break
     return x, -_mixture_logit(x, bound, params, p, components, normaliser, reach, n)[1]
 
@@ -211,8 +214,9 @@ def _invert(kind, constant, z, j, params, x, row, log_det):
             out[n], log_slope = _unbend(y[n], constant, params, num_params * j, (num_params + 1) // 3, n)
             log_det[n] += log_slope
     elif kind == 5:
+        tolerance = 1e-8 if z.itemsize == 4 else 1e-14
         for n in range(len(y)):
-            out[n], log_slope = _unmix(y[n], constant, params, num_params * j, num_params // 3, n)
+            out[n], log_slope = _unmix(y[n], constant, params, num_params * j, num_params // 3, n, tolerance)
             log_det[n] += log_slope
     else:
         for n in range(len(y)):

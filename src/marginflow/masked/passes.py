@@ -70,6 +70,7 @@ def _layer_by_layer(
         h = layer(h, own)
         if network.joined(i + 1):
             h = stream = h if stream is None else h + stream
+            h = h if network.activation_name else h.clone()  # one of one's own may work in place
         h = network.activation(h)
         h = h * factors[i] if factors else h
     layer, own = output
@@ -91,7 +92,7 @@ def _through(
         h = _product(layer, own, h)
         if network.joined(i + 1):
             h = h if stream is None else h.add_(stream)
-            stream = h.clone() if in_place else h
+            stream = h.clone() if in_place or network.activation_name is None else h
         kept.append(h)
         h = in_place[0](h) if in_place else network.activation(h)
         h = h * factors[i] if factors else h

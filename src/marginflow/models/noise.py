@@ -11,6 +11,8 @@ from marginflow.flow import Flow
 from marginflow.nets import MLP
 from marginflow.transforms import Augment
 
+LARGEST_LOG_SCALE = 5.0  # as in the affine layers
+
 
 def standard_normal(features: int) -> StandardNormal:
     """N(0, I), independent of x: the noise of the thesis."""
@@ -27,7 +29,7 @@ def diagonal_normal(
 ) -> DiagonalNormal:
     """A normal distribution whose means and scales a network computes from x.
 
-    q(eps | x) = N(eps; m(x), diag s(x)^2)
+    q(eps | x) = N(eps; m(x), diag s(x)^2),  |log s| softly below 5
 
     features: number of noise dimensions. context_features: the width of what it sees, x and any context. hidden,
     activation, residual: of the network, see `nets.MLP`.
@@ -39,7 +41,7 @@ def diagonal_normal(
     torch.Size([5, 2])
     """
     network = MLP(context_features, 2 * features, hidden, activation=activation, residual=residual)
-    return DiagonalNormal(features, network, context_features)
+    return DiagonalNormal(features, network, context_features, bound=LARGEST_LOG_SCALE)
 
 
 def augmented_between(
@@ -52,7 +54,8 @@ def augmented_between(
 
     model: a function of `models` that has blocks. features: D. noise: q, see `Augment`.
     after_blocks: how many blocks go before the noise, at least 1. blocks: in all, more than that.
-    options: of the model.
+    options: of the model; after the noise its orders and masks begin anew, and lists of orders and degrees, which are
+        for one number of features, are refused.
 
     >>> from marginflow.models import maf
     >>> flow = augmented_between(maf, 2, StandardNormal(1), after_blocks=1, blocks=3, hidden=[8])
@@ -63,7 +66,14 @@ def augmented_between(
         raise ValueError(
             f"noise between blocks needs blocks before and after it; got after_blocks={after_blocks} of {blocks} blocks"
         )
+    for name in ("order", "degrees"):
+        if not isinstance(options.get(name, ""), str):
+            raise ValueError(
+                f"{name} is a list for one number of features, and there are fewer before the noise than after it: "
+                "name one, or put the noise in front"
+            )
     first = model(features, blocks=after_blocks, **options)
-    augment = Augment(noise)
-    last = model(features + augment.num_noise, blocks=blocks - after_blocks, **options)
+    augment = Augment(noise, features)
+    later = {**options, "seed": options["seed"] + after_blocks} if "seed" in options else options
+    last = model(features + augment.num_noise, blocks=blocks - after_blocks, **later)
     return Flow([first.transform, augment, last.transform], last.base)

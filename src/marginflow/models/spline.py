@@ -33,15 +33,14 @@ def nsf(
     activation: Activation = "relu",
     residual: bool = False,
     dropout: float = 0.0,
-    seed: int = 0,
 ) -> Flow:
     """A neural spline flow: `blocks` layers of monotonic rational-quadratic splines over N(0, I).
 
     z_i = spline(x_i; knots_i(x_<i)), or z_b = spline(x_b; knots(x_a)), in every block
 
     features: D. structure: "autoregressive", or "coupling", which is quick both ways and needs D >= 2.
-    bins, bound: of the splines, the identity outside [-bound, bound]: standardise the data. The rest: as in `maf`
-        and `realnvp`.
+    bins, bound: of the splines, the identity outside [-bound, bound]: standardise the data. The rest: as in `maf`,
+        whose orders alternate here, and `realnvp`.
 
     Durkan, Bekasov, Murray, Papamakarios, Neural Spline Flows, 2019 (arXiv 1906.04032).
 
@@ -58,7 +57,7 @@ def nsf(
     if structure == "coupling":
         layers = couplings(size, "nsf", splines, hidden, **options)
     elif structure == "autoregressive":
-        layers = autoregressive(size, splines, hidden, "alternating", seed, **options)
+        layers = autoregressive(size, splines, hidden, "alternating", 0, **options)
     else:
         raise ValueError(f'structure must be "autoregressive" or "coupling"; got {structure!r}')
     return Flow(with_batch_norm(layers, size, batch_norm), StandardNormal(size))

@@ -13,6 +13,7 @@ from torch import Tensor
 from marginflow.distributions import Distribution, evaluation_mode
 from marginflow.marginal import Marginalising
 from marginflow.randomness import seeded
+from marginflow.transforms.normalise import BatchNorm
 
 LogDensity = Callable[[Tensor], Tensor]
 
@@ -79,7 +80,8 @@ def fit_to_density(
     config: a `VariationalConfig`.
 
     Returns a `VariationalFit`; the model is left fitted, in evaluation mode. ValueError for a model that is not exact
-    or a log_density of another shape; FloatingPointError when the loss stops being finite.
+    or has batch norm, or a log_density of another shape; FloatingPointError when the loss or its gradient stops being
+    finite, with the weights as they were before that step.
 
     Rezende and Mohamed, Variational Inference with Normalizing Flows, 2015 (arXiv 1505.05770).
 
@@ -92,9 +94,11 @@ def fit_to_density(
     config = config or VariationalConfig()
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError(f"{type(model).__name__} has no parameters to fit")
+    if any(isinstance(module, BatchNorm) for module in model.modules()):
+        raise ValueError("BatchNorm has no inverse in training, through which draws go: leave batch_norm out")
     optimiser = torch.optim.Adam(model.parameters(), config.lr)
     history = []
-    model.train()
+    model.eval()  # dropout has no inverse either
     with seeded(config.seed):
         for step in range(config.steps):
             gone = step / config.steps
@@ -103,18 +107,16 @@ def fit_to_density(
                 group["lr"] = config.lr * 0.5 * (1 + math.cos(math.pi * gone))
             x, log_q = _draw(model, config.num_samples)
             loss = (log_q - weight * _checked(log_density, x)).mean()
-            if not math.isfinite(loss.item()):
-                raise FloatingPointError(
-                    f"the loss is {loss.item()} at step {step + 1} of {config.steps}: lower lr (now {config.lr}), or "
-                    "look where log_density is infinite"
-                )
             optimiser.zero_grad()
             loss.backward()
-            if config.clip_norm:
-                torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm or math.inf)
+            if not math.isfinite(loss.item()) or not bool(torch.isfinite(norm)):
+                raise FloatingPointError(
+                    f"the loss is {loss.item()}, the norm of its gradient {norm.item()}, at step {step + 1} of "
+                    f"{config.steps}: lower lr (now {config.lr}), or look where log_density or its gradient is infinite"
+                )
             optimiser.step()
             history.append(loss.item())
-        model.eval()
         return _judged(model, log_density, history)
 
 

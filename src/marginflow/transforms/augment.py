@@ -41,6 +41,7 @@ class Augment(Transform):
 
     noise: the distribution q of eps; where it takes a context as wide as x it sees x, where it takes a wider one the
         user's context is appended to x.
+    features: the width of x, where known: then noise that takes a wider context says that it uses the rest of it.
     Usable between the blocks of a flow as well as in front of it.
 
     Chen, Lu, Chenli, Zhu, Tian, VFlow, 2020 (arXiv 2002.09741); Huang, Dinh, Courville, Augmented
@@ -53,16 +54,27 @@ class Augment(Transform):
     (torch.Size([5, 5]), torch.Size([5]))
     """
 
-    def __init__(self, noise: Distribution) -> None:
+    def __init__(self, noise: Distribution, features: int | None = None) -> None:
         super().__init__()
         self.num_noise = _noise_features(noise)
-        self.noise = noise
+        self.noise, self.features = noise, features
+        if features is not None and 0 < noise.context_features < features:
+            raise ValueError(
+                f"the noise sees {noise.context_features} features, x has {features}: build it with "
+                f"context_features={features}, or more for a context beside x"
+            )
 
     @property
     def exact(self) -> bool:
         return False
 
+    @property
+    def context_features(self) -> int:
+        seen = self.noise.context_features
+        return max(0, seen - self.features) if seen and self.features is not None else 0
+
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check_features(x.shape[1])
         eps, log_q = self.noise.sample_and_log_prob(len(x), _noise_context(self.noise, x, context))
         return torch.cat([x, eps], 1), -log_q
 
@@ -74,6 +86,7 @@ class Augment(Transform):
         return z[:, : z.shape[1] - self.num_noise], z.new_zeros(len(z))
 
     def forward_shape(self, shape: torch.Size) -> torch.Size:
+        self.check_features(shape[0])
         return torch.Size([shape[0] + self.num_noise, *shape[1:]])
 
     def inverse_shape(self, shape: torch.Size) -> torch.Size:

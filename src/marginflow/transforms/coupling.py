@@ -76,7 +76,7 @@ class Coupling(Transform):
         """The parameters of the transformed features: (N, B, P)."""
         params = self.conditioner(kept, context) if self.context_features else self.conditioner(kept)
         expected = (len(kept), self.num_transformed, self.univariate.num_params)
-        if params.numel() != len(kept) * expected[1] * expected[2]:
+        if params.shape not in (expected, (expected[0], expected[1] * expected[2])):
             raise ValueError(f"the conditioner must return {expected} numbers; got shape {tuple(params.shape)}")
         return params.view(expected)
 

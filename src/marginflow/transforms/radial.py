@@ -13,12 +13,13 @@ from marginflow.shapes import check_context
 from marginflow.transforms.base import Transform
 
 MARGIN = 1e-3  # gamma >= MARGIN - 1
+LARGEST = 10.0  # of |log alpha|, softly
 
 
 class Radial(Transform):
     """Contract or expand space around a point.
 
-    z = x + beta (x - c) / (alpha + r),  r = |x - c|,  alpha > 0, beta = alpha gamma
+    z = x + beta (x - c) / (alpha + r),  r = |x - c|,  beta = alpha gamma,  |log alpha| softly below 10
     log_det = (D - 1) log(1 + gamma q) + log(1 + gamma q^2),  q = alpha / (alpha + r)
 
     gamma = m(g) with m(g) = g for g >= 0, else s (exp(g / s) - 1), s = 1 - 1e-3, so that beta > -alpha: the map is
@@ -60,6 +61,7 @@ class Radial(Transform):
             added = self.conditioner(cast(Tensor, context).to(centre))
             centre = centre + added[:, :-2]
             log_alpha, g = log_alpha + added[:, -2], g + added[:, -1]
+        log_alpha = LARGEST * torch.tanh(log_alpha / LARGEST)
         return centre, torch.exp(log_alpha), functional.celu(g, 1 - MARGIN)
 
     def _log_det(self, gamma: Tensor, q: Tensor) -> Tensor:

@@ -15,24 +15,29 @@ from marginflow.roots import solve_increasing
 LOG_ROOT_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
-def log_normal_tails(a: Tensor) -> tuple[Tensor, Tensor]:
-    """log Phi(a) and log(1 - Phi(a)) of the standard normal, to full precision in both tails.
+def scaled_normal_tails(a: Tensor) -> tuple[Tensor, Tensor]:
+    """log Phi(a) + a^2 / 2 and log(1 - Phi(a)) + a^2 / 2 of the standard normal, to full precision in both tails.
 
-    One error function serves both; where it would underflow, the tail's continued fraction takes its place:
+    In the tails the squares, which are all that is large there, are thus left out. One error function serves both;
+    where it would underflow, the tail's continued fraction takes its place:
     1 - Phi(t) = phi(t) / (t + 1 / (t + 2 / (t + 3 / (t + ...)))).
 
     >>> import torch
-    >>> log_normal_tails(torch.tensor([0.0, 30.0]))
-    (tensor([-0.6931,  0.0000]), tensor([  -0.6931, -454.3212]))
+    >>> scaled_normal_tails(torch.tensor([0.0, 30.0]))
+    (tensor([ -0.6931, 450.0000]), tensor([-0.6931, -4.3212]))
     """
     far = 12.0 if a.dtype == torch.float32 else 36.0
-    t = a.abs()
-    upper = 0.5 * torch.erfc(t.clamp_max(far) * math.sqrt(0.5))  # 1 - Phi(|a|)
-    u = t.clamp_min(far)
-    beyond = -0.5 * u.square() - torch.log(u + 1 / (u + 2 / (u + 3 / u))) - LOG_ROOT_TWO_PI
-    log_upper, log_lower = torch.where(t < far, torch.log(upper), beyond), torch.log1p(-upper)
     positive = a > 0
-    return torch.where(positive, log_lower, log_upper), torch.where(positive, log_upper, log_lower)
+    t = torch.where(positive, a, -a)  # whose derivative at 0 is not 0, as that of |a| is
+    near, u = t.clamp_max(far), t.clamp_min(far)
+    beyond = 0.5 * torch.erfc(near * math.sqrt(0.5))  # 1 - Phi(t)
+    tail = torch.where(
+        t < far,
+        torch.log(beyond) + 0.5 * near.square(),
+        -torch.log(u + 1 / (u + 2 / (u + 3 / u))) - LOG_ROOT_TWO_PI,
+    )
+    body = torch.log1p(-beyond) + 0.5 * t.square()
+    return torch.where(positive, body, tail), torch.where(positive, tail, body)
 
 
 @dataclass(frozen=True)
@@ -95,30 +100,49 @@ class GaussianMixture:
             value, log_slope = _logit(x, log_weights, means, log_scales)
             return value, torch.exp(log_slope)
 
-        with (
-            torch.no_grad()
-        ):  # y = logit Phi(a) has a between 0 and sqrt(2 |y|), on the side of y: so has every component
-            a = torch.sqrt(2 * y.abs())[..., None]
-            scales = torch.exp(log_scales)
-            low = (means + scales * torch.where(y[..., None] < 0, -a, 0)).amin(-1)
-            high = (means + scales * torch.where(y[..., None] < 0, 0, a)).amax(-1)
+        with torch.no_grad():  # y = logit Phi(a) has a between 0 and sqrt(2 |y|), on the side of y; so every component
+            reach = torch.copysign(torch.sqrt(2 * y.abs()), y)
+            ends = means + torch.exp(log_scales) * reach[..., None]
+            low, high = torch.minimum(means, ends).amin(-1), torch.maximum(means, ends).amax(-1)
             room = 1e-6 * (1 + low.abs() + high.abs())
         x = solve_increasing(logit, y, low - room, high + room)
         return x, -_logit(x, log_weights, means, log_scales)[1]
 
 
 def _terms(x: Tensor, log_weights: Tensor, means: Tensor, log_scales: Tensor) -> tuple[Tensor, ...]:
-    """Of each component (x - m) / s and the logarithms of w Phi, w (1 - Phi) and w times the density."""
+    """For each component (x - m) / s and the logarithms of w Phi, w (1 - Phi) and w times the density.
+
+    The logarithms are less the largest log w - a^2 / 2, which comes first, so that their differences are exact
+    wherever x is.
+    """
     a = (x[..., None] - means) * torch.exp(-log_scales)
-    log_lower, log_upper = log_normal_tails(a)
-    log_density = log_weights - log_scales - 0.5 * a.square() - LOG_ROOT_TWO_PI
-    return a, log_weights + log_lower, log_weights + log_upper, log_density
+    lower, upper = scaled_normal_tails(a)
+    exponents = log_weights - 0.5 * a.square()
+    most = exponents.detach().amax(-1, keepdim=True)
+    exponents = exponents - most
+    return most[..., 0], a, exponents + lower, exponents + upper, exponents - log_scales - LOG_ROOT_TWO_PI
+
+
+def _joined(most: Tensor, log_cdf: Tensor, log_survival: Tensor, log_density: Tensor) -> tuple[Tensor, ...]:
+    """y and log dy/dx, log F and log(1 - F), from logarithms that are less `most`.
+
+    The smaller of F and 1 - F is as exact as its logarithm; the other follows from it.
+    """
+    left = log_cdf < log_survival
+    tail = torch.where(left, log_cdf, log_survival)
+    log_tail = most + tail
+    log_body = torch.log1p(-torch.exp(log_tail.clamp_max(-math.log(2))))
+    y = log_body - log_tail
+    log_slope = log_density - tail - log_body
+    log_cdf, log_survival = torch.where(left, log_tail, log_body), torch.where(left, log_body, log_tail)
+    return torch.where(left, -y, y), log_slope, log_cdf, log_survival
 
 
 def _logit(x: Tensor, log_weights: Tensor, means: Tensor, log_scales: Tensor) -> tuple[Tensor, Tensor]:
     """y and log dy/dx, left to autograd."""
-    log_cdf, log_survival, log_density = (each.logsumexp(-1) for each in _terms(x, log_weights, means, log_scales)[1:])
-    return log_cdf - log_survival, log_density - log_cdf - log_survival
+    most, _, *terms = _terms(x, log_weights, means, log_scales)
+    y, log_slope, *_ = _joined(most, *(each.logsumexp(-1) for each in terms))
+    return y, log_slope
 
 
 class _Logit(torch.autograd.Function):
@@ -126,30 +150,31 @@ class _Logit(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
-        a, *terms = _terms(x, *parts)
-        log_cdf, log_survival, log_density = sums = [each.logsumexp(-1) for each in terms]
-        ctx.save_for_backward(x, *parts, a, *terms, *sums)
-        return log_cdf - log_survival, log_density - log_cdf - log_survival
+        most, a, *terms = _terms(x, *parts)
+        sums = [each.logsumexp(-1) for each in terms]
+        y, log_slope, *tails = _joined(most, *sums)
+        ctx.save_for_backward(x, *parts, a, *terms, *sums, log_slope, *tails)
+        return y, log_slope
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        x, log_weights, means, log_scales, a, lower, upper, density, *sums = ctx.saved_tensors
+        x, log_weights, means, log_scales, a, lower, upper, density, *saved = ctx.saved_tensors
         if torch.is_grad_enabled():  # this gradient will be differentiated itself
             return tuple(
                 differentiable(_logit, [x, log_weights, means, log_scales], ctx.needs_input_grad, grad_outputs)
             )
         grad_y, grad_log = grad_outputs
-        log_cdf, log_survival, log_density = sums
-        of_cdf, of_survival, of_density = ((grad_y - grad_log), -(grad_y + grad_log), grad_log)
-        shares = torch.exp(density - log_density[..., None]).mul_(of_density[..., None])
-        grad_weights = torch.exp(lower - log_cdf[..., None]).mul_(of_cdf[..., None])
-        grad_weights += torch.exp(upper - log_survival[..., None]).mul_(of_survival[..., None])
+        sum_lower, sum_upper, sum_density, log_slope, log_cdf, log_survival = saved
+        of_cdf, of_survival = grad_y - grad_log, -(grad_y + grad_log)
+        shares = torch.exp(density - sum_density[..., None])
+        grad_weights = torch.exp(lower - sum_lower[..., None]).mul_(of_cdf[..., None])
+        grad_weights += torch.exp(upper - sum_upper[..., None]).mul_(of_survival[..., None])
+        # of x through F and 1 - F: f (of_cdf / F - of_survival / (1 - F)), where nothing overflows
+        slope = torch.exp(log_slope) * (of_survival * torch.exp(log_cdf) - of_cdf * torch.exp(log_survival))
+        grad_means = shares * slope[..., None]
+        shares *= grad_log[..., None]
         grad_weights += shares
-        # of x through the cumulative distribution: f (of_cdf / F - of_survival / (1 - F)), as nothing overflows
-        slope = of_cdf * torch.exp(log_survival) - of_survival * torch.exp(log_cdf)
-        grad_means = (density - (log_cdf + log_survival)[..., None]).exp_().mul_(-slope[..., None])
-        pull = shares * a
         inverse_scales = torch.exp(-log_scales)
-        grad_means.addcmul_(pull, inverse_scales)
+        grad_means.addcmul_(shares * a, inverse_scales)
         grad_scales = grad_means * (a / inverse_scales) - shares
         return -grad_means.sum(-1), grad_weights, grad_means, grad_scales

@@ -94,7 +94,7 @@ class RationalQuadratic:
         root = torch.sqrt((b.square() + 4 * a * c).clamp_min(torch.finfo(y.dtype).tiny))
         t = (2 * c / (b + root)).clamp(0, 1)
         rise, log_slope = _curve(t, s * width, s, d, d_end)
-        t = (t + (up - rise / width) * torch.exp(-log_slope)).clamp(0, 1)  # Newton: a tenth of the rounding error
+        t = (t + (up - rise / width) * torch.exp(-log_slope)).clamp(0, 1)  # a Newton step, for what rounding has left
         log_slope = _curve(t, s * width, s, d, d_end)[1]
         return torch.where(inside, x_k + t * width, y), torch.where(inside, -log_slope, 0)
 
