@@ -35,8 +35,8 @@ def experiment(data: str, model: str, size: int, num_noise: int, noise: str, see
     if noise == "diagonal_normal":  # a linear map of x for planar flows, which have few parameters
         noise_section["hidden"] = [] if model == "planar" else [32, 32]
     options: dict[str, Any] = {"planar": {"blocks": size}}.get(model, {"blocks": 4, "hidden": [size, size]})
-    toy = {"epochs": 30, "batch_size": 500, "lr": 5e-3 if model == "planar" else 2e-3, "ema": 0.99, "validate_every": 5}
-    digits = {"epochs": 30, "batch_size": 50, "lr": 5e-3 if model == "planar" else 1e-3, "ema": 0.99}
+    toy = {"epochs": 40, "batch_size": 500, "lr": 5e-3 if model == "planar" else 2e-3, "ema": 0.99, "validate_every": 5}
+    digits = {"epochs": 40, "batch_size": 50, "lr": 5e-3 if model == "planar" else 1e-3, "ema": 0.99}
     table = {
         "data": {"name": data} if image else {"name": data, "num_train": 20_000, "num_test": 2_000},
         "preprocess": {"logit": 0.05, "standardise": True} if image else {},
