@@ -32,7 +32,7 @@ def test_inverse_is_exact_for_strong_parameters(activation: str, scale: float) -
 def test_constraint_holds_whatever_the_parameters(scale: float) -> None:
     for _ in range(100):
         planar = strong_planar("tanh", 4, scale)
-        u_hat, w_u_hat = planar._direction()
+        u_hat, w_u_hat = planar._direction(planar.u, planar.w)
         torch.testing.assert_close(planar.w @ u_hat, w_u_hat, rtol=1e-9, atol=1e-9)
         assert w_u_hat >= MARGIN - 1
 
@@ -42,7 +42,7 @@ def test_constraint_is_tight_against_the_worst_u() -> None:
     with torch.no_grad():
         planar.w.copy_(torch.tensor([1.0, 0.0]))
         planar.u.copy_(torch.tensor([-1000.0, 3.0]))
-    u_hat, w_u_hat = planar._direction()
+    u_hat, w_u_hat = planar._direction(planar.u, planar.w)
     torch.testing.assert_close(w_u_hat, torch.tensor(MARGIN - 1))
     assert u_hat[1] == 3.0  # what is orthogonal to w stays
 
@@ -53,7 +53,7 @@ def test_direction_stays_finite_as_w_vanishes(single: None) -> None:
         with torch.no_grad():
             planar.w.copy_(torch.tensor([length, 0.0]))
             planar.u.copy_(torch.tensor([-0.3, 0.2]))
-        u_hat, _ = planar._direction()
+        u_hat, _ = planar._direction(planar.u, planar.w)
         torch.testing.assert_close(u_hat, planar.u, rtol=0, atol=1e-3)
 
 
