@@ -128,7 +128,10 @@ def test_compiled_activations_and_univariates_are_torchs(name: str, univariate: 
     with torch.no_grad():
         made.network.output_layer.bias.mul_(30)  # far out on both sides
         z = torch.randn(50, 6) * 3
-        torch.testing.assert_close(made.inverse(z), by_full_passes(made, z, None), rtol=1e-10, atol=1e-10)
+        # a mixture's tails are exponents of squares, here of some thousands, which the compiled form subtracts
+        tolerance = 1e-7 if isinstance(univariate, GaussianMixture) else 1e-10
+        expected = by_full_passes(made, z, None)
+        torch.testing.assert_close(made.inverse(z), expected, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize(
