@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import cast
 
@@ -12,6 +12,8 @@ from torch.nn import functional
 
 from marginflow.activations import Activation, as_activation
 from marginflow.shapes import check_context, check_hidden
+
+IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu_, "tanh": torch.tanh_}  # their input is our own
 
 
 class MLP(nn.Module):
@@ -46,7 +48,7 @@ class MLP(nn.Module):
             raise ValueError(f"dropout must lie in [0, 1); got {dropout}")
         self.in_features, self.out_features, self.context_features = in_features, out_features, context_features
         self.residual, self.dropout = residual, dropout
-        self.activation = as_activation(activation)
+        self.activation = IN_PLACE.get(str(activation)) or as_activation(activation)
         widths = [in_features + context_features, *hidden, out_features]
         self.layers = nn.ModuleList(nn.Linear(below, above) for below, above in pairwise(widths))
 
@@ -66,5 +68,6 @@ class MLP(nn.Module):
             if self.residual and i % 2 == 0:
                 stream = x if stream is None else x + stream
                 x = stream.clone()  # for an activation that works in place
-            x = functional.dropout(self.activation(x), self.dropout, self.training)
+            x = self.activation(x)
+            x = functional.dropout(x, self.dropout) if self.random else x
         return output(x)
