@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from command import call as call
 from hypothesis import settings
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
