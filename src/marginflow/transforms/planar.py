@@ -32,7 +32,9 @@ def _dot(w: Tensor, u: Tensor) -> Tensor:
 
 def _project(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
     """w.x + b of each row: (N,)."""
-    return torch.addmv(b.expand(len(x)), x, w) if w.ndim == 1 else (x * w).sum(1) + b
+    if w.ndim == 1 and len(x):  # of no row torch would make a number
+        return torch.addmv(b, x, w)
+    return (x * w).sum(1) + b
 
 
 def _push(x: Tensor, bend: Tensor, u: Tensor) -> Tensor:
@@ -96,7 +98,8 @@ class Planar(Transform):
         w_u = _dot(w, u)
         constrained = functional.celu(w_u, 1 - MARGIN)
         length = _dot(w, w).clamp_min(torch.finfo(w.dtype).tiny)
-        return torch.addcmul(u, w, ((constrained - w_u) / length)[..., None]), constrained
+        amount = (constrained - w_u) / length
+        return torch.addcmul(u, w, amount if w.ndim == 1 else amount[:, None]), constrained
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.check_input(x)
