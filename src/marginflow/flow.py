@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import cast
 
 import torch
 from torch import Tensor
 
-from marginflow.distributions import Density, Distribution, optional, warn_of_diverged
+from marginflow.distributions import (
+    Density,
+    Distribution,
+    context_features_of,
+    event_shape_of,
+    is_context_optional,
+    is_exact,
+    optional,
+    warn_of_diverged,
+)
 from marginflow.shapes import check_event
 from marginflow.transforms.base import Sequential, Transform
 
@@ -42,20 +50,20 @@ class Flow(Distribution):
 
     @property
     def event_shape(self) -> torch.Size | None:
-        shape = cast("torch.Size | None", getattr(self.base, "event_shape", None))
+        shape = event_shape_of(self.base)
         return None if shape is None else self.transform.inverse_shape(shape)
 
     @property
     def exact(self) -> bool:
-        return self.transform.exact and getattr(self.base, "exact", True)
+        return self.transform.exact and is_exact(self.base)
 
     @property
     def context_features(self) -> int:
-        return max(self.transform.context_features, getattr(self.base, "context_features", 0))
+        return max(self.transform.context_features, context_features_of(self.base))
 
     @property
     def context_optional(self) -> bool:
-        return self.transform.context_features == 0 and getattr(self.base, "context_optional", False)
+        return self.transform.context_features == 0 and is_context_optional(self.base)
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         check_event(x, self.event_shape, real=False)

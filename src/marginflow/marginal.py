@@ -5,12 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor
 
-from marginflow.distributions import Density, Distribution, evaluation_mode, like_model, optional
+from marginflow.distributions import (
+    Density,
+    Distribution,
+    context_features_of,
+    evaluation_mode,
+    event_shape_of,
+    is_context_optional,
+    is_exact,
+    like_model,
+    optional,
+)
 from marginflow.shapes import check_event
 from marginflow.transforms.augment import Augment
 
@@ -46,7 +55,7 @@ class Marginalising(Distribution):
         self.flow = flow
         shape = self.event_shape  # refuses a flow too narrow for the noise
         if shape is not None:
-            self.augment = Augment(noise, shape[0])
+            self.augment = Augment(noise, shape[0])  # which knows now how wide x is
 
     @property
     def noise(self) -> Distribution:
@@ -55,8 +64,8 @@ class Marginalising(Distribution):
 
     @property
     def event_shape(self) -> torch.Size | None:
-        shape = cast("torch.Size | None", getattr(self.flow, "event_shape", None))
-        return None if shape is None else self.augment.inverse_shape(torch.Size(shape))
+        shape = event_shape_of(self.flow)
+        return None if shape is None else self.augment.inverse_shape(shape)
 
     @property
     def exact(self) -> bool:
@@ -64,15 +73,11 @@ class Marginalising(Distribution):
 
     @property
     def context_features(self) -> int:
-        used_by_flow = getattr(self.flow, "context_features", 0)
-        if self.noise.context_features == 0 or self.event_shape is None:
-            return used_by_flow
-        return max(used_by_flow, self.noise.context_features - self.event_shape[0])
+        return max(context_features_of(self.flow), self.augment.context_features)
 
     @property
     def context_optional(self) -> bool:
-        width = 0 if self.event_shape is None else self.event_shape[0]
-        return self.noise.context_features <= width and getattr(self.flow, "context_optional", False)
+        return self.augment.context_features == 0 and is_context_optional(self.flow)
 
     def log_joint(self, x: Tensor, eps: Tensor, context: Tensor | None = None) -> Tensor:
         """log p(x, eps): (N, *event), (N, *noise) -> (N,), nats; what the thesis calls the likelihood."""
@@ -193,7 +198,7 @@ def log_likelihood(
         raise ValueError("x has no rows: give at least one")
     if context is not None and len(context) != len(x):
         raise ValueError(f"context must have one row for each of the {len(x)} rows of x; got {len(context)}")
-    if getattr(model, "exact", True):
+    if is_exact(model):
         return _exactly(model, x, context, num_samples, chunk)
     parts = []
     with evaluation_mode(model):

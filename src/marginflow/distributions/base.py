@@ -30,6 +30,27 @@ def optional(context: Tensor | None) -> tuple[Tensor, ...]:
     return () if context is None else (context,)
 
 
+def event_shape_of(density: Density) -> torch.Size | None:
+    """The shape of one event; None where a density from elsewhere does not say."""
+    shape = getattr(density, "event_shape", None)
+    return None if shape is None else torch.Size(shape)
+
+
+def is_exact(density: Density) -> bool:
+    """Whether log_prob is the log density itself; what comes from elsewhere is taken at its word."""
+    return getattr(density, "exact", True)
+
+
+def context_features_of(density: Density, unknown: int = 0) -> int:
+    """The width of the context that it uses; `unknown` where it does not say."""
+    return getattr(density, "context_features", unknown)
+
+
+def is_context_optional(density: Density) -> bool:
+    """Whether the context may be left out."""
+    return getattr(density, "context_optional", False)
+
+
 def warn_of_diverged(samples: Tensor) -> None:
     """Flag samples that are not finite with a RuntimeWarning: they are never returned silently."""
     diverged = len(samples) - int(torch.isfinite(samples.flatten(1)).all(1).sum())
@@ -118,3 +139,25 @@ class Distribution(nn.Module, ABC):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         return self.log_prob(x, context)
+
+
+class Wrapper(Distribution, ABC):
+    """A distribution around another density, `flow`, whose events it shares."""
+
+    def __init__(self, flow: Density) -> None:
+        super().__init__()
+        self.flow = flow
+
+    @property
+    def event_shape(self) -> torch.Size | None:
+        return event_shape_of(self.flow)
+
+    @property
+    def exact(self) -> bool:
+        return is_exact(self.flow)
+
+    def own_flow(self) -> Distribution:
+        """The flow, where it is a distribution of ours, which alone draws with gradients; ValueError else."""
+        if not isinstance(self.flow, Distribution):
+            raise ValueError("sample_and_log_prob needs a marginflow density inside; use sample and log_prob")
+        return self.flow

@@ -7,11 +7,11 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from marginflow.distributions.base import Density, Distribution
+from marginflow.distributions.base import Density, Wrapper, context_features_of
 from marginflow.shapes import check_context
 
 
-class Conditional(Distribution):
+class Conditional(Wrapper):
     """A conditional density whose context goes through a network first, trained with it.
 
     log p(x | c) = log p_flow(x | network(c))
@@ -28,26 +28,19 @@ class Conditional(Distribution):
     """
 
     def __init__(self, flow: Density, network: nn.Module, context_features: int) -> None:
-        super().__init__()
-        width = cast("int | None", getattr(flow, "context_features", None))
+        super().__init__(flow)
+        said = getattr(network, "out_features", None)
+        width = context_features_of(flow, unknown=said or 1)
         if width == 0:
             raise ValueError("the flow takes no context, so nothing would use the network: give it context_features")
-        said = getattr(network, "in_features", context_features), getattr(network, "out_features", width)
-        if context_features < 1 or said != (context_features, width):
+        takes, returns = getattr(network, "in_features", context_features), said or width
+        if context_features < 1 or (takes, returns) != (context_features, width):
             raise ValueError(
                 f"the network must take the {context_features} features of the context, at least 1, and return the "
-                f"{width} that the flow takes; it takes {said[0]} and returns {said[1]}"
+                f"{width} that the flow takes; it takes {takes} and returns {returns}"
             )
-        self.flow, self.network = flow, network
+        self.network = network
         self._context_features = context_features
-
-    @property
-    def event_shape(self) -> torch.Size | None:
-        return cast("torch.Size | None", getattr(self.flow, "event_shape", None))
-
-    @property
-    def exact(self) -> bool:
-        return getattr(self.flow, "exact", True)
 
     @property
     def context_features(self) -> int:
@@ -66,6 +59,4 @@ class Conditional(Distribution):
         return self.flow.sample(num_samples, self._seen(context, num_samples))
 
     def sample_and_log_prob(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        if not isinstance(self.flow, Distribution):
-            raise ValueError("sample_and_log_prob needs a marginflow density inside; use sample and log_prob")
-        return self.flow.sample_and_log_prob(num_samples, self._seen(context, num_samples))
+        return self.own_flow().sample_and_log_prob(num_samples, self._seen(context, num_samples))

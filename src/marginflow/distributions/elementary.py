@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC
 from collections.abc import Callable
 from typing import cast
 
@@ -13,58 +14,11 @@ from torch.nn import functional
 from marginflow.distributions.base import Distribution, check_num_samples
 from marginflow.shapes import Shape, as_shape, check_context, check_event, sum_event
 
-
-class StandardNormal(Distribution):
-    """The normal distribution N(0, I).
-
-    log p(x) = -1/2 |x|^2 - D/2 log 2 pi
-
-    shape: number of features D, or an event shape such as (C, H, W).
-
-    >>> import torch
-    >>> StandardNormal(2).log_prob(torch.zeros(1, 2))
-    tensor([-1.8379])
-    """
-
-    def __init__(self, shape: Shape) -> None:
-        super().__init__()
-        self._shape = as_shape(shape)
-        self._log_normaliser = 0.5 * self._shape.numel() * math.log(2 * math.pi)
-        self.register_buffer("_like", torch.zeros(()), persistent=False)  # carries dtype and device
-
-    @property
-    def event_shape(self) -> torch.Size:
-        return self._shape
-
-    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        check_event(x, self._shape)
-        return -0.5 * sum_event(x.square()) - self._log_normaliser
-
-    @torch.no_grad()
-    def sample(self, num_samples: int, context: Tensor | None = None) -> Tensor:
-        check_num_samples(num_samples)
-        like = cast(Tensor, self._like)
-        return torch.randn(num_samples, *self._shape, dtype=like.dtype, device=like.device)
-
-    def sample_and_log_prob(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        x = self.sample(num_samples)
-        return x, self.log_prob(x)
-
-    def extra_repr(self) -> str:
-        return str(tuple(self._shape))
+LOG_ROOT_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
-class StandardLogistic(Distribution):
-    """Independent standard logistic features, where a cumulative distribution in logits ends.
-
-    log p(x) = -sum (x + 2 log(1 + exp(-x)))
-
-    shape: number of features D, or an event shape such as (C, H, W).
-
-    >>> import torch
-    >>> StandardLogistic(2).log_prob(torch.zeros(1, 2))
-    tensor([-2.7726])
-    """
+class _Standard(Distribution, ABC):
+    """A distribution without parameters over events of one shape."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -76,6 +30,48 @@ class StandardLogistic(Distribution):
     def event_shape(self) -> torch.Size:
         return self._shape
 
+    def sample_and_log_prob(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        x = self.sample(num_samples)
+        return x, self.log_prob(x)
+
+    def extra_repr(self) -> str:
+        return str(tuple(self._shape))
+
+
+class StandardNormal(_Standard):
+    """The normal distribution N(0, I).
+
+    log p(x) = -1/2 |x|^2 - D/2 log 2 pi
+
+    shape: number of features D, or an event shape such as (C, H, W).
+
+    >>> import torch
+    >>> StandardNormal(2).log_prob(torch.zeros(1, 2))
+    tensor([-1.8379])
+    """
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        check_event(x, self._shape)
+        return -0.5 * sum_event(x.square()) - self._shape.numel() * LOG_ROOT_TWO_PI
+
+    @torch.no_grad()
+    def sample(self, num_samples: int, context: Tensor | None = None) -> Tensor:
+        check_num_samples(num_samples)
+        return torch.randn(num_samples, *self._shape, dtype=self._like.dtype, device=self._like.device)
+
+
+class StandardLogistic(_Standard):
+    """Independent standard logistic features, where a cumulative distribution in logits ends.
+
+    log p(x) = -sum (x + 2 log(1 + exp(-x)))
+
+    shape: number of features D, or an event shape such as (C, H, W).
+
+    >>> import torch
+    >>> StandardLogistic(2).log_prob(torch.zeros(1, 2))
+    tensor([-2.7726])
+    """
+
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         check_event(x, self._shape)
         return -sum_event(x.abs() + 2 * functional.softplus(-x.abs()))
@@ -85,13 +81,6 @@ class StandardLogistic(Distribution):
         check_num_samples(num_samples)
         u = torch.rand(num_samples, *self._shape, dtype=torch.float64, device=self._like.device)
         return torch.logit(u, eps=1e-16).to(self._like.dtype)  # in float32 u would reach 0 and 1
-
-    def sample_and_log_prob(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        x = self.sample(num_samples)
-        return x, self.log_prob(x)
-
-    def extra_repr(self) -> str:
-        return str(tuple(self._shape))
 
 
 class DiagonalNormal(Distribution):
@@ -156,7 +145,7 @@ class DiagonalNormal(Distribution):
 
     @staticmethod
     def _log_density(standard: Tensor, log_scale: Tensor) -> Tensor:
-        return sum_event(-0.5 * standard.square() - log_scale - 0.5 * math.log(2 * math.pi))
+        return sum_event(-0.5 * standard.square() - log_scale - LOG_ROOT_TWO_PI)
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         check_event(x, self._shape)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from marginflow.distributions.base import Density, Distribution
+from marginflow.distributions.base import Density, Wrapper, context_features_of
 
 
-class LabelMixture(Distribution):
+class LabelMixture(Wrapper):
     """The mean over class labels of a conditional density.
 
     p(x) = sum over y of p(y) p(x | y)
@@ -32,8 +31,8 @@ class LabelMixture(Distribution):
     """
 
     def __init__(self, flow: Density, num_classes: int, prior: Sequence[float] | None = None) -> None:
-        super().__init__()
-        width = getattr(flow, "context_features", num_classes)
+        super().__init__(flow)
+        width = context_features_of(flow, unknown=num_classes)
         if num_classes < 1 or width != num_classes:
             raise ValueError(
                 f"the flow must take one-hot labels as its context, {num_classes} features; it takes {width}: "
@@ -42,17 +41,9 @@ class LabelMixture(Distribution):
         shares = torch.full((num_classes,), 1 / num_classes) if prior is None else torch.as_tensor(prior)
         if shares.shape != (num_classes,) or not bool((shares >= 0).all()) or abs(float(shares.sum()) - 1) > 1e-5:
             raise ValueError(f"the prior must be {num_classes} shares that sum to 1; got {prior}")
-        self.flow, self.num_classes = flow, num_classes
+        self.num_classes = num_classes
         self.prior: Tensor  # and it carries dtype and device
         self.register_buffer("prior", shares.to(torch.get_default_dtype()), persistent=False)
-
-    @property
-    def event_shape(self) -> torch.Size | None:
-        return cast("torch.Size | None", getattr(self.flow, "event_shape", None))
-
-    @property
-    def exact(self) -> bool:
-        return getattr(self.flow, "exact", True)
 
     @property
     def context_features(self) -> int:
@@ -88,9 +79,8 @@ class LabelMixture(Distribution):
         return self.flow.sample(num_samples, self._some_labels(num_samples) if context is None else context)
 
     def sample_and_log_prob(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        if not isinstance(self.flow, Distribution):
-            raise ValueError("sample_and_log_prob needs a marginflow density inside; use sample and log_prob")
+        flow = self.own_flow()
         if context is not None:
-            return self.flow.sample_and_log_prob(num_samples, context)
-        x, _ = self.flow.sample_and_log_prob(num_samples, self._some_labels(num_samples))
+            return flow.sample_and_log_prob(num_samples, context)
+        x, _ = flow.sample_and_log_prob(num_samples, self._some_labels(num_samples))
         return x, self.log_prob(x)

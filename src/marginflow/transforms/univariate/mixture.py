@@ -9,10 +9,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from marginflow.distributions.elementary import LOG_ROOT_TWO_PI
 from marginflow.gradients import differentiable, left_to_autograd
 from marginflow.roots import solve_increasing
 
-LOG_ROOT_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
 def scaled_normal_tails(a: Tensor) -> tuple[Tensor, Tensor]:
