@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,8 +21,8 @@ from marginflow import models, plotting
 from marginflow.data.energies import ENERGIES
 from marginflow.distributions import Distribution
 from marginflow.transforms import Inverse
+from studies import RESULTS
 
-RESULTS = Path("experiments/results")
 REACH, CELLS = 7.0, 1401
 CONFIG = mf.VariationalConfig(steps=1000, lr=1e-2)
 
@@ -89,7 +88,7 @@ def main() -> None:
             cells.append(f"{fitted['log_normaliser']:.3f} ± {fitted['standard_error']:.3f}")
             cells += [f"{fitted['effective_sample_size']:.2f}", f"{row['seconds']:.0f}"]
             print(f"| {name} | {flow} | {' | '.join(cells)} |", flush=True)
-    record = {"config": CONFIG.model_dump(), "threads": torch.get_num_threads(), "rows": rows}
+    record = {"config": CONFIG.model_dump(), "device": "cpu", "threads": torch.get_num_threads(), "rows": rows}
     (RESULTS / "energies.json").write_text(json.dumps(record, indent=1) + "\n")
     plotting.save(draw(ENERGIES, samples), RESULTS / "energies.png")
 

@@ -18,8 +18,8 @@ import marginflow as mf
 from marginflow import plotting, runs
 from marginflow.quality import energy_distance
 from marginflow.randomness import seeded
+from studies import RESULTS
 
-RESULTS = Path("experiments/results")
 PREFIX = "half_moons_"
 
 

@@ -11,7 +11,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,8 +18,8 @@ import torch
 from marginflow.config import build, load_data, parse
 from marginflow.evaluation import evaluate
 from marginflow.training import fit
+from studies import RESULTS
 
-RESULTS = Path("experiments/results")
 DATA = ("half_moons", "checkerboard", "spirals", "digits")
 MODELS = ("planar", "realnvp", "maf")
 NOISES = ((0, "standard_normal"), *((n, q) for n in (1, 2, 8) for q in ("standard_normal", "diagonal_normal")))

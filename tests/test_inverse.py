@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from marginflow.activations import ACTIVATIONS
+from marginflow.hidden import ACTIVATIONS
 from marginflow.masked import inverse, kernel
 from marginflow.masked.plan import cut_into_blocks
 from marginflow.transforms import (

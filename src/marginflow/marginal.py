@@ -129,8 +129,8 @@ class LogLikelihood:
     noise_entropy: Tensor | None = None
 
 
-class _Weights:
-    """Running sums over draws of one chunk of rows, in float64."""
+class ImportanceWeights:
+    """Running sums over draws of importance weights of some rows, in float64."""
 
     def __init__(self, num_rows: int, device: torch.device) -> None:
         self.count = 0
@@ -149,6 +149,7 @@ class _Weights:
         self.sum_of_entropies -= log_q.double().sum(0)
 
     def result(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """log_prob, bound, standard_error, effective_sample_size and noise_entropy of a `LogLikelihood`."""
         k = self.count
         ess = torch.exp(2 * self.log_sum - self.log_sum_of_squares).nan_to_num(1).clamp(1, k)  # 1: no weight at all
         # Var(mean w) / (mean w)^2 = (K / ESS - 1) / (K - 1); its root is the error of the logarithm
@@ -203,7 +204,7 @@ def log_likelihood(
     parts = []
     with evaluation_mode(model):
         for rows, sizes in _chunks(len(x), num_samples, chunk):
-            weights = _Weights(rows.stop - rows.start, x.device)
+            weights = ImportanceWeights(rows.stop - rows.start, x.device)
             for size in sizes:
                 repeated = x[rows].repeat(size, *[1] * (x.ndim - 1))
                 given = None if context is None else context[rows].repeat(size, *[1] * (context.ndim - 1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import cast
 
@@ -10,10 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from marginflow.activations import Activation, as_activation
-from marginflow.shapes import check_context, check_hidden
-
-IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu_, "tanh": torch.tanh_}  # their input is our own
+from marginflow.hidden import IN_PLACE, Activation, as_activation, check_dropout, check_hidden
+from marginflow.shapes import check_context
 
 
 class MLP(nn.Module):
@@ -44,11 +42,11 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__()
         check_hidden(hidden, residual=residual)
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout must lie in [0, 1); got {dropout}")
+        check_dropout(dropout)
         self.in_features, self.out_features, self.context_features = in_features, out_features, context_features
         self.residual, self.dropout = residual, dropout
-        self.activation = IN_PLACE.get(str(activation)) or as_activation(activation)
+        in_place = IN_PLACE.get(activation) if isinstance(activation, str) else None  # what it is given is our own
+        self.activation = in_place or as_activation(activation)
         widths = [in_features + context_features, *hidden, out_features]
         self.layers = nn.ModuleList(nn.Linear(below, above) for below, above in pairwise(widths))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -64,14 +63,7 @@ def check_context(context: Tensor | None, features: int, num_rows: int) -> None:
         )
 
 
-def check_hidden(hidden: Sequence[int], *, residual: bool = False) -> None:
-    """Refuse what is not a list of widths, and widths that residual connections cannot join."""
-    if isinstance(hidden, str) or not isinstance(hidden, Sequence):
-        raise ValueError(f"hidden must be a list of widths; got {hidden!r}")
-    if any(not isinstance(width, Integral) or width < 1 for width in hidden):
-        raise ValueError(f"hidden must be a list of widths, each at least 1; got {hidden!r}")
-    if residual and (len(hidden) < 3 or len(set(hidden[::2])) > 1):
-        raise ValueError(
-            "residual=True joins the first, third, fifth ... hidden layer, which must be of one width, and needs three "
-            f"layers at least; got {list(hidden)}: try [64, 64, 64]"
-        )
+def check_at_least_one(features: int) -> None:
+    """Refuse to build something for no features."""
+    if features < 1:
+        raise ValueError(f"features must be at least 1; got {features}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -84,6 +85,18 @@ class Foreign(Distribution):
         return next(self.module.parameters(), torch.zeros(())).detach().new_empty(0, *self._shape)
 
 
+@contextmanager
+def built_for_others(library: str, context_features: int, rows: str = "") -> Iterator[None]:
+    """What a library raises inside, where it is given what it was not built for, becomes a ValueError that says so."""
+    try:
+        yield
+    except (RuntimeError, TypeError, AttributeError, IndexError) as error:
+        raise ValueError(
+            f"this density of {library} cannot be called with {rows}{context_features} context features ({error}): "
+            f"give the {'shape and the ' if rows else ''}context_features that it was built for"
+        ) from error
+
+
 @torch.no_grad()
 def try_once(
     library: str, call: Callable[..., Any], module: nn.Module, shape: torch.Size, context_features: int
@@ -95,17 +108,10 @@ def try_once(
     like = next(module.parameters(), torch.zeros(()))
     context = like.new_zeros(2, context_features) if context_features else None
     rows = torch.stack([like.new_zeros(shape), like.new_ones(shape)])
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+    with built_for_others(library, context_features, f"rows of shape {tuple(shape)} and "), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with suppress(ValueError):  # as of zeros that lie outside the support
             call(copy.deepcopy(module).eval(), rows, context)
-    except ValueError:
-        pass  # as of zeros that lie outside the support
-    except (RuntimeError, TypeError, AttributeError, IndexError) as error:
-        raise ValueError(
-            f"this density of {library} cannot be called with rows of shape {tuple(shape)} and {context_features} "
-            f"context features ({error}): give the shape and the context_features that it was built for"
-        ) from error
 
 
 def insist(flow: object, library: str, *methods: str) -> None:

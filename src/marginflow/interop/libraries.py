@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from marginflow.interop.foreign import Calls, Foreign, insist, shape_of
+from marginflow.interop.foreign import Calls, Foreign, built_for_others, insist, shape_of
 from marginflow.shapes import Shape
 
 
@@ -36,13 +36,8 @@ _ZUKO, _TORCH = _lazy("zuko"), _lazy("torch")
 
 def _from_lazy(module: nn.Module, calls: Calls, context_features: int) -> Foreign:
     like = next(module.parameters(), torch.zeros(()))
-    try:
+    with built_for_others(calls.library, context_features):
         distribution = module(like.new_zeros(1, context_features) if context_features else None)
-    except (RuntimeError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{type(module).__name__} cannot be called with {context_features} context features ({error}): give the "
-            "context_features that it was built for"
-        ) from error
     if not isinstance(distribution, torch.distributions.Distribution):
         raise ValueError(
             f"{type(module).__name__} returns {type(distribution).__name__}; expected a distribution, which has "

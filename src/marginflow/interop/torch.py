@@ -27,6 +27,7 @@ class _AsTorch(torch.distributions.Distribution):
         if width != needed and not (context is None and model.context_optional):
             raise ValueError(f"the model takes a context of {needed} features; got {width or 'none'}")
         self.model, self.context, self.num_samples = model, context, num_samples
+        self.has_rsample = model.exact
         batch_shape = torch.Size() if context is None or context.ndim == 1 else context.shape[:1]
         super().__init__(batch_shape, model.event_shape, validate_args=False)
 
@@ -37,10 +38,6 @@ class _AsTorch(torch.distributions.Distribution):
     @property
     def support(self) -> constraints.Constraint:
         return constraints.independent(constraints.real, len(self.event_shape))
-
-    @property
-    def has_rsample(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self.model.exact
 
     def _context_for(self, shape: torch.Size) -> Tensor | None:
         """A row of the context for each of the rows that `shape`, which ends in the batch shape, holds."""

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from marginflow.shapes import check_hidden
+from marginflow.hidden import check_hidden
+from marginflow.shapes import check_at_least_one
 
 
 def resolve_order(order: str | Sequence[int], features: int, generator: torch.Generator) -> Tensor:
@@ -18,8 +19,7 @@ def resolve_order(order: str | Sequence[int], features: int, generator: torch.Ge
     >>> resolve_order("reversed", 3, torch.Generator())
     tensor([2, 1, 0])
     """
-    if features < 1:
-        raise ValueError(f"features must be at least 1; got {features}")
+    check_at_least_one(features)
     if not isinstance(order, str):
         order = [int(dimension) for dimension in order]
     if order == "sequential":

@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from marginflow.activations import Activation, as_activation
+from marginflow.hidden import Activation, as_activation, check_dropout
 from marginflow.masked.layers import MaskedLinear
 from marginflow.masked.order import Order
 from marginflow.masked.passes import run
@@ -46,8 +46,7 @@ class MaskedNetwork(nn.Module):
         residual: bool = False,
     ) -> None:
         super().__init__()
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout must lie in [0, 1); got {dropout}")
+        check_dropout(dropout)
         features = len(order.dimensions)
         self.features, self.num_params, self.context_features = features, num_params, context_features
         self.order, self.dropout, self.residual = order, dropout, residual

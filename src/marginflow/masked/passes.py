@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from marginflow.gradients import differentiable, left_to_autograd
+from marginflow.hidden import IN_PLACE
 from marginflow.masked.layers import hide
 
 if TYPE_CHECKING:
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
 
 Backward = Callable[[Tensor], Tensor]
 
-# activations whose gradient follows from their output: themselves in place, and grad, output -> grad
-FROM_OUTPUT: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
-    "relu": (torch.relu_, lambda grad, h: torch.ops.aten.threshold_backward.default(grad, h, 0)),
-    "tanh": (torch.tanh_, torch.ops.aten.tanh_backward.default),
+# of activations that can work in place: grad, output -> grad
+FROM_OUTPUT: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "relu": lambda grad, h: torch.ops.aten.threshold_backward.default(grad, h, 0),
+    "tanh": torch.ops.aten.tanh_backward.default,
 }
 
 
@@ -86,7 +87,7 @@ def _through(
 ) -> Tensor:
     """The last layer's output; what the way back must know of each hidden layer is added to `kept`."""
     *hidden, output = zip(network.layers, tensors, strict=True)
-    in_place = FROM_OUTPUT.get(network.activation_name or "")
+    in_place = IN_PLACE.get(network.activation_name or "")
     stream = None  # what the joined layers have added up to, before the activation
     for i, (layer, own) in enumerate(hidden):
         h = _product(layer, own, h)
@@ -94,7 +95,7 @@ def _through(
             h = h if stream is None else h.add_(stream)
             stream = h.clone() if in_place or network.activation_name is None else h
         kept.append(h)
-        h = in_place[0](h) if in_place else network.activation(h)
+        h = in_place(h) if in_place else network.activation(h)
         h = h * factors[i] if factors else h
     return _product(*output, h)
 
@@ -142,7 +143,7 @@ def _recall(network: MaskedNetwork, kept: Tensor) -> tuple[Tensor, Backward]:
     """The output of a hidden layer, and the way back through its activation."""
     from_output = FROM_OUTPUT.get(network.activation_name or "")
     if from_output:
-        return kept, lambda grad: from_output[1](grad, kept)
+        return kept, lambda grad: from_output(grad, kept)
     with torch.enable_grad():
         before = kept.detach().requires_grad_()
         after = network.activation(before)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from marginflow.activations import Activation
 from marginflow.distributions import StandardLogistic, StandardNormal
 from marginflow.flow import Flow
+from marginflow.hidden import Activation
 from marginflow.models.stacks import (
     Degrees,
     Normed,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from marginflow.activations import Activation
 from marginflow.distributions import StandardNormal
 from marginflow.flow import Flow
+from marginflow.hidden import Activation
 from marginflow.models.stacks import Normed, check_blocks, couplings, vector_features, with_batch_norm
 from marginflow.shapes import Shape
 from marginflow.transforms import Additive, Affine, Scaling

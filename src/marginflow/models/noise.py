@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from marginflow.activations import Activation
 from marginflow.distributions import DiagonalNormal, Distribution, StandardNormal
 from marginflow.flow import Flow
+from marginflow.hidden import Activation
 from marginflow.nets import MLP
 from marginflow.transforms import Augment
 

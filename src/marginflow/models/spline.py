@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from marginflow.activations import Activation
 from marginflow.distributions import StandardNormal
 from marginflow.flow import Flow
+from marginflow.hidden import Activation
 from marginflow.models.stacks import (
     Normed,
     autoregressive,

@@ -70,9 +70,9 @@ def couplings(
             f"a coupling needs features that stay and features that change, so {model} needs at least 2; got {size}: "
             'take maf, add noise dimensions, or structure = "autoregressive" of nsf'
         )
-    couplings = []
+    layers = []
     for block, univariate in enumerate(univariates):
         mask = [i % 2 == block % 2 for i in range(size)]
         num_params = univariate.num_params * (size - sum(mask))
-        couplings.append(Coupling(mask, MLP(sum(mask), num_params, hidden, **options), univariate))
-    return couplings
+        layers.append(Coupling(mask, MLP(sum(mask), num_params, hidden, **options), univariate))
+    return layers

@@ -10,9 +10,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from marginflow.distributions import Distribution, evaluation_mode
-from marginflow.marginal import Marginalising
+from marginflow.distributions import Distribution
+from marginflow.marginal import ImportanceWeights, Marginalising
 from marginflow.randomness import seeded
+from marginflow.training.settings import cosine
 from marginflow.transforms.normalise import BatchNorm
 
 LogDensity = Callable[[Tensor], Tensor]
@@ -95,7 +96,7 @@ def fit_to_density(
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError(f"{type(model).__name__} has no parameters to fit")
     if any(isinstance(module, BatchNorm) for module in model.modules()):
-        raise ValueError("BatchNorm has no inverse in training, through which draws go: leave batch_norm out")
+        raise ValueError("BatchNorm takes its statistics from training rows, and there are none: leave batch_norm out")
     optimiser = torch.optim.Adam(model.parameters(), config.lr)
     history = []
     model.eval()  # dropout has no inverse either
@@ -104,7 +105,7 @@ def fit_to_density(
             gone = step / config.steps
             weight = min(1.0, 0.01 + 0.99 * gone / config.annealing) if config.annealing else 1.0
             for group in optimiser.param_groups:
-                group["lr"] = config.lr * 0.5 * (1 + math.cos(math.pi * gone))
+                group["lr"] = config.lr * cosine(gone)
             x, log_q = _draw(model, config.num_samples)
             loss = (log_q - weight * _checked(log_density, x)).mean()
             optimiser.zero_grad()
@@ -131,16 +132,9 @@ def _checked(log_density: LogDensity, x: Tensor) -> Tensor:
 def _judged(
     model: Distribution, log_density: LogDensity, history: list[float], num_samples: int = 20_000
 ) -> VariationalFit:
-    """The importance weights of draws from the fitted model."""
-    with evaluation_mode(model):
-        x, log_q = _draw(model, num_samples)
-    log_w = (log_density(x) - log_q).double()
-    log_sum = log_w.logsumexp(0)
-    ess = float(torch.exp(2 * log_sum - (2 * log_w).logsumexp(0)))
-    return VariationalFit(
-        free_energy=history,
-        log_normaliser=float(log_sum) - math.log(num_samples),
-        bound=float(log_w.mean()),
-        standard_error=math.sqrt(max(num_samples / ess - 1, 0) / (num_samples - 1)),
-        effective_sample_size=ess / num_samples,
-    )
+    """What the importance weights of draws from the fitted model say: those of one row, the target itself."""
+    x, log_q = _draw(model, num_samples)
+    weights = ImportanceWeights(1, x.device)
+    weights.add((log_density(x) - log_q)[:, None], log_q[:, None])
+    log_normaliser, bound, error, sample_size, _ = (float(each) for each in weights.result())
+    return VariationalFit(history, log_normaliser, bound, error, sample_size / num_samples)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from marginflow.activations import Activation
+from marginflow.hidden import Activation
 from marginflow.masked.degrees import resolve_degrees
 from marginflow.masked.inverse import invert
 from marginflow.masked.network import MaskedNetwork

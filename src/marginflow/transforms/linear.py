@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from marginflow.shapes import check_at_least_one
 from marginflow.transforms.base import Transform
 
 
@@ -24,8 +25,7 @@ class Scaling(Transform):
 
     def __init__(self, features: int) -> None:
         super().__init__()
-        if features < 1:
-            raise ValueError(f"features must be at least 1; got {features}")
+        check_at_least_one(features)
         self.features = features
         self.log_scale = nn.Parameter(torch.zeros(features))
 

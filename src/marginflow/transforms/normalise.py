@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from marginflow.shapes import check_at_least_one
 from marginflow.transforms.base import Transform
 
 
@@ -24,8 +25,7 @@ class Calibrated(Transform):
 
     def __init__(self, features: int) -> None:
         super().__init__()
-        if features < 1:
-            raise ValueError(f"features must be at least 1; got {features}")
+        check_at_least_one(features)
         self.features = self.num_features = features
         self.mean: Tensor | None
         self.variance: Tensor | None

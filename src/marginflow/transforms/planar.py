@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from marginflow.roots import solve_increasing
-from marginflow.shapes import check_context
+from marginflow.shapes import check_at_least_one, check_context
 from marginflow.transforms.base import Transform
 
 MARGIN = 1e-3  # w.u_hat >= MARGIN - 1
@@ -68,8 +68,7 @@ class Planar(Transform):
 
     def __init__(self, features: int, activation: str = "tanh", *, context_features: int = 0) -> None:
         super().__init__()
-        if features < 1:
-            raise ValueError(f"features must be at least 1; got {features}")
+        check_at_least_one(features)
         if activation not in ACTIVATIONS:
             raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}; got {activation!r}")
         self.features = features

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from marginflow.shapes import check_context
+from marginflow.shapes import check_at_least_one, check_context
 from marginflow.transforms.base import Transform
 
 MARGIN = 1e-3  # gamma >= MARGIN - 1
@@ -40,8 +40,7 @@ class Radial(Transform):
 
     def __init__(self, features: int, *, context_features: int = 0) -> None:
         super().__init__()
-        if features < 1:
-            raise ValueError(f"features must be at least 1; got {features}")
+        check_at_least_one(features)
         self.features = features
         bound = 1 / math.sqrt(features)
         self.centre = nn.Parameter(torch.empty(features).uniform_(-bound, bound))

@@ -14,7 +14,6 @@ from marginflow.gradients import differentiable, left_to_autograd
 from marginflow.roots import solve_increasing
 
 
-
 def scaled_normal_tails(a: Tensor) -> tuple[Tensor, Tensor]:
     """log Phi(a) + a^2 / 2 and log(1 - Phi(a)) + a^2 / 2 of the standard normal, to full precision in both tails.
 
