@@ -200,6 +200,17 @@ def test_lists_of_orders_are_for_one_number_of_features() -> None:
         augmented_between(models.maf, 2, StandardNormal(1), after_blocks=1, blocks=2, order=[1, 0])
 
 
+def test_no_two_blocks_draw_from_one_seed_on_either_side_of_the_noise() -> None:
+    options = {"after_blocks": 1, "blocks": 2, "hidden": [4], "degrees": "random", "order": "random", "seed": 5}
+    flow = augmented_between(models.maf, 20, StandardNormal(0), **options)
+    (first,), _, (second,) = flow.transform
+    assert first.order.tolist() != second.order.tolist()
+    assert (
+        second.order.tolist()
+        == models.maf(20, hidden=[4], blocks=2, order="random", seed=5).transform[1].order.tolist()
+    )
+
+
 def test_noise_between_blocks_may_see_a_context_beside_x() -> None:
     torch.manual_seed(0)
     noise = diagonal_normal(1, context_features=2 + 3)
