@@ -7,10 +7,9 @@ flows; 0, 1, 2 and 8 noise dimensions; as many parameters with noise as without,
 from __future__ import annotations
 
 import json
-import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from marginflow.config import build, load_data, parse
 from marginflow.evaluation import evaluate
 from marginflow.training import fit
 from studies import RESULTS
+from studies.trials import cell, largest_within, num_parameters
 
 DATA = ("half_moons", "checkerboard", "spirals", "digits")
 MODELS = ("planar", "realnvp", "maf")
@@ -45,17 +45,6 @@ def experiment(data: str, model: str, size: int, num_noise: int, noise: str, see
         "evaluate": {"num_samples": NUM_SAMPLES},
     }
     return parse(table, "studies.marginalising")
-
-
-def num_parameters(settings: Any, spec: Any) -> int:
-    return sum(parameter.numel() for parameter in build(settings, spec).parameters())
-
-
-def largest_within(budget: int, count: Callable[[int], int], size: int) -> int:
-    """The largest size, at most `size`, with as many parameters as the budget or fewer; 1 where none has."""
-    while size > 1 and count(size) > budget:
-        size -= 1
-    return size
 
 
 def settings_of(data: str, spec: Any) -> Iterator[tuple[dict[str, Any], Any]]:
@@ -103,34 +92,6 @@ def train(data: str) -> None:
         print(data, *what.values(), f"{result.raw_nll:.4f}", f"{seconds:.1f} s", flush=True)
         about = {"threads": torch.get_num_threads(), "device": "cpu", "train": settings.train.model_dump(mode="json")}
         path.write_text(json.dumps({"data": data, **about, "rows": rows}, indent=1) + "\n")
-
-
-def value(row: dict[str, Any], key: str = "importance_weighted") -> float:
-    """Bits a dimension of images, nats a row of toys."""
-    evaluation = row["evaluation"]
-    if evaluation["bits_per_dim"] is not None:
-        return evaluation["bits_per_dim" if key == "importance_weighted" else "bits_per_dim_bound"]["value"]
-    return evaluation[key]["value"] - evaluation["log_det"]["value"]
-
-
-def _error(values: list[float]) -> float:
-    """The standard error of the mean over seeds."""
-    return statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")
-
-
-def cell(rows: list[dict[str, Any]], plain: list[dict[str, Any]] | None) -> str:
-    """Mean over seeds and its standard error; with the difference to the plain flow where there is one."""
-    values = [value(row) for row in rows]
-    mean, error = statistics.mean(values), _error(values)
-    text = f"{mean:.3f} ± {error:.3f}"
-    if any(not row["evaluation"]["converged"] for row in rows):
-        text += " †"
-    if plain:
-        gains = [value(b) - value(a) for a, b in zip(rows, plain, strict=True)]
-        gain, spread = statistics.mean(gains), _error(gains)
-        if gain > 2 * spread:
-            text = f"**{text}**"
-    return text
 
 
 def table() -> str:

@@ -6,7 +6,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -31,17 +31,21 @@ from marginflow.distributions import (
 from marginflow.flow import Flow
 from marginflow.interop import from_freia, from_torch
 from marginflow.marginal import Marginalising
-from marginflow.nets import MLP
+from marginflow.nets import MLP, ConvNet, GatedConvNet
 from marginflow.transforms import (
+    ActNorm,
     Additive,
     Affine,
     Augment,
     BatchNorm,
+    Conv1x1,
     Coupling,
     Dequantise,
+    FactorOut,
     Flatten,
     GaussianMixture,
     Inverse,
+    LogisticMixture,
     Logit,
     MaskedAutoregressive,
     Permutation,
@@ -52,6 +56,7 @@ from marginflow.transforms import (
     Sequential,
     SoftclipAffine,
     SoftplusAffine,
+    Squeeze,
     Standardise,
     Transform,
     Univariate,
@@ -80,10 +85,10 @@ class Case:
     build: Callable[[], nn.Module]
     x: Callable[[int], Tensor]
     context_features: int = 0
-    tags: frozenset[str] = field(default_factory=frozenset)
+    context_size: tuple[int, ...] = ()  # height and width, where the context is an image
 
     def context(self, n: int) -> Tensor | None:
-        return torch.randn(n, self.context_features) if self.context_features else None
+        return torch.randn(n, self.context_features, *self.context_size) if self.context_features else None
 
 
 def calibrated(layer: Calibrated) -> Calibrated:
@@ -144,6 +149,39 @@ def small(name: str) -> dict[str, object]:
     if name in ("planar", "radial"):
         return {"blocks": 3}
     return {"hidden": [16]} if name.startswith("made") else {"hidden": [16], "blocks": 2}
+
+
+def image_coupling(
+    univariate: Univariate | None = None, *, gated: bool = False, by: float = 0.3, **options: object
+) -> Coupling:
+    """A coupling of images of 3 channels, of which the second stays."""
+    univariate = Affine() if univariate is None else univariate
+    outputs = 2 * univariate.num_params
+    if gated:
+        network = GatedConvNet(1, outputs, (2, 3), width=8, blocks=1, heads=2, **options)
+    else:
+        network = ConvNet(1, outputs, [6, 5], **options)
+    return Coupling([False, True, False], strong(network, by), univariate)
+
+
+def roused(flow: Flow) -> Flow:
+    """A flow of images whose couplings, which start as the identity, do something."""
+    for module in flow.modules():
+        if isinstance(module, ConvNet | GatedConvNet):
+            strong(module, 0.1)
+    return flow
+
+
+SMALL_IMAGE_MODELS: dict[str, dict[str, object]] = {
+    "realnvp_images": {"hidden": [4]},
+    "glow": {"hidden": [4, 4], "blocks": 2},
+    "flowpp": {"width": 4, "blocks": 2, "depth": 1, "heads": 2, "components": 3},
+    "maf_conv": {"hidden": [16], "blocks": 2},
+}
+
+
+def image_model(name: str, channels: int = 1, **options: object) -> Flow:
+    return roused(models.IMAGE_MODELS[name]((channels, 4, 4), **SMALL_IMAGE_MODELS[name], **options))
 
 
 class Laplaces(nn.Module):
@@ -232,6 +270,57 @@ TRANSFORMS: dict[str, Case] = {
     "logit of images": Case(lambda: Logit(0.05), unit(2, 3, 2)),
     "sequential": Case(lambda: Sequential(strong(Planar(4)), Permutation(4), made(4, [8])()), real(4)),
     "empty sequential": Case(Sequential, real(4)),
+    "act norm": Case(lambda: strong(ActNorm(3), 1), real(3)),
+    "act norm of images": Case(lambda: strong(ActNorm(2), 1), real(2, 3, 2)),
+    "1x1 convolution of vectors": Case(lambda: strong(Conv1x1(4), 0.5), real(4)),
+    "1x1 convolution": Case(lambda: strong(Conv1x1(3, seed=1), 0.5), real(3, 4, 2)),
+    "1x1 convolution of one channel": Case(lambda: Conv1x1(1), real(1, 2, 2)),
+    "squeeze": Case(Squeeze, real(2, 4, 6)),
+    "squeeze by three": Case(lambda: Squeeze(3), real(1, 3, 6)),
+    "unsqueeze": Case(lambda: Inverse(Squeeze()), real(8, 1, 3)),
+    "factor out": Case(lambda: FactorOut(4, 3, [strong(Planar(3)), Permutation(3)]), real(4)),
+    "factor out of images": Case(
+        lambda: FactorOut(3, 2, [Squeeze(), strong(Conv1x1(8), 0.3), Inverse(Squeeze())]), real(3, 2, 4)
+    ),
+    "logistic mixture coupling": Case(lambda: coupling([1, 0, 0], LogisticMixture(4), 0.2), real(3)),
+    "made of logistic mixtures": Case(made(3, [16], univariate=LogisticMixture(2)), real(3)),
+    "image coupling": Case(image_coupling, real(3, 2, 3)),
+    "image coupling with a vector as context": Case(
+        lambda: Sequential(
+            image_coupling(context_features=2), Permutation(3, [1, 0, 2]), image_coupling(context_features=2)
+        ),
+        real(3, 2, 3),
+        2,
+    ),
+    "image coupling with an image as context": Case(
+        lambda: Sequential(
+            image_coupling(context_features=2, context_patch=2),
+            Permutation(3, [1, 0, 2]),
+            image_coupling(context_features=2, context_patch=2, kernel=3, activation="elu"),
+        ),
+        real(3, 2, 3),
+        2,
+        (4, 6),
+    ),
+    "gated coupling": Case(lambda: image_coupling(LogisticMixture(3), gated=True, by=0.2), real(3, 2, 3)),
+    "gated coupling with context": Case(
+        lambda: Sequential(
+            image_coupling(gated=True, context_features=2),
+            Permutation(3, [1, 0, 2]),
+            image_coupling(gated=True, context_features=2),
+        ),
+        real(3, 2, 3),
+        2,
+    ),
+    "residual image coupling": Case(
+        lambda: Coupling([1, 0], strong(ConvNet(1, 2, [4, 3, 4], kernel=3, residual=True), 0.5)), real(2, 3, 2)
+    ),
+    **{
+        f"{name} of images": Case(lambda n=name: image_model(n).transform, real(1, 4, 4)) for name in SMALL_IMAGE_MODELS
+    },
+    "dequantise by learned noise": Case(
+        lambda: Dequantise(5, image_model("realnvp_images", context_features=1, levels=1)), pixels(5, 1, 4, 4)
+    ),
     "of freia": Case(lambda: from_freia(freia()).transform, real(4)),
     "inverse of planar": Case(lambda: Inverse(strong(Planar(3))), real(3)),
     "inverse of made": Case(lambda: Inverse(made(4, [16], context_features=2)()), real(4), 2),
@@ -290,6 +379,25 @@ DISTRIBUTIONS: dict[str, Case] = {
     ),
     "conditional marginalising flow": Case(
         lambda: Marginalising(models.maf(5, hidden=[16], context_features=2), conditional_normal(2, 5)), real(3), 2
+    ),
+    **{f"{name} image flow": Case(lambda n=name: image_model(n), real(1, 4, 4)) for name in SMALL_IMAGE_MODELS},
+    **{
+        f"conditional {name} image flow": Case(lambda n=name: image_model(n, context_features=2), real(1, 4, 4), 2)
+        for name in SMALL_IMAGE_MODELS
+    },
+    **{
+        f"marginalising {name} image flow": Case(
+            lambda n=name: Marginalising(image_model(n, 3), StandardNormal((2, 4, 4))), real(1, 4, 4)
+        )
+        for name in SMALL_IMAGE_MODELS
+    },
+    "VFlow of images": Case(
+        lambda: Marginalising(image_model("glow", 3), image_model("realnvp_images", context_features=2, levels=1)),
+        real(2, 4, 4),
+    ),
+    "image flow over labels": Case(lambda: LabelMixture(image_model("glow", context_features=4), 4), real(1, 4, 4), 4),
+    "image normal by a network": Case(
+        lambda: strong(models.diagonal_normal((2, 3, 2), context_features=1, hidden=[4]), 0.3), real(2, 3, 2), 1, (3, 2)
     ),
     "from torch": Case(lambda: from_torch(Laplaces()), real(3)),
     "from freia": Case(lambda: from_freia(freia()), real(4)),

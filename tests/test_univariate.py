@@ -12,7 +12,7 @@ from torch.distributions import Categorical, MixtureSameFamily, Normal
 
 from marginflow.masked import kernel
 from marginflow.transforms import Additive, GaussianMixture, RationalQuadratic
-from marginflow.transforms.univariate.mixture import scaled_normal_tails
+from marginflow.transforms.univariate.components import scaled_normal_tails
 from marginflow.transforms.univariate.spline import LEAST_SIZE, LEAST_SLOPE
 
 N = 2000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, cast
 
 import torch
@@ -17,7 +17,7 @@ Batch = Tensor | tuple[Tensor, Tensor | None]
 
 
 class _Reached(Exception):
-    """Ends a forward pass at the layer that it was run for."""
+    """Ends a forward pass at the last layer that it was run for."""
 
 
 class _Moments:
@@ -38,6 +38,10 @@ class _Moments:
         self.mean = self.mean + shift * (len(rows) / total)
         self.count = total
 
+    def result(self) -> tuple[Tensor, Tensor]:
+        """Mean and biased variance."""
+        return cast(Tensor, self.mean), cast(Tensor, self.deviations) / self.count
+
 
 @torch.no_grad()
 def calibrate(
@@ -46,7 +50,8 @@ def calibrate(
     """Set what depends on data, such as the statistics of `BatchNorm` and `Standardise`.
 
     mean and biased variance over all rows of all batches, of what reaches each layer when those before
-    it are calibrated; one pass of the data a layer, streamed, in float64.
+    it are calibrated; one pass of the data a layer, streamed, in float64. One batch alone takes one pass for all.
+    A layer that starts once and has started, as `ActNorm` does, is left as it is.
 
     model: a distribution or transform.
     batches: tensors x or pairs (x, context), all of the training set; iterated once a layer, so a list or
@@ -54,7 +59,8 @@ def calibrate(
     layers: which ones, in the order in which data reaches them; by default all.
     seed: for the noise that stochastic parts draw; the same in each pass.
 
-    ValueError where there are no batches, they can be iterated only once, or a layer stands inside `Inverse`.
+    ValueError where there are no batches, they can be iterated only once, or a layer that cannot do without
+    statistics stands inside `Inverse` or where no data reach it.
 
     >>> import torch
     >>> from marginflow import models
@@ -67,15 +73,57 @@ def calibrate(
         raise ValueError("batches are gone through once a layer: give a list or a DataLoader, not a generator")
     if layers is None:
         layers = [module for module in model.modules() if isinstance(module, Calibrated)]
-    layers = list(layers)
+    layers = [layer for layer in layers if layer.needs_statistics]
     backwards = {id(part) for module in model.modules() if isinstance(module, Inverse) for part in module.modules()}
     for layer in layers:
-        if id(layer) in backwards:
+        if id(layer) in backwards and not layer.works_without:
             raise ValueError(f"{layer} stands inside Inverse, where its input depends on its statistics: move it out")
     with evaluation_mode(model):
+        if isinstance(batches, Sequence) and len(batches) == 1:
+            _in_one_pass(layers, model, batches[0], seed)
+            return
         for layer in layers:
             moments = _moments_before(layer, model, batches, seed)
-            layer.set_statistics(cast(Tensor, moments.mean), cast(Tensor, moments.deviations) / moments.count)
+            if moments.count:
+                layer.set_statistics(*moments.result())
+            else:
+                _insist_on_data(layer)
+
+
+def _in_one_pass(layers: list[Calibrated], model: nn.Module, batch: Batch, seed: int) -> None:
+    """Set each layer when the batch reaches it, and send on what it then makes of it."""
+    left = dict.fromkeys(layers)
+
+    def set_now(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
+        if layer in left:
+            moments = _Moments()
+            moments.add(inputs[0])
+            cast(Calibrated, layer).set_statistics(*moments.result())
+            del left[cast(Calibrated, layer)]
+        if not left:
+            raise _Reached
+
+    handles = [layer.register_forward_pre_hook(set_now) for layer in layers]
+    try:
+        with seeded(seed):
+            _send(batch, model)
+    except _Reached:
+        pass
+    finally:
+        for handle in handles:
+            handle.remove()
+    for layer in left:
+        _insist_on_data(layer)
+
+
+def _send(batch: Batch, model: nn.Module) -> None:
+    model(*batch) if isinstance(batch, tuple) else model(batch)
+
+
+def _insist_on_data(layer: Calibrated) -> None:
+    """Refuse a layer that no data reached and that cannot do without."""
+    if not layer.works_without:
+        raise ValueError(f"no batch reached {layer}: give batches of the training set, x or (x, context)")
 
 
 def _moments_before(layer: Calibrated, model: nn.Module, batches: Iterable[Batch], seed: int) -> _Moments:
@@ -91,11 +139,9 @@ def _moments_before(layer: Calibrated, model: nn.Module, batches: Iterable[Batch
         with seeded(seed):
             for batch in batches:
                 try:
-                    model(*batch) if isinstance(batch, tuple) else model(batch)
+                    _send(batch, model)
                 except _Reached:
                     pass
     finally:
         handle.remove()
-    if moments.count == 0:
-        raise ValueError(f"no batch reached {layer}: give batches of the training set, x or (x, context)")
     return moments

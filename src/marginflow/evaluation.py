@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from marginflow.data.dataset import Batch, DataSpec, Rows, Split, as_split, check_split
-from marginflow.distributions import ELEMENTARY, Distribution, evaluation_mode, like_model, optional
+from marginflow.distributions import ELEMENTARY, Distribution, evaluation_mode, event_shape_of, like_model, optional
 from marginflow.flow import Flow
 from marginflow.marginal import LogLikelihood, log_likelihood
 from marginflow.randomness import seeded
@@ -154,13 +154,22 @@ class RowResults:
     given_label: Tensor | None
 
 
+def rows_at_once(model: Distribution) -> int:
+    """How many rows go through a model at once where no gradient is wanted.
+
+    Fewer if its density is one of images, whose networks have hidden layers as large as images.
+    """
+    return 4096 if len(event_shape_of(levels_of(model)[1]) or ()) < 3 else 250
+
+
 def evaluate_rows(
-    model: Distribution, split: Split, *, num_samples: int = 1, seed: int = 0, chunk: int = 4096
+    model: Distribution, split: Split, *, num_samples: int = 1, seed: int = 0, chunk: int | None = None
 ) -> RowResults:
     """The log-likelihood of each row; see `evaluate`."""
     check_fits(model, split)
     batch = bring_to(model, split.take())
     preprocessing, density = levels_of(model)
+    chunk = chunk or rows_at_once(model)
     context = None if density.context_optional else batch.context
     with seeded(seed), evaluation_mode(model):
         rows, log_det = _preprocess(preprocessing, batch, chunk)
@@ -179,7 +188,7 @@ def evaluate(
     spec: DataSpec | None = None,
     num_samples: int = 1,
     seed: int = 0,
-    chunk: int = 4096,
+    chunk: int | None = None,
 ) -> Accounting:
     """The accounting of a model on held-out rows.
 
@@ -189,7 +198,8 @@ def evaluate(
         have labels or not.
     split: rows (N, *event), tensor or array, or a `Split` with their context; brought to the model's device and dtype.
     spec: of the data set; tells grey levels, for bits/dim, and whether the rows were scaled.
-    num_samples: K. seed: of all noise. chunk: rows x draws at once.
+    num_samples: K. seed: of all noise. chunk: rows x draws at once; fewer for models of images
+        by default.
 
     Returns an `Accounting`. ValueError where rows and model do not fit, or K < 1.
 

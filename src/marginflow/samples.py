@@ -21,6 +21,7 @@ from marginflow.checkpoint import write_whole
 from marginflow.data import DataSpec
 from marginflow.data.dataset import check_seed
 from marginflow.data.tables import FORMATS as TABLES
+from marginflow.evaluation import rows_at_once
 from marginflow.flow import Flow
 from marginflow.randomness import seeded
 from marginflow.temperature import at_temperature
@@ -47,7 +48,6 @@ def draw(
     *,
     label: str | None = None,
     temperature: float = 1.0,
-    chunk: int = 1000,
 ) -> Tensor:
     """Samples in the units of the raw data: real rows (N, D), or grey levels (N, C, H, W) as uint8.
 
@@ -63,7 +63,8 @@ def draw(
     with seeded(seed), warnings.catch_warnings():
         warnings.filterwarnings("error", ".*samples are not finite", RuntimeWarning)
         try:
-            sizes = [min(chunk, num_samples - done) for done in range(0, num_samples, chunk)]
+            at_once = min(1000, rows_at_once(model))
+            sizes = [min(at_once, num_samples - done) for done in range(0, num_samples, at_once)]
             x = torch.cat([
                 tempered.sample(size, None if context is None else context.expand(size, -1)) for size in sizes
             ])  # fmt: skip

@@ -22,6 +22,13 @@ def as_shape(shape: Shape) -> torch.Size:
     return torch.Size(sizes)
 
 
+def image_shape(shape: torch.Size, what: str) -> tuple[int, int, int]:
+    """Channels, height and width of an event; ValueError where it is no image. what: needs one."""
+    if len(shape) != 3:
+        raise ValueError(f"{what} works on images (C, H, W); got the event shape {tuple(shape)}")
+    return shape[0], shape[1], shape[2]
+
+
 def sum_event(x: Tensor) -> Tensor:
     """Sum over all but the batch dimension: (N, ...) -> (N,)."""
     return x.sum(tuple(range(1, x.ndim)))
@@ -38,10 +45,10 @@ def check_rows(shape: torch.Size, event_shape: torch.Size | None) -> None:
     """Refuse a shape of rows whose event shape is not `event_shape` (None accepts any)."""
     if event_shape is not None and shape[1:] != event_shape:
         expected = ", ".join(["N", *map(str, event_shape)])
-        raise ValueError(
-            f"x must have shape ({expected}), one row an event; got {tuple(shape)}: "
-            "reshape the rows or build the model for this many features"
-        )
+        remedy = "reshape the rows or build the model for this many features"
+        if len(shape) == 4 and len(event_shape) == 3 and shape[2:] == event_shape[1:]:
+            remedy = f"these images have {shape[1]} channels instead of {event_shape[0]}: convert them, or build the model"
+        raise ValueError(f"x must have shape ({expected}), one row an event; got {tuple(shape)}: {remedy}")
 
 
 def check_real(x: Tensor) -> None:

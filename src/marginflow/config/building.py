@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from marginflow.config.schema import Experiment, NoiseBase, Preprocess
+from marginflow.config.schema import Experiment, NoiseBase
 from marginflow.data import DATA_SETS, DataSet, DataSpec
 from marginflow.distributions import Conditional, Distribution, LabelMixture
 from marginflow.flow import Flow
 from marginflow.marginal import Marginalising
-from marginflow.models import MODELS, NOISES, augmented_between
+from marginflow.models import DEQUANTISATIONS, IMAGE_MODELS, MODELS, NOISES, augmented_between
 from marginflow.nets import MLP
 from marginflow.randomness import seeded
 from marginflow.transforms import Dequantise, Flatten, Logit, Standardise, Transform
@@ -27,60 +27,84 @@ def load_data(experiment: Experiment, **overrides: Any) -> DataSet:
 def build(experiment: Experiment, spec: DataSpec) -> Flow:
     """The model, Flow(preprocessing, base=density), for rows of this kind; weights drawn from the training seed."""
     with seeded(experiment.train.seed):
-        model = Flow(_preprocessing(experiment.preprocess, spec), base=_density(experiment, spec))
+        model = Flow(_preprocessing(experiment, spec), base=_density(experiment, spec))
     return model.double() if experiment.train.precision == "64-true" else model
+
+
+def _rows_shape(experiment: Experiment, spec: DataSpec) -> torch.Size:
+    """The event shape of preprocessed rows: for a model of images that of the data, otherwise they are vectors."""
+    shape = torch.Size(spec.event_shape)
+    return shape if experiment.model.name in IMAGE_MODELS else torch.Size([shape.numel()])
 
 
 def _density(experiment: Experiment, spec: DataSpec) -> Distribution:
     """The density of preprocessed rows: the model, given the context through its network, mixed, marginalised."""
     options = experiment.model.model_dump()
-    function = MODELS[options.pop("name")]
+    function = {**MODELS, **IMAGE_MODELS}[options.pop("name")]
     if experiment.context.features and not spec.context_features:
         raise ValueError("context.features is for data with a context, such as labels; leave it out for these data")
     through_network = spec.context_features and experiment.context.features
     if spec.context_features:
         options["context_features"] = through_network or spec.context_features
-    noise = experiment.noise
+    noise, shape = experiment.noise, _rows_shape(experiment, spec)
     density: Distribution
     if noise.after_blocks and noise.features:
-        if "blocks" not in options:
-            raise ValueError(f"noise.after_blocks is for models of several blocks; {experiment.model.name} is one")
+        if "blocks" not in options or len(shape) > 1:
+            raise ValueError(
+                "noise.after_blocks is for models of vectors, of several blocks; "
+                f"{experiment.model.name} is {'one' if len(shape) == 1 else 'a model of images'}"
+            )
         density = augmented_between(
-            function, spec.features, _noise(noise, spec), after_blocks=noise.after_blocks, **options
+            function, shape[0], _noise(noise, shape), after_blocks=noise.after_blocks, **options
         )
     else:
-        density = function(spec.features + noise.features, **options)
+        density = function(torch.Size([shape[0] + noise.features, *shape[1:]]), **options)
     if through_network:
         network = MLP(spec.context_features, experiment.context.features, experiment.context.hidden)
         density = Conditional(density, network, spec.context_features)
     if spec.labels and density.context_features:
         density = LabelMixture(density, len(spec.labels), spec.label_shares or None)
     if noise.features and not noise.after_blocks:
-        density = Marginalising(density, noise=_noise(noise, spec))
+        density = Marginalising(density, noise=_noise(noise, shape))
     return density
 
 
-def _noise(noise: NoiseBase, spec: DataSpec) -> Distribution:
-    """q(eps | x) that the section names; it sees x where it can."""
+def _noise(noise: NoiseBase, shape: torch.Size) -> Distribution:
+    """q(eps | x) that the section names, for rows x of this shape, which it sees where it can."""
     options = noise.model_dump(exclude={"after_blocks"})
-    function = NOISES[options.pop("name")]
+    function, features = NOISES[options.pop("name")], options.pop("features")
     if "context_features" in inspect.signature(function).parameters:
-        options["context_features"] = spec.features
-    return function(options.pop("features"), **options)
+        options["context_features"] = shape[0]
+    return function(torch.Size([features, *shape[1:]]), **options)
 
 
-def _preprocessing(preprocess: Preprocess, spec: DataSpec) -> list[Transform]:
-    transforms: list[Transform] = []
-    if spec.levels and not spec.dequantised:
-        transforms.append(Dequantise(spec.levels))
+def _dequantise(experiment: Experiment, spec: DataSpec) -> list[Transform]:
+    """What makes grey levels continuous, where the data set has not done so."""
+    options = experiment.dequantise.model_dump()
+    name = options.pop("name")
+    if name != "uniform" and (spec.levels is None or spec.dequantised):
+        raise ValueError(
+            f"dequantise.name = {name!r} models the noise that makes grey levels continuous, and these data have "
+            + ("it already: leave data.noise out" if spec.dequantised else "no grey levels: leave it out")
+        )
+    if spec.levels is None or spec.dequantised:
+        return []
+    shape = torch.Size(spec.event_shape)
+    context = {} if name == "uniform" else {"features": shape, "context_features": shape[0]}
+    return [Dequantise(spec.levels, DEQUANTISATIONS[name](**context, **options))]
+
+
+def _preprocessing(experiment: Experiment, spec: DataSpec) -> list[Transform]:
+    preprocess, transforms = experiment.preprocess, _dequantise(experiment, spec)
     if preprocess.logit is not None:
         if spec.levels is None:
             raise ValueError(
                 "preprocess.logit is for images, whose values lie in [0, 1]; leave it out for this data set"
             )
         transforms.append(Logit(preprocess.logit))
-    if len(spec.event_shape) > 1:
+    shape = _rows_shape(experiment, spec)
+    if shape != torch.Size(spec.event_shape):
         transforms.append(Flatten(torch.Size(spec.event_shape)))
     if preprocess.standardise:
-        transforms.append(Standardise(spec.features))
+        transforms.append(Standardise(shape[0]))
     return transforms

@@ -9,10 +9,10 @@ from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast, get_type_hints
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, create_model, field_validator, model_validator
 
 from marginflow.data import DATA_SETS
-from marginflow.models import MODELS, NOISES
+from marginflow.models import DEQUANTISATIONS, IMAGE_MODELS, MODELS, NOISES
 from marginflow.training import TrainConfig
 
 _FROM_DATA = {"features", "context_features"}  # arguments of models and noise that follow from the data
@@ -42,13 +42,17 @@ class NoiseBase(Section):
         return self
 
 
+class DequantiseBase(Section):
+    """The noise that makes grey levels continuous: uniform, or from a model of images that sees them."""
+
+
 def _section_of(name: str, function: Callable[..., Any], base: type[Section] = Section) -> type[Section]:
     """A section whose keys are the arguments of a function; those without a default must be given."""
     hints = get_type_hints(function)
     options = {
         key: (hints[key], ... if parameter.default is inspect.Parameter.empty else parameter.default)
         for key, parameter in inspect.signature(function).parameters.items()
-        if key not in _FROM_DATA and not (base is NoiseBase and key in _UNFIT_FOR_NOISE)
+        if key not in _FROM_DATA and not (base is not Section and key in _UNFIT_FOR_NOISE)
     }
     fields: dict[str, Any] = {"name": (Literal[name], ...), **options}  # pyright: ignore[reportInvalidTypeForm]
     return create_model(name, __base__=base, **fields)
@@ -61,8 +65,9 @@ def _one_of(table: str) -> Any:
 
 SECTIONS = {
     "data": {name: _section_of(name, function) for name, function in DATA_SETS.items()},
-    "model": {name: _section_of(name, function) for name, function in MODELS.items()},
+    "model": {name: _section_of(name, function) for name, function in {**MODELS, **IMAGE_MODELS}.items()},
     "noise": {name: _section_of(name, function, NoiseBase) for name, function in NOISES.items()},
+    "dequantise": {name: _section_of(name, function, DequantiseBase) for name, function in DEQUANTISATIONS.items()},
 }
 NAMES = {name for sections in SECTIONS.values() for name in sections}
 
@@ -78,10 +83,10 @@ if TYPE_CHECKING:
 
         name: str
 
-    DataSection = ModelSection = Named
+    DataSection = ModelSection = DequantiseSection = Named
     NoiseSection = NamedNoise
 else:
-    DataSection, ModelSection, NoiseSection = (_one_of(table) for table in SECTIONS)
+    DataSection, ModelSection, NoiseSection, DequantiseSection = (_one_of(table) for table in SECTIONS)
 
 
 class Preprocess(Section):
@@ -110,6 +115,7 @@ class Experiment(Section):
     """All of an experiment."""
 
     data: DataSection
+    dequantise: DequantiseSection = Field(default=cast("DequantiseSection", {}), validate_default=True)
     preprocess: Preprocess = Preprocess()
     model: ModelSection
     context: ContextNetwork = ContextNetwork()
@@ -117,10 +123,11 @@ class Experiment(Section):
     train: TrainConfig = TrainConfig()
     evaluate: Evaluate = Evaluate()
 
-    @field_validator("noise", mode="before")
+    @field_validator("noise", "dequantise", mode="before")
     @classmethod
-    def _noise_without_a_name(cls, noise: Any) -> Any:
-        return {"name": "standard_normal", **noise} if isinstance(noise, dict) else noise
+    def _without_a_name(cls, table: Any, info: ValidationInfo) -> Any:
+        default = "standard_normal" if info.field_name == "noise" else "uniform"
+        return {"name": default, **table} if isinstance(table, dict) else table
 
     def to_toml(self) -> str:
         """The experiment with every default filled in; keys that are None are left out."""

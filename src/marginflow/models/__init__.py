@@ -2,6 +2,7 @@
 
 Structure (planar, radial, coupling, autoregressive) x scalar function (additive, affine, spline, mixture) x base. All
 take `context_features`, the width of a context on which the density then depends, and work inside `Marginalising`.
+MODELS are flows of vectors, IMAGE_MODELS of images; NOISES what can be q(eps | x), DEQUANTISATIONS q(u | x).
 """
 
 from __future__ import annotations
@@ -13,19 +14,24 @@ from marginflow.flow import Flow
 from marginflow.models.autoregressive import iaf, made, made_mog, maf, maf_mog
 from marginflow.models.contractions import planar, radial
 from marginflow.models.coupling import nice, realnvp
-from marginflow.models.noise import augmented_between, diagonal_normal, standard_normal
+from marginflow.models.images import flowpp, glow, maf_conv, realnvp_images
+from marginflow.models.noise import augmented_between, diagonal_normal, standard_normal, uniform
 from marginflow.models.spline import nsf
 
 __all__ = [
-    "MODELS", "NOISES", "augmented_between", "diagonal_normal", "iaf", "made", "made_mog", "maf", "maf_mog", "nice",
-    "nsf", "planar", "radial", "realnvp", "standard_normal",
+    "DEQUANTISATIONS", "IMAGE_MODELS", "MODELS", "NOISES", "augmented_between", "diagonal_normal", "flowpp", "glow", "iaf", "made",
+    "made_mog", "maf", "maf_conv", "maf_mog", "nice", "nsf", "planar", "radial", "realnvp", "realnvp_images",
+    "standard_normal", "uniform",
 ]  # fmt: skip
 
 MODELS: dict[str, Callable[..., Flow]] = {
     each.__name__: each for each in (planar, radial, nice, realnvp, made, made_mog, maf, maf_mog, iaf, nsf)
 }
+IMAGE_MODELS: dict[str, Callable[..., Flow]] = {each.__name__: each for each in (realnvp_images, glow, flowpp, maf_conv)}
 NOISES: dict[str, Callable[..., Distribution]] = {
     "standard_normal": standard_normal,
     "diagonal_normal": diagonal_normal,
     **MODELS,
+    **IMAGE_MODELS,
 }
+DEQUANTISATIONS: dict[str, Callable[..., Distribution | None]] = {"uniform": uniform, **IMAGE_MODELS}

@@ -8,19 +8,24 @@ from typing import Any
 from marginflow.distributions import DiagonalNormal, Distribution, StandardNormal
 from marginflow.flow import Flow
 from marginflow.hidden import Activation
-from marginflow.nets import MLP
+from marginflow.nets import MLP, ConvNet
+from marginflow.shapes import Shape, as_shape
 from marginflow.transforms import Augment
 
 LARGEST_LOG_SCALE = 5.0  # as in the affine layers
 
 
-def standard_normal(features: int) -> StandardNormal:
+def standard_normal(features: Shape) -> StandardNormal:
     """N(0, I), independent of x: the noise of the thesis."""
     return StandardNormal(features)
 
 
+def uniform() -> None:
+    """Dequantisation noise u ~ U[0, 1), which takes no model."""
+
+
 def diagonal_normal(
-    features: int,
+    features: Shape,
     *,
     context_features: int,
     hidden: Sequence[int] = (64, 64),
@@ -31,8 +36,8 @@ def diagonal_normal(
 
     q(eps | x) = N(eps; m(x), diag s(x)^2),  |log s| softly below 5
 
-    features: number of noise dimensions. context_features: the width of what it sees, x and any context. hidden,
-    activation, residual: of the network, see `nets.MLP`.
+    features: number of noise dimensions, or (C, H, W) for those of images. context_features: the width of what it sees,
+    x and any context. hidden, activation, residual: of the network, see `nets.MLP`, for images `nets.ConvNet`.
 
     Huang, Dinh, Courville, Augmented Normalizing Flows, 2020 (arXiv 2002.07101).
 
@@ -40,8 +45,10 @@ def diagonal_normal(
     >>> diagonal_normal(2, context_features=3).sample(5, torch.zeros(5, 3)).shape
     torch.Size([5, 2])
     """
-    network = MLP(context_features, 2 * features, hidden, activation=activation, residual=residual)
-    return DiagonalNormal(features, network, context_features, bound=LARGEST_LOG_SCALE)
+    shape = as_shape(features)
+    network_class = MLP if len(shape) == 1 else ConvNet
+    network = network_class(context_features, 2 * shape[0], hidden, activation=activation, residual=residual)
+    return DiagonalNormal(shape, network, context_features, bound=LARGEST_LOG_SCALE)
 
 
 def augmented_between(

@@ -17,16 +17,16 @@ from marginflow.checkpoint import prepare
 from marginflow.data.dataset import Batch, DataSet, Rows, Split, as_split, check_split
 from marginflow.devices import fabric_on
 from marginflow.distributions import Distribution
-from marginflow.evaluation import bring_to, check_fits, mean_nll
+from marginflow.evaluation import bring_to, check_fits, mean_nll, rows_at_once
 from marginflow.randomness import deterministic, seeded
 from marginflow.training.interrupt import Interrupted, Interrupts
 from marginflow.training.objective import Objective
 from marginflow.training.observers import EpochRecord, Observer, TensorBoard
+from marginflow.training.recomputing import recomputing
 from marginflow.training.settings import TrainConfig, learning_rate
 from marginflow.training.state import TrainingState
-from marginflow.transforms.normalise import BatchNorm, Calibrated, Standardise
+from marginflow.transforms.normalise import ActNorm, BatchNorm, Calibrated, Standardise
 
-ROWS_WITHOUT_GRADIENT = 1000  # a batch, in validation and calibration
 
 
 def fit(
@@ -80,6 +80,7 @@ def fit(
         stack.enter_context(loop.state.in_the_end(device))
         stack.enter_context(deterministic(config.deterministic))
         stack.enter_context(seeded(config.seed))
+        stack.enter_context(recomputing(model, config.checkpoint))
         stack.enter_context(loop.interrupts)
         try:
             loop.run(resume)
@@ -116,6 +117,7 @@ class _Loop:
         state = self.state
         if not (resume and state.restore(self.config.ema)):
             self.calibrate(state.model, Standardise)
+            self.start(state.model)
             state.start_average(self.config.ema)
         while state.position.epoch <= self.config.epochs and not self.out_of_patience():
             self.take_steps()
@@ -173,6 +175,14 @@ class _Loop:
         """Give the layers of a kind the statistics of the training set."""
         calibrate(model, self.in_order(self.data.train), layers=_layers(model, kind), seed=self.validation_seed)
 
+    def start(self, model: Distribution) -> None:
+        """Let layers that start from data, and have not yet, do so from some training rows."""
+        layers = [layer for layer in _layers(model, ActNorm) if layer.needs_statistics]
+        if layers:
+            rows, at_once = self.data.train, rows_at_once(model)
+            some = torch.arange(0, len(rows.x), max(1, len(rows.x) // at_once))[:at_once]  # from all of them
+            calibrate(model, [bring_to(model, rows.take(some))], layers=layers, seed=self.validation_seed)
+
     def in_order(self, split: Split) -> _InOrder:
         """The rows of a split for a pass without gradient, which can be interrupted."""
         return _InOrder(split, self.state.model, self.interrupts)
@@ -229,9 +239,10 @@ class _InOrder:
         self.split, self.model, self.interrupts = split, model, interrupts
 
     def __iter__(self) -> Iterator[Batch]:
-        for start in range(0, len(self.split.x), ROWS_WITHOUT_GRADIENT):
+        at_once = min(1000, rows_at_once(self.model))
+        for start in range(0, len(self.split.x), at_once):
             self.interrupts.check()
-            yield bring_to(self.model, self.split.take(slice(start, start + ROWS_WITHOUT_GRADIENT)))
+            yield bring_to(self.model, self.split.take(slice(start, start + at_once)))
 
 
 def _held_out(rows: Split | Tensor | np.ndarray | Rows, seed: int) -> DataSet:

@@ -20,6 +20,8 @@ class TrainConfig(BaseModel):
         0 takes the weights themselves. Early on the decay is (1 + t) / (10 + t) at step t, as far as that is below d.
     num_samples: K draws of noise a row; above 1 the loss is the importance-weighted bound, for models that draw noise.
     validate_every: epochs between validations; each costs a pass of the training set per `BatchNorm` layer.
+    checkpoint: keep only what enters each layer of the flow and compute the rest once more on the way back: less memory
+        for deep flows, a third more time, the same gradients.
     patience: stop at a validation that comes so many epochs, or more, after the best; None goes on to the end.
     seed: of the data order and all noise in training. validation_seed: of the noise in validation, by default `seed`.
     deterministic: refuse operations whose result depends on the order in which threads finish.
@@ -40,6 +42,7 @@ class TrainConfig(BaseModel):
     ema: float = Field(default=0.0, ge=0, lt=1)
     num_samples: int = Field(default=1, ge=1)
     validate_every: int = Field(default=1, ge=1)
+    checkpoint: bool = False
     patience: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**32)
     validation_seed: int | None = Field(default=None, ge=0, lt=2**32)

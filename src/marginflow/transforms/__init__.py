@@ -4,16 +4,18 @@ from marginflow.transforms.augment import Augment
 from marginflow.transforms.autoregressive import MaskedAutoregressive
 from marginflow.transforms.base import Inverse, Sequential, Transform
 from marginflow.transforms.coupling import Coupling
-from marginflow.transforms.linear import Scaling
-from marginflow.transforms.normalise import BatchNorm, Standardise
+from marginflow.transforms.factor_out import FactorOut
+from marginflow.transforms.linear import Conv1x1, Scaling
+from marginflow.transforms.normalise import ActNorm, BatchNorm, Standardise
 from marginflow.transforms.planar import Planar
 from marginflow.transforms.preprocess import Dequantise, Logit
 from marginflow.transforms.radial import Radial
-from marginflow.transforms.reshape import Flatten, Permutation
+from marginflow.transforms.reshape import Flatten, Permutation, Squeeze
 from marginflow.transforms.univariate import (
     Additive,
     Affine,
     GaussianMixture,
+    LogisticMixture,
     RationalQuadratic,
     SoftclipAffine,
     SoftplusAffine,
@@ -21,7 +23,8 @@ from marginflow.transforms.univariate import (
 )
 
 __all__ = [
-    "Additive", "Affine", "Augment", "BatchNorm", "Coupling", "Dequantise", "Flatten", "GaussianMixture", "Inverse",
-    "Logit", "MaskedAutoregressive", "Permutation", "Planar", "Radial", "RationalQuadratic", "Scaling", "Sequential",
-    "SoftclipAffine", "SoftplusAffine", "Standardise", "Transform", "Univariate",
+    "ActNorm", "Additive", "Affine", "Augment", "BatchNorm", "Conv1x1", "Coupling", "Dequantise", "FactorOut", "Flatten",
+    "GaussianMixture", "Inverse", "LogisticMixture", "Logit", "MaskedAutoregressive", "Permutation", "Planar", "Radial",
+    "RationalQuadratic", "Scaling", "Sequential", "SoftclipAffine", "SoftplusAffine", "Squeeze", "Standardise",
+    "Transform", "Univariate",
 ]  # fmt: skip

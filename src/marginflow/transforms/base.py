@@ -8,6 +8,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from marginflow.shapes import check_real
 
@@ -78,6 +79,11 @@ class Sequential(Transform):
 
     log_det = sum of the parts' log_det
 
+    recompute: whether, where gradients are wanted, only what enters each part is kept, and the rest computed once more
+        on the way back: memory for time. Parts that hold a `Sequential` of their own are left to that. See
+        `train.checkpoint`; Chen, Xu, Zhang, Guestrin, Training Deep Nets with Sublinear Memory Cost, 2016
+        (arXiv 1604.06174).
+
     >>> import torch
     >>> from marginflow.transforms import Planar
     >>> len(Sequential(Planar(2), Planar(2)))
@@ -90,6 +96,7 @@ class Sequential(Transform):
             if not isinstance(transform, Transform):
                 raise ValueError(f"expected transforms, first to last; got {type(transform).__name__}")
         self.transforms = nn.ModuleList(transforms)
+        self.recompute = False
 
     def __iter__(self) -> Iterator[Transform]:
         return cast("Iterator[Transform]", iter(self.transforms))
@@ -111,7 +118,10 @@ class Sequential(Transform):
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         total = None
         for transform in self:
-            x, log_det = transform(x, context)
+            if self.recompute and torch.is_grad_enabled() and not _is_nested(transform):
+                x, log_det = checkpoint(transform, x, context, use_reentrant=False)
+            else:
+                x, log_det = transform(x, context)
             total = log_det if total is None else total + log_det
         return x, no_volume(x) if total is None else total
 
@@ -131,6 +141,10 @@ class Sequential(Transform):
         for transform in reversed(list(self)):
             shape = transform.inverse_shape(shape)
         return shape
+
+
+def _is_nested(transform: Transform) -> bool:
+    return any(isinstance(part, Sequential) for part in transform.modules())
 
 
 class Inverse(Transform):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from marginflow.masked.order import Order
+from marginflow.shapes import sum_event
 from marginflow.transforms.base import Transform
 from marginflow.transforms.univariate import Affine, Univariate
 
@@ -18,9 +19,11 @@ class Coupling(Transform):
 
     z_a = x_a,  z_b = f(x_b; conditioner(x_a, context)),  log_det = sum_b log f'(x_b)
 
-    mask: for each feature whether it stays (a); the rest (b) is transformed. Both must occur.
-    conditioner: called with x_a (N, A), and with the context too where its `context_features` is not 0; returns
-        (N, B P) or (N, B, P), the P parameters of each transformed feature side by side. `nets.MLP` is one.
+    mask: for each feature, or channel of images, whether it stays (a); the rest (b) is transformed. Both must occur.
+        Nothing is computed for those that stay. After a `Squeeze` channels are pixels: see `models.realnvp_images`.
+    conditioner: called with x_a (N, A, ...), and with the context too where its `context_features` is not 0; returns
+        (N, B P, ...) or (N, B, P, ...), the P parameters of each transformed feature side by side. `nets.MLP` is one,
+        for images `nets.ConvNet` and `nets.GatedConvNet`.
     univariate: the scalar function f, with P parameters; `Affine` by default.
 
     The inverse costs what forward costs. ValueError for a mask that hides everything or nothing, a conditioner
@@ -73,12 +76,13 @@ class Coupling(Transform):
         return cast(int, getattr(self.conditioner, "context_features", 0))
 
     def _params(self, kept: Tensor, context: Tensor | None) -> Tensor:
-        """The parameters of the transformed features: (N, B, P)."""
+        """The parameters of the transformed features: (N, B, ..., P)."""
         params = self.conditioner(kept, context) if self.context_features else self.conditioner(kept)
-        expected = (len(kept), self.num_transformed, self.univariate.num_params)
-        if params.shape not in (expected, (expected[0], expected[1] * expected[2])):
+        transformed, each = self.num_transformed, self.univariate.num_params
+        expected = (len(kept), transformed, each, *kept.shape[2:])
+        if params.shape not in (expected, (len(kept), transformed * each, *kept.shape[2:])):
             raise ValueError(f"the conditioner must return {expected} numbers; got shape {tuple(params.shape)}")
-        return params.view(expected)
+        return params.view(expected).movedim(2, -1)
 
     def _split(self, x: Tensor) -> list[Tensor]:
         self.check_input(x)
@@ -90,14 +94,14 @@ class Coupling(Transform):
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         kept, rest = self._split(x)
         z, log_derivative = self.univariate.forward(rest, self._params(kept, context))
-        return self._joined(kept, z), log_derivative.sum(1)
+        return self._joined(kept, z), sum_event(log_derivative)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if getattr(self.conditioner, "random", False):
             raise ValueError("there is no inverse in training mode, where dropout is random: call eval()")
         kept, rest = self._split(z)
         x, log_derivative = self.univariate.inverse(rest, self._params(kept, context))
-        return self._joined(kept, x), log_derivative.sum(1)
+        return self._joined(kept, x), sum_event(log_derivative)
 
     def extra_repr(self) -> str:
         return f"{self.features} features, {self.num_transformed} of them transformed, by {self.univariate}"

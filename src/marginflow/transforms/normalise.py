@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -14,11 +14,11 @@ from marginflow.transforms.base import Transform
 
 
 class Calibrated(Transform):
-    """A transform with the training set's mean and variance of each feature (or channel) as state.
+    """A transform of each feature (or channel) that starts from the training set's mean and variance of it.
+
+    z = exp(s) x + t,  log_det = sum s, a channel's s once for each of its pixels
 
     uses_batch: whether training mode takes the statistics of the batch instead.
-
-    Both are None until `set_statistics`, which `calibrate` calls, or until they are loaded.
     """
 
     uses_batch = False
@@ -27,15 +27,23 @@ class Calibrated(Transform):
         super().__init__()
         check_at_least_one(features)
         self.features = self.num_features = features
-        self.mean: Tensor | None
-        self.variance: Tensor | None
-        self.register_buffer("mean", None)
-        self.register_buffer("variance", None)
-        self._like: Tensor
-        self.register_buffer("_like", torch.zeros(()), persistent=False)  # carries dtype and device
 
+    @property
+    def needs_statistics(self) -> bool:
+        """Whether `calibrate` has something to do here."""
+        return True
+
+    @property
+    def works_without(self) -> bool:
+        """Whether it can be used without statistics, so that `calibrate` may leave it where no data reach it."""
+        return False
+
+    @abstractmethod
     def set_statistics(self, mean: Tensor, variance: Tensor) -> None:
-        """Keep the mean and biased variance of each feature, both (features,)."""
+        """Take in the mean and biased variance of each feature, both (features,)."""
+
+    def check_statistics(self, mean: Tensor, variance: Tensor) -> None:
+        """Refuse statistics of another number of features, or not finite."""
         if not mean.shape == variance.shape == (self.num_features,):
             raise ValueError(
                 f"mean and variance must have shape ({self.num_features},); "
@@ -43,17 +51,6 @@ class Calibrated(Transform):
             )
         if not bool((torch.isfinite(mean) & torch.isfinite(variance)).all()):
             raise ValueError("mean and variance must be finite: remove NaN and infinity from the rows")
-        self.mean = mean.to(self._like)
-        self.variance = variance.to(self._like)
-
-    def statistics(self) -> tuple[Tensor, Tensor]:
-        """Mean and variance; ValueError before there are any."""
-        if self.mean is None or self.variance is None:
-            raise ValueError(
-                f"{type(self).__name__} has no statistics of the training set yet: call "
-                "calibrate(model, batches), or fit, or load a trained model"
-            )
-        return self.mean, self.variance
 
     @abstractmethod
     def scale_and_shift(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,17 +80,44 @@ class Calibrated(Transform):
         x = (z - self._spread(shift, z)) * self._spread((-log_scale).exp(), z)
         return x, self._log_det(-log_scale, z)
 
+    def extra_repr(self) -> str:
+        return str(self.num_features)
+
+
+class _Kept(Calibrated, ABC):
+    """Keeps the mean and variance of each feature as state; both are None until they are set or loaded."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__(features)
+        self.mean: Tensor | None
+        self.variance: Tensor | None
+        self.register_buffer("mean", None)
+        self.register_buffer("variance", None)
+        self._like: Tensor
+        self.register_buffer("_like", torch.zeros(()), persistent=False)  # carries dtype and device
+
+    def set_statistics(self, mean: Tensor, variance: Tensor) -> None:
+        self.check_statistics(mean, variance)
+        self.mean = mean.to(self._like)
+        self.variance = variance.to(self._like)
+
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and variance; ValueError before there are any."""
+        if self.mean is None or self.variance is None:
+            raise ValueError(
+                f"{type(self).__name__} has no statistics of the training set yet: call "
+                "calibrate(model, batches), or fit, or load a trained model"
+            )
+        return self.mean, self.variance
+
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         for name in ("mean", "variance"):  # a buffer that is None would not be loaded
             loaded = state_dict.get(prefix + name)
             setattr(self, name, None if loaded is None else self._like.new_empty(self.num_features))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
-    def extra_repr(self) -> str:
-        return str(self.num_features)
 
-
-class Standardise(Calibrated):
+class Standardise(_Kept):
     """Each feature to mean 0 and variance 1 over the training set.
 
     z = (x - mean) / deviation,  log_det = -sum log deviation
@@ -109,12 +133,11 @@ class Standardise(Calibrated):
 
     def scale_and_shift(self, x: Tensor) -> tuple[Tensor, Tensor]:
         mean, variance = self.statistics()
-        rounding = (16 * torch.finfo(mean.dtype).eps * mean).square()  # what a constant may seem to vary by
-        log_scale = -0.5 * torch.log(torch.where(variance > rounding, variance, 1.0))
+        log_scale = _log_scale_to_one(mean, variance)
         return log_scale, -mean * log_scale.exp()
 
 
-class BatchNorm(Calibrated):
+class BatchNorm(_Kept):
     """Batch normalisation between the blocks of a flow.
 
     z = exp(g) (x - mean) / sqrt(variance + 1e-5) + b,  log_det = sum(g - 1/2 log(variance + 1e-5))
@@ -155,3 +178,56 @@ class BatchNorm(Calibrated):
         mean, variance = self._moments(x)
         log_scale = self.log_gain - 0.5 * torch.log(variance + self.EPSILON)
         return log_scale, self.bias - mean * log_scale.exp()
+
+
+class ActNorm(Calibrated):
+    """Activation normalisation: a scale and a shift for each feature, which start where z has mean 0 and variance 1.
+
+    z = exp(s) x + t,  log_det = sum s, a channel's s once for each of its pixels
+
+    The identity until `calibrate`, or `fit` before its first step, has it start from the data; s and t are then
+    trained like other weights. It starts once: the weights say that it has, so a model that is loaded, or trained
+    further, goes on with what it has learned.
+
+    features: D, or the number of channels of images.
+
+    Kingma and Dhariwal, Glow, 2018 (arXiv 1807.03039).
+
+    >>> import torch
+    >>> norm = ActNorm(1)
+    >>> norm.set_statistics(torch.tensor([3.0]), torch.tensor([4.0]))
+    >>> norm(torch.tensor([[5.0]]))[0].item(), norm.needs_statistics
+    (1.0, False)
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__(features)
+        self.log_scale = nn.Parameter(torch.zeros(features))
+        self.shift = nn.Parameter(torch.zeros(features))
+        self.started: Tensor
+        self.register_buffer("started", torch.tensor(False))
+
+    @property
+    def needs_statistics(self) -> bool:
+        return not bool(self.started)
+
+    @property
+    def works_without(self) -> bool:
+        return True
+
+    @torch.no_grad()
+    def set_statistics(self, mean: Tensor, variance: Tensor) -> None:
+        self.check_statistics(mean, variance)
+        log_scale = _log_scale_to_one(mean.to(self.log_scale), variance.to(self.log_scale))
+        self.log_scale.copy_(log_scale)
+        self.shift.copy_(-mean.to(log_scale) * log_scale.exp())
+        self.started.fill_(True)
+
+    def scale_and_shift(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.log_scale, self.shift
+
+
+def _log_scale_to_one(mean: Tensor, variance: Tensor) -> Tensor:
+    """The log-scale that brings the variance to 1; 0 where that is no more than rounding of a constant."""
+    rounding = (16 * torch.finfo(mean.dtype).eps * mean).square()
+    return -0.5 * torch.log(torch.where(variance > rounding, variance, 1.0))

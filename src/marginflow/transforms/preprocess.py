@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from marginflow.distributions import warn_of_diverged
+from marginflow.distributions import Distribution, warn_of_diverged
 from marginflow.shapes import check_real, sum_event
 from marginflow.transforms.base import Transform
 
 GRID = 2**12  # steps of dequantisation noise a grey level: float32 holds level + u exactly
+EDGE = 0.5 / GRID  # how near to 0 and 1 that noise may come
 
 
 def dequantisation_noise(pixels: Tensor, dtype: torch.dtype, generator: torch.Generator | None = None) -> Tensor:
@@ -22,16 +23,20 @@ def dequantisation_noise(pixels: Tensor, dtype: torch.dtype, generator: torch.Ge
 
 
 class Dequantise(Transform):
-    """Grey levels to reals in [0, 1), by uniform noise drawn afresh at every call.
+    """Grey levels to reals in [0, 1), by noise drawn afresh at every call, uniform or from a model of its own.
 
-    z = (x + u) / levels,  u ~ U[0, 1),  log_det = -D log levels
+    z = (x + u) / levels,  u ~ q(u | x) on [0, 1)^D,  log_det = -D log levels - log q(u | x), which is -D log levels
+    where q is uniform
     inverse: floor(levels z), as uint8
 
     x: whole numbers 0 ... levels - 1 as uint8 (another integer type will do); floats are refused.
     levels: number of grey levels, 2 ... 256.
+    noise: variational dequantisation: a distribution of v on the whole line, in the shape of x, with
+        u = d + (1 - 2 d) sigmoid(v), d = 2^-13, so that u never rounds up to the next level. Where it takes a context
+        it sees the levels, scaled to (-1, 1). None is uniform noise.
 
-    Uria, Murray, Larochelle, RNADE, 2013 (arXiv 1306.0186); Theis, van den Oord, Bethge, A note on
-    the evaluation of generative models, 2016 (arXiv 1511.01844).
+    Uria, Murray, Larochelle, RNADE, 2013 (arXiv 1306.0186); Theis, van den Oord, Bethge, A note on the evaluation of
+    generative models, 2016 (arXiv 1511.01844); with a model of the noise Ho et al., Flow++, 2019 (arXiv 1902.00275).
 
     >>> import torch
     >>> z, log_det = Dequantise(256)(torch.tensor([[0, 255]], dtype=torch.uint8))
@@ -39,11 +44,15 @@ class Dequantise(Transform):
     tensor([[  0, 255]], dtype=torch.uint8)
     """
 
-    def __init__(self, levels: int = 256) -> None:
+    def __init__(self, levels: int = 256, noise: Distribution | None = None) -> None:
         super().__init__()
         if not isinstance(levels, int) or not 2 <= levels <= 256:
             raise ValueError(f"levels must be a whole number between 2 and 256; got {levels}")
-        self.levels = levels
+        if noise is not None and (not isinstance(noise, Distribution) or not noise.exact):
+            raise ValueError(
+                f"the noise must be an exact distribution with the shape of the images; got {type(noise).__name__}"
+            )
+        self.levels, self.noise = levels, noise
         self._like: Tensor
         self.register_buffer("_like", torch.zeros(()), persistent=False)  # carries the dtype of z
 
@@ -57,13 +66,29 @@ class Dequantise(Transform):
         every_value_fits = x.dtype == torch.uint8 and self.levels == 256
         if not every_value_fits and x.numel() and not 0 <= int(x.min()) <= int(x.max()) < self.levels:
             raise ValueError(f"grey levels must lie in 0 ... {self.levels - 1}; got {int(x.min())} ... {int(x.max())}")
-        z = (x + dequantisation_noise(x, self._like.dtype)) / self.levels
-        return z, z.new_full((len(z),), -z[:1].numel() * math.log(self.levels))
+        log_levels = math.prod(x.shape[1:]) * math.log(self.levels)
+        if self.noise is None:
+            z = (x + dequantisation_noise(x, self._like.dtype)) / self.levels
+            return z, z.new_full((len(z),), -log_levels)
+        u, log_q = self._modelled_noise(x, self.noise)
+        return (x + u) / self.levels, -log_levels - log_q
+
+    def _modelled_noise(self, x: Tensor, noise: Distribution) -> tuple[Tensor, Tensor]:
+        """u ~ q(u | x), like x, and log q(u | x), (N,)."""
+        if noise.event_shape != x.shape[1:]:
+            raise ValueError(
+                f"the noise was built for images of shape {tuple(noise.event_shape or ())}; got {tuple(x.shape[1:])}"
+            )
+        seen = (2 * x.to(self._like.dtype) + 1) / self.levels - 1
+        v, log_q = noise.sample_and_log_prob(len(x), seen if noise.context_features else None)
+        width = 1 - 2 * EDGE
+        log_slope = functional.logsigmoid(v) + functional.logsigmoid(-v) + math.log(width)
+        return EDGE + width * torch.sigmoid(v), log_q - sum_event(log_slope)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         warn_of_diverged(z)  # not a number would become black
         pixels = (z * self.levels).floor().clamp(0, self.levels - 1).to(torch.uint8)
-        return pixels, z.new_full((len(z),), z[:1].numel() * math.log(self.levels))
+        return pixels, z.new_full((len(z),), math.prod(z.shape[1:]) * math.log(self.levels))
 
     def extra_repr(self) -> str:
         return f"levels={self.levels}"

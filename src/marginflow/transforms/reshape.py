@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from marginflow.masked.order import Order
-from marginflow.shapes import Shape, as_shape
+from marginflow.shapes import Shape, as_shape, image_shape
 from marginflow.transforms.base import Transform, no_volume
 
 
@@ -30,7 +30,7 @@ class Flatten(Transform):
         return x.flatten(1), no_volume(x)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return z.reshape(-1, *self.shape), no_volume(z)
+        return z.reshape(len(z), *self.shape), no_volume(z)
 
     def forward_shape(self, shape: torch.Size) -> torch.Size:
         if shape != self.shape:
@@ -73,3 +73,60 @@ class Permutation(Transform):
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.check_features(z.shape[1])
         return self.order.restore(z), no_volume(z)
+
+
+class Squeeze(Transform):
+    """Patches of pixels to channels: (N, C, H, W) -> (N, f^2 C, H / f, W / f), log_det = 0.
+
+    z[:, (f i + j) C + c, h, w] = x[:, c, f h + i, f w + j]
+
+    The pixels of a patch come one after the other, each with all its channels. So half of the channels are half of the
+    pixels, and a mask of channels can be a checkerboard of pixels, see `models.realnvp_images`.
+
+    factor: f, the side of a patch. ValueError for what is no image, or has sides that f does not divide.
+
+    Dinh, Sohl-Dickstein, Bengio, Density estimation using Real NVP, 2017 (arXiv 1605.08803).
+
+    >>> import torch
+    >>> Squeeze()(torch.arange(4.0).view(1, 1, 2, 2))[0].flatten()
+    tensor([0., 1., 2., 3.])
+    """
+
+    def __init__(self, factor: int = 2) -> None:
+        super().__init__()
+        if not isinstance(factor, int) or factor < 1:
+            raise ValueError(f"factor must be a whole number of pixels, at least 1; got {factor!r}")
+        self.factor = factor
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        c, h, w = self.forward_shape(x.shape[1:])
+        f = self.factor
+        return x.reshape(len(x), c // f**2, h, f, w, f).permute(0, 3, 5, 1, 2, 4).reshape(len(x), c, h, w), no_volume(x)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        c, h, w = self.inverse_shape(z.shape[1:])
+        f = self.factor
+        return z.reshape(len(z), f, f, c, h // f, w // f).permute(0, 3, 4, 1, 5, 2).reshape(len(z), c, h, w), no_volume(z)
+
+    def forward_shape(self, shape: torch.Size) -> torch.Size:
+        c, h, w = image_shape(shape, "Squeeze")
+        f = self.factor
+        if h % f or w % f:
+            raise ValueError(
+                f"Squeeze makes channels of patches of {f} x {f} pixels, so both sides must be multiples of {f}; "
+                f"got {h} x {w}: pad or crop the images, or squeeze less often"
+            )
+        return torch.Size([c * f**2, h // f, w // f])
+
+    def inverse_shape(self, shape: torch.Size) -> torch.Size:
+        c, h, w = image_shape(shape, "Squeeze")
+        f = self.factor
+        if c % f**2:
+            raise ValueError(
+                f"Squeeze makes {f**2} channels of each, so what follows must have a multiple of {f**2}; got {c}: "
+                "change the number of channels in between"
+            )
+        return torch.Size([c // f**2, h * f, w * f])
+
+    def extra_repr(self) -> str:
+        return f"factor={self.factor}"

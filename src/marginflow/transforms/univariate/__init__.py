@@ -2,13 +2,14 @@
 
 from marginflow.transforms.univariate.affine import Additive, Affine, SoftclipAffine, SoftplusAffine
 from marginflow.transforms.univariate.base import Univariate
-from marginflow.transforms.univariate.mixture import GaussianMixture
+from marginflow.transforms.univariate.mixture import GaussianMixture, LogisticMixture
 from marginflow.transforms.univariate.spline import RationalQuadratic
 
 __all__ = [
     "Additive",
     "Affine",
     "GaussianMixture",
+    "LogisticMixture",
     "RationalQuadratic",
     "SoftclipAffine",
     "SoftplusAffine",

@@ -1,46 +1,76 @@
-"""The cumulative distribution of a mixture of Gaussians, in logits, and its inverse."""
+"""The cumulative distribution of a mixture, of Gaussians or of logistic distributions, in logits, and its inverse."""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from marginflow.distributions.elementary import LOG_ROOT_TWO_PI
 from marginflow.gradients import differentiable, left_to_autograd
 from marginflow.roots import solve_increasing
-
-
-def scaled_normal_tails(a: Tensor) -> tuple[Tensor, Tensor]:
-    """log Phi(a) + a^2 / 2 and log(1 - Phi(a)) + a^2 / 2 of the standard normal, to full precision in both tails.
-
-    In the tails the squares, which are all that is large there, are thus left out. One error function serves both;
-    where it would underflow, the tail's continued fraction takes its place:
-    1 - Phi(t) = phi(t) / (t + 1 / (t + 2 / (t + 3 / (t + ...)))).
-
-    >>> import torch
-    >>> scaled_normal_tails(torch.tensor([0.0, 30.0]))
-    (tensor([ -0.6931, 450.0000]), tensor([-0.6931, -4.3212]))
-    """
-    far = 12.0 if a.dtype == torch.float32 else 36.0
-    positive = a > 0
-    t = torch.where(positive, a, -a)  # whose derivative at 0 is not 0, as that of |a| is
-    near, u = t.clamp_max(far), t.clamp_min(far)
-    beyond = 0.5 * torch.erfc(near * math.sqrt(0.5))  # 1 - Phi(t)
-    tail = torch.where(
-        t < far,
-        torch.log(beyond) + 0.5 * near.square(),
-        -torch.log(u + 1 / (u + 2 / (u + 3 / u))) - LOG_ROOT_TWO_PI,
-    )
-    body = torch.log1p(-beyond) + 0.5 * t.square()
-    return torch.where(positive, body, tail), torch.where(positive, tail, body)
+from marginflow.transforms.univariate.affine import Affine
+from marginflow.transforms.univariate.components import Component, logistic, normal
 
 
 @dataclass(frozen=True)
-class GaussianMixture:
+class _Mixture(ABC):
+    """y = log F(x) - log(1 - F(x)),  F(x) = sum_k w_k C((x - m_k) / s_k), for a component's distribution C."""
+
+    components: int = 10
+    bound: float = 7.0
+
+    def __post_init__(self) -> None:
+        if self.components < 1 or not self.bound > 0:
+            raise ValueError(
+                f"a mixture needs at least 1 component and a positive bound; got {self.components} and {self.bound}"
+            )
+
+    @property
+    @abstractmethod
+    def component(self) -> Component:
+        """The distribution C."""
+
+    @abstractmethod
+    def _reach(self, y: Tensor) -> Tensor:
+        """As far from 0 as any a with logit C(a) = y, on the side of y."""
+
+    def _parts(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-weights, means and log-scales, (..., components) each."""
+        logits, means, raw = params.chunk(3, -1)
+        reach = 2.0 if self.components > 1 else 0.0
+        apart = torch.linspace(-reach, reach, self.components, dtype=params.dtype, device=params.device)
+        return logits.log_softmax(-1), means + apart, self.bound * torch.tanh(raw / self.bound)
+
+    def to_logit(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """y and log dy/dx, from 3 parameters a component."""
+        parts = self._parts(params)
+        if left_to_autograd() or not torch.is_grad_enabled():
+            return _logit(x, *parts, self.component)
+        return cast("tuple[Tensor, Tensor]", _Logit.apply(x, *parts, self.component))
+
+    def from_logit(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """x and log dx/dy, from 3 parameters a component."""
+        log_weights, means, log_scales = self._parts(params)
+
+        def logit(x: Tensor) -> tuple[Tensor, Tensor]:
+            value, log_slope = _logit(x, log_weights, means, log_scales, self.component)
+            return value, torch.exp(log_slope)
+
+        with torch.no_grad():  # the root lies between those of the single components
+            ends = means + torch.exp(log_scales) * self._reach(y)[..., None]
+            low, high = torch.minimum(means, ends).amin(-1), torch.maximum(means, ends).amax(-1)
+            room = 1e-6 * (1 + low.abs() + high.abs())
+        x = solve_increasing(logit, y, low - room, high + room)
+        return x, -_logit(x, log_weights, means, log_scales, self.component)[1]
+
+
+@dataclass(frozen=True)
+class GaussianMixture(_Mixture):
     """The cumulative distribution of a mixture of Gaussians, taken to the real line by the logit.
 
     y = log F(x) - log(1 - F(x)),  F(x) = sum_k w_k Phi((x - m_k) / s_k)
@@ -62,15 +92,6 @@ class GaussianMixture:
     0.0
     """
 
-    components: int = 10
-    bound: float = 7.0
-
-    def __post_init__(self) -> None:
-        if self.components < 1 or not self.bound > 0:
-            raise ValueError(
-                f"a mixture needs at least 1 component and a positive bound; got {self.components} and {self.bound}"
-            )
-
     @property
     def num_params(self) -> int:
         return 3 * self.components
@@ -79,47 +100,77 @@ class GaussianMixture:
     def kernel(self) -> tuple[str, float]:
         return "gaussian_mixture", self.bound
 
-    def _parts(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-weights, means and log-scales, (..., components) each."""
-        logits, means, raw = params.chunk(3, -1)
-        reach = 2.0 if self.components > 1 else 0.0
-        apart = torch.linspace(-reach, reach, self.components, dtype=params.dtype, device=params.device)
-        return logits.log_softmax(-1), means + apart, self.bound * torch.tanh(raw / self.bound)
+    @property
+    def component(self) -> Component:
+        return normal
+
+    def _reach(self, y: Tensor) -> Tensor:
+        return torch.copysign(torch.sqrt(2 * y.abs()), y)
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        log_weights, means, log_scales = self._parts(params)
-        if left_to_autograd() or not torch.is_grad_enabled():
-            return _logit(x, log_weights, means, log_scales)
-        return cast("tuple[Tensor, Tensor]", _Logit.apply(x, log_weights, means, log_scales))
+        return self.to_logit(x, params)
 
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        log_weights, means, log_scales = self._parts(params)
-
-        def logit(x: Tensor) -> tuple[Tensor, Tensor]:
-            value, log_slope = _logit(x, log_weights, means, log_scales)
-            return value, torch.exp(log_slope)
-
-        with torch.no_grad():  # y = logit Phi(a) has a between 0 and sqrt(2 |y|), on the side of y; so every component
-            reach = torch.copysign(torch.sqrt(2 * y.abs()), y)
-            ends = means + torch.exp(log_scales) * reach[..., None]
-            low, high = torch.minimum(means, ends).amin(-1), torch.maximum(means, ends).amax(-1)
-            room = 1e-6 * (1 + low.abs() + high.abs())
-        x = solve_increasing(logit, y, low - room, high + room)
-        return x, -_logit(x, log_weights, means, log_scales)[1]
+        return self.from_logit(y, params)
 
 
-def _terms(x: Tensor, log_weights: Tensor, means: Tensor, log_scales: Tensor) -> tuple[Tensor, ...]:
-    """For each component (x - m) / s and the logarithms of w Phi, w (1 - Phi) and w times the density.
+@dataclass(frozen=True)
+class LogisticMixture(_Mixture):
+    """The cumulative distribution of a mixture of logistics in logits, then shifted and scaled, as in Flow++.
 
-    The logarithms are less the largest log w - a^2 / 2, which comes first, so that their differences are exact
-    wherever x is.
+    y = (log F(x) - log(1 - F(x)) - m) exp(-a),  F(x) = sum_k w_k sigmoid((x - m_k) / s_k)
+
+    The rest as for `GaussianMixture`.
+
+    components: how many. bound: the largest |log s_k|, softly; that of |a| is as for `Affine`.
+    Parameters of an element: the logits of w, the m_k, the log s_k, components of each, then m and a.
+
+    Ho, Chen, Srinivas, Duan, Abbeel, Flow++, 2019 (arXiv 1902.00275).
+
+    >>> import torch
+    >>> y, _ = LogisticMixture(1).forward(torch.tensor([3.0]), torch.zeros(1, 5))
+    >>> round(float(y), 5)
+    3.0
     """
-    a = (x[..., None] - means) * torch.exp(-log_scales)
-    lower, upper = scaled_normal_tails(a)
-    exponents = log_weights - 0.5 * a.square()
+
+    @property
+    def num_params(self) -> int:
+        return 3 * self.components + 2
+
+    @property
+    def component(self) -> Component:
+        return logistic
+
+    def _reach(self, y: Tensor) -> Tensor:
+        return y
+
+    def _split(self, params: Tensor) -> list[Tensor]:
+        return list(params.split([3 * self.components, 2], -1))
+
+    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        of_mixture, of_affine = self._split(params)
+        y, log_slope = self.to_logit(x, of_mixture)
+        z, log_scale = Affine().forward(y, of_affine)
+        return z, log_slope + log_scale
+
+    def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        of_mixture, of_affine = self._split(params)
+        logit, log_scale = Affine().inverse(y, of_affine)
+        x, log_slope = self.from_logit(logit, of_mixture)
+        return x, log_slope + log_scale
+
+
+def _terms(x: Tensor, log_weights: Tensor, means: Tensor, log_scales: Tensor, component: Component) -> list[Tensor]:
+    """Logarithms of w C, w (1 - C) and w times the density of each component, less the largest exponent.
+
+    That exponent and the component's fall, see `Terms`, come first. What is large comes off before the rest is added,
+    so that differences of the logarithms are exact wherever x is.
+    """
+    exponent, lower, upper, density, fall = component((x[..., None] - means) * torch.exp(-log_scales))
+    exponents = log_weights + exponent
     most = exponents.detach().amax(-1, keepdim=True)
     exponents = exponents - most
-    return most[..., 0], a, exponents + lower, exponents + upper, exponents - log_scales - LOG_ROOT_TWO_PI
+    return [most[..., 0], fall, exponents + lower, exponents + upper, exponents + density - log_scales]
 
 
 def _joined(most: Tensor, log_cdf: Tensor, log_survival: Tensor, log_density: Tensor) -> tuple[Tensor, ...]:
@@ -137,9 +188,11 @@ def _joined(most: Tensor, log_cdf: Tensor, log_survival: Tensor, log_density: Te
     return torch.where(left, -y, y), log_slope, log_cdf, log_survival
 
 
-def _logit(x: Tensor, log_weights: Tensor, means: Tensor, log_scales: Tensor) -> tuple[Tensor, Tensor]:
+def _logit(
+    x: Tensor, log_weights: Tensor, means: Tensor, log_scales: Tensor, component: Component
+) -> tuple[Tensor, Tensor]:
     """y and log dy/dx, left to autograd."""
-    most, _, *terms = _terms(x, log_weights, means, log_scales)
+    most, _, *terms = _terms(x, log_weights, means, log_scales, component)
     y, log_slope, *_ = _joined(most, *(each.logsumexp(-1) for each in terms))
     return y, log_slope
 
@@ -148,20 +201,23 @@ class _Logit(torch.autograd.Function):
     """`_logit` and its gradient, written out: nothing is kept of the way through the tails."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
-        most, a, *terms = _terms(x, *parts)
+    def forward(
+        ctx: Any, x: Tensor, log_weights: Tensor, means: Tensor, log_scales: Tensor, component: Component
+    ) -> tuple[Tensor, Tensor]:
+        most, fall, *terms = _terms(x, log_weights, means, log_scales, component)
         sums = [each.logsumexp(-1) for each in terms]
         y, log_slope, *tails = _joined(most, *sums)
-        ctx.save_for_backward(x, *parts, a, *terms, *sums, log_slope, *tails)
+        ctx.component = component
+        ctx.save_for_backward(x, log_weights, means, log_scales, fall, *terms, *sums, log_slope, *tails)
         return y, log_slope
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        x, log_weights, means, log_scales, a, lower, upper, density, *saved = ctx.saved_tensors
+        x, log_weights, means, log_scales, fall, lower, upper, density, *saved = ctx.saved_tensors
         if torch.is_grad_enabled():  # this gradient will be differentiated itself
-            return tuple(
-                differentiable(_logit, [x, log_weights, means, log_scales], ctx.needs_input_grad, grad_outputs)
-            )
+            inputs = [x, log_weights, means, log_scales]
+            plain = partial(_logit, component=ctx.component)
+            return *differentiable(plain, inputs, ctx.needs_input_grad[:4], grad_outputs), None
         grad_y, grad_log = grad_outputs
         sum_lower, sum_upper, sum_density, log_slope, log_cdf, log_survival = saved
         of_cdf, of_survival = grad_y - grad_log, -(grad_y + grad_log)
@@ -174,6 +230,6 @@ class _Logit(torch.autograd.Function):
         shares *= grad_log[..., None]
         grad_weights += shares
         inverse_scales = torch.exp(-log_scales)
-        grad_means.addcmul_(shares * a, inverse_scales)
-        grad_scales = grad_means * (a / inverse_scales) - shares
-        return -grad_means.sum(-1), grad_weights, grad_means, grad_scales
+        grad_means.addcmul_(shares * fall, inverse_scales)
+        grad_scales = grad_means * (x[..., None] - means) - shares
+        return -grad_means.sum(-1), grad_weights, grad_means, grad_scales, None

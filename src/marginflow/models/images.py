@@ -1,0 +1,266 @@
+"""Flows of images: Real NVP, Glow, Flow++, and masked autoregressive flows with 1 x 1 convolutions.
+
+They keep the event shape (C, H, W), so that z is an image too. Noise dimensions are channels: an image flow over
+(C + k, H, W) inside a `Marginalising` is a VFlow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from marginflow.distributions import StandardNormal
+from marginflow.flow import Flow
+from marginflow.hidden import Activation
+from marginflow.models.stacks import Degrees, Order, autoregressive, check_blocks
+from marginflow.nets import ConvNet, GatedConvNet
+from marginflow.shapes import Shape, as_shape, image_shape
+from marginflow.transforms import (
+    ActNorm,
+    Affine,
+    Conv1x1,
+    Coupling,
+    FactorOut,
+    Flatten,
+    Inverse,
+    LogisticMixture,
+    Sequential,
+    Squeeze,
+    Transform,
+)
+
+Steps = Callable[[tuple[int, int, int], int], list[Transform]]  # of a level: from its (C, H, W), and its number from 0
+
+
+def multiscale(shape: tuple[int, int, int], levels: int, steps: Steps, *, factor_out: bool = True) -> Transform:
+    """Levels of steps, each on images squeezed to half their sides; shapes are known before any image is seen.
+
+    factor_out: after each level but the last half of the channels leave, the others are squeezed once more.
+    """
+    return _level(shape, 0, levels, steps, factor_out)
+
+
+def _level(shape: tuple[int, int, int], level: int, levels: int, steps: Steps, factor_out: bool) -> Transform:
+    channels, height, width = 4 * shape[0], shape[1] // 2, shape[2] // 2
+    layers = steps((channels, height, width), level)
+    if level + 1 < levels:
+        going_on = channels // 2 if factor_out else channels
+        deeper = _level((going_on, height, width), level + 1, levels, steps, factor_out)
+        layers = [*layers, FactorOut(channels, going_on, deeper) if factor_out else deeper]
+    return Sequential(Squeeze(), *layers, Inverse(Squeeze()))
+
+
+def image_features(features: Shape, model: str, levels: int) -> tuple[int, int, int]:
+    """The shape of images that can be squeezed so often; ValueError for others."""
+    shape = image_shape(as_shape(features), model)
+    if levels < 1 or shape[1] % 2**levels or shape[2] % 2**levels:
+        fitting = max((n for n in range(16) if shape[1] % 2**n == shape[2] % 2**n == 0), default=0)
+        raise ValueError(
+            f"{model} halves the sides of images once a level, so with levels={levels}, at least 1, both must be "
+            f"multiples of {2 ** max(levels, 1)}; got {shape[1]} x {shape[2]}: "
+            + (f"at most levels={fitting} fits" if fitting else "pad or crop them to even sides")
+        )
+    return shape
+
+
+def half(channels: int, *, first_stays: bool = True) -> list[bool]:
+    """A mask of channels, after `Squeeze` that of the upper or lower pixel of each two."""
+    return [(i < channels // 2) == first_stays for i in range(channels)]
+
+
+def checkerboard(channels: int, *, white_stays: bool = True) -> list[bool]:
+    """After `Squeeze` the mask of a checkerboard of pixels: the first and last of each four, or the two between."""
+    return [(4 * i // channels in (0, 3)) == white_stays for i in range(channels)]
+
+
+def realnvp_images(
+    features: Shape,
+    *,
+    levels: int = 2,
+    hidden: Sequence[int] = (64, 64, 64),
+    context_features: int = 0,
+    activation: Activation = "relu",
+    dropout: float = 0.0,
+) -> Flow:
+    """Real NVP on images: couplings by checkerboards and by channels, multiscale, over N(0, I).
+
+    Each level squeezes patches of 2 x 2 pixels to channels; three couplings whose masks are checkerboards of pixels,
+    three whose masks are halves of the channels; then half of the channels leave. Networks see the squeezed image, so
+    that for both kinds of masks nothing is computed for what stays; `ActNorm` takes the place of batch norm.
+
+    features: (C, H, W), both sides multiples of 2^levels. levels: how often images are squeezed.
+    hidden: channels of the hidden layers of each network, all by 3 x 3 convolutions, residual where there are three or
+    more of one width. context_features: the width of a context, a vector (N, C') or an image (N, C', H, W).
+    activation, dropout: of the networks, see `nets.ConvNet`.
+
+    Dinh, Sohl-Dickstein, Bengio, Density estimation using Real NVP, 2017 (arXiv 1605.08803).
+
+    >>> realnvp_images((1, 8, 8), hidden=[16]).sample(3).shape
+    torch.Size([3, 1, 8, 8])
+    """
+    shape = image_features(features, "realnvp_images", levels)
+
+    def steps(shape: tuple[int, int, int], level: int) -> list[Transform]:
+        channels = shape[0]
+        masks = [checkerboard(channels, white_stays=i % 2 == 0) for i in range(3)]
+        masks += [half(channels, first_stays=i % 2 == 0) for i in range(3)]
+        residual = len(hidden) >= 3 and len(set(hidden[::2])) == 1
+        return [
+            each
+            for mask in masks
+            for each in (
+                ActNorm(channels),
+                _coupling(
+                    mask, hidden, context_features, level, kernel=3, activation=activation, residual=residual,
+                    dropout=dropout,
+                ),
+            )
+        ]  # fmt: skip
+
+    return Flow(multiscale(shape, levels, steps), StandardNormal(shape))
+
+
+def glow(
+    features: Shape,
+    *,
+    levels: int = 2,
+    blocks: int = 4,
+    hidden: Sequence[int] = (64, 64),
+    learned_prior: bool = True,
+    context_features: int = 0,
+    activation: Activation = "relu",
+    dropout: float = 0.0,
+    seed: int = 0,
+) -> Flow:
+    """Glow: steps of activation normalisation, 1 x 1 convolution and affine coupling, multiscale, over N(0, I).
+
+    features: (C, H, W), both sides multiples of 2^levels. levels: how often images are squeezed. blocks: steps a level.
+    hidden: channels of the hidden layers of each network, see `nets.ConvNet`. learned_prior: what leaves after a level
+    is normal with a mean and a scale that one convolution reads off what goes on: one more coupling.
+    context_features: as for `realnvp_images`. activation, dropout: of the networks. seed: of the 1 x 1 convolutions.
+
+    Kingma and Dhariwal, Glow: Generative Flow with Invertible 1x1 Convolutions, 2018 (arXiv 1807.03039).
+
+    >>> glow((1, 8, 8), hidden=[16], blocks=2).sample(3).shape
+    torch.Size([3, 1, 8, 8])
+    """
+    check_blocks(blocks)
+    shape = image_features(features, "glow", levels)
+
+    def steps(shape: tuple[int, int, int], level: int) -> list[Transform]:
+        channels = shape[0]
+        layers: list[Transform] = []
+        for block in range(blocks):
+            coupling = _coupling(
+                half(channels), hidden, context_features, level, activation=activation, dropout=dropout
+            )
+            layers += [ActNorm(channels), Conv1x1(channels, seed + level * blocks + block), coupling]
+        if learned_prior and level + 1 < levels:
+            layers.append(_coupling(half(channels), [], context_features, level))
+        return layers
+
+    return Flow(multiscale(shape, levels, steps), StandardNormal(shape))
+
+
+def flowpp(
+    features: Shape,
+    *,
+    levels: int = 2,
+    blocks: int = 4,
+    components: int = 8,
+    width: int = 64,
+    depth: int = 2,
+    heads: int = 4,
+    context_features: int = 0,
+    dropout: float = 0.0,
+    seed: int = 0,
+) -> Flow:
+    """Flow++: couplings by mixtures of logistics, whose networks are gated convolutions and self-attention.
+
+    Steps of activation normalisation, 1 x 1 convolution and coupling as in `glow`; every level squeezes, nothing
+    leaves. Variational dequantisation, the paper's other part, is `Dequantise` with a noise model.
+
+    features: (C, H, W), both sides multiples of 2^levels. levels: how often images are squeezed. blocks: steps a level.
+    components: of each mixture. width, depth, heads: of the networks, their channels, blocks and attention heads, see
+    `nets.GatedConvNet`. context_features: as for `realnvp_images`. dropout: of the networks. seed: of the 1 x 1
+    convolutions.
+
+    Ho, Chen, Srinivas, Duan, Abbeel, Flow++: Improving Flow-Based Generative Models with Variational Dequantization
+    and Architecture Design, 2019 (arXiv 1902.00275).
+
+    >>> flowpp((1, 4, 4), levels=1, width=16, blocks=2).sample(3).shape
+    torch.Size([3, 1, 4, 4])
+    """
+    check_blocks(blocks)
+    shape = image_features(features, "flowpp", levels)
+    univariate = LogisticMixture(components)
+
+    def steps(shape: tuple[int, int, int], level: int) -> list[Transform]:
+        channels, *size = shape
+        layers: list[Transform] = []
+        for block in range(blocks):
+            network = GatedConvNet(
+                channels // 2, channels // 2 * univariate.num_params, (size[0], size[1]), width=width, blocks=depth,
+                heads=heads, context_features=context_features, context_patch=2 ** (level + 1), dropout=dropout,
+            )  # fmt: skip
+            coupling = Coupling(half(channels), network, univariate)
+            layers += [ActNorm(channels), Conv1x1(channels, seed + level * blocks + block), coupling]
+        return layers
+
+    return Flow(multiscale(shape, levels, steps, factor_out=False), StandardNormal(shape))
+
+
+def maf_conv(
+    features: Shape,
+    *,
+    hidden: Sequence[int] = (512, 512),
+    blocks: int = 5,
+    patch: int = 2,
+    order: Order = "alternating",
+    degrees: Degrees = "even",
+    context_features: int = 0,
+    activation: Activation = "relu",
+    residual: bool = False,
+    dropout: float = 0.0,
+    seed: int = 0,
+) -> Flow:
+    """A masked autoregressive flow on images with an invertible 1 x 1 convolution in front of each block.
+
+    The future work of the thesis: what its blocks see next to each other is mixed first, and learned.
+
+    features: (C, H, W). patch: the convolution mixes the channels of patches of patch x patch pixels, which divide both
+    sides; 1 mixes the channels of each pixel. The rest: as in `maf`; each block is preceded by an `ActNorm`.
+
+    I. Lee, Masked Autoregressive Flows with a Marginalising Flow Framework, 2020; the convolutions are those of
+    Kingma and Dhariwal, Glow, 2018 (arXiv 1807.03039).
+
+    >>> maf_conv((1, 8, 8), hidden=[32], blocks=2).sample(3).shape
+    torch.Size([3, 1, 8, 8])
+    """
+    check_blocks(blocks)
+    shape = as_shape(features)
+    channels = Squeeze(patch).forward_shape(shape)[0]
+    masked = autoregressive(
+        shape.numel(), [Affine()] * blocks, hidden, order, seed, degrees=degrees, context_features=context_features,
+        activation=activation, residual=residual, dropout=dropout,
+    )  # fmt: skip
+    layers = [
+        each
+        for block, layer in enumerate(masked)
+        for each in (
+            Squeeze(patch), ActNorm(channels), Conv1x1(channels, seed + block), Inverse(Squeeze(patch)),
+            Flatten(shape), layer, Inverse(Flatten(shape)),
+        )
+    ]  # fmt: skip
+    return Flow(layers, StandardNormal(shape))
+
+
+def _coupling(
+    mask: list[bool], hidden: Sequence[int], context_features: int, level: int, **options: Any
+) -> Coupling:
+    """An affine coupling of squeezed images; a context image is as large as what was squeezed so often."""
+    network = ConvNet(
+        sum(mask), Affine().num_params * (len(mask) - sum(mask)), hidden,
+        context_features=context_features, context_patch=2 ** (level + 1), **options,
+    )  # fmt: skip
+    return Coupling(mask, network)

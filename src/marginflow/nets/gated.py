@@ -1,0 +1,125 @@
+"""Gated convolutions and self-attention: the conditioner of Flow++."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from marginflow.hidden import check_dropout
+from marginflow.nets.patches import Patches
+from marginflow.shapes import check_at_least_one, check_context
+
+
+class GatedConvNet(nn.Module):
+    """Gated convolutions and self-attention by turns: (N, in_features, H, W) -> (N, out_features, H, W).
+
+    h <- norm(h + gated(conv(conv(h)))),  h <- norm(h + gated(attention(h))) in every block,  gated(a, b) = a sigmoid(b)
+
+    The last convolution starts at zero, so that a coupling starts as the identity.
+
+    width: channels of the hidden layers. blocks: how many pairs. heads: of the attention, which divide the width; 0
+    leaves attention out. size: (H, W), for which attention learns where pixels lie. context_features, context_patch,
+    dropout: as for `ConvNet`; the context enters every gated convolution.
+
+    Ho, Chen, Srinivas, Duan, Abbeel, Flow++, 2019 (arXiv 1902.00275), section 3.3.
+
+    >>> import torch
+    >>> GatedConvNet(3, 6, (8, 8), width=16, blocks=1)(torch.zeros(5, 3, 8, 8)).shape
+    torch.Size([5, 6, 8, 8])
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        size: tuple[int, int],
+        *,
+        width: int = 64,
+        blocks: int = 2,
+        heads: int = 4,
+        context_features: int = 0,
+        context_patch: int = 1,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        check_at_least_one(width)
+        check_dropout(dropout)
+        if heads < 0 or (heads and width % heads):
+            raise ValueError(f"heads must divide the width of {width}; got {heads}: 0 leaves attention out")
+        self.in_features, self.out_features, self.context_features = in_features, out_features, context_features
+        self.dropout = dropout
+        self.input = nn.Conv2d(in_features, width, 3, padding=1)
+        self.blocks = nn.ModuleList()
+        for _ in range(blocks):
+            self.blocks.append(_GatedConv(width, context_features, context_patch, dropout))
+            if heads:
+                self.blocks.append(_Attention(width, heads, size, dropout))
+        self.output = nn.Conv2d(width, out_features, 3, padding=1)
+        with torch.no_grad():
+            for parameter in self.output.parameters():
+                parameter.zero_()
+
+    @property
+    def random(self) -> bool:
+        """Whether units are left out at present."""
+        return self.training and self.dropout > 0
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        if self.context_features:
+            check_context(context, self.context_features, len(x))
+        h = self.input(x)
+        for block in self.blocks:
+            h = block(h, context)
+        return self.output(functional.elu(h))
+
+
+class _ChannelNorm(nn.LayerNorm):
+    """Layer normalisation over the channels of each pixel."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.movedim(1, -1)).movedim(-1, 1)
+
+
+class _GatedConv(nn.Module):
+    """Two convolutions, the second with a gate for each of its outputs, added to what came in."""
+
+    def __init__(self, width: int, context_features: int, context_patch: int, dropout: float) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(2 * width, width, 3, padding=1)
+        self.second = nn.Conv2d(2 * width, 2 * width, 1)
+        self.of_context = Patches(context_features, width, context_patch) if context_features else None
+        self.norm, self.dropout = _ChannelNorm(width), dropout
+
+    def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
+        h = self.first(_concat_elu(x))
+        if self.of_context is not None and context is not None:
+            h = h + self.of_context.fitted(context, x)
+        h = functional.dropout(_concat_elu(h), self.dropout, self.training)
+        return self.norm(x + functional.glu(self.second(h), 1))
+
+
+class _Attention(nn.Module):
+    """Every pixel looks at all the others, from where it lies; gated, and added to what came in."""
+
+    def __init__(self, width: int, heads: int, size: tuple[int, int], dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.position = nn.Parameter(0.01 * torch.randn(width, *size))
+        self.queries_keys_values = nn.Conv2d(width, 3 * width, 1)
+        self.output = nn.Conv2d(width, 2 * width, 1)
+        self.norm = _ChannelNorm(width)
+
+    def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
+        n, width, height, breadth = x.shape
+        joined = self.queries_keys_values(x + self.position)
+        parts = joined.view(n, 3 * self.heads, width // self.heads, height * breadth).transpose(2, 3)
+        attended = functional.scaled_dot_product_attention(*parts.chunk(3, 1))
+        h = attended.transpose(2, 3).reshape(n, width, height, breadth)
+        h = functional.dropout(h, self.dropout, self.training)
+        return self.norm(x + functional.glu(self.output(h), 1))
+
+
+def _concat_elu(x: Tensor) -> Tensor:
+    """elu(x) and elu(-x) beside each other: twice the channels, and a gradient whatever the sign."""
+    return functional.elu(torch.cat([x, -x], 1))

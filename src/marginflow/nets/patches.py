@@ -1,0 +1,31 @@
+"""A context for images: a vector for all of an image, or an image of its own, read patch by patch."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class Patches(nn.Conv2d):
+    """A linear map of patches: (N, in_features) or (N, in_features, f H, f W) -> (N, out_features, H, W).
+
+    A vector, (N, in_features), holds for the whole image: it gives (N, out_features, 1, 1), to be spread.
+
+    patch: f, how many pixels of the context a pixel of the image is wide, as when it was squeezed and the context not.
+    """
+
+    def __init__(self, in_features: int, out_features: int, patch: int = 1) -> None:
+        super().__init__(in_features, out_features, patch, stride=patch)
+        self.patch = patch
+
+    def fitted(self, context: Tensor, x: Tensor) -> Tensor:
+        """The map of a context, to be added to what has the size of the images x; ValueError where it does not fit."""
+        context = context.to(self.weight.dtype)
+        if context.ndim == 2:
+            return self(context[..., None, None].expand(-1, -1, self.patch, self.patch))
+        expected = tuple(self.patch * side for side in x.shape[2:])
+        if context.shape[2:] != expected:
+            raise ValueError(
+                f"the context must be a vector, (N, {self.in_channels}), or an image of {expected[0]} x {expected[1]} "
+                f"pixels; got shape {tuple(context.shape)}"
+            )
+        return self(context)

@@ -1,0 +1,81 @@
+"""Features that leave a flow early: what makes it multiscale."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from marginflow.transforms.base import Sequential, Transform
+
+
+class FactorOut(Transform):
+    """The last features leave as they are; the others go on through further transforms.
+
+    z = (T(x_1 ... x_k), x_k+1 ... x_D),  log_det = that of T
+
+    A bijection of events of one shape: nothing is remembered from one call to the next, and a new model can sample.
+    Transforms nested so, with a `Squeeze` and its inverse at the ends of each, are a multiscale flow.
+
+    features: D, or the number of channels of images. going_on: k, the first features.
+    transforms: what these go through, one or a list; for images it must return the height and width that it took.
+
+    Dinh, Sohl-Dickstein, Bengio, Density estimation using Real NVP, 2017 (arXiv 1605.08803), section 3.6.
+
+    >>> import torch
+    >>> from marginflow.transforms import Planar
+    >>> x = torch.randn(5, 3)
+    >>> z, _ = FactorOut(3, 2, Planar(2))(x)
+    >>> z.shape, torch.equal(z[:, 2], x[:, 2])
+    (torch.Size([5, 3]), True)
+    """
+
+    def __init__(self, features: int, going_on: int, transforms: Transform | list[Transform]) -> None:
+        super().__init__()
+        if not 0 < going_on < features:
+            raise ValueError(
+                f"some features must go on and some leave; got {going_on} that go on, of {features}: "
+                f"between 1 and {features - 1} may"
+            )
+        self.features, self.going_on = features, going_on
+        self.leaving = features - going_on
+        self.transform = transforms if isinstance(transforms, Transform) else Sequential(*transforms)
+
+    @property
+    def exact(self) -> bool:
+        return self.transform.exact
+
+    @property
+    def context_features(self) -> int:
+        return self.transform.context_features
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check_input(x)
+        going_on, leaving = x.split([self.going_on, self.leaving], 1)
+        z, log_det = self.transform(going_on, context)
+        return torch.cat([z, leaving], 1), log_det
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check_input(z)
+        going_on, leaving = z.split([self.going_on, self.leaving], 1)
+        x, log_det = self.transform.inverse(going_on, context)
+        return torch.cat([x, leaving], 1), log_det
+
+    def forward_shape(self, shape: torch.Size) -> torch.Size:
+        self.check_features(shape[0])
+        return self._beside(self.transform.forward_shape(torch.Size([self.going_on, *shape[1:]])), shape)
+
+    def inverse_shape(self, shape: torch.Size) -> torch.Size:
+        self.check_features(shape[0])
+        return self._beside(self.transform.inverse_shape(torch.Size([self.going_on, *shape[1:]])), shape)
+
+    def _beside(self, shape: torch.Size, whole: torch.Size) -> torch.Size:
+        """The shape of what went on and what left, beside each other; ValueError where they do not fit."""
+        if shape != (self.going_on, *whole[1:]):
+            raise ValueError(
+                f"what goes on must return as it came, {(self.going_on, *whole[1:])}, to stand beside what left; "
+                f"it returns {tuple(shape)}: end with the inverse of each Squeeze"
+            )
+        return whole
+
+    def extra_repr(self) -> str:
+        return f"{self.going_on} of {self.features} features go on"
