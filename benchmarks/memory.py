@@ -20,14 +20,14 @@ def peak_above_imports(library: str, name: str) -> dict[str, float]:
     size = next(each for each in SIZES if each.name == name)
     small = type(size)("first", 2, (4, 4), 1, blocks=1)
     CANDIDATES[library](small).step(torch.randn(ROWS, 2))  # imports whatever a step imports
-    before = _peak()
+    before = peak_of_process()
     candidate, x = CANDIDATES[library](size), torch.randn(ROWS, size.features)
     for _ in range(STEPS):
         candidate.step(x)
-    return {"megabytes": _peak() - before}
+    return {"megabytes": peak_of_process() - before}
 
 
-def _peak() -> float:
+def peak_of_process() -> float:
     """Megabytes that this process has held at most. getrusage would count those of the process that started it."""
     found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
     assert found

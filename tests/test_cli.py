@@ -91,7 +91,10 @@ def test_overwrite_replaces_a_run_and_without_it_nothing_is_touched(call: Call) 
     [
         (["nowhere.toml"], "nowhere.toml does not exist"),
         (["moons.toml", "--set", "train.speed=3"], r"unknown key train\.speed; known here: epochs"),
-        (["moons.toml", "--set", "model.name=glow"], "unknown model 'glow'; there are 'planar', 'radial', .*'nsf'"),
+        (
+            ["moons.toml", "--set", "model.name=glowing"],
+            "unknown model 'glowing'; there are 'planar', 'radial', .*'nsf'",
+        ),
         (["moons.toml", "--set", "data.name=moons"], "unknown data 'moons'"),
         (["moons.toml", "--set", "noise.features=-2"], r"noise\.features = -2"),
         (["moons.toml", "--set", "train.batch_size=501"], "batch_size 501 is larger than the training set of 500 rows"),
@@ -174,6 +177,23 @@ def test_help_is_quick() -> None:
 def test_no_arguments_show_the_commands(call: Call) -> None:
     output = call().output
     assert all(command in output for command in ("train", "evaluate", "sample", "demo"))
+
+
+def test_a_flow_of_images_is_trained_by_class_with_noise_and_sampled_by_label(call: Call) -> None:
+    options = [
+        "data.labels=true", "model.name=glow", "noise.name=realnvp_images", "noise.features=1", "noise.levels=1",
+        "dequantise.name=glow", "dequantise.blocks=1", "train.checkpoint=true",
+    ]  # fmt: skip
+    text = Path("digits.toml").read_text().replace("batch_norm = true\n", "").replace("features = 3", "hidden = [4]")
+    Path("glow.toml").write_text(text)
+    given = [each for option in options for each in ("--set", option)]
+    succeeds(call("train", "glow.toml", *given))
+    assert "bits/dim, from the bound" in succeeds(call("evaluate", "runs/glow", "-K", 2, "--rows", 20))
+    succeeds(call("sample", "runs/glow", "-n", 9, "--label", "7", "--temperature", 0.7, "-o", "sevens.npy"))
+    sevens = np.load("sevens.npy")
+    assert (sevens.shape, sevens.dtype, sevens.max() <= 16) == ((9, 1, 8, 8), np.uint8, True)
+    fails(call("train", "glow.toml", *given, "--set", "model.levels=4", "--run-dir", "other"), "multiples of 16")
+    assert not Path("other").exists()
 
 
 def test_experiments_and_tables_that_are_not_there(call: Call) -> None:

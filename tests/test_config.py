@@ -6,10 +6,12 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 
 from marginflow import config
 from marginflow.config import Experiment, build, parse, read
 from marginflow.data import DataSpec
+from marginflow.distributions import Conditional, LabelMixture
 from marginflow.flow import Flow
 from marginflow.marginal import Marginalising
 from marginflow.transforms import Dequantise, Flatten, Logit, Standardise
@@ -62,9 +64,10 @@ def test_overrides_are_toml_values_or_text(tmp_path: Path) -> None:
     ("override", "message"),
     [
         ("train.lrr=1", r"unknown key train\.lrr; known here: epochs, batch_size, lr"),
-        ("training.lr=1", "unknown key training; known here: data, preprocess, model"),
+        ("training.lr=1", "unknown key training; known here: data, dequantise, preprocess, model"),
         ("model.hidden=[3]", r"unknown key model\.hidden; known here: name, blocks, activation"),
-        ("model.name=glow", "unknown model 'glow'; there are 'planar', 'radial', .*'nsf'"),
+        ("model.name=glowing", "unknown model 'glowing'; there are 'planar', 'radial', .*'nsf', .*'glow'"),
+        ("dequantise.name=maf", "unknown dequantise 'maf'; there are 'uniform', 'realnvp_images', 'glow'"),
         ("data.name=moons", "unknown data 'moons'; there are 'table', 'half_moons', .*'mnist'"),
         ("data.nose=0.1", r"unknown key data\.nose; known here: name, num_train"),
         ("noise.features=-1", r"noise\.features = -1: input should be greater than or equal to 0"),
@@ -102,6 +105,51 @@ def test_images_are_dequantised_scaled_and_flattened_before_the_density() -> Non
     assert model.event_shape == (1, 8, 8)
     once = build(parse(table, "test"), DataSpec((1, 8, 8), levels=17, dequantised=True))
     assert [type(each) for each in once.transform] == [Logit, Flatten, Standardise]
+
+
+IMAGES = {"data": {"name": "digits"}, "model": {"name": "glow", "hidden": [4], "blocks": 1}}
+
+
+def test_models_of_images_keep_them_and_take_noise_as_channels() -> None:
+    table = {
+        **IMAGES,
+        "preprocess": {"logit": 0.05, "standardise": True},
+        "noise": {"name": "realnvp_images", "features": 2, "levels": 1, "hidden": [4]},
+        "dequantise": {"name": "glow", "blocks": 1, "hidden": [4]},
+    }
+    model = build(parse(table, "test"), DataSpec((3, 8, 8), levels=17))
+    assert [type(each) for each in model.transform] == [Dequantise, Logit, Standardise]
+    assert model.transform[0].noise.context_features == 3
+    assert isinstance(model.base, Marginalising)
+    assert model.base.flow.event_shape == (5, 8, 8)
+    assert (model.base.noise.event_shape, model.base.noise.context_features) == ((2, 8, 8), 3)
+    model.transform[-1].set_statistics(torch.zeros(3), torch.ones(3))
+    assert model.sample(2).shape == (2, 3, 8, 8)
+    assert model.log_prob(torch.zeros(2, 3, 8, 8, dtype=torch.uint8)).shape == (2,)
+
+
+def test_labels_reach_the_couplings_of_an_image_model() -> None:
+    table = {**IMAGES, "data": {"name": "digits", "labels": True}, "context": {"features": 5}}
+    model = build(parse(table, "test"), DataSpec((1, 8, 8), 17, context_features=3, labels=("a", "b", "c")))
+    assert isinstance(model.base, LabelMixture)
+    assert isinstance(model.base.flow, Conditional)
+    assert model.base.flow.flow.context_features == 5
+
+
+@pytest.mark.parametrize(
+    ("change", "spec", "message"),
+    [
+        ({}, DataSpec((2,)), r"glow works on images \(C, H, W\); got the event shape \(2,\)"),
+        ({"noise": {"name": "maf", "features": 1}}, DataSpec((1, 8, 8), 17), "maf works on vectors"),
+        ({"noise": {"features": 1, "after_blocks": 1}}, DataSpec((1, 8, 8), 17), "glow is a model of images"),
+        ({"dequantise": {"name": "glow"}}, DataSpec((1, 8, 8), 17, True), "it already: leave data.noise out"),
+        ({"dequantise": {"name": "glow"}, "model": {"name": "planar"}}, DataSpec((2,)), "no grey levels: leave it out"),
+        ({"model": {"name": "glow", "levels": 4}}, DataSpec((1, 8, 8), 17), "at most levels=3 fits"),
+    ],
+)
+def test_what_does_not_fit_images_is_refused(change: dict, spec: DataSpec, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build(parse({**IMAGES, **change}, "test"), spec)
 
 
 def test_no_noise_is_the_plain_flow() -> None:

@@ -8,10 +8,11 @@ import pytest
 import torch
 from nflows.transforms.splines.rational_quadratic import unconstrained_rational_quadratic_spline
 from torch import Tensor
-from torch.distributions import Categorical, MixtureSameFamily, Normal
+from torch.distributions import Categorical, MixtureSameFamily, Normal, TransformedDistribution
+from torch.distributions.transforms import AffineTransform, SigmoidTransform
 
 from marginflow.masked import kernel
-from marginflow.transforms import Additive, GaussianMixture, RationalQuadratic
+from marginflow.transforms import Additive, GaussianMixture, LogisticMixture, RationalQuadratic, Univariate
 from marginflow.transforms.univariate.components import scaled_normal_tails
 from marginflow.transforms.univariate.spline import LEAST_SIZE, LEAST_SLOPE
 
@@ -82,12 +83,30 @@ def mixture_of(params: Tensor) -> MixtureSameFamily:
     return MixtureSameFamily(Categorical(logits=logits), Normal(means, log_scales.exp()))
 
 
-def test_the_mixture_is_the_logit_of_its_cumulative_distribution() -> None:
+def logistic_mixture_of(params: Tensor) -> MixtureSameFamily:
+    logits, means, log_scales = GaussianMixture(params.shape[-1] // 3)._parts(params)
+    logistics = TransformedDistribution(
+        torch.distributions.Uniform(torch.zeros_like(means), 1.0),
+        [SigmoidTransform().inv, AffineTransform(means, log_scales.exp())],
+    )
+    return MixtureSameFamily(Categorical(logits=logits), logistics, validate_args=False)
+
+
+def without_affine(params: Tensor) -> Tensor:
+    """Parameters of a mixture of logistics that is neither shifted nor scaled."""
+    return torch.cat([params, torch.zeros_like(params[..., :2])], -1)
+
+
+@pytest.mark.parametrize("family", [GaussianMixture, LogisticMixture])
+def test_the_mixture_is_the_logit_of_its_cumulative_distribution(family: type) -> None:
     torch.manual_seed(0)
-    mixture = GaussianMixture(5)
     x, params = torch.randn(N) * 2, torch.randn(N, 15)
-    y, log_slope = mixture.forward(x, params)
-    expected = mixture_of(params)
+    if family is GaussianMixture:
+        y, log_slope = family(5).forward(x, params)
+        expected = mixture_of(params)
+    else:
+        y, log_slope = family(5).forward(x, without_affine(params))
+        expected = logistic_mixture_of(params)
     cdf = expected.cdf(x)
     inner = (cdf > 1e-6) & (cdf < 1 - 1e-6)  # where the logit of a number is good for something
     torch.testing.assert_close(y[inner], torch.logit(cdf)[inner], rtol=1e-8, atol=1e-8)
@@ -96,11 +115,11 @@ def test_the_mixture_is_the_logit_of_its_cumulative_distribution() -> None:
 
 
 @pytest.mark.usefixtures("single")
-def test_the_mixture_neither_overflows_nor_loses_its_inverse_in_float32() -> None:
+@pytest.mark.parametrize("mixture", [GaussianMixture(10), LogisticMixture(10)])
+def test_the_mixture_neither_overflows_nor_loses_its_inverse_in_float32(mixture: Univariate) -> None:
     torch.manual_seed(0)
-    mixture = GaussianMixture(10)
     x = torch.cat([torch.randn(5000), torch.tensor([-1e4, -300.0, -30.0, 30.0, 300.0, 1e4])])
-    params = torch.randn(len(x), 30)
+    params = torch.randn(len(x), mixture.num_params)
     x, params = x.requires_grad_(), params.requires_grad_()
     y, log_slope = mixture.forward(x, params)
     gradients = torch.autograd.grad((y + log_slope).sum(), [x, params])
@@ -122,10 +141,11 @@ def test_what_is_drawn_through_the_mixture_follows_it() -> None:
     assert (u - steps).abs().max() < 1.63 / len(u) ** 0.5  # Kolmogorov and Smirnov, 1 in 100
 
 
-def test_the_mixtures_gradients_are_finite_differences_twice() -> None:
+@pytest.mark.parametrize("mixture", [GaussianMixture(3), LogisticMixture(3)])
+def test_the_mixtures_gradients_are_finite_differences_twice(mixture: Univariate) -> None:
     torch.manual_seed(0)
-    mixture = GaussianMixture(3)
-    x, params = torch.randn(4, 2, requires_grad=True), torch.randn(4, 2, 9, requires_grad=True)
+    x = torch.randn(4, 2, requires_grad=True)
+    params = torch.randn(4, 2, mixture.num_params, requires_grad=True)
     assert torch.autograd.gradcheck(mixture.forward, (x, params))
     assert torch.autograd.gradgradcheck(mixture.forward, (x, params))
     assert torch.autograd.gradcheck(mixture.inverse, (x, params), atol=1e-4)
@@ -141,8 +161,9 @@ def test_tails_of_the_normal_against_torch(dtype: torch.dtype) -> None:
     torch.testing.assert_close(torch.stack([lower, upper]), expected, rtol=tolerance, atol=50 * tolerance)
 
 
-def test_the_mixture_at_its_very_means_has_its_gradient_by_every_way() -> None:
-    mixture, params = GaussianMixture(3), torch.zeros(3, 9)
+@pytest.mark.parametrize("mixture", [GaussianMixture(3), LogisticMixture(3)])
+def test_the_mixture_at_its_very_means_has_its_gradient_by_every_way(mixture: Univariate) -> None:
+    params = torch.zeros(3, mixture.num_params)
     x = torch.tensor([-2.0, 0.0, 2.0], requires_grad=True)  # where components lie
     y, log_slope = mixture.forward(x, params)
     (written,) = torch.autograd.grad(y.sum(), x)
@@ -171,14 +192,15 @@ def test_the_inverse_of_a_mixture_holds_on_the_plateau_between_its_components(ra
 
 
 @pytest.mark.usefixtures("single")
-def test_the_slope_of_a_mixture_is_right_far_out_in_float32() -> None:
-    mixture, params = GaussianMixture(2), torch.randn(1, 6)
+@pytest.mark.parametrize("mixture", [GaussianMixture(2), LogisticMixture(2)])
+def test_the_slope_of_a_mixture_is_right_far_out_in_float32(mixture: Univariate) -> None:
+    params = torch.randn(1, mixture.num_params)
     x = torch.tensor([-1e5, -3e3, 20.0, 3e3, 1e5])
-    y, log_slope = mixture.forward(x, params.expand(5, 6))
-    exact, exact_log_slope = mixture.forward(x.double(), params.double().expand(5, 6))
+    y, log_slope = mixture.forward(x, params.expand(5, -1))
+    exact, exact_log_slope = mixture.forward(x.double(), params.double().expand(5, -1))
     torch.testing.assert_close(y.double(), exact, rtol=1e-5, atol=0)
     torch.testing.assert_close(log_slope.double(), exact_log_slope, rtol=1e-5, atol=1e-4)
-    back, _ = mixture.inverse(y, params.expand(5, 6))
+    back, _ = mixture.inverse(y, params.expand(5, -1))
     torch.testing.assert_close(back, x, rtol=1e-4, atol=0)
 
 

@@ -33,12 +33,14 @@ def differentiable(
     """
     inputs = [None if tensor is None else tensor.view_as(tensor) for tensor in inputs]
     outputs = function(*inputs)
+    outputs = [outputs] if isinstance(outputs, Tensor) else outputs
+    pairs = [pair for pair in zip(outputs, grads, strict=True) if pair[0].requires_grad]  # others need none of it
     wanted = [tensor for tensor, need in zip(inputs, needed, strict=True) if need and tensor is not None]
     found = iter(
         torch.autograd.grad(
-            [outputs] if isinstance(outputs, Tensor) else outputs,
+            [output for output, _ in pairs],
             wanted,
-            grads,
+            [grad for _, grad in pairs],
             create_graph=True,
             materialize_grads=True,
         )

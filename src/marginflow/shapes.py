@@ -47,7 +47,9 @@ def check_rows(shape: torch.Size, event_shape: torch.Size | None) -> None:
         expected = ", ".join(["N", *map(str, event_shape)])
         remedy = "reshape the rows or build the model for this many features"
         if len(shape) == 4 and len(event_shape) == 3 and shape[2:] == event_shape[1:]:
-            remedy = f"these images have {shape[1]} channels instead of {event_shape[0]}: convert them, or build the model"
+            remedy = (
+                f"these images have {shape[1]} channels instead of {event_shape[0]}: convert them, or build the model"
+            )
         raise ValueError(f"x must have shape ({expected}), one row an event; got {tuple(shape)}: {remedy}")
 
 

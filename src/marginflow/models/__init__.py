@@ -19,15 +19,17 @@ from marginflow.models.noise import augmented_between, diagonal_normal, standard
 from marginflow.models.spline import nsf
 
 __all__ = [
-    "DEQUANTISATIONS", "IMAGE_MODELS", "MODELS", "NOISES", "augmented_between", "diagonal_normal", "flowpp", "glow", "iaf", "made",
-    "made_mog", "maf", "maf_conv", "maf_mog", "nice", "nsf", "planar", "radial", "realnvp", "realnvp_images",
-    "standard_normal", "uniform",
+    "DEQUANTISATIONS", "IMAGE_MODELS", "MODELS", "NOISES", "augmented_between", "diagonal_normal", "flowpp", "glow",
+    "iaf", "made", "made_mog", "maf", "maf_conv", "maf_mog", "nice", "nsf", "planar", "radial", "realnvp",
+    "realnvp_images", "standard_normal", "uniform",
 ]  # fmt: skip
 
 MODELS: dict[str, Callable[..., Flow]] = {
     each.__name__: each for each in (planar, radial, nice, realnvp, made, made_mog, maf, maf_mog, iaf, nsf)
 }
-IMAGE_MODELS: dict[str, Callable[..., Flow]] = {each.__name__: each for each in (realnvp_images, glow, flowpp, maf_conv)}
+IMAGE_MODELS: dict[str, Callable[..., Flow]] = {
+    each.__name__: each for each in (realnvp_images, glow, flowpp, maf_conv)
+}
 NOISES: dict[str, Callable[..., Distribution]] = {
     "standard_normal": standard_normal,
     "diagonal_normal": diagonal_normal,

@@ -255,9 +255,7 @@ def maf_conv(
     return Flow(layers, StandardNormal(shape))
 
 
-def _coupling(
-    mask: list[bool], hidden: Sequence[int], context_features: int, level: int, **options: Any
-) -> Coupling:
+def _coupling(mask: list[bool], hidden: Sequence[int], context_features: int, level: int, **options: Any) -> Coupling:
     """An affine coupling of squeezed images; a context image is as large as what was squeezed so often."""
     network = ConvNet(
         sum(mask), Affine().num_params * (len(mask) - sum(mask)), hidden,

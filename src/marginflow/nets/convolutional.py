@@ -53,8 +53,7 @@ class ConvNet(Layered):
         widths = list(pairwise([in_features, *hidden, out_features]))
         sizes = [3, *[kernel] * (len(widths) - 2), 3][-len(widths) :]
         self.layers.extend(
-            nn.Conv2d(below, above, size, padding=size // 2)
-            for (below, above), size in zip(widths, sizes, strict=True)
+            nn.Conv2d(below, above, size, padding=size // 2) for (below, above), size in zip(widths, sizes, strict=True)
         )
         self.of_context = Patches(context_features, widths[0][1], context_patch) if context_features else None
         with torch.no_grad():

@@ -28,7 +28,6 @@ from marginflow.training.state import TrainingState
 from marginflow.transforms.normalise import ActNorm, BatchNorm, Calibrated, Standardise
 
 
-
 def fit(
     model: Distribution,
     data: DataSet | Split | Tensor | np.ndarray,

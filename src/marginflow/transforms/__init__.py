@@ -23,8 +23,8 @@ from marginflow.transforms.univariate import (
 )
 
 __all__ = [
-    "ActNorm", "Additive", "Affine", "Augment", "BatchNorm", "Conv1x1", "Coupling", "Dequantise", "FactorOut", "Flatten",
-    "GaussianMixture", "Inverse", "LogisticMixture", "Logit", "MaskedAutoregressive", "Permutation", "Planar", "Radial",
-    "RationalQuadratic", "Scaling", "Sequential", "SoftclipAffine", "SoftplusAffine", "Squeeze", "Standardise",
-    "Transform", "Univariate",
+    "ActNorm", "Additive", "Affine", "Augment", "BatchNorm", "Conv1x1", "Coupling", "Dequantise", "FactorOut",
+    "Flatten", "GaussianMixture", "Inverse", "LogisticMixture", "Logit", "MaskedAutoregressive", "Permutation",
+    "Planar", "Radial", "RationalQuadratic", "Scaling", "Sequential", "SoftclipAffine", "SoftplusAffine", "Squeeze",
+    "Standardise", "Transform", "Univariate",
 ]  # fmt: skip

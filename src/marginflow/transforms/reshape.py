@@ -106,7 +106,9 @@ class Squeeze(Transform):
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         c, h, w = self.inverse_shape(z.shape[1:])
         f = self.factor
-        return z.reshape(len(z), f, f, c, h // f, w // f).permute(0, 3, 4, 1, 5, 2).reshape(len(z), c, h, w), no_volume(z)
+        return z.reshape(len(z), f, f, c, h // f, w // f).permute(0, 3, 4, 1, 5, 2).reshape(len(z), c, h, w), no_volume(
+            z
+        )
 
     def forward_shape(self, shape: torch.Size) -> torch.Size:
         c, h, w = image_shape(shape, "Squeeze")
