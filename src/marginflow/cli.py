@@ -234,10 +234,12 @@ def list_() -> None:
         from marginflow.console import listing
 
         models = {name: config.about(function) for name, function in config.MODELS.items()}
-        noise = {name: config.about(function) for name, function in config.NOISES.items() if name not in models}
+        images = {name: config.about(function) for name, function in config.IMAGE_MODELS.items()}
+        noise = {name: config.about(function) for name, function in config.NOISES.items() if name not in models | images}
         found = {name: experiments.about(path) for name, path in experiments.at_hand().items()}
-        listing("models, for [model] name = ...", models)
-        listing("noise, for [noise] name = ..., where any model will do too", noise)
+        listing("models of vectors, for [model] name = ...", models)
+        listing("models of images, for [model] name = ...", images)
+        listing("noise, for [noise] name = ..., where any model that sees such rows will do too", noise)
         listing("experiments, for marginflow train NAME", found or {"none": "no experiments/ folder here"})
 
 

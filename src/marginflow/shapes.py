@@ -59,8 +59,8 @@ def check_real(x: Tensor) -> None:
         raise ValueError(f"x must be floating point; got {x.dtype}: put Dequantise in front for pixels, or convert it")
 
 
-def check_context(context: Tensor | None, features: int, num_rows: int) -> None:
-    """Refuse a context that is missing, of another width, or not one row per row of x."""
+def check_context(context: Tensor | None, features: int, num_rows: int, *, vector: bool = False) -> None:
+    """Refuse a context that is missing, of another width, not one row per row of x, or an image where not wanted."""
     if features == 0:
         return
     if context is None:
@@ -69,6 +69,11 @@ def check_context(context: Tensor | None, features: int, num_rows: int) -> None:
         raise ValueError(
             f"context must have one row for each of the {num_rows} rows and {features} features; "
             f"got shape {tuple(context.shape)}"
+        )
+    if vector and context.ndim > 2:
+        raise ValueError(
+            f"this context must be a vector for each row, (N, {features}); got shape {tuple(context.shape)}: "
+            "flatten it, or take a model that sees images"
         )
 
 

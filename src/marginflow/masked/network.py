@@ -65,7 +65,7 @@ class MaskedNetwork(nn.Module):
         """The context checked, in the precision of x; None where the network takes none."""
         if not self.context_features:
             return None
-        check_context(context, self.context_features, len(x))
+        check_context(context, self.context_features, len(x), vector=True)
         return cast(Tensor, context).to(x.dtype)
 
     def joined(self, layer: int) -> bool:

@@ -30,10 +30,11 @@ MODELS: dict[str, Callable[..., Flow]] = {
 IMAGE_MODELS: dict[str, Callable[..., Flow]] = {
     each.__name__: each for each in (realnvp_images, glow, flowpp, maf_conv)
 }
+_SEES_IMAGES = {name: model for name, model in IMAGE_MODELS.items() if model is not maf_conv}
 NOISES: dict[str, Callable[..., Distribution]] = {
     "standard_normal": standard_normal,
     "diagonal_normal": diagonal_normal,
     **MODELS,
-    **IMAGE_MODELS,
+    **_SEES_IMAGES,
 }
-DEQUANTISATIONS: dict[str, Callable[..., Distribution | None]] = {"uniform": uniform, **IMAGE_MODELS}
+DEQUANTISATIONS: dict[str, Callable[..., Distribution | None]] = {"uniform": uniform, **_SEES_IMAGES}

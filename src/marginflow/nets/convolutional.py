@@ -59,6 +59,7 @@ class ConvNet(Layered):
         with torch.no_grad():
             for parameter in self.layers[-1].parameters():
                 parameter.zero_()
+        self.to(memory_format=torch.channels_last)  # a quarter less time for a step of Glow on CPU
 
     def first(self, x: Tensor, context: Tensor | None) -> Tensor:
         h = self.layers[0](x)

@@ -50,7 +50,7 @@ class Layered(nn.Module, ABC):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         if self.context_features:
-            check_context(context, self.context_features, len(x))
+            check_context(context, self.context_features, len(x), vector=x.ndim == 2)
         x, stream = self.first(x, context if self.context_features else None), None
         for i, layer in enumerate(list(self.layers)[1:]):
             if self.residual and i % 2 == 0:
