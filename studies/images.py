@@ -1,6 +1,6 @@
 """Flows of images on digits: `python -m studies.images train [MODEL...]`, then `... table` and `... figure`.
 
-MAF with 1 x 1 convolutions, Real NVP, Glow and Flow++ on scikit-learn's digits; without noise, with one channel of
+MAF, with 1 x 1 convolutions too, Real NVP, Glow and Flow++ on scikit-learn's digits; without noise, with one channel of
 noise N(0, I), and with one of learned noise q(eps | x), a Real NVP that sees the image; all with as many parameters,
 those of q included; three seeds.
 """
@@ -25,10 +25,12 @@ from marginflow.training import fit
 from studies import RESULTS
 from studies.trials import cell, largest_within, num_parameters
 
-MODELS = ("maf_conv", "realnvp_images", "glow", "flowpp")
-NOISES = ("none", "standard_normal", "realnvp_images")
-EPOCHS = {"maf_conv": 800, "realnvp_images": 240, "glow": 160, "flowpp": 140}
-BUDGET, LARGEST = 200_000, {"maf_conv": 300, "realnvp_images": 40, "glow": 120, "flowpp": 10}  # parameters, sizes
+MODELS = ("maf", "maf_conv", "realnvp_images", "glow", "flowpp")
+NOISES = ("none", "standard_normal", "learned")
+EPOCHS = {"maf": 150, "maf_conv": 150, "realnvp_images": 240, "glow": 160, "flowpp": 140}
+LR = {"maf": 1e-3, "maf_conv": 1e-3, "realnvp_images": 2e-3, "glow": 2e-3, "flowpp": 2e-3}
+LARGEST = {"maf": 300, "maf_conv": 300, "realnvp_images": 40, "glow": 120, "flowpp": 20}  # of the networks
+BUDGET = 200_000  # parameters
 SEEDS = (0, 1, 2)
 NUM_SAMPLES = 200
 SHOWN = 24
@@ -38,14 +40,16 @@ RUNS = Path("runs/images")
 def experiment(model: str, size: int, noise: str, seed: int) -> Any:
     """One training, its networks sized by `size`."""
     options: dict[str, dict[str, Any]] = {
-        "maf_conv": {"hidden": [size], "blocks": 4, "dropout": 0.4},
+        "maf": {"hidden": [size], "blocks": 4, "dropout": 0.2},
+        "maf_conv": {"hidden": [size], "blocks": 4, "dropout": 0.2},
         "realnvp_images": {"hidden": [size, size, size], "dropout": 0.2},
         "glow": {"hidden": [size, size], "blocks": 6, "dropout": 0.2},
-        "flowpp": {"width": 4 * size, "blocks": 4, "depth": 1, "components": 4, "dropout": 0.3},
+        "flowpp": {"width": 2 * size, "heads": 2, "blocks": 4, "depth": 1, "components": 4, "dropout": 0.3},
     }
-    of_noise: dict[str, Any] = {} if noise == "none" else {"name": noise, "features": 1}
-    if noise == "realnvp_images":
-        of_noise |= {"levels": 1, "hidden": [16]}
+    of_noise: dict[str, Any] = {} if noise == "none" else {"features": 64 if model == "maf" else 1}
+    if noise == "learned":
+        of_image = {"name": "realnvp_images", "levels": 1, "hidden": [16]}
+        of_noise |= {"name": "realnvp", "blocks": 4, "hidden": [64]} if model == "maf" else of_image
     table = {
         "data": {"name": "digits"},
         "dequantise": {"name": "realnvp_images", "levels": 1, "hidden": [16]} if model == "flowpp" else {},
@@ -53,7 +57,7 @@ def experiment(model: str, size: int, noise: str, seed: int) -> Any:
         "model": {"name": model, **options[model]},
         "noise": of_noise,
         "train": {
-            "epochs": EPOCHS[model], "batch_size": 64, "lr": 2e-3, "schedule": "cosine", "warmup_steps": 50,
+            "epochs": EPOCHS[model], "batch_size": 64, "lr": LR[model], "schedule": "cosine", "warmup_steps": 50,
             "ema": 0.99, "clip_norm": 50.0, "validate_every": 5, "seed": seed,
         },
         "evaluate": {"num_samples": NUM_SAMPLES},

@@ -235,7 +235,9 @@ def list_() -> None:
 
         models = {name: config.about(function) for name, function in config.MODELS.items()}
         images = {name: config.about(function) for name, function in config.IMAGE_MODELS.items()}
-        noise = {name: config.about(function) for name, function in config.NOISES.items() if name not in models | images}
+        noise = {
+            name: config.about(function) for name, function in config.NOISES.items() if name not in models | images
+        }
         found = {name: experiments.about(path) for name, path in experiments.at_hand().items()}
         listing("models of vectors, for [model] name = ...", models)
         listing("models of images, for [model] name = ...", images)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from marginflow.hidden import Activation
 from marginflow.nets.layered import Layered
+from marginflow.nets.layout import channels_last
 from marginflow.nets.patches import Patches
 
 
@@ -59,7 +60,7 @@ class ConvNet(Layered):
         with torch.no_grad():
             for parameter in self.layers[-1].parameters():
                 parameter.zero_()
-        self.to(memory_format=torch.channels_last)  # a quarter less time for a step of Glow on CPU
+        channels_last(self)
 
     def first(self, x: Tensor, context: Tensor | None) -> Tensor:
         h = self.layers[0](x)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from marginflow.hidden import check_dropout
+from marginflow.nets.layout import channels_last
 from marginflow.nets.patches import Patches
 from marginflow.shapes import check_at_least_one, check_context
 
@@ -59,7 +60,7 @@ class GatedConvNet(nn.Module):
         with torch.no_grad():
             for parameter in self.output.parameters():
                 parameter.zero_()
-        self.to(memory_format=torch.channels_last)  # quicker on CPU, as for `ConvNet`
+        channels_last(self)
 
     @property
     def random(self) -> bool:
