@@ -12,8 +12,7 @@ from torch import Tensor
 
 from marginflow import Marginalising, TrainConfig, data, evaluate, fit, models
 from marginflow.calibration import calibrate
-from marginflow.distributions import StandardLogistic, StandardNormal, Uniform
-from marginflow.evaluation import rows_at_once
+from marginflow.distributions import StandardLogistic, StandardNormal, Uniform, rows_at_once
 from marginflow.flow import Flow
 from marginflow.models.images import checkerboard, half
 from marginflow.nets import ConvNet, GatedConvNet
@@ -23,6 +22,7 @@ from marginflow.transforms import (
     Coupling,
     Dequantise,
     FactorOut,
+    Flatten,
     Inverse,
     Logit,
     Planar,
@@ -99,7 +99,7 @@ def test_what_leaves_a_level_is_normal_given_what_goes_on() -> None:
 def test_a_1x1_convolution_is_a_matrix_at_every_pixel() -> None:
     conv, x = Conv1x1(5, seed=3), torch.randn(2, 5, 3, 4)
     identity = torch.eye(5)
-    torch.testing.assert_close(conv.weight() @ conv.weight().T, identity)  # it starts as a rotation
+    torch.testing.assert_close(conv.weight() @ conv.weight().T, identity)  # it starts orthogonal
     with torch.no_grad():
         conv.factors.add_(0.3 * torch.randn(5, 5))
     torch.testing.assert_close(conv.weight() @ conv.inverse_weight(), identity)
@@ -278,7 +278,7 @@ def test_an_image_can_be_the_context_at_every_level(name: str) -> None:
 def test_rows_of_images_go_through_in_smaller_portions() -> None:
     assert rows_at_once(models.planar(2)) == 4096
     assert rows_at_once(Flow([Dequantise(17)], image_model("glow"))) == 250
-    assert rows_at_once(Marginalising(image_model("glow", 2), StandardNormal((1, 4, 4)))) == 250
+    assert rows_at_once(Flow([Dequantise(17, image_model("glow")), Flatten((1, 4, 4))], models.maf(16))) == 250
 
 
 @pytest.mark.parametrize("name", SMALL_IMAGE_MODELS)
@@ -318,8 +318,14 @@ def test_recomputing_changes_no_weight_and_keeps_less(name: str) -> None:
         (lambda: models.glow((1, 28, 28), levels=3), r"multiples of 8; got 28 x 28: at most levels=2 fits"),
         (lambda: models.realnvp_images((3, 7, 8)), r"multiples of 4; got 7 x 8: pad or crop them to even sides"),
         (lambda: models.flowpp(5), r"flowpp works on images"),
-        (lambda: models.maf_conv((1, 9, 9)), r"multiples of 2; got 9 x 9"),
-        (lambda: models.glow((1, 8, 8), levels=0), "at least 1"),
+        (lambda: models.maf_conv((1, 9, 9)), r"patch must divide both sides of the images, 9 x 9; got patch=2"),
+        (lambda: models.glow((1, 8, 8), levels=0), "at least 1; got 0"),
+        (lambda: models.flowpp((1, 8, 8), depth=0), "at least 1 block; got 0"),
+        (lambda: GatedConvNet(1, 1, (8, 8), width=8)(torch.randn(1, 1, 4, 4)), "built for images of 8 x 8 pixels"),
+        (
+            lambda: Dequantise(17, image_model("glow", context_features=3)).forward_shape(torch.Size([1, 4, 4])),
+            "sees x",
+        ),
         (lambda: models.flowpp((1, 8, 8), width=30, heads=4), "heads must divide the width of 30; got 4"),
         (lambda: ConvNet(1, 1, kernel=2), "kernel must be an odd number"),
         (lambda: FactorOut(3, 3, Planar(3)), "between 1 and 2 may"),
@@ -327,9 +333,15 @@ def test_recomputing_changes_no_weight_and_keeps_less(name: str) -> None:
             lambda: FactorOut(4, 2, Squeeze()).forward_shape(torch.Size([4, 2, 2])),
             "end with the inverse of each Squeeze",
         ),
-        (lambda: models.glow((3, 8, 8))(torch.randn(2, 1, 8, 8)), "these images have 1 channels instead of 3"),
+        (
+            lambda: models.glow((3, 8, 8))(torch.randn(2, 1, 8, 8)),
+            r"\(N, 3, 8, 8\), .* got \(2, 1, 8, 8\): convert the images",
+        ),
         (lambda: Dequantise(17)(torch.full((1, 1, 2, 2), 17, dtype=torch.uint8)), r"0 ... 16; got 17"),
-        (lambda: Dequantise(17, Uniform((1, 4, 4)))(torch.zeros(1, 1, 8, 8, dtype=torch.uint8)), "built for images of"),
+        (
+            lambda: Dequantise(17, Uniform((1, 4, 4)))(torch.zeros(1, 1, 8, 8, dtype=torch.uint8)),
+            r"noise was built for shape \(1, 4, 4\)",
+        ),
         (lambda: Dequantise(17, torch.nn.Linear(1, 1)), "exact distribution with the shape of the images"),
         (lambda: models.iaf((1, 8, 8)), "iaf works on vectors"),
     ],

@@ -45,7 +45,7 @@ MAY_IMPORT = {
         "data", "distributions", "evaluation", "flow", "marginal", "randomness", "training", "transforms",
     },
     "plotting": {"training"},
-    "samples": {"checkpoint", "data", "evaluation", "flow", "plotting", "randomness", "temperature"},
+    "samples": {"checkpoint", "data", "distributions", "flow", "plotting", "randomness", "temperature"},
     "figures": {
         "data", "distributions", "evaluation", "flow", "journey", "marginal", "plotting", "randomness", "samples",
         "training",

@@ -13,5 +13,6 @@ README = Path(__file__).parent.parent / "README.md"
 def test_python_blocks_run(block: str, capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, object] = {}
     exec(block, names)
-    assert names["samples"].shape == (1000, 2)
+    built = names.get("model", names.get("flow"))
+    assert names["samples"].shape == (1000, *built.event_shape)
     assert "effective sample size" in capsys.readouterr().out

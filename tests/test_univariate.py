@@ -79,15 +79,21 @@ def test_the_spline_returns_in_float32_as_well_as_its_slope_allows() -> None:
 
 def mixture_of(params: Tensor) -> MixtureSameFamily:
     """The same mixture by torch, from the parameters as the class documents them."""
-    logits, means, log_scales = GaussianMixture(params.shape[-1] // 3)._parts(params)
-    return MixtureSameFamily(Categorical(logits=logits), Normal(means, log_scales.exp()))
+    logits, means, scales = documented(params)
+    return MixtureSameFamily(Categorical(logits=logits), Normal(means, scales))
+
+
+def documented(params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits, means that lie apart at zero, and scales within exp(+-7), as the class says."""
+    logits, means, raw = params.chunk(3, -1)
+    return logits, means + torch.linspace(-2, 2, means.shape[-1]), torch.exp(7 * torch.tanh(raw / 7))
 
 
 def logistic_mixture_of(params: Tensor) -> MixtureSameFamily:
-    logits, means, log_scales = GaussianMixture(params.shape[-1] // 3)._parts(params)
+    logits, means, scales = documented(params)
     logistics = TransformedDistribution(
         torch.distributions.Uniform(torch.zeros_like(means), 1.0),
-        [SigmoidTransform().inv, AffineTransform(means, log_scales.exp())],
+        [SigmoidTransform().inv, AffineTransform(means, scales)],
     )
     return MixtureSameFamily(Categorical(logits=logits), logistics, validate_args=False)
 

@@ -78,6 +78,8 @@ def calibrate(
     for layer in layers:
         if id(layer) in backwards and not layer.works_without:
             raise ValueError(f"{layer} stands inside Inverse, where its input depends on its statistics: move it out")
+    if isinstance(batches, Sequence) and not batches:
+        raise ValueError("there are no batches: give those of the training set, x or (x, context)")
     with evaluation_mode(model):
         if isinstance(batches, Sequence) and len(batches) == 1:
             _in_one_pass(layers, model, batches[0], seed)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from marginflow.data.dataset import Batch, DataSpec, Rows, Split, as_split, check_split
-from marginflow.distributions import ELEMENTARY, Distribution, evaluation_mode, event_shape_of, like_model, optional
+from marginflow.distributions import ELEMENTARY, Distribution, evaluation_mode, like_model, optional, rows_at_once
 from marginflow.flow import Flow
 from marginflow.marginal import LogLikelihood, log_likelihood
 from marginflow.randomness import seeded
@@ -152,14 +152,6 @@ class RowResults:
     result: LogLikelihood
     log_det: Tensor
     given_label: Tensor | None
-
-
-def rows_at_once(model: Distribution) -> int:
-    """How many rows go through a model at once where no gradient is wanted.
-
-    Fewer if its density is one of images, whose networks have hidden layers as large as images.
-    """
-    return 4096 if len(event_shape_of(levels_of(model)[1]) or ()) < 3 else 250
 
 
 def evaluate_rows(

@@ -19,6 +19,7 @@ from marginflow.distributions import (
     is_exact,
     like_model,
     optional,
+    rows_at_once,
 )
 from marginflow.shapes import check_event
 from marginflow.transforms.augment import Augment
@@ -167,7 +168,7 @@ def _chunks(num_rows: int, num_samples: int, chunk: int) -> Iterator[tuple[slice
 
 @torch.no_grad()
 def log_likelihood(
-    model: Density, x: Tensor, context: Tensor | None = None, *, num_samples: int = 1, chunk: int = 4096
+    model: Density, x: Tensor, context: Tensor | None = None, *, num_samples: int = 1, chunk: int | None = None
 ) -> LogLikelihood:
     """Estimate log p(x) with K importance samples, and say how far to trust it.
 
@@ -176,7 +177,8 @@ def log_likelihood(
     model: any density, taken in evaluation mode; one that is exact is evaluated once.
     x: (N, *event); context: (N, ...) where the model uses one. Tensors or arrays, brought to the model's precision.
     num_samples: K, at least 1.
-    chunk: rows x draws evaluated at once; bounds the memory. Another chunk means other draws of the same kind.
+    chunk: rows x draws evaluated at once; bounds the memory; by default 4096, or 250 where networks convolve. Another
+        chunk means other draws of the same kind.
 
     Returns a `LogLikelihood`. Draws come from torch's global generator, on which the result depends.
     The gradient is not tracked. ValueError for K < 1, a chunk < 1 or no rows.
@@ -191,6 +193,7 @@ def log_likelihood(
     >>> bool((result.bound <= result.log_prob).all())
     True
     """
+    chunk = rows_at_once(model) if chunk is None else chunk
     if num_samples < 1 or chunk < 1:
         raise ValueError(f"num_samples (K) and chunk must be at least 1; got {num_samples} and {chunk}")
     x = like_model(model, torch.as_tensor(x))

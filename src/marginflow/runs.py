@@ -39,7 +39,9 @@ CONFIG, MANIFEST, EVALUATION = "config.toml", "manifest.json", "evaluation.json"
 FORMAT = 1
 FOLDERS = {"figures", "tensorboard"}
 FILES = {CONFIG, MANIFEST, EVALUATION, WEIGHTS, METRICS, TRAINER, *FOLDERS}
-MAY_CHANGE = {"train.epochs", "train.patience", "train.validate_every", "train.device"}  # when a training goes on
+MAY_CHANGE = {  # when a training goes on
+    "train.epochs", "train.patience", "train.validate_every", "train.device", "train.checkpoint",
+}  # fmt: skip
 
 
 def check_free(run_dir: Path, overwrite: bool) -> None:

@@ -21,7 +21,7 @@ from marginflow.checkpoint import write_whole
 from marginflow.data import DataSpec
 from marginflow.data.dataset import check_seed
 from marginflow.data.tables import FORMATS as TABLES
-from marginflow.evaluation import rows_at_once
+from marginflow.distributions import rows_at_once
 from marginflow.flow import Flow
 from marginflow.randomness import seeded
 from marginflow.temperature import at_temperature

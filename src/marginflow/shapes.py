@@ -25,7 +25,9 @@ def as_shape(shape: Shape) -> torch.Size:
 def image_shape(shape: torch.Size, what: str) -> tuple[int, int, int]:
     """Channels, height and width of an event; ValueError where it is no image. what: needs one."""
     if len(shape) != 3:
-        raise ValueError(f"{what} works on images (C, H, W); got the event shape {tuple(shape)}")
+        raise ValueError(
+            f"{what} works on images (C, H, W); got the event shape {tuple(shape)}: take a model of vectors for vectors"
+        )
     return shape[0], shape[1], shape[2]
 
 
@@ -46,10 +48,8 @@ def check_rows(shape: torch.Size, event_shape: torch.Size | None) -> None:
     if event_shape is not None and shape[1:] != event_shape:
         expected = ", ".join(["N", *map(str, event_shape)])
         remedy = "reshape the rows or build the model for this many features"
-        if len(shape) == 4 and len(event_shape) == 3 and shape[2:] == event_shape[1:]:
-            remedy = (
-                f"these images have {shape[1]} channels instead of {event_shape[0]}: convert them, or build the model"
-            )
+        if len(shape) == 4 and len(event_shape) == 3:
+            remedy = "convert the images to this size and number of channels, or build the model for theirs"
         raise ValueError(f"x must have shape ({expected}), one row an event; got {tuple(shape)}: {remedy}")
 
 

@@ -12,7 +12,7 @@ from marginflow.data import DATA_SETS, DataSet, DataSpec
 from marginflow.distributions import Conditional, Distribution, LabelMixture
 from marginflow.flow import Flow
 from marginflow.marginal import Marginalising
-from marginflow.models import DEQUANTISATIONS, IMAGE_MODELS, MODELS, NOISES, augmented_between
+from marginflow.models import DEQUANTISATIONS, FLOWS, IMAGE_MODELS, NOISES, augmented_between
 from marginflow.nets import MLP
 from marginflow.randomness import seeded
 from marginflow.transforms import Dequantise, Flatten, Logit, Standardise, Transform
@@ -40,7 +40,7 @@ def _rows_shape(experiment: Experiment, spec: DataSpec) -> torch.Size:
 def _density(experiment: Experiment, spec: DataSpec) -> Distribution:
     """The density of preprocessed rows: the model, given the context through its network, mixed, marginalised."""
     options = experiment.model.model_dump()
-    function = {**MODELS, **IMAGE_MODELS}[options.pop("name")]
+    function = FLOWS[options.pop("name")]
     if experiment.context.features and not spec.context_features:
         raise ValueError("context.features is for data with a context, such as labels; leave it out for these data")
     through_network = spec.context_features and experiment.context.features
@@ -75,7 +75,10 @@ def _noise(noise: NoiseBase, shape: torch.Size) -> Distribution:
     function, features = NOISES[options.pop("name")], options.pop("features")
     if "context_features" in inspect.signature(function).parameters:
         options["context_features"] = shape[0]
-    return function(torch.Size([features, *shape[1:]]), **options)
+    try:
+        return function(torch.Size([features, *shape[1:]]), **options)
+    except ValueError as error:
+        raise ValueError(f"noise.name = {noise.model_dump()['name']!r}: {error}") from error
 
 
 def _dequantise(experiment: Experiment, spec: DataSpec) -> list[Transform]:

@@ -12,7 +12,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, create_model, field_validator, model_validator
 
 from marginflow.data import DATA_SETS
-from marginflow.models import DEQUANTISATIONS, IMAGE_MODELS, MODELS, NOISES
+from marginflow.models import DEQUANTISATIONS, FLOWS, NOISES
 from marginflow.training import TrainConfig
 
 _FROM_DATA = {"features", "context_features"}  # arguments of models and noise that follow from the data
@@ -65,7 +65,7 @@ def _one_of(table: str) -> Any:
 
 SECTIONS = {
     "data": {name: _section_of(name, function) for name, function in DATA_SETS.items()},
-    "model": {name: _section_of(name, function) for name, function in {**MODELS, **IMAGE_MODELS}.items()},
+    "model": {name: _section_of(name, function) for name, function in FLOWS.items()},
     "noise": {name: _section_of(name, function, NoiseBase) for name, function in NOISES.items()},
     "dequantise": {name: _section_of(name, function, DequantiseBase) for name, function in DEQUANTISATIONS.items()},
 }

@@ -11,6 +11,7 @@ from marginflow.distributions.base import (
     is_exact,
     like_model,
     optional,
+    rows_at_once,
     warn_of_diverged,
 )
 from marginflow.distributions.conditional import Conditional
@@ -37,5 +38,6 @@ __all__ = [
     "is_exact",
     "like_model",
     "optional",
+    "rows_at_once",
     "warn_of_diverged",
 ]

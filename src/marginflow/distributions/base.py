@@ -86,6 +86,15 @@ def like_model(model: object, x: Tensor) -> Tensor:
     return x.to(like.device, like.dtype if x.is_floating_point() else x.dtype)
 
 
+def rows_at_once(model: object) -> int:
+    """How many rows go through a model at once where no gradient is wanted.
+
+    Fewer where it convolves: its hidden layers are then as large as images.
+    """
+    convolves = isinstance(model, nn.Module) and any(isinstance(module, nn.Conv2d) for module in model.modules())
+    return 250 if convolves else 4096
+
+
 class Distribution(nn.Module, ABC):
     """A distribution over events of `event_shape`.
 

@@ -19,8 +19,8 @@ from marginflow.models.noise import augmented_between, diagonal_normal, standard
 from marginflow.models.spline import nsf
 
 __all__ = [
-    "DEQUANTISATIONS", "IMAGE_MODELS", "MODELS", "NOISES", "augmented_between", "diagonal_normal", "flowpp", "glow",
-    "iaf", "made", "made_mog", "maf", "maf_conv", "maf_mog", "nice", "nsf", "planar", "radial", "realnvp",
+    "DEQUANTISATIONS", "FLOWS", "IMAGE_MODELS", "MODELS", "NOISES", "augmented_between", "diagonal_normal", "flowpp",
+    "glow", "iaf", "made", "made_mog", "maf", "maf_conv", "maf_mog", "nice", "nsf", "planar", "radial", "realnvp",
     "realnvp_images", "standard_normal", "uniform",
 ]  # fmt: skip
 
@@ -30,6 +30,7 @@ MODELS: dict[str, Callable[..., Flow]] = {
 IMAGE_MODELS: dict[str, Callable[..., Flow]] = {
     each.__name__: each for each in (realnvp_images, glow, flowpp, maf_conv)
 }
+FLOWS = {**MODELS, **IMAGE_MODELS}
 _SEES_IMAGES = {name: model for name, model in IMAGE_MODELS.items() if model is not maf_conv}
 NOISES: dict[str, Callable[..., Distribution]] = {
     "standard_normal": standard_normal,

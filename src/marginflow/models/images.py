@@ -53,23 +53,33 @@ def _level(shape: tuple[int, int, int], level: int, levels: int, steps: Steps, f
 def image_features(features: Shape, model: str, levels: int) -> tuple[int, int, int]:
     """The shape of images that can be squeezed so often; ValueError for others."""
     shape = image_shape(as_shape(features), model)
-    if levels < 1 or shape[1] % 2**levels or shape[2] % 2**levels:
-        fitting = max((n for n in range(16) if shape[1] % 2**n == shape[2] % 2**n == 0), default=0)
+    if not isinstance(levels, int) or levels < 1:
+        raise ValueError(f"levels must be a whole number of levels, at least 1; got {levels}")
+    if shape[1] % 2**levels or shape[2] % 2**levels:
+        fitting = max(n for n in range(16) if shape[1] % 2**n == shape[2] % 2**n == 0)
         raise ValueError(
-            f"{model} halves the sides of images once a level, so with levels={levels}, at least 1, both must be "
-            f"multiples of {2 ** max(levels, 1)}; got {shape[1]} x {shape[2]}: "
+            f"{model} halves the sides of images once a level, so with levels={levels} both must be "
+            f"multiples of {2**levels}; got {shape[1]} x {shape[2]}: "
             + (f"at most levels={fitting} fits" if fitting else "pad or crop them to even sides")
         )
     return shape
 
 
 def half(channels: int, *, first_stays: bool = True) -> list[bool]:
-    """A mask of channels, after `Squeeze` that of the upper or lower pixel of each two."""
+    """A mask of channels, after `Squeeze` that of the upper or lower pixel of each two.
+
+    >>> half(4)
+    [True, True, False, False]
+    """
     return [(i < channels // 2) == first_stays for i in range(channels)]
 
 
 def checkerboard(channels: int, *, white_stays: bool = True) -> list[bool]:
-    """After `Squeeze` the mask of a checkerboard of pixels: the first and last of each four, or the two between."""
+    """After `Squeeze` the mask of a checkerboard of pixels: the first and last of each four, or the two between.
+
+    >>> checkerboard(4)
+    [True, False, False, True]
+    """
     return [(4 * i // channels in (0, 3)) == white_stays for i in range(channels)]
 
 
@@ -149,12 +159,11 @@ def glow(
 
     def steps(shape: tuple[int, int, int], level: int) -> list[Transform]:
         channels = shape[0]
-        layers: list[Transform] = []
-        for block in range(blocks):
-            coupling = _coupling(
-                half(channels), hidden, context_features, level, activation=activation, dropout=dropout
-            )
-            layers += [ActNorm(channels), Conv1x1(channels, seed + level * blocks + block), coupling]
+        couplings = [
+            _coupling(half(channels), hidden, context_features, level, activation=activation, dropout=dropout)
+            for _ in range(blocks)
+        ]
+        layers = _mixed(couplings, seed + level * blocks)
         if learned_prior and level + 1 < levels:
             layers.append(_coupling(half(channels), [], context_features, level))
         return layers
@@ -196,16 +205,15 @@ def flowpp(
     univariate = LogisticMixture(components)
 
     def steps(shape: tuple[int, int, int], level: int) -> list[Transform]:
-        channels, *size = shape
-        layers: list[Transform] = []
-        for block in range(blocks):
-            network = GatedConvNet(
-                channels // 2, channels // 2 * univariate.num_params, (size[0], size[1]), width=width, blocks=depth,
+        channels, height, breadth = shape
+        networks = [
+            GatedConvNet(
+                channels // 2, channels // 2 * univariate.num_params, (height, breadth), width=width, blocks=depth,
                 heads=heads, context_features=context_features, context_patch=2 ** (level + 1), dropout=dropout,
-            )  # fmt: skip
-            coupling = Coupling(half(channels), network, univariate)
-            layers += [ActNorm(channels), Conv1x1(channels, seed + level * blocks + block), coupling]
-        return layers
+            )
+            for _ in range(blocks)
+        ]  # fmt: skip
+        return _mixed([Coupling(half(channels), network, univariate) for network in networks], seed + level * blocks)
 
     return Flow(multiscale(shape, levels, steps, factor_out=False), StandardNormal(shape))
 
@@ -239,7 +247,12 @@ def maf_conv(
     """
     check_blocks(blocks)
     shape = as_shape(features)
-    channels = Squeeze(patch).forward_shape(shape)[0]
+    channels, height, width = image_shape(shape, "maf_conv")
+    if patch < 1 or height % patch or width % patch:
+        raise ValueError(
+            f"patch must divide both sides of the images, {height} x {width}; got patch={patch}: patch=1 always does"
+        )
+    channels *= patch**2
     masked = autoregressive(
         shape.numel(), [Affine()] * blocks, hidden, order, seed, degrees=degrees, context_features=context_features,
         activation=activation, residual=residual, dropout=dropout,
@@ -253,6 +266,15 @@ def maf_conv(
         )
     ]  # fmt: skip
     return Flow(layers, StandardNormal(shape))
+
+
+def _mixed(couplings: list[Coupling], seed: int) -> list[Transform]:
+    """Each coupling with an `ActNorm` and a 1 x 1 convolution in front of it; convolution k draws from seed + k."""
+    return [
+        each
+        for k, coupling in enumerate(couplings)
+        for each in (ActNorm(coupling.num_features), Conv1x1(coupling.num_features, seed + k), coupling)
+    ]
 
 
 def _coupling(mask: list[bool], hidden: Sequence[int], context_features: int, level: int, **options: Any) -> Coupling:

@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 
 from marginflow.hidden import Activation
 from marginflow.nets.layered import Layered
-from marginflow.nets.layout import channels_last
 from marginflow.nets.patches import Patches
+from marginflow.nets.start import channels_last, start_at_zero
 
 
 class ConvNet(Layered):
     """A convolutional network that keeps height and width: (N, in_features, H, W) -> (N, out_features, H, W).
 
     The first and the last convolution are of 3 x 3 pixels, those between of `kernel` x `kernel`, as in Glow. The last
-    one starts at zero, so that a coupling starts as the identity.
+    one starts at zero, so that an affine coupling starts as the identity.
 
     hidden: channels of the hidden layers. kernel: an odd number. context_features: C; a context is a vector for the
     whole image, (N, C), or an image, (N, C, f H, f W), with f the `context_patch`. activation, residual, dropout: as
@@ -57,9 +56,8 @@ class ConvNet(Layered):
             nn.Conv2d(below, above, size, padding=size // 2) for (below, above), size in zip(widths, sizes, strict=True)
         )
         self.of_context = Patches(context_features, widths[0][1], context_patch) if context_features else None
-        with torch.no_grad():
-            for parameter in self.layers[-1].parameters():
-                parameter.zero_()
+        at_the_end = [self.layers[-1], *([] if hidden or self.of_context is None else [self.of_context])]
+        start_at_zero(*at_the_end)
         channels_last(self)
 
     def first(self, x: Tensor, context: Tensor | None) -> Tensor:

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from marginflow.hidden import check_dropout
-from marginflow.nets.layout import channels_last
 from marginflow.nets.patches import Patches
+from marginflow.nets.start import channels_last, start_at_zero
 from marginflow.shapes import check_at_least_one, check_context
 
 
@@ -17,7 +17,7 @@ class GatedConvNet(nn.Module):
 
     h <- norm(h + gated(conv(conv(h)))),  h <- norm(h + gated(attention(h))) in every block,  gated(a, b) = a sigmoid(b)
 
-    The last convolution starts at zero, so that a coupling starts as the identity.
+    The last convolution starts at zero, so that a coupling starts with one and the same function at every pixel.
 
     width: channels of the hidden layers. blocks: how many pairs. heads: of the attention, which divide the width; 0
     leaves attention out. size: (H, W), for which attention learns where pixels lie. context_features, context_patch,
@@ -45,11 +45,13 @@ class GatedConvNet(nn.Module):
     ) -> None:
         super().__init__()
         check_at_least_one(width)
+        if blocks < 1:
+            raise ValueError(f"a gated network needs at least 1 block; got {blocks}")
         check_dropout(dropout)
         if heads < 0 or (heads and width % heads):
             raise ValueError(f"heads must divide the width of {width}; got {heads}: 0 leaves attention out")
         self.in_features, self.out_features, self.context_features = in_features, out_features, context_features
-        self.dropout = dropout
+        self.dropout, self.size = dropout, size
         self.input = nn.Conv2d(in_features, width, 3, padding=1)
         self.blocks = nn.ModuleList()
         for _ in range(blocks):
@@ -57,9 +59,7 @@ class GatedConvNet(nn.Module):
             if heads:
                 self.blocks.append(_Attention(width, heads, size, dropout))
         self.output = nn.Conv2d(width, out_features, 3, padding=1)
-        with torch.no_grad():
-            for parameter in self.output.parameters():
-                parameter.zero_()
+        start_at_zero(self.output)
         channels_last(self)
 
     @property
@@ -70,6 +70,11 @@ class GatedConvNet(nn.Module):
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         if self.context_features:
             check_context(context, self.context_features, len(x))
+        if x.shape[2:] != self.size:
+            raise ValueError(
+                f"this network was built for images of {self.size[0]} x {self.size[1]} pixels; got shape "
+                f"{tuple(x.shape)}"
+            )
         h = self.input(x)
         for block in self.blocks:
             h = block(h, context)

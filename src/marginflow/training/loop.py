@@ -16,8 +16,8 @@ from marginflow.calibration import calibrate
 from marginflow.checkpoint import prepare
 from marginflow.data.dataset import Batch, DataSet, Rows, Split, as_split, check_split
 from marginflow.devices import fabric_on
-from marginflow.distributions import Distribution
-from marginflow.evaluation import bring_to, check_fits, mean_nll, rows_at_once
+from marginflow.distributions import Distribution, rows_at_once
+from marginflow.evaluation import bring_to, check_fits, mean_nll
 from marginflow.randomness import deterministic, seeded
 from marginflow.training.interrupt import Interrupted, Interrupts
 from marginflow.training.objective import Objective
@@ -26,6 +26,8 @@ from marginflow.training.recomputing import recomputing
 from marginflow.training.settings import TrainConfig, learning_rate
 from marginflow.training.state import TrainingState
 from marginflow.transforms.normalise import ActNorm, BatchNorm, Calibrated, Standardise
+
+ROWS_OF_START = 250  # that layers start from
 
 
 def fit(
@@ -175,12 +177,15 @@ class _Loop:
         calibrate(model, self.in_order(self.data.train), layers=_layers(model, kind), seed=self.validation_seed)
 
     def start(self, model: Distribution) -> None:
-        """Let layers that start from data, and have not yet, do so from some training rows."""
-        layers = [layer for layer in _layers(model, ActNorm) if layer.needs_statistics]
-        if layers:
-            rows, at_once = self.data.train, rows_at_once(model)
-            some = torch.arange(0, len(rows.x), max(1, len(rows.x) // at_once))[:at_once]  # from all of them
+        """Let layers that start from data, and have not yet, do so from some training rows, spread over all of them."""
+        starting = [layer for layer in _layers(model, ActNorm) if isinstance(layer, ActNorm) and layer.needs_statistics]
+        if starting:
+            rows = self.data.train
+            some = torch.linspace(0, len(rows.x) - 1, min(len(rows.x), ROWS_OF_START)).long()
+            layers = [*starting, *_layers(model, BatchNorm)]  # whose statistics validation will replace
             calibrate(model, [bring_to(model, rows.take(some))], layers=layers, seed=self.validation_seed)
+        for layer in starting:
+            layer.go_on()
 
     def in_order(self, split: Split) -> _InOrder:
         """The rows of a split for a pass without gradient, which can be interrupted."""

@@ -14,7 +14,7 @@ from marginflow.distributions import Distribution
 from marginflow.marginal import ImportanceWeights, Marginalising
 from marginflow.randomness import seeded
 from marginflow.training.settings import cosine
-from marginflow.transforms.normalise import BatchNorm
+from marginflow.transforms.normalise import ActNorm, BatchNorm
 
 LogDensity = Callable[[Tensor], Tensor]
 
@@ -97,6 +97,9 @@ def fit_to_density(
         raise ValueError(f"{type(model).__name__} has no parameters to fit")
     if any(isinstance(module, BatchNorm) for module in model.modules()):
         raise ValueError("BatchNorm takes its statistics from training rows, and there are none: leave batch_norm out")
+    for module in model.modules():
+        if isinstance(module, ActNorm):
+            module.go_on()  # from the identity, there being no data
     optimiser = torch.optim.Adam(model.parameters(), config.lr)
     history = []
     model.eval()  # dropout has no inverse either

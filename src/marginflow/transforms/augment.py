@@ -21,6 +21,11 @@ def _noise_context(noise: Distribution, x: Tensor, context: Tensor | None) -> Te
     if context.ndim < x.ndim:
         context = context.reshape(*context.shape, *[1] * (x.ndim - context.ndim))
         context = context.expand(*context.shape[:2], *x.shape[2:])
+    if context.shape[2:] != x.shape[2:]:
+        raise ValueError(
+            f"a context beside images of shape {tuple(x.shape[1:])} must be a vector or an image of their size; "
+            f"got shape {tuple(context.shape)}"
+        )
     return torch.cat([x, context.to(x.dtype)], 1)
 
 

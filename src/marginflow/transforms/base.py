@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import cast
 
 import torch
@@ -12,10 +13,17 @@ from torch.utils.checkpoint import checkpoint
 
 from marginflow.shapes import check_real
 
+Direction = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]
+
 
 def no_volume(x: Tensor) -> Tensor:
     """The log_det of the identity, (N,), real also where x is pixels."""
     return torch.zeros(len(x), device=x.device, dtype=x.dtype if x.is_floating_point() else None)
+
+
+def of_pixels(log_det: Tensor, x: Tensor) -> Tensor:
+    """The log-determinant (N,) of what adds the same to it for each pixel of x (N, C, ...), or once for a vector."""
+    return (log_det * math.prod(x.shape[2:])).expand(len(x))
 
 
 class Transform(nn.Module, ABC):
@@ -115,20 +123,25 @@ class Sequential(Transform):
     def context_features(self) -> int:
         return max((transform.context_features for transform in self), default=0)
 
+    def _through(
+        self, transform: Transform, direction: Direction, x: Tensor, context: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """What one direction of a part makes of x, keeping all that its gradient needs, or to be recomputed."""
+        if self.recompute and torch.is_grad_enabled() and not _is_nested(transform):
+            return cast("tuple[Tensor, Tensor]", checkpoint(direction, x, context, use_reentrant=False))
+        return direction(x, context)
+
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         total = None
         for transform in self:
-            if self.recompute and torch.is_grad_enabled() and not _is_nested(transform):
-                x, log_det = checkpoint(transform, x, context, use_reentrant=False)
-            else:
-                x, log_det = transform(x, context)
+            x, log_det = self._through(transform, transform, x, context)
             total = log_det if total is None else total + log_det
         return x, no_volume(x) if total is None else total
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         total = None
         for transform in reversed(list(self)):
-            z, log_det = transform.inverse(z, context)
+            z, log_det = self._through(transform, transform.inverse, z, context)
             total = log_det if total is None else total + log_det
         return z, no_volume(z) if total is None else total
 

@@ -53,11 +53,14 @@ class Coupling(Transform):
                 f"a mask must let some features stay and some be transformed; of its {len(stays)} features "
                 f"{int(stays.sum())} stay: mark at least one of each (one feature alone needs MaskedAutoregressive)"
             )
-        self.features, self.num_kept = len(stays), int(stays.sum())
-        self.num_transformed = self.features - self.num_kept
+        self.features = self.num_features = len(stays)
+        self.num_kept = int(stays.sum())
+        self.num_transformed = self.num_features - self.num_kept
         self.conditioner = conditioner
         self.univariate = Affine() if univariate is None else univariate
-        self.order = Order(self.features, torch.argsort(~stays, stable=True).tolist())  # those that stay, then the rest
+        self.order = Order(
+            self.num_features, torch.argsort(~stays, stable=True).tolist()
+        )  # those that stay, then the rest
         self._check_conditioner()
 
     def _check_conditioner(self) -> None:

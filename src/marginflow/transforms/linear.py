@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
 from marginflow.shapes import check_at_least_one
-from marginflow.transforms.base import Transform
+from marginflow.transforms.base import Transform, of_pixels
 
 
 class Scaling(Transform):
@@ -33,8 +31,7 @@ class Scaling(Transform):
 
     def _log_scale_and_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
         self.check_input(x)
-        log_det = self.log_scale.sum() * math.prod(x.shape[2:])
-        return self.log_scale.view(-1, *[1] * (x.ndim - 2)), log_det.expand(len(x))
+        return self.log_scale.view(-1, *[1] * (x.ndim - 2)), of_pixels(self.log_scale.sum(), x)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         log_scale, log_det = self._log_scale_and_det(x)
@@ -52,7 +49,7 @@ class Conv1x1(Transform):
 
     P is a permutation and g are signs, both fixed; L (unit lower triangular), U (strictly upper) and s are trained: the
     lower part, the upper part and the diagonal of `factors`. So the determinant costs nothing and W can always be
-    inverted. W starts as a random rotation, drawn from `seed`.
+    inverted. W starts as a random orthogonal matrix, drawn from `seed`.
 
     features: D, or the number of channels of images.
 
@@ -69,8 +66,8 @@ class Conv1x1(Transform):
         check_at_least_one(features)
         self.features = features
         normal = torch.randn(features, features, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-        rotation = torch.linalg.qr(normal).Q
-        permutation, lower, upper = torch.linalg.lu(rotation)
+        orthogonal = torch.linalg.qr(normal).Q
+        permutation, lower, upper = torch.linalg.lu(orthogonal)
         diagonal, dtype = upper.diagonal(), torch.get_default_dtype()
         self.factors = nn.Parameter((lower.tril(-1) + upper.triu(1) + diagonal.abs().log().diag()).to(dtype))
         self.permutation: Tensor
@@ -102,7 +99,7 @@ class Conv1x1(Transform):
         return (weight @ x.flatten(2) if x.ndim > 2 else x @ weight.T).view_as(x)
 
     def _log_det(self, x: Tensor) -> Tensor:
-        return (self.factors.diagonal().sum() * math.prod(x.shape[2:])).expand(len(x))
+        return of_pixels(self.factors.diagonal().sum(), x)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.check_input(x)

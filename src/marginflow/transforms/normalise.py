@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from marginflow.shapes import check_at_least_one
-from marginflow.transforms.base import Transform
+from marginflow.transforms.base import Transform, of_pixels
 
 
 class Calibrated(Transform):
@@ -61,14 +60,11 @@ class Calibrated(Transform):
         """(features,) made to broadcast over (N, features, ...)."""
         return values.reshape(-1, *[1] * (x.ndim - 2))
 
-    def _log_det(self, log_scale: Tensor, x: Tensor) -> Tensor:
-        return (log_scale.sum() * math.prod(x.shape[2:])).expand(len(x))
-
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.check_input(x)
         log_scale, shift = self.scale_and_shift(x)
         z = x * self._spread(log_scale.exp(), x) + self._spread(shift, x)
-        return z, self._log_det(log_scale, x)
+        return z, of_pixels(log_scale.sum(), x)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.check_input(z)
@@ -78,7 +74,7 @@ class Calibrated(Transform):
             )
         log_scale, shift = self.scale_and_shift(z)
         x = (z - self._spread(shift, z)) * self._spread((-log_scale).exp(), z)
-        return x, self._log_det(-log_scale, z)
+        return x, of_pixels(-log_scale.sum(), z)
 
     def extra_repr(self) -> str:
         return str(self.num_features)
@@ -186,8 +182,9 @@ class ActNorm(Calibrated):
     z = exp(s) x + t,  log_det = sum s, a channel's s once for each of its pixels
 
     The identity until `calibrate`, or `fit` before its first step, has it start from the data; s and t are then
-    trained like other weights. It starts once: the weights say that it has, so a model that is loaded, or trained
-    further, goes on with what it has learned.
+    trained like other weights. Where no data reach its forward direction, as in noise models, training starts from the
+    identity. It starts once: the weights say that it has, so a model that is loaded, or trained further, goes on with
+    what it has learned.
 
     features: D, or the number of channels of images.
 
@@ -221,6 +218,10 @@ class ActNorm(Calibrated):
         log_scale = _log_scale_to_one(mean.to(self.log_scale), variance.to(self.log_scale))
         self.log_scale.copy_(log_scale)
         self.shift.copy_(-mean.to(log_scale) * log_scale.exp())
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Leave it as it is from here on: `calibrate` will not have it start again."""
         self.started.fill_(True)
 
     def scale_and_shift(self, x: Tensor) -> tuple[Tensor, Tensor]:

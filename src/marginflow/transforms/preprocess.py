@@ -73,12 +73,26 @@ class Dequantise(Transform):
         u, log_q = self._modelled_noise(x, self.noise)
         return (x + u) / self.levels, -log_levels - log_q
 
+    def forward_shape(self, shape: torch.Size) -> torch.Size:
+        noise = self.noise
+        if noise is not None and noise.event_shape != shape:
+            raise ValueError(
+                f"the dequantisation noise was built for shape {tuple(noise.event_shape or ())}; got {tuple(shape)}: "
+                "build it for the shape of the data"
+            )
+        if noise is not None and noise.context_features not in (0, shape[0]):
+            raise ValueError(
+                f"the dequantisation noise takes a context of {noise.context_features} features, and sees x, which has "
+                f"{shape[0]}: build it with context_features={shape[0]}"
+            )
+        return shape
+
+    def inverse_shape(self, shape: torch.Size) -> torch.Size:
+        return self.forward_shape(shape)
+
     def _modelled_noise(self, x: Tensor, noise: Distribution) -> tuple[Tensor, Tensor]:
         """u ~ q(u | x), like x, and log q(u | x), (N,)."""
-        if noise.event_shape != x.shape[1:]:
-            raise ValueError(
-                f"the noise was built for images of shape {tuple(noise.event_shape or ())}; got {tuple(x.shape[1:])}"
-            )
+        self.forward_shape(x.shape[1:])
         seen = (2 * x.to(self._like.dtype) + 1) / self.levels - 1
         v, log_q = noise.sample_and_log_prob(len(x), seen if noise.context_features else None)
         width = 1 - 2 * EDGE
