@@ -188,7 +188,9 @@ def test_a_flow_of_images_is_trained_by_class_with_noise_and_sampled_by_label(ca
     Path("glow.toml").write_text(text)
     given = [each for option in options for each in ("--set", option)]
     succeeds(call("train", "glow.toml", *given))
-    assert "bits/dim, from the bound" in succeeds(call("evaluate", "runs/glow", "-K", 2, "--rows", 20))
+    table = succeeds(call("evaluate", "runs/glow", "-K", 2, "--rows", 20))
+    assert "bits/dim, from the bound" in table
+    assert "u ~ q(u|x), by a model" in table
     succeeds(call("sample", "runs/glow", "-n", 9, "--label", "7", "--temperature", 0.7, "-o", "sevens.npy"))
     sevens = np.load("sevens.npy")
     assert (sevens.shape, sevens.dtype, sevens.max() <= 16) == ((9, 1, 8, 8), np.uint8, True)

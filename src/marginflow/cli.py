@@ -235,9 +235,7 @@ def list_() -> None:
 
         models = {name: config.about(function) for name, function in config.MODELS.items()}
         images = {name: config.about(function) for name, function in config.IMAGE_MODELS.items()}
-        noise = {
-            name: config.about(function) for name, function in config.NOISES.items() if name not in config.FLOWS
-        }
+        noise = {name: config.about(function) for name, function in config.NOISES.items() if name not in config.FLOWS}
         found = {name: experiments.about(path) for name, path in experiments.at_hand().items()}
         listing("models of vectors, for [model] name = ...", models)
         listing("models of images, for [model] name = ...", images)

@@ -124,7 +124,7 @@ def accounting_table(results: Mapping[str, Accounting], floor: float | None = No
         table.add_row("noise entropy  -log q(ε|x)", *[_estimate(each.noise_entropy) for each in columns])
         table.add_row("bound on the NLL", *["-" if each.exact else _estimate(each.bound) for each in columns])
     table.add_row("NLL", *[_estimate(each.importance_weighted) for each in columns], style="bold")
-    table.add_row("  computed", *["exactly" if each.exact else f"by IW-{each.num_samples}" for each in columns])
+    table.add_row("  computed", *[_computed(each) for each in columns])
     if any(each.given_label for each in columns):
         table.add_row("NLL given the label", *[_estimate(each.given_label) for each in columns])
     if estimated:
@@ -153,14 +153,16 @@ def comparison_table(results: Sequence[Compared], spec: DataSpec) -> Group:
         table.add_column(heading, justify="right")
     for each in results:
         behind = "-" if each.behind is None else _estimate(each.behind.scaled(scale), digits)
-        how = "exactly" if each.accounting.exact else f"by IW-{each.accounting.num_samples}"
-        table.add_row(each.name, _estimate(each.nll.scaled(scale), digits), behind, how, _sample_size(each.accounting))
+        nll, how = _estimate(each.nll.scaled(scale), digits), _computed(each.accounting)
+        table.add_row(each.name, nll, behind, how, _sample_size(each.accounting))
     lines = [
         f"means over the same {results[0].accounting.num_rows} test rows, as given, before preprocessing",
         "behind the best: mean of the differences row by row, ± their standard error",
     ]
     if any(not each.accounting.exact for each in results):
         lines.append("by IW-K: an upper bound that comes down to the NLL as K grows")
+    if any(each.accounting.modelled_dequantisation for each in results):
+        lines.append("one draw of u: a bound, on average, that K does not tighten")
     return Group(table, "\n".join(lines))
 
 
@@ -181,11 +183,19 @@ def _notes(columns: list[Accounting], floor: float | None) -> str:
         lines.append("the bound lies above the NLL; IW-K comes down to it as K grows")
     if any(each.given_label for each in columns):
         lines.append("the NLL averages over the labels: of a table by their share of the training rows, else equally")
+    if any(each.modelled_dequantisation for each in columns):
+        lines.append("u ~ q(u|x), by a model: bits/dim, with one draw of it, are a bound on average; nats after")
+        lines.append("preprocessing hold no q and cannot be compared with those of other models")
     if any(not each.converged for each in columns):
         lines.append("NOT CONVERGED: effective sample size under 10; take the NLL as a bound, or raise --num-samples")
     if floor is not None:
         lines.append("no density's NLL averages below the entropy of the data")
     return "\n".join(lines)
+
+
+def _computed(accounting: Accounting) -> str:
+    how = "exactly" if accounting.exact else f"by IW-{accounting.num_samples}"
+    return f"{how}, at one draw of u" if accounting.modelled_dequantisation else how
 
 
 def _estimate(estimate: Estimate | None, digits: int = 3) -> str:

@@ -63,8 +63,11 @@ class Accounting:
     log_det              E of the preprocessing's log-determinant: what leads from these nats to those of the rows
     bits_per_dim, bits_per_dim_bound   of the pixels, from importance_weighted and bound; None unless images
     given_label          -E log p(x | y), by K draws as well; None but for a mixture over labels that are known
+    modelled_dequantisation   whether u ~ q(u | x) came from a model. One draw of it is in log_det; so the nats of the
+                         preprocessed rows, which hold no q, cannot be compared between such models. Bits/dim can: on
+                         average, as with uniform u, they lie above those of the grey levels.
 
-    For an exact density bound and importance_weighted are the negative log-likelihood itself.
+    For an exact density bound and importance_weighted are the negative log-likelihood itself, of preprocessed rows.
     """
 
     num_rows: int
@@ -82,6 +85,7 @@ class Accounting:
     bits_per_dim: Estimate | None
     bits_per_dim_bound: Estimate | None
     given_label: Estimate | None = None
+    modelled_dequantisation: bool = False
 
     @property
     def converged(self) -> bool:
@@ -147,11 +151,13 @@ class RowResults:
 
     result: log-likelihoods of the preprocessed rows. log_det: of the preprocessing, (N,), so that their sum is the
     log-likelihood of the rows as given. given_label: log p(x | y), (N,); None but for a mixture over known labels.
+    modelled_dequantisation: whether the preprocessing drew u ~ q(u | x) from a model.
     """
 
     result: LogLikelihood
     log_det: Tensor
     given_label: Tensor | None
+    modelled_dequantisation: bool
 
 
 def evaluate_rows(
@@ -170,7 +176,8 @@ def evaluate_rows(
         if density.context_optional and batch.context is not None:
             conditional = log_likelihood(density, rows, batch.context, num_samples=num_samples, chunk=chunk)
             given_label = conditional.log_prob
-    return RowResults(result, log_det, given_label)
+    modelled = any(isinstance(part, Dequantise) and part.noise is not None for part in preprocessing.modules())
+    return RowResults(result, log_det, given_label, modelled)
 
 
 def evaluate(
@@ -247,6 +254,7 @@ def account(rows: RowResults, spec: DataSpec, *, exact: bool, num_samples: int, 
         effective_sample_size=sample_size,
         log_det=Estimate.of(log_det),
         given_label=None if rows.given_label is None else Estimate.of(-rows.given_label),
+        modelled_dequantisation=rows.modelled_dequantisation,
         bits_per_dim=Estimate.of(
             -(result.log_prob + to_pixels) * bits, None if errors is None else errors * bits
         ) if images else None,
