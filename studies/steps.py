@@ -1,6 +1,6 @@
 """What image flows learn in a few hundred steps: `python -m studies.steps train EXPERIMENT...`, then `table`, `figure`.
 
-Experiments of the repository on MNIST and CIFAR-10, as their files say but for the length: 400 steps, one pass over the
+Experiments of the repository on MNIST and CIFAR-10, as their files say but for the length: 300 steps, one pass over the
 first training rows. How the bits/dim of the training batches fall is kept beside the bits/dim of 1,000 test images.
 """
 
@@ -30,7 +30,7 @@ EXPERIMENTS = Path("experiments")
 RUNS = Path("runs/steps")
 KINDS = ("maf_conv", "realnvp_images", "glow", "glow_vflow", "flowpp")
 NAMES = tuple(f"{data}_{kind}" for data in ("mnist", "cifar10") for kind in KINDS)
-NUM_STEPS = 400
+NUM_STEPS = 300
 AT_ONCE = 20  # steps that a point of the curve is the mean of
 TEST_ROWS = 1000
 SHOWN = 20

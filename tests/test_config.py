@@ -141,7 +141,7 @@ def test_labels_reach_the_couplings_of_an_image_model() -> None:
     [
         ({}, DataSpec((2,)), r"glow works on images \(C, H, W\); got the event shape \(2,\)"),
         ({"noise": {"name": "maf", "features": 1}}, DataSpec((1, 8, 8), 17), "maf works on vectors"),
-        ({"noise": {"features": 1, "after_blocks": 1}}, DataSpec((1, 8, 8), 17), "glow is a model of images"),
+        ({"noise": {"features": 1, "after_blocks": 1}}, DataSpec((1, 8, 8), 17), "glow is one of images"),
         ({"dequantise": {"name": "glow"}}, DataSpec((1, 8, 8), 17, True), "it already: leave data.noise out"),
         ({"dequantise": {"name": "glow"}, "model": {"name": "planar"}}, DataSpec((2,)), "no grey levels: leave it out"),
         ({"model": {"name": "glow", "levels": 4}}, DataSpec((1, 8, 8), 17), "at most levels=3 fits"),

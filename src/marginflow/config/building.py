@@ -49,11 +49,10 @@ def _density(experiment: Experiment, spec: DataSpec) -> Distribution:
     noise, shape = experiment.noise, _rows_shape(experiment, spec)
     density: Distribution
     if noise.after_blocks and noise.features:
-        if "blocks" not in options or len(shape) > 1:
-            raise ValueError(
-                "noise.after_blocks is for models of vectors, of several blocks; "
-                f"{experiment.model.name} is {'one' if len(shape) == 1 else 'a model of images'}"
-            )
+        if len(shape) > 1:
+            raise ValueError(f"noise.after_blocks is for models of vectors; {experiment.model.name} is one of images")
+        if "blocks" not in options:
+            raise ValueError(f"noise.after_blocks is for models of several blocks; {experiment.model.name} is one")
         density = augmented_between(
             function, shape[0], _noise(noise, shape), after_blocks=noise.after_blocks, **options
         )
