@@ -42,6 +42,14 @@ def test_one_batch_calibrates_in_one_pass_as_several_do_in_many() -> None:
     torch.testing.assert_close(once.state_dict(), often.state_dict())
 
 
+def test_a_layer_that_is_passed_twice_starts_from_the_first_time() -> None:
+    twice, once = ActNorm(2), ActNorm(2)
+    x = 5 * torch.randn(100, 2) + 3
+    calibrate(Flow([twice, twice, once], StandardNormal(2)), [x])
+    for z in (twice(x)[0], once(twice(twice(x)[0])[0])[0]):
+        torch.testing.assert_close((z.mean(0), z.var(0, correction=0)), (torch.zeros(2), torch.ones(2)))
+
+
 def test_act_norm_starts_once_and_never_again_after_loading() -> None:
     torch.manual_seed(0)
     x = 2 * torch.randn(200, 1, 4, 4) + 1

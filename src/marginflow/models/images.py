@@ -88,6 +88,7 @@ def realnvp_images(
     *,
     levels: int = 2,
     hidden: Sequence[int] = (64, 64, 64),
+    bound: float = 5.0,
     context_features: int = 0,
     activation: Activation = "relu",
     dropout: float = 0.0,
@@ -100,8 +101,9 @@ def realnvp_images(
 
     features: (C, H, W), both sides multiples of 2^levels. levels: how often images are squeezed.
     hidden: channels of the hidden layers of each network, all by 3 x 3 convolutions, residual where there are three or
-    more of one width. context_features: the width of a context, a vector (N, C') or an image (N, C', H, W).
-    activation, dropout: of the networks, see `nets.ConvNet`.
+    more of one width. bound: the largest |log-scale| of a coupling, softly; scales of many couplings multiply, so that
+    deep flows, as of large images, need less. context_features: the width of a context, a vector (N, C') or an image
+    (N, C', H, W). activation, dropout: of the networks, see `nets.ConvNet`.
 
     Dinh, Sohl-Dickstein, Bengio, Density estimation using Real NVP, 2017 (arXiv 1605.08803).
 
@@ -121,8 +123,8 @@ def realnvp_images(
             for each in (
                 ActNorm(channels),
                 _coupling(
-                    mask, hidden, context_features, level, kernel=3, activation=activation, residual=residual,
-                    dropout=dropout,
+                    mask, hidden, context_features, level, bound=bound, kernel=3, activation=activation,
+                    residual=residual, dropout=dropout,
                 ),
             )
         ]  # fmt: skip
@@ -136,6 +138,7 @@ def glow(
     levels: int = 2,
     blocks: int = 4,
     hidden: Sequence[int] = (64, 64),
+    bound: float = 5.0,
     learned_prior: bool = True,
     context_features: int = 0,
     activation: Activation = "relu",
@@ -145,9 +148,10 @@ def glow(
     """Glow: steps of activation normalisation, 1 x 1 convolution and affine coupling, multiscale, over N(0, I).
 
     features: (C, H, W), both sides multiples of 2^levels. levels: how often images are squeezed. blocks: steps a level.
-    hidden: channels of the hidden layers of each network, see `nets.ConvNet`. learned_prior: what leaves after a level
-    is normal with a mean and a scale that one convolution reads off what goes on: one more coupling.
-    context_features: as for `realnvp_images`. activation, dropout: of the networks. seed: of the 1 x 1 convolutions.
+    hidden: channels of the hidden layers of each network, see `nets.ConvNet`. bound, context_features: as for
+    `realnvp_images`. learned_prior: what leaves after a level
+    is normal with a mean and a scale that one convolution reads off what goes on: one more coupling. activation,
+    dropout: of the networks. seed: of the 1 x 1 convolutions.
 
     Kingma and Dhariwal, Glow: Generative Flow with Invertible 1x1 Convolutions, 2018 (arXiv 1807.03039).
 
@@ -160,7 +164,9 @@ def glow(
     def steps(shape: tuple[int, int, int], level: int) -> list[Transform]:
         channels = shape[0]
         couplings = [
-            _coupling(half(channels), hidden, context_features, level, activation=activation, dropout=dropout)
+            _coupling(
+                half(channels), hidden, context_features, level, bound=bound, activation=activation, dropout=dropout
+            )
             for _ in range(blocks)
         ]
         layers = _mixed(couplings, seed + level * blocks)
@@ -277,10 +283,19 @@ def _mixed(couplings: list[Coupling], seed: int) -> list[Transform]:
     ]
 
 
-def _coupling(mask: list[bool], hidden: Sequence[int], context_features: int, level: int, **options: Any) -> Coupling:
+def _coupling(
+    mask: list[bool],
+    hidden: Sequence[int],
+    context_features: int,
+    level: int,
+    *,
+    bound: float = Affine.bound,
+    **options: Any,
+) -> Coupling:
     """An affine coupling of squeezed images; a context image is as large as what was squeezed so often."""
+    univariate = Affine(bound)
     network = ConvNet(
-        sum(mask), Affine().num_params * (len(mask) - sum(mask)), hidden,
+        sum(mask), univariate.num_params * (len(mask) - sum(mask)), hidden,
         context_features=context_features, context_patch=2 ** (level + 1), **options,
     )  # fmt: skip
-    return Coupling(mask, network)
+    return Coupling(mask, network, univariate)
