@@ -145,11 +145,12 @@ def table() -> str:
 
 def figure() -> None:
     """Samples of every model and kind of noise, under real images."""
-    grids = {"test images": load_data(experiment("glow", 4, "none", 0)).test.x[:SHOWN]}
+    test = load_data(experiment("glow", 4, "none", 0)).test.x
+    grids = {f"test images {i * SHOWN} to {(i + 1) * SHOWN - 1}": test[i * SHOWN : (i + 1) * SHOWN] for i in range(3)}
     for model in MODELS:
         for noise in NOISES:
-            grids[f"{model}, noise: {noise}"] = torch.from_numpy(np.load(RUNS / f"{model}_{noise}.npy"))
-    save(image_grids(grids, 17), RESULTS / "images_digits.png")
+            grids[f"{model}, {noise}"] = torch.from_numpy(np.load(RUNS / f"{model}_{noise}.npy"))
+    save(image_grids(grids, 17, columns=3, size=2.6), RESULTS / "images_digits.png").with_suffix(".svg").unlink()
 
 
 if __name__ == "__main__":

@@ -125,14 +125,15 @@ def figure() -> None:
     axes.axhline(6.5, color="grey", linewidth=0.8, linestyle="--")
     axes.set(xlabel="seconds of training", ylabel="bits/dim of the training batches", ylim=(4, 8.5))
     axes.legend()
-    save(drawing, RESULTS / "steps_cifar10.png")
+    save(drawing, RESULTS / "steps_cifar10.png").with_suffix(".svg").unlink()
     for data in ("mnist", "cifar10"):
         grids = {
             name: torch.from_numpy(np.load(RUNS / f"{name}.npy"))
             for name in NAMES
             if name.startswith(data) and (RUNS / f"{name}.npy").exists()
         }
-        save(image_grids(grids, 256), RESULTS / f"steps_{data}_samples.png")
+        path = save(image_grids(grids, 256, columns=3, size=3.0), RESULTS / f"steps_{data}_samples.png")
+        path.with_suffix(".svg").unlink()
 
 
 if __name__ == "__main__":

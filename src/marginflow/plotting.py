@@ -211,10 +211,9 @@ def scatter(x: Tensor, title: str, names: Sequence[str] = ("feature 0", "feature
     return figure
 
 
-def image_grids(grids: Mapping[str, Tensor], levels: int) -> Figure:
-    """Grids of images side by side: name -> pixels (N, C, H, W)."""
-    figure = Figure(figsize=(5 * len(grids), 5.3), layout="constrained")
-    panels = np.atleast_1d(figure.subplots(1, len(grids)))
+def image_grids(grids: Mapping[str, Tensor], levels: int, columns: int = 4, size: float = 5.0) -> Figure:
+    """Grids of images side by side: name -> pixels (N, C, H, W). columns: in a row. size: of a grid, in inches."""
+    figure, panels = _panels(len(grids), width=size, height=size, columns=columns)
     for axes, (name, pixels) in zip(panels, grids.items(), strict=True):
         axes.imshow(image_grid(pixels, levels), interpolation="nearest")
         axes.set_title(name, fontsize=10)
