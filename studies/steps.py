@@ -67,7 +67,7 @@ def train(name: str) -> None:
     started = time.perf_counter()
     fit(model, short, settings.train, observers=[curve])
     seconds = time.perf_counter() - started
-    samples = 100 if settings.noise.features else 1
+    samples = 20 if settings.noise.features else 1
     result = evaluate(model, Split(*data.test.take(slice(TEST_ROWS))), spec=data.spec, num_samples=samples)
     before = time.perf_counter()
     drawn = draw(model, data.spec, SHOWN, 0)
