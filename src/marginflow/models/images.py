@@ -36,6 +36,10 @@ def multiscale(shape: tuple[int, int, int], levels: int, steps: Steps, *, factor
     """Levels of steps, each on images squeezed to half their sides; shapes are known before any image is seen.
 
     factor_out: after each level but the last half of the channels leave, the others are squeezed once more.
+
+    >>> flow = multiscale((1, 8, 8), 2, lambda shape, level: [Conv1x1(shape[0])])
+    >>> flow.forward_shape(as_shape((1, 8, 8)))
+    torch.Size([1, 8, 8])
     """
     return _level(shape, 0, levels, steps, factor_out)
 

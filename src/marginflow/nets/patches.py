@@ -11,6 +11,11 @@ class Patches(nn.Conv2d):
     A vector, (N, in_features), holds for the whole image: it gives (N, out_features, 1, 1), to be spread.
 
     patch: f, how many pixels of the context a pixel of the image is wide, as when it was squeezed and the context not.
+
+    >>> import torch
+    >>> image, patches = torch.zeros(5, 12, 4, 4), Patches(3, 7, patch=2)
+    >>> patches.fitted(torch.zeros(5, 3, 8, 8), image).shape, patches.fitted(torch.zeros(5, 3), image).shape
+    (torch.Size([5, 7, 4, 4]), torch.Size([5, 7, 1, 1]))
     """
 
     def __init__(self, in_features: int, out_features: int, patch: int = 1) -> None:
