@@ -6,7 +6,6 @@ Also what `train.checkpoint` saves: peak memory and seconds of a step with and w
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.memory import peak_of_process
+from benchmarks.memory import in_a_process_of_its_own, peak_of_process
 from benchmarks.timing import interleaved
 
 OUTPUT = Path("benchmarks/results/images.json")
@@ -118,11 +117,6 @@ def peak_above_imports(name: str, blocks: int) -> float:
     return peak_of_process() - before
 
 
-def in_a_process_of_its_own(name: str, blocks: int) -> float:
-    command = [sys.executable, "-m", "benchmarks.images", "--memory", name, str(blocks)]
-    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-
-
 def main(output: Path) -> None:
     record: dict[str, Any] = {
         "batch": BATCH, "levels": LEVELS, "hidden": HIDDEN, "threads": torch.get_num_threads(), "blocks": {},
@@ -132,7 +126,7 @@ def main(output: Path) -> None:
     for blocks, repeats in ((BLOCKS, REPEATS), (DEEP, 3)):
         results = record["blocks"][blocks] = timed(NAMES, blocks, repeats)
         for name, each in results.items():
-            each["megabytes"] = in_a_process_of_its_own(name, blocks)
+            each["megabytes"] = in_a_process_of_its_own("benchmarks.images", "--memory", name, str(blocks))
             sample = "" if each["sample"] is None else f"{each['sample']:.3f} s"
             print(
                 f"| {blocks} | {name} | {each['parameters']} | {each['step']:.3f} s | {sample} | "

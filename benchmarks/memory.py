@@ -15,7 +15,7 @@ from benchmarks.candidates import CANDIDATES, ROWS, SIZES
 STEPS = 3
 
 
-def peak_above_imports(library: str, name: str) -> dict[str, float]:
+def peak_above_imports(library: str, name: str) -> float:
     """Megabytes that `STEPS` training steps add at their peak to what the process holds after its imports."""
     size = next(each for each in SIZES if each.name == name)
     small = type(size)("first", 2, (4, 4), 1, blocks=1)
@@ -24,7 +24,7 @@ def peak_above_imports(library: str, name: str) -> dict[str, float]:
     candidate, x = CANDIDATES[library](size), torch.randn(ROWS, size.features)
     for _ in range(STEPS):
         candidate.step(x)
-    return {"megabytes": peak_of_process() - before}
+    return peak_of_process() - before
 
 
 def peak_of_process() -> float:
@@ -34,11 +34,11 @@ def peak_of_process() -> float:
     return int(found[1]) / 1024
 
 
-def in_a_process_of_its_own(library: str, name: str) -> float:
-    """`peak_above_imports`, undisturbed by what this process holds."""
-    command = [sys.executable, "-m", "benchmarks.memory", library, name]
+def in_a_process_of_its_own(module: str, *arguments: str) -> float:
+    """The number that a module prints when it is run, undisturbed by what this process holds."""
+    command = [sys.executable, "-m", module, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)["megabytes"]
+    return json.loads(done.stdout)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
 from marginflow.config.building import build, load_data
 from marginflow.config.reading import evaluation, overridden, parse, read
 from marginflow.config.schema import Evaluate, Experiment, about
-from marginflow.models import DEQUANTISATIONS, FLOWS, IMAGE_MODELS, MODELS, NOISES
+from marginflow.models import FLOWS, IMAGE_MODELS, MODELS, NOISES
 
 __all__ = [
-    "DEQUANTISATIONS", "FLOWS", "IMAGE_MODELS", "MODELS", "NOISES", "Evaluate", "Experiment", "about", "build",
-    "evaluation", "load_data", "overridden", "parse", "read",
+    "FLOWS", "IMAGE_MODELS", "MODELS", "NOISES", "Evaluate", "Experiment", "about", "build", "evaluation", "load_data",
+    "overridden", "parse", "read",
 ]  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast, get_type_hints
@@ -42,17 +42,15 @@ class NoiseBase(Section):
         return self
 
 
-class DequantiseBase(Section):
-    """The noise that makes grey levels continuous: uniform, or from a model of images that sees them."""
-
-
-def _section_of(name: str, function: Callable[..., Any], base: type[Section] = Section) -> type[Section]:
-    """A section whose keys are the arguments of a function; those without a default must be given."""
+def _section_of(
+    name: str, function: Callable[..., Any], base: type[Section] = Section, without: Collection[str] = ()
+) -> type[Section]:
+    """A section whose keys are the arguments of a function but for some; those without a default must be given."""
     hints = get_type_hints(function)
     options = {
         key: (hints[key], ... if parameter.default is inspect.Parameter.empty else parameter.default)
         for key, parameter in inspect.signature(function).parameters.items()
-        if key not in _FROM_DATA and not (base is not Section and key in _UNFIT_FOR_NOISE)
+        if key not in _FROM_DATA and key not in without
     }
     fields: dict[str, Any] = {"name": (Literal[name], ...), **options}  # pyright: ignore[reportInvalidTypeForm]
     return create_model(name, __base__=base, **fields)
@@ -66,8 +64,10 @@ def _one_of(table: str) -> Any:
 SECTIONS = {
     "data": {name: _section_of(name, function) for name, function in DATA_SETS.items()},
     "model": {name: _section_of(name, function) for name, function in FLOWS.items()},
-    "noise": {name: _section_of(name, function, NoiseBase) for name, function in NOISES.items()},
-    "dequantise": {name: _section_of(name, function, DequantiseBase) for name, function in DEQUANTISATIONS.items()},
+    "noise": {name: _section_of(name, function, NoiseBase, _UNFIT_FOR_NOISE) for name, function in NOISES.items()},
+    "dequantise": {
+        name: _section_of(name, function, without=_UNFIT_FOR_NOISE) for name, function in DEQUANTISATIONS.items()
+    },
 }
 NAMES = {name for sections in SECTIONS.values() for name in sections}
 

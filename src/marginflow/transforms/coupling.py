@@ -58,9 +58,8 @@ class Coupling(Transform):
         self.num_transformed = self.num_features - self.num_kept
         self.conditioner = conditioner
         self.univariate = Affine() if univariate is None else univariate
-        self.order = Order(
-            self.num_features, torch.argsort(~stays, stable=True).tolist()
-        )  # those that stay, then the rest
+        those_that_stay_first = torch.argsort(~stays, stable=True).tolist()
+        self.order = Order(self.num_features, those_that_stay_first)
         self._check_conditioner()
 
     def _check_conditioner(self) -> None:
