@@ -152,6 +152,14 @@ def test_what_does_not_fit_images_is_refused(change: dict, spec: DataSpec, messa
         build(parse({**IMAGES, **change}, "test"), spec)
 
 
+@pytest.mark.parametrize("table", ["noise", "dequantise"])
+def test_noise_models_have_no_dropout_through_which_nothing_can_be_drawn(table: str) -> None:
+    options = {"name": "glow", **({"features": 1} if table == "noise" else {})}
+    parse({**IMAGES, table: options}, "test")
+    with pytest.raises(ValueError, match=rf"unknown key {table}\.dropout"):
+        parse({**IMAGES, table: {**options, "dropout": 0.5}}, "test")
+
+
 def test_no_noise_is_the_plain_flow() -> None:
     assert isinstance(build(parse(MINIMAL, "test"), DataSpec((2,))).base, Flow)
 

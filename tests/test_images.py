@@ -243,6 +243,17 @@ def test_an_image_can_be_the_context_at_every_level(name: str) -> None:
         model(x, context[..., :4])
 
 
+def test_a_context_beside_an_image_is_a_vector_or_of_its_size() -> None:
+    torch.manual_seed(0)
+    noise = image_model("realnvp_images", context_features=1 + 2, levels=1)
+    model = Marginalising(image_model("glow", 2, context_features=2), noise)
+    x = torch.randn(3, 1, 4, 4)
+    for context in (torch.randn(3, 2), torch.randn(3, 2, 4, 4)):
+        assert torch.isfinite(model(x, context)).all()
+    with pytest.raises(ValueError, match=r"must be a vector or an image of their size; got shape \(3, 2, 2, 2\)"):
+        model(x, torch.randn(3, 2, 2, 2))
+
+
 def test_rows_of_images_go_through_in_smaller_portions() -> None:
     assert rows_at_once(models.planar(2)) == 4096
     assert rows_at_once(Flow([Dequantise(17)], image_model("glow"))) == 250
