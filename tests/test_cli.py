@@ -196,6 +196,8 @@ def test_a_flow_of_images_is_trained_by_class_with_noise_and_sampled_by_label(ca
     assert (sevens.shape, sevens.dtype, sevens.max() <= 16) == ((9, 1, 8, 8), np.uint8, True)
     fails(call("train", "glow.toml", *given, "--set", "model.levels=4", "--run-dir", "other"), "multiples of 16")
     assert not Path("other").exists()
+    longer = ["--set", "train.epochs=2", "--set", "train.checkpoint=false"]  # memory may be spent otherwise
+    assert "epoch 2/2" in succeeds(call("train", "glow.toml", *given, *longer, "--resume"))
 
 
 def test_experiments_and_tables_that_are_not_there(call: Call) -> None:

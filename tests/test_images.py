@@ -87,6 +87,26 @@ def test_the_parts_of_multiscale_models() -> None:
     torch.testing.assert_close(last[:, 2:], before[:, 2:], rtol=0, atol=0)  # what left is as it was
 
 
+@pytest.mark.parametrize("name", ["realnvp_images", "glow"])
+def test_scales_are_bounded_as_asked(name: str) -> None:
+    """With parameters however large, a coupling scales by exp(bound) at most."""
+    model = models.IMAGE_MODELS[name]((1, 8, 8), **SMALL_IMAGE_MODELS[name], bound=0.5)
+    couplings = [each for each in model.transform if isinstance(each, Coupling)]
+    coupling = couplings[0]
+    torch.nn.init.constant_(coupling.conditioner.layers[-1].bias, 1e3)
+    _, log_det = coupling(torch.randn(3, 4, 4, 4))
+    torch.testing.assert_close(log_det, torch.full((3,), -0.5 * 2 * 16))
+
+
+def test_every_1x1_convolution_starts_from_a_seed_of_its_own() -> None:
+    """Level by level: seed, seed + 1, seed + 2, ..."""
+    model = models.glow((1, 8, 8), levels=2, blocks=2, hidden=[4], seed=5)
+    found = [each.weight() for each in model.modules() if isinstance(each, Conv1x1)]
+    expected = [Conv1x1(len(weight), seed=5 + k).weight() for k, weight in enumerate(found)]
+    assert [len(weight) for weight in found] == [4, 4, 8, 8]
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
 def test_what_leaves_a_level_is_normal_given_what_goes_on() -> None:
     """The learned prior against the density of a normal whose mean and scale the convolution gives."""
     prior = [each for each in models.glow((1, 4, 4), blocks=1, hidden=[4]).transform if isinstance(each, Coupling)][-1]
