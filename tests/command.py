@@ -42,13 +42,18 @@ epochs = 1
 Call = Callable[..., Result]
 
 
+def run(*arguments: object) -> Result:
+    """Run a command where we are."""
+    return CliRunner().invoke(app, [str(each) for each in arguments])
+
+
 @pytest.fixture
 def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
     """Run a command in an empty directory that holds some experiments."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "moons.toml").write_text(MOONS)
     (tmp_path / "digits.toml").write_text(DIGITS)
-    return lambda *arguments: CliRunner().invoke(app, [str(each) for each in arguments])
+    return run
 
 
 def width(path: str) -> int:

@@ -45,6 +45,7 @@ from marginflow.transforms import (
     Flatten,
     GaussianMixture,
     Inverse,
+    LocalAutoregressive,
     LogisticMixture,
     Logit,
     MaskedAutoregressive,
@@ -60,6 +61,7 @@ from marginflow.transforms import (
     Standardise,
     Transform,
     Univariate,
+    Whiten,
 )
 from marginflow.transforms.normalise import Calibrated
 
@@ -164,6 +166,15 @@ def image_coupling(
     return Coupling([False, True, False], strong(network, by), univariate)
 
 
+def local(shape: tuple[int, int, int], univariate: Univariate | None = None, **options: object) -> LocalAutoregressive:
+    """A masked network over pixels, its weights larger than a new one's and its masks kept."""
+    layer = LocalAutoregressive(shape, [12, 12], univariate, **options)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.mul_(3)
+    return layer
+
+
 def roused(flow: Flow) -> Flow:
     """A flow of images whose couplings, which start as the identity, do something."""
     for module in flow.modules():
@@ -177,6 +188,7 @@ SMALL_IMAGE_MODELS: dict[str, dict[str, object]] = {
     "glow": {"hidden": [4, 4], "blocks": 2},
     "flowpp": {"width": 4, "blocks": 2, "depth": 1, "heads": 2, "components": 3},
     "maf_conv": {"hidden": [16], "blocks": 2},
+    "maf_local": {"hidden": [16], "blocks": 2, "patch": 2},
 }
 
 
@@ -271,6 +283,12 @@ TRANSFORMS: dict[str, Case] = {
     "sequential": Case(lambda: Sequential(strong(Planar(4)), Permutation(4), made(4, [8])()), real(4)),
     "empty sequential": Case(Sequential, real(4)),
     "act norm": Case(lambda: strong(ActNorm(3), 1), real(3)),
+    "whiten": Case(lambda: strong(Whiten(3), 0.5), real(3)),
+    "whiten images": Case(lambda: strong(Whiten(2), 0.5), real(2, 3, 2)),
+    "local autoregressive": Case(lambda: local((2, 3, 4)), real(2, 3, 4)),
+    "local autoregressive, reversed": Case(lambda: local((2, 3, 2), order="reversed", reach=2), real(2, 3, 2)),
+    "local autoregressive, context": Case(lambda: local((1, 2, 3), context_features=2), real(1, 2, 3), 2),
+    "local autoregressive, spline": Case(lambda: local((2, 2, 2), RationalQuadratic(4)), real(2, 2, 2)),
     "act norm of images": Case(lambda: strong(ActNorm(2), 1), real(2, 3, 2)),
     "1x1 convolution of vectors": Case(lambda: strong(Conv1x1(4), 0.5), real(4)),
     "1x1 convolution": Case(lambda: strong(Conv1x1(3, seed=1), 0.5), real(3, 4, 2)),

@@ -37,27 +37,35 @@ MAY_IMPORT = {
     "config": {
         "data", "distributions", "flow", "marginal", "models", "nets", "randomness", "training", "transforms",
     },
-    "runs": {"__init__", "checkpoint", "config", "data", "devices", "evaluation", "flow"},
+    "runs": {"__init__", "checkpoint", "config", "data", "devices", "divergence", "evaluation", "flow"},
     "comparison": {"config", "evaluation", "runs"},
     "experiments": {"config", "data"},
     "temperature": {"distributions", "flow", "marginal"},
     "journey": {
         "data", "distributions", "evaluation", "flow", "marginal", "randomness", "training", "transforms",
     },
+    "divergence": {"data", "distributions", "evaluation", "flow", "journey", "marginal", "randomness"},
     "plotting": {"training"},
     "samples": {"checkpoint", "data", "distributions", "flow", "plotting", "randomness", "temperature"},
     "figures": {
         "data", "distributions", "evaluation", "flow", "journey", "marginal", "plotting", "randomness", "samples",
         "training",
     },
-    "console": {"comparison", "data", "distributions", "evaluation", "training"},
+    "console": {"comparison", "data", "distributions", "divergence", "evaluation", "training"},
+    "trainer": {"checkpoint", "config", "console", "figures", "runs", "training"},
+    "thesis": set(),
+    "reproduce": {
+        "checkpoint", "config", "data", "evaluation", "experiments", "figures", "flow", "journey", "plotting", "runs",
+        "samples", "thesis", "trainer",
+    },
+    "report": {"checkpoint", "runs"},
     "demo": {
         "checkpoint", "config", "console", "data", "evaluation", "figures", "flow", "journey", "plotting", "runs",
         "samples", "training",
     },
     "cli": {
-        "__init__", "checkpoint", "comparison", "config", "console", "data", "demo", "devices", "experiments",
-        "figures", "runs", "samples", "training",
+        "__init__", "comparison", "config", "console", "data", "demo", "devices", "experiments", "figures", "report",
+        "reproduce", "runs", "samples", "thesis", "trainer",
     },
     "__main__": {"cli"},
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""The energy distance against its closed form."""
+"""Measures of samples against closed forms."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from marginflow.quality import energy_distance
+from marginflow.quality import energy_distance, mean_distance, two_sample_accuracy
 
 
 def test_two_normals_in_one_dimension_have_the_closed_form() -> None:
@@ -35,3 +35,19 @@ def test_samples_that_cannot_be_compared_are_refused() -> None:
     for x, y in ((torch.randn(1, 2), torch.randn(5, 2)), (torch.randn(5, 2), torch.randn(5, 3))):
         with pytest.raises(ValueError, match="rows of one shape"):
             energy_distance(x, y)
+
+
+def test_a_classifier_cannot_tell_two_draws_of_one_distribution_and_can_tell_two_apart() -> None:
+    accuracy, error = two_sample_accuracy(torch.randn(500, 3), torch.randn(500, 3))
+    assert abs(accuracy - 0.5) < 4 * error
+    apart, _ = two_sample_accuracy(torch.randn(500, 3), torch.randn(500, 3) + 2)
+    assert apart > 0.9
+    with pytest.raises(ValueError, match="10 rows each"):
+        two_sample_accuracy(torch.zeros(5, 2), torch.zeros(5, 2))
+
+
+def test_the_mean_distance_of_normal_rows_is_known_and_of_one_row_over_and_over_0() -> None:
+    assert abs(mean_distance(torch.randn(3000, 1)) - 2 / math.pi**0.5) < 0.03
+    assert mean_distance(torch.ones(5, 2)) == 0
+    with pytest.raises(ValueError, match="needs two"):
+        mean_distance(torch.ones(1, 2))

@@ -21,25 +21,31 @@ class _Reached(Exception):
 
 
 class _Moments:
-    """Running mean and sum of squared deviations of each feature, in float64 (Chan, Golub, LeVeque, 1979)."""
+    """Running mean and sum of squared deviations of each feature, in float64 (Chan, Golub, LeVeque, 1979).
 
-    def __init__(self) -> None:
+    covariance: of products of the deviations of each two features instead.
+    """
+
+    def __init__(self, covariance: bool = False) -> None:
         self.count = 0
+        self.covariance = covariance
         self.mean: Tensor | float = 0.0
         self.deviations: Tensor | float = 0.0
 
     def add(self, x: Tensor) -> None:
         rows = x.detach().double().movedim(1, -1).flatten(0, -2)
         mean = rows.mean(0)
-        deviations = (rows - mean).square().sum(0)
+        centred = rows - mean
+        deviations = centred.T @ centred if self.covariance else centred.square().sum(0)
         total = self.count + len(rows)
         shift = mean - self.mean
-        self.deviations = self.deviations + deviations + shift.square() * (self.count * len(rows) / total)
+        apart = torch.outer(shift, shift) if self.covariance else shift.square()
+        self.deviations = self.deviations + deviations + apart * (self.count * len(rows) / total)
         self.mean = self.mean + shift * (len(rows) / total)
         self.count = total
 
     def result(self) -> tuple[Tensor, Tensor]:
-        """Mean and biased variance."""
+        """Mean and biased variance, or covariance."""
         return cast(Tensor, self.mean), cast(Tensor, self.deviations) / self.count
 
 
@@ -51,7 +57,7 @@ def calibrate(
 
     mean and biased variance over all rows of all batches, of what reaches each layer when those before
     it are calibrated; one pass of the data a layer, streamed, in float64. One batch alone takes one pass for all.
-    A layer that starts once and has started, as `ActNorm` does, is left as it is.
+    A layer that starts once and has started, as `ActNorm` and `Whiten` do, is left as it is.
 
     model: a distribution or transform.
     batches: tensors x or pairs (x, context), all of the training set; iterated once a layer, so a list or
@@ -98,10 +104,11 @@ def _in_one_pass(layers: list[Calibrated], model: nn.Module, batch: Batch, seed:
 
     def set_now(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
         if layer in left:
-            moments = _Moments()
+            reached = cast(Calibrated, layer)
+            moments = _Moments(reached.uses_covariance)
             moments.add(inputs[0])
-            cast(Calibrated, layer).set_statistics(*moments.result())
-            del left[cast(Calibrated, layer)]
+            reached.set_statistics(*moments.result())
+            del left[reached]
         if not left:
             raise _Reached
 
@@ -130,7 +137,7 @@ def _insist_on_data(layer: Calibrated) -> None:
 
 def _moments_before(layer: Calibrated, model: nn.Module, batches: Iterable[Batch], seed: int) -> _Moments:
     """Moments of what reaches the layer."""
-    moments = _Moments()
+    moments = _Moments(layer.uses_covariance)
 
     def stop_here(_: nn.Module, inputs: tuple[Any, ...]) -> None:
         moments.add(inputs[0])

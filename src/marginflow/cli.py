@@ -1,4 +1,4 @@
-"""The command line: train, evaluate, sample, compare, data, list, demo. Heavy imports happen inside the commands."""
+"""The command line: one function a command. Heavy imports happen inside them."""
 
 from __future__ import annotations
 
@@ -105,9 +105,7 @@ def train(
 ) -> None:
     """Train the model of an experiment, or one on a table; the weights best on validation are kept."""
     with _one_line_errors():
-        from marginflow import config, console, experiments, figures, runs
-        from marginflow.checkpoint import read_metrics
-        from marginflow.training import EpochRecord, check_ready, fit
+        from marginflow import experiments, trainer
 
         if overwrite and resume:
             raise ValueError("--overwrite starts anew and --resume goes on: give one of them")
@@ -115,24 +113,7 @@ def train(
         settings = experiments.read(
             experiment, [*(overrides or []), *(["train.deterministic=true"] if deterministic else [])]
         )
-        if not resume:
-            runs.check_free(directory, overwrite)
-        data = config.load_data(settings)
-        model = config.build(settings, data.spec)
-        check_ready(model, data, settings.train)
-        progress = console.TrainingProgress(settings.train, data.spec)
-        for line in read_metrics(directory) if resume else []:
-            progress.remember(EpochRecord(**line))
-        snapshots = figures.snapshots(model, data, settings.train.epochs)
-        place = (
-            runs.continued(directory, settings, data.spec)
-            if resume
-            else runs.created(directory, settings, data.spec, overwrite=overwrite)
-        )
-        with place, progress:
-            watching = [progress] if snapshots is None else [progress, snapshots]
-            history = fit(model, data, settings.train, directory, resume=resume, observers=watching)
-        figures.of_training(history, model, data.spec, snapshots, directory / "figures")
+        trainer.train(settings, directory, resume=resume, overwrite=overwrite)
         typer.echo(f"wrote {directory}: next, marginflow evaluate {directory}")
 
 
@@ -154,7 +135,7 @@ def evaluate(
         from rich.console import Console
 
         from marginflow import config, figures, runs, samples
-        from marginflow.console import accounting_table
+        from marginflow.console import about_samples, accounting_table
 
         if output is not None:
             samples.check_output(output, samples.TABLES)
@@ -163,6 +144,8 @@ def evaluate(
         with Console(stderr=True).status(f"evaluating {run} with K = {options.num_samples}"):
             result = runs.evaluate(run, options, device, None if data is None else str(data))
         Console().print(accounting_table({run.resolve().name: result.accounting}, result.entropy))
+        if result.samples is not None:
+            Console().print(about_samples(result.samples), highlight=False)
         if output is not None:
             samples.write_columns({"log_prob": result.log_prob}, output)
             typer.echo(f"wrote {output}")
@@ -279,6 +262,45 @@ def data_path(name: DataName) -> None:
         from marginflow.data import source
 
         typer.echo(source(name).path())
+
+
+@app.command()
+def reproduce(
+    item: Annotated[str, typer.Argument(help="fig1 ... fig8, table1, one of the others, or all.")],
+    epochs: Annotated[Optional[int], typer.Option(help="Instead of those of the experiments.", min=1)] = None,
+    run_dir: Annotated[Path, typer.Option(help="The folder of the runs.")] = Path("runs/thesis"),
+    results: Annotated[Path, typer.Option(help="Where ITEM.json goes.")] = Path("experiments/results"),
+    with_report: Annotated[bool, typer.Option("--report", help="Write the report of it as well.")] = False,
+    device: Device = "auto",
+) -> None:
+    """A figure or table of the thesis: train, or go on, evaluate, draw. It may be interrupted and called again."""
+    with _one_line_errors():
+        from marginflow.report import report as written
+        from marginflow.reproduce import reproduce as reproduced
+        from marginflow.thesis import ITEMS
+
+        if item != "all" and item not in ITEMS:
+            raise ValueError(f"there is no item {item!r}: give all, or one of {', '.join(ITEMS)}")
+        found = []
+        for name in ITEMS if item == "all" else [item]:
+            found.append(reproduced(name, ITEMS[name], run_dir, results, epochs, device))
+            typer.echo(f"wrote {found[-1]}")
+        if with_report:
+            typer.echo(f"wrote {written(found, results / f'{item}.html')}")
+
+
+@app.command()
+def report(
+    sources: Annotated[
+        list[Path], typer.Argument(help="Run directories, or JSON files of reproduce.", metavar="RUN...")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path("report.html"),
+) -> None:
+    """One page about runs, that needs no network: accounting, curves, figures, settings."""
+    with _one_line_errors():
+        from marginflow.report import report as written
+
+        typer.echo(f"wrote {written(sources, output)}")
 
 
 @app.command()

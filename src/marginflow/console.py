@@ -15,6 +15,7 @@ from rich.table import Column, Table
 from marginflow.comparison import Compared
 from marginflow.data import DataSpec
 from marginflow.distributions import Distribution
+from marginflow.divergence import Divergence
 from marginflow.evaluation import Accounting, Estimate
 from marginflow.training import EpochRecord, TrainConfig
 
@@ -140,6 +141,14 @@ def accounting_table(results: Mapping[str, Accounting], floor: float | None = No
         if estimated:
             table.add_row("bits/dim, from the bound", *[_estimate(each.bits_per_dim_bound, 4) for each in columns])
     return Group(table, _notes(columns, floor))
+
+
+def about_samples(drawn: Divergence) -> str:
+    """How many samples leave the range of the data, in a line."""
+    return (
+        f"of {drawn.num_samples} samples {drawn.diverged:.1%} diverged: a value not finite, or three times as far out "
+        f"as any of the test rows; {drawn.saturated:.2%} of the values saturated: outside the range of those rows"
+    )
 
 
 def comparison_table(results: Sequence[Compared], spec: DataSpec) -> Group:

@@ -38,13 +38,14 @@ def by_layer(model: Distribution, x: Tensor, context: Tensor | None = None, seed
             inner = inner.flow
         if not isinstance(inner, Flow):
             raise ValueError(f"{type(inner).__name__} has no layers to go through")
-        for i, layer in enumerate(_layers(inner.transform), 1):
+        for i, layer in enumerate(layers_of(inner.transform), 1):
             x, _ = layer(x, context)
             stages[f"{i}: {type(layer).__name__}"] = x
     return {name: rows.cpu() for name, rows in stages.items()}
 
 
-def _layers(transform: Transform) -> list[Transform]:
+def layers_of(transform: Transform) -> list[Transform]:
+    """The layers of a transform, first to last."""
     return list(transform) if isinstance(transform, Sequential) else [transform]
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import imread
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
@@ -23,10 +24,16 @@ DATA, MODEL = "0.65", "black"  # data is light and filled, what the model says i
 SMALL = 7
 
 
-def save(figure: Figure, path: Path) -> Path:
-    """Write a figure as PNG and beside it as SVG, making their folder where needed; the path of the PNG."""
+def save_png(figure: Figure, path: Path) -> Path:
+    """Write a figure as PNG, making its folder where needed; its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path.with_suffix(".png"), dpi=120)
+    return path.with_suffix(".png")
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure as PNG and beside it as SVG, making their folder where needed; the path of the PNG."""
+    save_png(figure, path)
     with mpl.rc_context({"svg.hashsalt": "marginflow", "svg.fonttype": "none"}):  # the same figure, the same file
         figure.savefig(path.with_suffix(".svg"), dpi=120, metadata={"Date": None})
     return path.with_suffix(".png")
@@ -208,6 +215,39 @@ def scatter(x: Tensor, title: str, names: Sequence[str] = ("feature 0", "feature
     axes = figure.subplots()
     points(axes, x, title)
     axes.set(xlabel=names[0], ylabel=names[1])
+    return figure
+
+
+def scatters(panels: Mapping[str, tuple[Tensor, Tensor]]) -> Figure:
+    """Points side by side: name -> (rows, of which the first two features are shown; a colour for each)."""
+    figure, axes = _panels(len(panels), width=3.2, height=3.0)
+    for each, (name, (rows, colour)) in zip(axes, panels.items(), strict=True):
+        points(each, rows, name, colour)
+    return figure
+
+
+def lines_against(
+    at: Sequence[float], lines: Mapping[str, tuple[Sequence[float], Sequence[float] | None]], axis: str, floor: float
+) -> Figure:
+    """Nats against what differs between trainings: name -> (values, their standard errors). floor: the entropy."""
+    figure = Figure(figsize=(6, 3.5), layout="constrained")
+    axes = figure.subplots()
+    for (name, (values, errors)), style in zip(lines.items(), ("--", "-"), strict=False):
+        axes.errorbar(at, values, errors, color=MODEL, linestyle=style, marker="o", markersize=3, capsize=3, label=name)
+    axes.axhline(floor, color="0.6", linestyle=":", label="entropy of the data")
+    axes.set(xlabel=axis, ylabel="nats a half moon")
+    axes.set_xticks(list(at))
+    axes.legend(frameon=False)
+    return figure
+
+
+def picture(path: Path) -> Figure | None:
+    """A figure that was drawn before, as it is; None where there is none."""
+    if not path.is_file():
+        return None
+    pixels = imread(path)
+    figure = Figure(figsize=(pixels.shape[1] / 120, pixels.shape[0] / 120))
+    figure.figimage(pixels)
     return figure
 
 

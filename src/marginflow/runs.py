@@ -33,12 +33,15 @@ from marginflow.config import Evaluate, Experiment, build, load_data, parse
 from marginflow.data import DataSpec, Split
 from marginflow.data.tables import rows_for
 from marginflow.devices import fabric_on
+from marginflow.divergence import Divergence, divergence
 from marginflow.flow import Flow
 
 CONFIG, MANIFEST, EVALUATION = "config.toml", "manifest.json", "evaluation.json"
 FORMAT = 1
+NUM_DIVERGED = 1000  # test rows whose range tells which samples have left it
 FOLDERS = {"figures", "tensorboard"}
-FILES = {CONFIG, MANIFEST, EVALUATION, WEIGHTS, METRICS, TRAINER, *FOLDERS}
+REPRODUCED = "reproduced.json"  # what `reproduce` knows of the run
+FILES = {CONFIG, MANIFEST, EVALUATION, REPRODUCED, WEIGHTS, METRICS, TRAINER, *FOLDERS}
 MAY_CHANGE = {  # when a training goes on
     "train.epochs", "train.patience", "train.validate_every", "train.device", "train.checkpoint",
 }  # fmt: skip
@@ -106,7 +109,7 @@ def continued(run_dir: Path, experiment: Experiment, spec: DataSpec) -> Iterator
             yield
         return
     before, old_spec, _ = read(run_dir)
-    _check_same_settings(before, experiment, run_dir)
+    check_same_settings(before, experiment, run_dir)
     check_same_rows(old_spec, spec, run_dir)
     write_whole(run_dir / CONFIG, experiment.to_toml().encode())
     try:
@@ -115,7 +118,7 @@ def continued(run_dir: Path, experiment: Experiment, spec: DataSpec) -> Iterator
         _put_back(run_dir)
 
 
-def _check_same_settings(before: Experiment, now: Experiment, run_dir: Path) -> None:
+def check_same_settings(before: Experiment, now: Experiment, run_dir: Path) -> None:
     """Refuse to go on with other settings: ValueError that names the first."""
     old, new = (each.model_dump(mode="json") for each in (before, now))  # a list, however it was written
     for section in old.keys() - {"evaluate"}:
@@ -237,13 +240,15 @@ def load(run_dir: str | Path, device: str | torch.device = "cpu") -> Flow:
 class Evaluation:
     """The accounting of a run, the entropy of its data where that is known, and all of it for evaluation.json.
 
-    log_prob: of each row as it was given, in nats, for images that of its grey levels: (N,).
+    log_prob: of each row as it was given, in nats, for images that of its grey levels: (N,). samples: how many of the
+    model's leave the range of these rows; None where each needs a context.
     """
 
     accounting: evaluation.Accounting
     entropy: float | None
     record: dict[str, Any]
     log_prob: Tensor
+    samples: Divergence | None
 
     def keep(self, run_dir: Path) -> Path:
         """Write evaluation.json."""
@@ -284,9 +289,12 @@ def evaluate(run_dir: Path, options: Evaluate, device: str = "auto", table: str 
     exact = evaluation.levels_of(model)[1].exact
     accounting = evaluation.account(of_rows, spec, exact=exact, num_samples=options.num_samples, seed=options.seed)
     log_prob = (of_rows.result.log_prob + of_rows.log_det + spec.log_volume).cpu()
+    needs_context = model.context_features and not model.context_optional
+    drawn = None if needs_context else divergence(model, rows.take(slice(NUM_DIVERGED)), seed=options.seed)
     record = {
         "experiment": experiment.model_dump(mode="json"),
         "test": accounting.as_dict(),
+        "samples": None if drawn is None else asdict(drawn),
         "entropy_of_the_data": entropy,
         **({} if table is None else {"table": table}),
         "epochs": len(epochs),
@@ -296,4 +304,4 @@ def evaluate(run_dir: Path, options: Evaluate, device: str = "auto", table: str 
         "device": str(place),
         **{key: manifest.get(key) for key in ("marginflow", "torch", "python", "machine")},
     }
-    return Evaluation(accounting, entropy, record, log_prob)
+    return Evaluation(accounting, entropy, record, log_prob, drawn)

@@ -15,23 +15,24 @@ from marginflow.models.autoregressive import iaf, made, made_mog, maf, maf_mog
 from marginflow.models.contractions import planar, radial
 from marginflow.models.coupling import nice, realnvp
 from marginflow.models.images import flowpp, glow, maf_conv, realnvp_images
+from marginflow.models.local import maf_local
 from marginflow.models.noise import augmented_between, diagonal_normal, standard_normal, uniform
 from marginflow.models.spline import nsf
 
 __all__ = [
     "DEQUANTISATIONS", "FLOWS", "IMAGE_MODELS", "MODELS", "NOISES", "augmented_between", "diagonal_normal", "flowpp",
-    "glow", "iaf", "made", "made_mog", "maf", "maf_conv", "maf_mog", "nice", "nsf", "planar", "radial", "realnvp",
-    "realnvp_images", "standard_normal", "uniform",
+    "glow", "iaf", "made", "made_mog", "maf", "maf_conv", "maf_local", "maf_mog", "nice", "nsf", "planar", "radial",
+    "realnvp", "realnvp_images", "standard_normal", "uniform",
 ]  # fmt: skip
 
 MODELS: dict[str, Callable[..., Flow]] = {
     each.__name__: each for each in (planar, radial, nice, realnvp, made, made_mog, maf, maf_mog, iaf, nsf)
 }
 IMAGE_MODELS: dict[str, Callable[..., Flow]] = {
-    each.__name__: each for each in (realnvp_images, glow, flowpp, maf_conv)
+    each.__name__: each for each in (realnvp_images, glow, flowpp, maf_conv, maf_local)
 }
 FLOWS = {**MODELS, **IMAGE_MODELS}
-_SEES_IMAGES = {name: model for name, model in IMAGE_MODELS.items() if model is not maf_conv}
+_SEES_IMAGES = {name: model for name, model in IMAGE_MODELS.items() if model not in (maf_conv, maf_local)}
 NOISES: dict[str, Callable[..., Distribution]] = {
     "standard_normal": standard_normal,
     "diagonal_normal": diagonal_normal,

@@ -91,6 +91,7 @@ def maf(
     batch_norm: Normed = False,
     order: Order = "alternating",
     degrees: Degrees = "even",
+    bound: float = Affine.bound,
     context_features: int = 0,
     activation: Activation = "relu",
     residual: bool = False,
@@ -106,6 +107,8 @@ def maf(
         front of each, as in the thesis. Such a model must be fitted or calibrated before it is evaluated.
     order: "alternating" (natural in the first block, reversed in the next, ...); "sequential", "reversed" or
         "random" in each; or the list of dimensions for the first block, reversed in the next, ...
+    bound: the largest |log-scale| of a block, softly; the published MAF has none, for which a large number, such as
+        1e3, stands.
     degrees, context_features, activation, residual, dropout, seed: see `MaskedAutoregressive`; block k draws from
         seed + k.
 
@@ -118,7 +121,7 @@ def maf(
     check_blocks(blocks)
     size = vector_features(features, "maf")
     layers = autoregressive(
-        size, [Affine()] * blocks, hidden, order, seed, degrees=degrees,
+        size, [Affine(bound)] * blocks, hidden, order, seed, degrees=degrees,
         context_features=context_features, activation=activation, residual=residual, dropout=dropout,
     )  # fmt: skip
     return Flow(with_batch_norm(layers, size, batch_norm), StandardNormal(size))

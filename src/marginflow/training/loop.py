@@ -25,7 +25,7 @@ from marginflow.training.observers import EpochRecord, Observer, TensorBoard
 from marginflow.training.recomputing import recomputing
 from marginflow.training.settings import TrainConfig, learning_rate
 from marginflow.training.state import TrainingState
-from marginflow.transforms.normalise import ActNorm, BatchNorm, Calibrated, Standardise
+from marginflow.transforms.normalise import BatchNorm, Calibrated, Standardise, StartsOnce
 
 ROWS_OF_START = 250  # that layers start from
 
@@ -178,7 +178,9 @@ class _Loop:
 
     def start(self, model: Distribution) -> None:
         """Let layers that start from data, and have not yet, do so from some training rows, spread over all of them."""
-        starting = [layer for layer in _layers(model, ActNorm) if isinstance(layer, ActNorm) and layer.needs_statistics]
+        starting = [
+            layer for layer in _layers(model, StartsOnce) if isinstance(layer, StartsOnce) and layer.needs_statistics
+        ]
         if starting:
             rows = self.data.train
             some = torch.linspace(0, len(rows.x) - 1, min(len(rows.x), ROWS_OF_START)).long()

@@ -14,7 +14,7 @@ from marginflow.distributions import Distribution
 from marginflow.marginal import ImportanceWeights, Marginalising
 from marginflow.randomness import seeded
 from marginflow.training.settings import cosine
-from marginflow.transforms.normalise import ActNorm, BatchNorm
+from marginflow.transforms.normalise import BatchNorm, StartsOnce
 
 LogDensity = Callable[[Tensor], Tensor]
 
@@ -98,7 +98,7 @@ def fit_to_density(
     if any(isinstance(module, BatchNorm) for module in model.modules()):
         raise ValueError("BatchNorm takes its statistics from training rows, and there are none: leave batch_norm out")
     for module in model.modules():
-        if isinstance(module, ActNorm):
+        if isinstance(module, StartsOnce):
             module.go_on()  # from the identity, there being no data
     optimiser = torch.optim.Adam(model.parameters(), config.lr)
     history = []

@@ -6,6 +6,7 @@ from marginflow.transforms.base import Inverse, Sequential, Transform
 from marginflow.transforms.coupling import Coupling
 from marginflow.transforms.factor_out import FactorOut
 from marginflow.transforms.linear import Conv1x1, Scaling
+from marginflow.transforms.local import LocalAutoregressive
 from marginflow.transforms.normalise import ActNorm, BatchNorm, Standardise
 from marginflow.transforms.planar import Planar
 from marginflow.transforms.preprocess import Dequantise, Logit
@@ -21,10 +22,11 @@ from marginflow.transforms.univariate import (
     SoftplusAffine,
     Univariate,
 )
+from marginflow.transforms.whiten import Whiten
 
 __all__ = [
     "ActNorm", "Additive", "Affine", "Augment", "BatchNorm", "Conv1x1", "Coupling", "Dequantise", "FactorOut",
-    "Flatten", "GaussianMixture", "Inverse", "LogisticMixture", "Logit", "MaskedAutoregressive", "Permutation",
-    "Planar", "Radial", "RationalQuadratic", "Scaling", "Sequential", "SoftclipAffine", "SoftplusAffine", "Squeeze",
-    "Standardise", "Transform", "Univariate",
+    "Flatten", "GaussianMixture", "Inverse", "LocalAutoregressive", "LogisticMixture", "Logit", "MaskedAutoregressive",
+    "Permutation", "Planar", "Radial", "RationalQuadratic", "Scaling", "Sequential", "SoftclipAffine", "SoftplusAffine",
+    "Squeeze", "Standardise", "Transform", "Univariate", "Whiten",
 ]  # fmt: skip

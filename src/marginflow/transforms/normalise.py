@@ -12,15 +12,15 @@ from marginflow.shapes import check_at_least_one
 from marginflow.transforms.base import Transform, of_pixels
 
 
-class Calibrated(Transform):
-    """A transform of each feature (or channel) that starts from the training set's mean and variance of it.
-
-    z = exp(s) x + t,  log_det = sum s, a channel's s once for each of its pixels
+class Calibrated(Transform, ABC):
+    """A transform that starts from the training set's mean and variance of each feature (or channel).
 
     uses_batch: whether training mode takes the statistics of the batch instead.
+    uses_covariance: whether it takes the covariance of all features instead of the variance of each.
     """
 
     uses_batch = False
+    uses_covariance = False
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -39,17 +39,51 @@ class Calibrated(Transform):
 
     @abstractmethod
     def set_statistics(self, mean: Tensor, variance: Tensor) -> None:
-        """Take in the mean and biased variance of each feature, both (features,)."""
+        """Take in the mean and biased variance of each feature, both (features,), or the covariance of all."""
 
     def check_statistics(self, mean: Tensor, variance: Tensor) -> None:
         """Refuse statistics of another number of features, or not finite."""
-        if not mean.shape == variance.shape == (self.num_features,):
+        n = self.num_features
+        expected = (n, n) if self.uses_covariance else (n,)
+        if mean.shape != (n,) or variance.shape != expected:
+            what = "covariance" if self.uses_covariance else "variance"
             raise ValueError(
-                f"mean and variance must have shape ({self.num_features},); "
+                f"mean and {what} must have shapes {(n,)} and {expected}; "
                 f"got {tuple(mean.shape)} and {tuple(variance.shape)}"
             )
-        if not bool((torch.isfinite(mean) & torch.isfinite(variance)).all()):
+        if not bool(torch.isfinite(mean).all() & torch.isfinite(variance).all()):
             raise ValueError("mean and variance must be finite: remove NaN and infinity from the rows")
+
+    def extra_repr(self) -> str:
+        return str(self.num_features)
+
+
+class StartsOnce(Calibrated, ABC):
+    """Starts from the data and is trained from there; the identity until then. The weights say that it has started."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__(features)
+        self.started: Tensor
+        self.register_buffer("started", torch.tensor(False))
+
+    @property
+    def needs_statistics(self) -> bool:
+        return not bool(self.started)
+
+    @property
+    def works_without(self) -> bool:
+        return True
+
+    def go_on(self) -> None:
+        """Leave it as it is from here on: `calibrate` will not have it start again."""
+        self.started.fill_(True)
+
+
+class _EachFeature(Calibrated, ABC):
+    """A scale and a shift for each feature (or channel).
+
+    z = exp(s) x + t,  log_det = sum s, a channel's s once for each of its pixels
+    """
 
     @abstractmethod
     def scale_and_shift(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -76,11 +110,8 @@ class Calibrated(Transform):
         x = (z - self._spread(shift, z)) * self._spread((-log_scale).exp(), z)
         return x, of_pixels(-log_scale.sum(), z)
 
-    def extra_repr(self) -> str:
-        return str(self.num_features)
 
-
-class _Kept(Calibrated, ABC):
+class _Kept(_EachFeature, ABC):
     """Keeps the mean and variance of each feature as state; both are None until they are set or loaded."""
 
     def __init__(self, features: int) -> None:
@@ -176,7 +207,7 @@ class BatchNorm(_Kept):
         return log_scale, self.bias - mean * log_scale.exp()
 
 
-class ActNorm(Calibrated):
+class ActNorm(_EachFeature, StartsOnce):
     """Activation normalisation: a scale and a shift for each feature, which start where z has mean 0 and variance 1.
 
     z = exp(s) x + t,  log_det = sum s, a channel's s once for each of its pixels
@@ -201,16 +232,6 @@ class ActNorm(Calibrated):
         super().__init__(features)
         self.log_scale = nn.Parameter(torch.zeros(features))
         self.shift = nn.Parameter(torch.zeros(features))
-        self.started: Tensor
-        self.register_buffer("started", torch.tensor(False))
-
-    @property
-    def needs_statistics(self) -> bool:
-        return not bool(self.started)
-
-    @property
-    def works_without(self) -> bool:
-        return True
 
     @torch.no_grad()
     def set_statistics(self, mean: Tensor, variance: Tensor) -> None:
@@ -219,10 +240,6 @@ class ActNorm(Calibrated):
         self.log_scale.copy_(log_scale)
         self.shift.copy_(-mean.to(log_scale) * log_scale.exp())
         self.go_on()
-
-    def go_on(self) -> None:
-        """Leave it as it is from here on: `calibrate` will not have it start again."""
-        self.started.fill_(True)
 
     def scale_and_shift(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.log_scale, self.shift

@@ -1,0 +1,119 @@
+"""A report of runs: one HTML page that holds all of its figures and needs no network."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from marginflow.checkpoint import WEIGHTS, read_metrics, write_whole
+from marginflow.runs import EVALUATION, read
+
+WIDTH, HEIGHT = 320, 120  # of a training curve, in its own units
+
+
+def report(sources: Sequence[Path], output: Path) -> Path:
+    """Write one page about runs and results.
+
+    sources: run directories that were evaluated, or JSON files that `reproduce` wrote. output: the .html file.
+
+    Numbers stand in the page as they stand in the JSON, to the digits shown, with the full value in the title of each.
+    ValueError or FileNotFoundError where a source is neither.
+    """
+    if output.suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"{output} must end in .html")
+    if not output.parent.is_dir():
+        raise FileNotFoundError(f"the folder {output.parent} does not exist: make it first")
+    sections = [_of_item(source) if source.is_file() else _of_run(source) for source in sources]
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("marginflow"), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters.update(estimate=estimate, curve=curve)
+    page = environment.get_template("report.html").render(sections=sections, width=WIDTH, height=HEIGHT)
+    write_whole(output, page.encode())
+    return output
+
+
+def _of_item(path: Path) -> dict[str, Any]:
+    """A section from a JSON file of `reproduce`."""
+    try:
+        item = json.loads(path.read_text())
+        runs = [{**run, **_settings(run["experiment"])} for run in item["runs"]]
+        figures = [(_as_data(path.parent / each["file"]), each["caption"]) for each in item["figures"]]
+        return {
+            "name": item["item"],
+            "title": item["title"],
+            "caption": item["caption"],
+            "runs": runs,
+            "figures": figures,
+        }
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not a result of reproduce ({error!r}): give those, or run directories") from error
+
+
+def _of_run(directory: Path) -> dict[str, Any]:
+    """A section from a run directory."""
+    experiment, _, _ = read(directory)
+    if not (directory / EVALUATION).is_file():
+        raise FileNotFoundError(f"{directory} was not evaluated: call marginflow evaluate {directory} first")
+    record = json.loads((directory / EVALUATION).read_text())
+    name = directory.resolve().name
+    run = {"label": name, "reported_by_the_thesis": None, "samples": None, **record, "curve": read_metrics(directory)}
+    pictures = sorted((directory / "figures").glob("*.png"))
+    figures = [(_as_data(path), path.stem) for path in pictures]
+    caption = f"{experiment.model.name} on {experiment.data.name}"
+    has_weights = "" if (directory / WEIGHTS).is_file() else ", without weights"
+    settings = _settings(record["experiment"])
+    return {
+        "name": name,
+        "title": name,
+        "caption": caption + has_weights,
+        "runs": [{**run, **settings}],
+        "figures": figures,
+    }
+
+
+def _settings(experiment: dict[str, Any]) -> dict[str, Any]:
+    """The settings of an experiment as pairs: (table.key, value), without those that are not set."""
+    pairs = [
+        (f"{table}.{key}", json.dumps(value))
+        for table, section in experiment.items()
+        for key, value in section.items()
+        if value is not None
+    ]
+    return {"settings": pairs, "seed": experiment["train"]["seed"]}
+
+
+def _as_data(path: Path) -> str:
+    """A PNG as an address that holds it."""
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+
+
+def estimate(value: dict[str, float] | None, digits: int = 3) -> str:
+    """A mean and its standard error, or a dash.
+
+    >>> estimate({"value": 1.23456, "standard_error": 0.01}, 2)
+    '1.23 ± 0.01'
+    """
+    return "-" if value is None else f"{value['value']:.{digits}f} ± {value['standard_error']:.{digits}f}"
+
+
+def curve(records: Sequence[dict[str, Any]], key: str) -> str:
+    """A loss by epoch as the points of an SVG polyline, the lowest and highest of both losses at its ends.
+
+    >>> curve([{"epoch": 1, "train_nll": 2.0}, {"epoch": 2, "train_nll": 1.0}], "train_nll")
+    '0.0,0.0 320.0,120.0'
+    """
+    every = [loss for each in records for loss in (each["train_nll"], each.get("validation_nll")) if loss is not None]
+    low, high = min(every), max(every)
+    last = max(each["epoch"] for each in records)
+    points = [(each["epoch"], each[key]) for each in records if each.get(key) is not None]
+    return " ".join(
+        f"{WIDTH * (epoch - 1) / max(last - 1, 1):.1f},{HEIGHT * (high - loss) / ((high - low) or 1.0):.1f}"
+        for epoch, loss in points
+    )

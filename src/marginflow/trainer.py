@@ -1,0 +1,38 @@
+"""An experiment trained into a run directory, with its progress shown and its figures drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from marginflow import config, figures, runs
+from marginflow.checkpoint import read_metrics
+from marginflow.console import TrainingProgress
+from marginflow.training import EpochRecord, check_ready, fit
+
+
+def train(
+    settings: config.Experiment, run_dir: Path, *, resume: bool = False, overwrite: bool = False, label: str = ""
+) -> None:
+    """Train an experiment in a run directory.
+
+    resume: go on where the run in that directory stopped, or start where there is none. overwrite: replace the run.
+    label: what the progress bar calls it.
+    """
+    if not resume:
+        runs.check_free(run_dir, overwrite)
+    data = config.load_data(settings)
+    model = config.build(settings, data.spec)
+    check_ready(model, data, settings.train)
+    progress = TrainingProgress(settings.train, data.spec, label)
+    for line in read_metrics(run_dir) if resume else []:
+        progress.remember(EpochRecord(**line))
+    snapshots = figures.snapshots(model, data, settings.train.epochs)
+    place = (
+        runs.continued(run_dir, settings, data.spec)
+        if resume
+        else runs.created(run_dir, settings, data.spec, overwrite=overwrite)
+    )
+    with place, progress:
+        watching = [progress] if snapshots is None else [progress, snapshots]
+        history = fit(model, data, settings.train, run_dir, resume=resume, observers=watching)
+    figures.of_training(history, model, data.spec, snapshots, run_dir / "figures")

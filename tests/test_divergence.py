@@ -1,0 +1,62 @@
+"""Samples out of range: planted ones are counted, and traced to the layer and dimension that made them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from marginflow import models
+from marginflow.data.dataset import Batch
+from marginflow.distributions import StandardNormal
+from marginflow.divergence import divergence, origins
+from marginflow.flow import Flow
+from marginflow.marginal import Marginalising
+from marginflow.transforms import Scaling, Sequential
+
+
+def spread(*log_scales: float) -> Scaling:
+    """z = x exp(s), so that samples are narrow or wide."""
+    layer = Scaling(len(log_scales))
+    with torch.no_grad():
+        next(layer.parameters()).copy_(torch.tensor(log_scales))
+    return layer
+
+
+def test_a_model_of_the_data_stays_in_their_range() -> None:
+    rows = torch.randn(2000, 2)
+    found = divergence(Flow([], StandardNormal(2)), Batch(rows, None), 1000)
+    assert (found.num_samples, found.diverged) == (1000, 0.0)
+    assert found.saturated < 0.01
+
+
+def test_the_share_out_of_range_is_that_of_the_tails() -> None:
+    rows = torch.linspace(-1, 1, 101)[:, None]
+    found = divergence(Flow([], StandardNormal(1)), Batch(rows, None), 20_000)
+    assert found.saturated == pytest.approx(0.3173, abs=0.01)  # P(|z| > 1)
+    assert found.diverged == pytest.approx(0.0027, abs=0.002)  # P(|z| > 3)
+
+
+def test_what_is_not_finite_has_diverged() -> None:
+    model = Flow([spread(-1e3)], StandardNormal(1))
+    found = divergence(model, Batch(torch.randn(100, 1), None), 50)
+    assert found.diverged == found.saturated == 1.0
+
+
+@pytest.mark.parametrize("marginal", [False, True])
+def test_origins_name_the_layer_and_the_dimension(marginal: bool) -> None:
+    flow = Flow([spread(0.0, 0.0, 0.0), spread(0.0, -4.0, 0.0), spread(0.0, 0.0, 0.0)], StandardNormal(3))
+    model = Marginalising(flow, StandardNormal(1)) if marginal else flow
+    rows = torch.randn(500, 3)[:, : 2 if marginal else 3] * torch.tensor([1.0, 0.02, 1.0])[: 2 if marginal else 3]
+    found = origins(model, Batch(rows, None), 100)
+    assert found
+    assert {each.layer for each in found} == {"2: Scaling"}
+    assert {each.dimension for each in found} == {1}
+    assert all(abs(each.value) > 3 * each.limit for each in found)
+
+
+def test_contexts_and_densities_without_layers_are_refused() -> None:
+    with pytest.raises(ValueError, match="need a context each"):
+        divergence(models.maf(2, hidden=[8], context_features=1), Batch(torch.zeros(5, 2), torch.zeros(5, 1)))
+    with pytest.raises(ValueError, match="no layers"):
+        origins(StandardNormal(2), Batch(torch.zeros(5, 2), None))
+    assert isinstance(Flow([], StandardNormal(2)).transform, Sequential)
