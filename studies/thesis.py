@@ -1,26 +1,30 @@
-"""What the thesis leaves open: python -m studies.thesis moons | masks | artifacts.
+"""What the thesis leaves open: python -m studies.thesis moons | masks | artifacts | generation [RUNS].
 
 moons: planar x 8 on half moons, without and with noise, clipped and not, for 100 and 500 epochs; densities and samples.
-masks: width, depth and kind of hidden degrees of a MAF on digits. artifacts: samples of a MAF on CIFAR-10 that leave
+masks: width, depth and kind of hidden degrees of a MAF on digits. artifacts: samples of a MAF on MNIST that leave
 the range of the data, with the clipping, the bound on scales and the statistics of batch norm taken away by turns.
+generation: samples of the image models in a folder of runs, judged beside real images.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from marginflow import config, evaluation
+from marginflow import config, evaluation, runs
 from marginflow.calibration import calibrate
-from marginflow.checkpoint import write_whole
+from marginflow.checkpoint import WEIGHTS, read_metrics, write_whole
 from marginflow.divergence import divergence, origins
 from marginflow.quality import energy_distance, mean_distance, two_sample_accuracy
 from marginflow.samples import draw
+from marginflow.thesis import ITEMS
 from marginflow.training import fit
 from marginflow.transforms import BatchNorm
 from studies import RESULTS
@@ -44,6 +48,11 @@ def keep(name: str, rows: list[dict[str, Any]]) -> None:
     """Write what is there so far, so that a study that is stopped leaves it."""
     place = {"device": "cpu", "threads": torch.get_num_threads(), "torch": torch.__version__}
     write_whole(RESULTS / f"thesis_{name}.json", (json.dumps({**place, "rows": rows}, indent=1) + "\n").encode())
+
+
+def finite(value: float) -> float | None:
+    """A number for JSON, which knows no infinity; None where a test row came out infinite."""
+    return value if math.isfinite(value) else None
 
 
 def moons() -> None:
@@ -107,9 +116,9 @@ def artifacts() -> None:
     """Shares of samples that leave the range, after each epoch."""
     rows = []
     for clip in (CLIP, None):
-        for bound in (1e3, 1.0):
+        for bound in (1e3, 5.0):
             model = {"name": "maf", "hidden": [256], "blocks": 5, "batch_norm": "before", "bound": bound}
-            for epochs in (1,):
+            for epochs in (2, 8):
                 train = {
                     "epochs": epochs,
                     "lr": 5e-4,
@@ -117,12 +126,12 @@ def artifacts() -> None:
                     **({"clip_value": clip} if clip else {}),
                 }
                 table = {
-                    "data": {"name": "cifar10", "noise": "once"}, "preprocess": {"logit": 0.05}, "model": model,
+                    "data": {"name": "mnist", "noise": "once"}, "preprocess": {"logit": 1e-6}, "model": model,
                     "train": train,
                 }  # fmt: skip
                 try:
                     flow, data, curve, seconds = trained(table)
-                except FloatingPointError as error:
+                except (FloatingPointError, ValueError) as error:
                     rows.append({"clip_value": clip, "bound": bound, "epochs": epochs, "stopped": str(error)})
                     keep("artifacts", rows)
                     continue
@@ -135,10 +144,39 @@ def artifacts() -> None:
                     found = evaluation.evaluate(flow, test, spec=data.spec)
                     began = [asdict(each) for each in origins(flow, test, 500)[:5]]
                     shares = {"statistics": statistics, **asdict(divergence(flow, test, 500)), "origins": began}
-                    rows.append({**row, **shares, "nll": found.importance_weighted.value})
+                    rows.append({**row, **shares, "nll": finite(found.importance_weighted.value)})
                     print({k: v for k, v in rows[-1].items() if k != "curve"}, flush=True)
                     keep("artifacts", rows)
 
 
+def generation(folder: str = "runs/thesis") -> None:
+    """The samples of the image models that `marginflow reproduce` has trained, beside as many real training images."""
+    rows = []
+    names = {each.run for name in ("fig4", "table1", "best") for each in ITEMS[name].trained}
+    for directory in sorted(Path(folder) / name for name in names):
+        if not (directory / WEIGHTS).is_file():
+            continue
+        model, (experiment, spec, _) = runs.load(directory), runs.read(directory)
+        data = config.load_data(experiment)
+        count, scale = 1000, 256 if spec.dequantised else 1
+        test = (data.test.take(slice(count)).x * scale).floor().double()
+        shown = {
+            "samples": draw(model, spec, count, seed=0).double(),
+            "training images": (data.train.take(slice(count)).x * scale).floor().double(),
+        }
+        quality = {
+            name: {
+                "energy_distance": energy_distance(x, test),
+                "accuracy": two_sample_accuracy(x, test),
+                "mean_distance": mean_distance(x) / mean_distance(test),
+                "spread_of_mean_colour": float(x.mean((2, 3)).std(0).mean() / test.mean((2, 3)).std(0).mean()),
+            }
+            for name, x in shown.items()
+        }
+        rows.append({"run": directory.name, "epochs": len(read_metrics(directory)), "quality": quality})
+        print(rows[-1], flush=True)
+        keep("generation", rows)
+
+
 if __name__ == "__main__":
-    {"moons": moons, "masks": masks, "artifacts": artifacts}[sys.argv[1]]()
+    {"moons": moons, "masks": masks, "artifacts": artifacts, "generation": generation}[sys.argv[1]](*sys.argv[2:])

@@ -171,7 +171,7 @@ def local(shape: tuple[int, int, int], univariate: Univariate | None = None, **o
     layer = LocalAutoregressive(shape, [12, 12], univariate, **options)
     with torch.no_grad():
         for parameter in layer.parameters():
-            parameter.mul_(3)
+            parameter.mul_(by)
     return layer
 
 
@@ -288,7 +288,7 @@ TRANSFORMS: dict[str, Case] = {
     "local autoregressive": Case(lambda: local((2, 3, 4)), real(2, 3, 4)),
     "local autoregressive, reversed": Case(lambda: local((2, 3, 2), order="reversed", reach=2), real(2, 3, 2)),
     "local autoregressive, context": Case(lambda: local((1, 2, 3), context_features=2), real(1, 2, 3), 2),
-    "local autoregressive, spline": Case(lambda: local((2, 2, 2), RationalQuadratic(4)), real(2, 2, 2)),
+    "local autoregressive, spline": Case(lambda: local((2, 2, 2), RationalQuadratic(4), by=1.5), real(2, 2, 2)),
     "act norm of images": Case(lambda: strong(ActNorm(2), 1), real(2, 3, 2)),
     "1x1 convolution of vectors": Case(lambda: strong(Conv1x1(4), 0.5), real(4)),
     "1x1 convolution": Case(lambda: strong(Conv1x1(3, seed=1), 0.5), real(3, 4, 2)),

@@ -111,8 +111,9 @@ ITEMS: dict[str, Item] = {
     ),
     "fig3": Item(
         "Figure 3: 16 MNIST digits through a planar flow",
-        "Digits, and what planar x 8 makes of them, drawn as images again: each layer moves all of a digit along one "
-        "direction of 784, so that eight of them leave it as it was.",
+        "Digits, and what planar x 8 makes of them, drawn as images again. A layer moves all digits along one "
+        "direction of 784: what they have in common, the dark background, is moved into the middle of the base, and "
+        "what tells one digit from another is carried along as it was.",
         tuple(_pair("mnist_planar", 256)),
         "digits",
     ),
