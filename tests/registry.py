@@ -166,7 +166,9 @@ def image_coupling(
     return Coupling([False, True, False], strong(network, by), univariate)
 
 
-def local(shape: tuple[int, int, int], univariate: Univariate | None = None, **options: object) -> LocalAutoregressive:
+def local(
+    shape: tuple[int, int, int], univariate: Univariate | None = None, by: float = 3, **options: object
+) -> LocalAutoregressive:
     """A masked network over pixels, its weights larger than a new one's and its masks kept."""
     layer = LocalAutoregressive(shape, [12, 12], univariate, **options)
     with torch.no_grad():
