@@ -159,10 +159,13 @@ def generation(folder: str = "runs/thesis") -> None:
         model, (experiment, spec, _) = runs.load(directory), runs.read(directory)
         data = config.load_data(experiment)
         count, scale = 1000, 256 if spec.dequantised else 1
-        test = (data.test.take(slice(count)).x * scale).floor().double()
+        test, real = (  # spread over all rows, as the first test images of MNIST are cleaner than the others
+            (split.take(torch.linspace(0, len(split.x) - 1, count).long()).x * scale).floor().double()
+            for split in (data.test, data.train)
+        )
         shown = {
             "samples": draw(model, spec, count, seed=0).double(),
-            "training images": (data.train.take(slice(count)).x * scale).floor().double(),
+            "training images": real,
         }
         quality = {
             name: {
