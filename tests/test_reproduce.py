@@ -55,10 +55,12 @@ def test_a_figure_from_nothing_again_and_further(folder: Path) -> None:
     assert (path.parent / "fig2.png").is_file()
     assert (path.parent / "fig2.html").is_file()
     directory = folder / "runs" / "thesis" / entry["name"]
-    written = (directory / "model.safetensors").stat().st_mtime_ns
+    files = [directory / "trainer.pt", directory / "evaluation.json"]
+    written = [file.stat().st_mtime_ns for file in files]
 
     succeeds(run("reproduce", "fig2", "--epochs", "1"))
-    assert (directory / "model.safetensors").stat().st_mtime_ns == written
+    assert [file.stat().st_mtime_ns for file in files] == written  # neither trained nor evaluated again
+    assert json.loads(path.read_text()) == result
 
     succeeds(run("reproduce", "fig2", "--epochs", "2"))
     assert [each["epoch"] for each in read_metrics(directory)] == [1, 2]

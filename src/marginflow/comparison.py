@@ -41,7 +41,7 @@ def compare(run_dirs: Sequence[Path], options: Evaluate, device: str = "auto") -
         raise ValueError("a run is named twice: give each once")
     _check_same_rows(run_dirs)
     names = _names(run_dirs)
-    results = {name: runs.evaluate(run, options, device) for name, run in zip(names, run_dirs, strict=True)}
+    results = {name: runs.evaluate(run, options, device, draw=False) for name, run in zip(names, run_dirs, strict=True)}
     best = min(results, key=lambda name: -float(results[name].log_prob.mean()))
     compared = []
     for name, result in results.items():

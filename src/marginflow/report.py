@@ -10,7 +10,7 @@ from typing import Any
 
 import jinja2
 
-from marginflow.checkpoint import WEIGHTS, read_metrics, write_whole
+from marginflow.checkpoint import read_metrics, write_whole
 from marginflow.runs import EVALUATION, read
 
 WIDTH, HEIGHT = 320, 120  # of a training curve, in its own units
@@ -67,12 +67,11 @@ def _of_run(directory: Path) -> dict[str, Any]:
     pictures = sorted((directory / "figures").glob("*.png"))
     figures = [(_as_data(path), path.stem) for path in pictures]
     caption = f"{experiment.model.name} on {experiment.data.name}"
-    has_weights = "" if (directory / WEIGHTS).is_file() else ", without weights"
     settings = _settings(record["experiment"])
     return {
         "name": name,
         "title": name,
-        "caption": caption + has_weights,
+        "caption": caption,
         "runs": [{**run, **settings}],
         "figures": figures,
     }

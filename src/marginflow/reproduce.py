@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from matplotlib.figure import Figure
 from marginflow import config, experiments, plotting, runs, samples, trainer
 from marginflow.checkpoint import WEIGHTS, read_metrics, write_whole
 from marginflow.data import DataSpec
+from marginflow.data.toy import HALF_MOONS_ENTROPY
 from marginflow.evaluation import levels_of
 from marginflow.flow import Flow
 from marginflow.journey import to_latent
@@ -74,21 +74,14 @@ def _is_finished(settings: config.Experiment, run_dir: Path) -> bool:
 
 def _evaluated(run_dir: Path, options: config.Evaluate, device: str) -> dict[str, Any]:
     """What is known of a run, its accounting taken unless it stands in the run already for the same weights."""
-    checksum = hashlib.sha256((run_dir / WEIGHTS).read_bytes()).hexdigest()
-    kept = run_dir / runs.REPRODUCED
-    if kept.is_file():
-        entry = json.loads(kept.read_text())
-        if entry["weights_sha256"] == checksum and entry["experiment"]["evaluate"] == options.model_dump(mode="json"):
-            return entry
-    result = runs.evaluate(run_dir, options, device)
-    result.keep(run_dir)
-    evaluated = {**result.record["experiment"], "evaluate": options.model_dump(mode="json")}
-    entry = {
-        "name": run_dir.name, **result.record, "experiment": evaluated,
-        "weights_sha256": checksum, "curve": read_metrics(run_dir),
-    }  # fmt: skip
-    write_whole(kept, (json.dumps(entry, indent=2) + "\n").encode())
-    return entry
+    kept = run_dir / runs.EVALUATION
+    record = json.loads(kept.read_text()) if kept.is_file() else {}
+    asked = options.model_dump(mode="json")
+    if record.get("weights_sha256") != runs.weights_sha256(run_dir) or record["experiment"]["evaluate"] != asked:
+        result = runs.evaluate(run_dir, options, device)
+        result.keep(run_dir)
+        record = result.record
+    return {"name": run_dir.name, **record, "curve": read_metrics(run_dir)}
 
 
 def _of_thesis(trained: Trained) -> dict[str, Any]:
@@ -171,5 +164,5 @@ def _against(item: Item, accountings: list[dict[str, Any]]) -> Figure:
     bound = [each["bound"]["value"] / n for each, n in zip(accountings, of_data, strict=True)]
     errors = [each["importance_weighted"]["standard_error"] / n for each, n in zip(accountings, of_data, strict=True)]
     return plotting.lines_against(
-        at, {"bound": (bound, None), "NLL, exact or by IW-K": (estimate, errors)}, item.axis, 0.287
+        at, {"bound": (bound, None), "NLL, exact or by IW-K": (estimate, errors)}, item.axis, HALF_MOONS_ENTROPY
     )

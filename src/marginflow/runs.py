@@ -11,6 +11,7 @@ figures/
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -40,8 +41,7 @@ CONFIG, MANIFEST, EVALUATION = "config.toml", "manifest.json", "evaluation.json"
 FORMAT = 1
 NUM_DIVERGED = 1000  # test rows whose range tells which samples have left it
 FOLDERS = {"figures", "tensorboard"}
-REPRODUCED = "reproduced.json"  # what `reproduce` knows of the run
-FILES = {CONFIG, MANIFEST, EVALUATION, REPRODUCED, WEIGHTS, METRICS, TRAINER, *FOLDERS}
+FILES = {CONFIG, MANIFEST, EVALUATION, WEIGHTS, METRICS, TRAINER, *FOLDERS}
 MAY_CHANGE = {  # when a training goes on
     "train.epochs", "train.patience", "train.validate_every", "train.device", "train.checkpoint",
 }  # fmt: skip
@@ -241,7 +241,7 @@ class Evaluation:
     """The accounting of a run, the entropy of its data where that is known, and all of it for evaluation.json.
 
     log_prob: of each row as it was given, in nats, for images that of its grey levels: (N,). samples: how many of the
-    model's leave the range of these rows; None where each needs a context.
+    model's leave the range of the test rows; None where that was not asked, or each needs a context.
     """
 
     accounting: evaluation.Accounting
@@ -277,8 +277,18 @@ def held_out(run_dir: Path, rows: int | None = None, table: str | None = None) -
     return Split(*split.take(slice(rows))), entropy
 
 
-def evaluate(run_dir: Path, options: Evaluate, device: str = "auto", table: str | None = None) -> Evaluation:
-    """Take the accounting of a run on its test split, or on the rows of a table."""
+def weights_sha256(run_dir: Path) -> str:
+    """The checksum of the weights of a run."""
+    return hashlib.sha256((run_dir / WEIGHTS).read_bytes()).hexdigest()
+
+
+def evaluate(
+    run_dir: Path, options: Evaluate, device: str = "auto", table: str | None = None, *, draw: bool = True
+) -> Evaluation:
+    """Take the accounting of a run on its test split, or on the rows of a table.
+
+    draw: also draw samples, to see how many leave the range of the test split; never against the rows of a table.
+    """
     experiment, spec, manifest = read(run_dir)
     epochs = read_metrics(run_dir)
     place = fabric_on(device).device
@@ -289,10 +299,11 @@ def evaluate(run_dir: Path, options: Evaluate, device: str = "auto", table: str 
     exact = evaluation.levels_of(model)[1].exact
     accounting = evaluation.account(of_rows, spec, exact=exact, num_samples=options.num_samples, seed=options.seed)
     log_prob = (of_rows.result.log_prob + of_rows.log_det + spec.log_volume).cpu()
-    needs_context = model.context_features and not model.context_optional
-    drawn = None if needs_context else divergence(model, rows.take(slice(NUM_DIVERGED)), seed=options.seed)
+    drawn = None
+    if draw and table is None and (model.context_optional or not model.context_features):
+        drawn = divergence(model, rows.take(slice(NUM_DIVERGED)), seed=options.seed)
     record = {
-        "experiment": experiment.model_dump(mode="json"),
+        "experiment": {**experiment.model_dump(mode="json"), "evaluate": options.model_dump(mode="json")},
         "test": accounting.as_dict(),
         "samples": None if drawn is None else asdict(drawn),
         "entropy_of_the_data": entropy,
@@ -302,6 +313,7 @@ def evaluate(run_dir: Path, options: Evaluate, device: str = "auto", table: str 
         "train_seconds": round(sum(each.get("seconds", 0) for each in epochs), 1),
         "evaluate_seconds": round(time.perf_counter() - started, 1),
         "device": str(place),
+        "weights_sha256": weights_sha256(run_dir),
         **{key: manifest.get(key) for key in ("marginflow", "torch", "python", "machine")},
     }
     return Evaluation(accounting, entropy, record, log_prob, drawn)

@@ -11,7 +11,7 @@ from marginflow.flow import Flow
 from marginflow.hidden import Activation
 from marginflow.models.stacks import Degrees, check_blocks, order_of_block
 from marginflow.shapes import Shape, as_shape, image_shape
-from marginflow.transforms import Affine, GaussianMixture, Inverse, LocalAutoregressive, Squeeze, Whiten
+from marginflow.transforms import Affine, GaussianMixture, Inverse, LocalAutoregressive, Squeeze, Transform, Whiten
 
 
 def maf_local(
@@ -68,15 +68,15 @@ def maf_local(
             ),
         )
     ]  # fmt: skip
-    for layer in layers:
-        if isinstance(layer, LocalAutoregressive) and isinstance(layer.layer.univariate, Affine):
-            _start_near_identity(layer)
+    _start_near_identity(layers)
     base = StandardLogistic(shape) if components else StandardNormal(shape)
     return Flow([squeeze, *layers, Inverse(Squeeze(patch))], base)
 
 
 @torch.no_grad()
-def _start_near_identity(layer: LocalAutoregressive) -> None:
-    """Let white data stay nearly white at first."""
-    for tensor in layer.layer.network.output_layer.tensors:
-        tensor.mul_(0.1)
+def _start_near_identity(layers: Sequence[Transform]) -> None:
+    """Let the affine layers leave white data nearly white at first; a mixture would start with all components alike."""
+    for layer in layers:
+        if isinstance(layer, LocalAutoregressive) and isinstance(layer.layer.univariate, Affine):
+            for tensor in layer.layer.network.output_layer.tensors:
+                tensor.mul_(0.1)
