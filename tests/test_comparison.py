@@ -72,3 +72,12 @@ def test_runs_on_other_rows_are_refused(tmp_path: Path) -> None:
 def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
     paths = [made(tmp_path / folder / "run", i) for i, folder in enumerate("xy")]
     assert {each.name for each in comparison.compare(paths, OPTIONS)} == {str(path) for path in paths}
+
+
+@pytest.mark.usefixtures("single")
+def test_samples_are_held_against_the_test_split_alone_and_drawn_only_where_asked(tmp_path: Path) -> None:
+    path = made(tmp_path / "a", 0)
+    np.save(tmp_path / "rows.npy", config.load_data(runs.read(path)[0]).test.take().x[:50].numpy())
+    assert runs.evaluate(path, OPTIONS).samples is not None
+    assert runs.evaluate(path, OPTIONS, draw=False).samples is None
+    assert runs.evaluate(path, OPTIONS, table=str(tmp_path / "rows.npy")).samples is None

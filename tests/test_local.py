@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from registry import local
@@ -61,12 +63,20 @@ def test_the_inverse_passes_gradients_and_is_the_same_without() -> None:
 def test_a_flow_of_them_starts_white_and_draws_what_it_gives_a_density(components: int) -> None:
     flow = models.maf_local((1, 8, 8), hidden=[16], blocks=2, components=components)
     x = torch.randn(200, 1, 8, 8).cumsum(3)
+    z = torch.zeros(1, 1, 8, 8)
+    at_zero = 64 * math.log(1 / 4 if components else 1 / math.sqrt(2 * math.pi))  # of the logistic, of the normal
+    torch.testing.assert_close(flow.base.log_prob(z), torch.tensor([at_zero]))
     before = flow.log_prob(x).mean()
     calibrate(flow, [x])
     assert flow.log_prob(x).mean() > before + 10
     drawn = flow.sample(300)
     assert torch.isfinite(drawn).all()
     torch.testing.assert_close(flow.transform.inverse(flow.transform(drawn)[0])[0], drawn, rtol=0, atol=1e-6)
+
+
+def test_new_blocks_of_single_gaussians_leave_white_data_nearly_white() -> None:
+    flow, x = models.maf_local((1, 8, 8), hidden=[64], blocks=1), torch.randn(200, 1, 8, 8)
+    assert (flow.transform(x)[0] - x).square().mean().sqrt() < 0.1
 
 
 def test_what_does_not_fit_is_refused() -> None:

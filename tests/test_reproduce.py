@@ -80,6 +80,8 @@ def test_an_interrupt_keeps_the_run_and_the_same_command_goes_on(folder: Path, m
     train_once(settings, folder / "run", "")
     assert len(read_metrics(folder / "run")) == 2
     runs.load(folder / "run")
+    monkeypatch.setattr("marginflow.trainer.train", interrupted)
+    train_once(settings, folder / "run", "")  # finished: nothing is called
 
 
 def test_a_finished_run_of_other_settings_is_refused(folder: Path) -> None:

@@ -85,3 +85,15 @@ def test_impossible_noise_is_refused() -> None:
         data.load("spirals", noise=-0.1)
     with pytest.raises(ValueError, match="at least 1e-06; got 0"):
         data.load("two_to_one", noise=0)
+
+
+def test_copies_of_half_moons_are_independent_and_their_entropies_add_up() -> None:
+    one, three = (data.toy.half_moons(num_train=20_000, copies=copies) for copies in (1, 3))
+    assert (one.entropy, three.entropy) == (0.287, pytest.approx(3 * 0.287))
+    x = three.train.take().x
+    assert x.shape == (20_000, 6)
+    assert torch.equal(x[:, :2], one.train.take().x)
+    between = torch.corrcoef(x.T)[:2, 2:]
+    assert between.abs().max() < 0.03
+    with pytest.raises(ValueError, match="copies must be a whole number"):
+        data.toy.half_moons(copies=0)
