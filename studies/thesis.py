@@ -1,27 +1,32 @@
-"""What the thesis leaves open: python -m studies.thesis moons | masks | artifacts | generation [RUNS].
+"""What the thesis leaves open: python -m studies.thesis moons | connections | masks | artifacts | generation [RUNS].
 
 moons: planar x 8 on half moons, without and with noise, clipped and not, for 100 and 500 epochs; densities and samples.
-masks: width, depth and kind of hidden degrees of a MAF on digits. artifacts: samples of a MAF on MNIST that leave
-the range of the data, with the clipping, the bound on scales and the statistics of batch norm taken away by turns.
-generation: samples of the image models in a folder of runs, judged beside real images.
+connections: which dimensions see which in masked networks of the thesis's sizes. masks: width, depth and kind of hidden
+degrees of a MAF on digits. artifacts: samples of a MAF on MNIST that leave the range of the data, with the clipping,
+the bound on scales and the statistics of batch norm taken away by turns. generation: samples of the image models in a
+folder of runs, judged beside real images. Trainings whose rows stand in the result file are not run again.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from marginflow import config, evaluation, runs
 from marginflow.calibration import calibrate
 from marginflow.checkpoint import WEIGHTS, read_metrics, write_whole
 from marginflow.divergence import divergence, origins
+from marginflow.masked.degrees import resolve_degrees
 from marginflow.quality import energy_distance, mean_distance, two_sample_accuracy
 from marginflow.samples import draw
 from marginflow.thesis import ITEMS
@@ -50,6 +55,17 @@ def keep(name: str, rows: list[dict[str, Any]]) -> None:
     write_whole(RESULTS / f"thesis_{name}.json", (json.dumps({**place, "rows": rows}, indent=1) + "\n").encode())
 
 
+def kept(name: str) -> list[dict[str, Any]]:
+    """The rows that stand in the result file."""
+    path = RESULTS / f"thesis_{name}.json"
+    return json.loads(path.read_text())["rows"] if path.is_file() else []
+
+
+def stands(rows: list[dict[str, Any]], **key: Any) -> bool:
+    """Whether a row of these settings is among them."""
+    return any(key.items() <= row.items() for row in rows)
+
+
 def finite(value: float) -> float | None:
     """A number for JSON, which knows no infinity; None where a test row came out infinite."""
     return value if math.isfinite(value) else None
@@ -57,10 +73,12 @@ def finite(value: float) -> float | None:
 
 def moons() -> None:
     """Each pair of settings by seed; samples are judged beside a second draw of the data."""
-    rows = []
+    rows = kept("moons")
     plan = [(100, seed, clip, noise) for seed in range(3) for clip in (CLIP, None) for noise in (0, 2)]
     plan += [(500, 0, CLIP, noise) for noise in (0, 2)]
     for epochs, seed, clip, noise in plan:
+        if stands(rows, epochs=epochs, seed=seed, clip_value=clip, noise=noise):
+            continue
         train = {"epochs": epochs, "lr": 5e-4, "validate_every": 5, **({"clip_value": clip} if clip else {})}
         table = {"data": {"name": "half_moons"}, "model": {"name": "planar", "blocks": 8}, "train": train}
         model, data, curve, seconds = trained({**table, "noise": {"features": noise}}, seed)
@@ -84,69 +102,90 @@ def moons() -> None:
         print(row, found.importance_weighted, quality, flush=True)
 
 
+def connections() -> None:
+    """Of two dimensions k apart, does the later see the earlier? Shares over all such pairs and the five networks."""
+    rows = []
+    for hidden in ([1024], [1024] * 3, [3072], [3072] * 3):
+        for degrees in ("random", "sequential", "even"):
+            gaps = torch.stack([gap(degrees, 3072, hidden, seed) for seed in range(5)])
+            shares = {str(k): float((gaps[:, :-k] <= k).double().mean()) for k in (1, 32, 1024)}
+            rows.append({"hidden": hidden, "degrees": degrees, "sees_so_far_back": shares})
+            print(rows[-1], flush=True)
+    keep("connections", rows)
+
+
+def gap(degrees: str, features: int, hidden: Sequence[int], seed: int) -> Tensor:
+    """How far behind each dimension the first one stands that sees it; one that none sees has a gap past the end.
+
+    A path takes the least degree that it can in each layer, as the output then is the nearest.
+    """
+    layers = resolve_degrees(degrees, features, hidden, False, torch.Generator().manual_seed(seed))
+    dimension = torch.arange(1, features + 1)
+    least = dimension
+    for layer in layers:
+        least = torch.cat([layer, torch.tensor([features])])[torch.searchsorted(layer, least)]
+    return least + 1 - dimension
+
+
 def masks() -> None:
     """64 pixels: widths of a third, as 1024 is of 3072, of all and of three times the dimensions."""
-    rows = []
-    for seed in range(3):
-        for width in (21, 64, 192):
-            for depth in (1, 3):
-                for degrees in ("random", "sequential", "even"):
-                    model = {
-                        "name": "maf",
-                        "hidden": [width] * depth,
-                        "blocks": 5,
-                        "batch_norm": True,
-                        "degrees": degrees,
-                    }
-                    table = {
-                        "data": {"name": "digits"}, "model": {**model, "seed": 10 * seed},
-                        "train": {"epochs": 30, "lr": 1e-3, "ema": 0.99, "validate_every": 5},
-                    }  # fmt: skip
-                    flow, data, _, seconds = trained(table, seed)
-                    found = evaluation.evaluate(flow, data.test, spec=data.spec, seed=0)
-                    drawn, real = draw(flow, data.spec, len(data.test.x), seed), data.test.take().x
-                    row = {"width": width, "depth": depth, "degrees": degrees, "seed": seed, "seconds": seconds}
-                    shares = {"mean_distance": mean_distance(drawn) / mean_distance(real)}
-                    rows.append({**row, "evaluation": found.as_dict(), **shares})
-                    keep("masks", rows)
-        print(seed, len(rows), flush=True)
+    rows = kept("masks")
+    for seed, width, depth, degrees in itertools.product(
+        range(3), (21, 64, 192), (1, 3), ("random", "sequential", "even")
+    ):
+        key = {"width": width, "depth": depth, "degrees": degrees, "seed": seed}
+        if stands(rows, **key):
+            continue
+        model = {"name": "maf", "hidden": [width] * depth, "blocks": 5, "batch_norm": True, "degrees": degrees}
+        table = {
+            "data": {"name": "digits"}, "model": {**model, "seed": 10 * seed},
+            "train": {"epochs": 30, "lr": 1e-3, "ema": 0.99, "validate_every": 5},
+        }  # fmt: skip
+        flow, data, _, seconds = trained(table, seed)
+        found = evaluation.evaluate(flow, data.test, spec=data.spec, seed=0)
+        drawn, real = draw(flow, data.spec, len(data.test.x), seed), data.test.take().x
+        shares = {"mean_distance": mean_distance(drawn) / mean_distance(real)}
+        rows.append({**key, "seconds": seconds, "evaluation": found.as_dict(), **shares})
+        print(key, found.importance_weighted, shares, flush=True)
+        keep("masks", rows)
 
 
 def artifacts() -> None:
-    """Shares of samples that leave the range, after each epoch."""
+    """Shares of samples that leave the range after few epochs and after more."""
+    rows = kept("artifacts")
+    for clip, bound, epochs in itertools.product((CLIP, None), (1e3, 5.0), (2, 8)):
+        key = {"clip_value": clip, "bound": bound, "epochs": epochs}
+        if stands(rows, **key):
+            continue
+        train = {"epochs": epochs, "lr": 5e-4, "validate_every": epochs, **({"clip_value": clip} if clip else {})}
+        table = {
+            "data": {"name": "mnist", "noise": "once"}, "preprocess": {"logit": 1e-6},
+            "model": {"name": "maf", "hidden": [256], "blocks": 5, "batch_norm": "before", "bound": bound},
+            "train": train,
+        }  # fmt: skip
+        try:
+            flow, data, curve, seconds = trained(table)
+        except (FloatingPointError, ValueError) as error:
+            rows.append({**key, "stopped": str(error)})
+        else:
+            rows += [{**key, "seconds": seconds, "curve": curve, **each} for each in artifacts_of(flow, data)]
+        keep("artifacts", rows)
+
+
+def artifacts_of(flow: Any, data: Any) -> list[dict[str, Any]]:
+    """Shares, origins and density with the statistics of batch norm that fit found, and with those of one batch."""
+    test = data.test.take(slice(1000))
     rows = []
-    for clip in (CLIP, None):
-        for bound in (1e3, 5.0):
-            model = {"name": "maf", "hidden": [256], "blocks": 5, "batch_norm": "before", "bound": bound}
-            for epochs in (2, 8):
-                train = {
-                    "epochs": epochs,
-                    "lr": 5e-4,
-                    "validate_every": epochs,
-                    **({"clip_value": clip} if clip else {}),
-                }
-                table = {
-                    "data": {"name": "mnist", "noise": "once"}, "preprocess": {"logit": 1e-6}, "model": model,
-                    "train": train,
-                }  # fmt: skip
-                try:
-                    flow, data, curve, seconds = trained(table)
-                except (FloatingPointError, ValueError) as error:
-                    rows.append({"clip_value": clip, "bound": bound, "epochs": epochs, "stopped": str(error)})
-                    keep("artifacts", rows)
-                    continue
-                test = data.test.take(slice(1000))
-                row = {"clip_value": clip, "bound": bound, "epochs": epochs, "seconds": seconds, "curve": curve}
-                for statistics in ("all training rows", "one batch"):
-                    if statistics == "one batch":
-                        norms = [each for each in flow.modules() if isinstance(each, BatchNorm)]
-                        calibrate(flow, [data.train.take(slice(100))], layers=norms)
-                    found = evaluation.evaluate(flow, test, spec=data.spec)
-                    began = [asdict(each) for each in origins(flow, test, 500)[:5]]
-                    shares = {"statistics": statistics, **asdict(divergence(flow, test, 500)), "origins": began}
-                    rows.append({**row, **shares, "nll": finite(found.importance_weighted.value)})
-                    print({k: v for k, v in rows[-1].items() if k != "curve"}, flush=True)
-                    keep("artifacts", rows)
+    for statistics in ("all training rows", "one batch"):
+        if statistics == "one batch":
+            norms = [each for each in flow.modules() if isinstance(each, BatchNorm)]
+            calibrate(flow, [data.train.take(slice(100))], layers=norms)
+        found = evaluation.evaluate(flow, test, spec=data.spec)
+        began = [asdict(each) for each in origins(flow, test, 500)[:5]]
+        shares = {"statistics": statistics, **asdict(divergence(flow, test, 500)), "origins": began}
+        rows.append({**shares, "nll": finite(found.importance_weighted.value)})
+        print(rows[-1], flush=True)
+    return rows
 
 
 def generation(folder: str = "runs/thesis") -> None:
@@ -182,4 +221,5 @@ def generation(folder: str = "runs/thesis") -> None:
 
 
 if __name__ == "__main__":
-    {"moons": moons, "masks": masks, "artifacts": artifacts, "generation": generation}[sys.argv[1]](*sys.argv[2:])
+    studies = (moons, connections, masks, artifacts, generation)
+    {study.__name__: study for study in studies}[sys.argv[1]](*sys.argv[2:])
