@@ -276,6 +276,8 @@ def test_a_context_beside_an_image_is_a_vector_or_of_its_size() -> None:
 
 def test_rows_of_images_go_through_in_smaller_portions() -> None:
     assert rows_at_once(models.planar(2)) == 4096
+    assert rows_at_once(models.maf_local((1, 32, 32), hidden=[8], blocks=1)) == 250  # of 64 patches
+    assert rows_at_once(models.maf_local((1, 8, 8), hidden=[8], blocks=1)) == 4000  # of 4
     assert rows_at_once(Flow([Dequantise(17)], image_model("glow"))) == 250
     assert rows_at_once(Flow([Dequantise(17, image_model("glow")), Flatten((1, 4, 4))], models.maf(16))) == 250
 

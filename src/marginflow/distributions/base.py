@@ -89,10 +89,14 @@ def like_model(model: object, x: Tensor) -> Tensor:
 def rows_at_once(model: object) -> int:
     """How many rows go through a model at once where no gradient is wanted.
 
-    Fewer where it convolves: its hidden layers are then as large as images.
+    Fewer where its hidden layers are as large as images: where it convolves, or where a transform says that an
+    event is many rows to its network, `rows_of_network`.
     """
-    convolves = isinstance(model, nn.Module) and any(isinstance(module, nn.Conv2d) for module in model.modules())
-    return 250 if convolves else 4096
+    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    if any(isinstance(module, nn.Conv2d) for module in modules):
+        return 250
+    of_network = max((getattr(module, "rows_of_network", 1) for module in modules), default=1)
+    return max(1, min(4096, 16_000 // of_network))
 
 
 class Distribution(nn.Module, ABC):

@@ -72,6 +72,11 @@ class LocalAutoregressive(Transform):
     def context_features(self) -> int:
         return self._context_features
 
+    @property
+    def rows_of_network(self) -> int:
+        """How many rows an image is to the masked network: its pixels."""
+        return self.height * self.width
+
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.check_input(x)
         x, context = self._turned(x), self._checked(context, x)

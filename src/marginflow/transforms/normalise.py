@@ -52,7 +52,10 @@ class Calibrated(Transform, ABC):
                 f"got {tuple(mean.shape)} and {tuple(variance.shape)}"
             )
         if not bool(torch.isfinite(mean).all() & torch.isfinite(variance).all()):
-            raise ValueError("mean and variance must be finite: remove NaN and infinity from the rows")
+            raise ValueError(
+                "mean and variance must be finite: remove NaN and infinity from the rows; if they hold none, the "
+                "layers before have made them, as where a training diverges: lower its learning rate or bound its scales"
+            )
 
     def extra_repr(self) -> str:
         return str(self.num_features)
