@@ -80,8 +80,8 @@ def main(directories: list[Path]) -> None:
         rows.append(row)
         samples[row["name"]] = drawn
     rows.sort(key=lambda row: row["evaluation"]["test"]["importance_weighted"]["value"])
-    test = runs.held_out(directories[0])[0].x
-    fresh = mf.data.load("half_moons", seed=1).test.x
+    test = runs.held_out(directories[0])[0].take().x
+    fresh = mf.data.load("half_moons", seed=1).test.take().x
     real = energy_distance(fresh, test)
     ordered = {"data": test, **{row["name"]: samples[row["name"]] for row in rows}}
     plotting.save(figure_of(ordered), RESULTS / "half_moons_models.png")

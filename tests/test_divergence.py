@@ -11,7 +11,7 @@ from marginflow.distributions import StandardNormal
 from marginflow.divergence import divergence, origins
 from marginflow.flow import Flow
 from marginflow.marginal import Marginalising
-from marginflow.transforms import Scaling, Sequential
+from marginflow.transforms import Scaling
 
 
 def spread(*log_scales: float) -> Scaling:
@@ -42,6 +42,12 @@ def test_what_is_not_finite_has_diverged() -> None:
     assert found.diverged == found.saturated == 1.0
 
 
+def test_constant_rows_have_a_range_of_width_two() -> None:
+    found = divergence(Flow([], StandardNormal(1)), Batch(torch.full((50, 1), 0.0), None), 20_000)
+    assert found.saturated == pytest.approx(0.3173, abs=0.01)
+    assert found.diverged < 0.005
+
+
 @pytest.mark.parametrize("marginal", [False, True])
 def test_origins_name_the_layer_and_the_dimension(marginal: bool) -> None:
     flow = Flow([spread(0.0, 0.0, 0.0), spread(0.0, -4.0, 0.0), spread(0.0, 0.0, 0.0)], StandardNormal(3))
@@ -59,4 +65,3 @@ def test_contexts_and_densities_without_layers_are_refused() -> None:
         divergence(models.maf(2, hidden=[8], context_features=1), Batch(torch.zeros(5, 2), torch.zeros(5, 1)))
     with pytest.raises(ValueError, match="no layers"):
         origins(StandardNormal(2), Batch(torch.zeros(5, 2), None))
-    assert isinstance(Flow([], StandardNormal(2)).transform, Sequential)

@@ -42,7 +42,7 @@ MAY_IMPORT = {
     "experiments": {"config", "data"},
     "temperature": {"distributions", "flow", "marginal"},
     "journey": {
-        "data", "distributions", "evaluation", "flow", "marginal", "randomness", "training", "transforms",
+        "checkpoint", "data", "distributions", "evaluation", "flow", "marginal", "randomness", "training", "transforms",
     },
     "divergence": {"data", "distributions", "evaluation", "flow", "journey", "marginal", "randomness"},
     "plotting": {"training"},

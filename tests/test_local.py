@@ -11,7 +11,7 @@ from torch import Tensor
 
 from marginflow import models
 from marginflow.calibration import calibrate
-from marginflow.transforms import GaussianMixture, LocalAutoregressive
+from marginflow.transforms import LocalAutoregressive
 
 
 def jacobian(layer: LocalAutoregressive, x: Tensor) -> Tensor:
@@ -81,11 +81,10 @@ def test_new_blocks_of_single_gaussians_leave_white_data_nearly_white() -> None:
 
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="reach must be a whole number"):
-        LocalAutoregressive((1, 4, 4), [8], reach=0)
+        LocalAutoregressive((1, 4, 4), [8], reach=True)
     with pytest.raises(ValueError, match='"sequential" or "reversed"'):
         LocalAutoregressive((1, 4, 4), [8], order="random")
     with pytest.raises(ValueError, match="was built for images"):
         LocalAutoregressive((1, 4, 4), [8])(torch.zeros(2, 1, 4, 5))
     with pytest.raises(ValueError, match="multiples of 3"):
         models.maf_local((1, 8, 8), patch=3)
-    assert LocalAutoregressive((1, 4, 4), [8], GaussianMixture(2)).layer.univariate.num_params == 6

@@ -8,6 +8,7 @@ from marginflow.calibration import calibrate
 from marginflow.distributions import StandardNormal
 from marginflow.flow import Flow
 from marginflow.marginal import Marginalising
+from marginflow.training import TrainConfig, fit
 from marginflow.transforms import BatchNorm, Inverse, MaskedAutoregressive, Planar, Sequential, Standardise
 
 
@@ -156,5 +157,21 @@ def test_statistics_follow_the_model_in_precision() -> None:
 def test_statistics_that_are_not_finite_are_refused() -> None:
     x = torch.randn(10, 2)
     x[3, 1] = torch.nan
+    for batches in ([x], [x, torch.randn(10, 2)]):
+        with pytest.raises(ValueError, match=r"what reaches Standardise\(2\) is not finite"):
+            calibrate(Standardise(2), batches)
     with pytest.raises(ValueError, match="must be finite"):
-        calibrate(Standardise(2), [x])
+        Standardise(2).set_statistics(torch.tensor([0.0, torch.nan]), torch.ones(2))
+
+
+def test_in_a_training_the_model_is_blamed_where_rows_that_were_finite_are_not_any_more() -> None:
+    class Explodes(Planar):
+        """Finite on the batches of a training, not on all of its rows in evaluation."""
+
+        def forward(self, x: torch.Tensor, context: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+            z, log_det = super().forward(x, context)
+            return (z if self.training else z * torch.inf), log_det
+
+    model = Flow([Explodes(2), BatchNorm(2)], StandardNormal(2))
+    with pytest.raises(FloatingPointError, match=r"the input of a batch norm became nan in epoch 1 at step 1 of 1"):
+        fit(model, torch.randn(120, 2), TrainConfig(epochs=1))

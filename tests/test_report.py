@@ -13,18 +13,22 @@ from typing import Any
 import pytest
 from command import fails, run, succeeds
 
-from marginflow.report import estimate
+from marginflow.report import curve, estimate
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-SHOWN = """<script>addEventListener("load", () => {
-  document.querySelectorAll("figure button")[0].click();
-  const sizes = [...document.querySelectorAll("figure img, dialog img")].map(each => each.naturalWidth);
-  const lines = [...document.querySelectorAll("polyline")].map(each => each.getTotalLength());
-  const wide = document.documentElement.scrollWidth - innerWidth;
-  const open = document.querySelector("dialog").open;
+# a window of a browser without a screen is never as narrow as a phone, a frame in it is
+FRAME = """<!doctype html><iframe src="page.html" width="{width}" height="900"></iframe>
+<script>addEventListener("load", () => {{
+  const shown = document.querySelector("iframe").contentDocument, window = shown.defaultView;
+  shown.querySelectorAll("figure button")[0].click();
+  const sizes = [...shown.querySelectorAll("figure img, dialog img")].map(each => each.naturalWidth);
+  const lines = [...shown.querySelectorAll("polyline")].map(each => each.getTotalLength());
+  const width = window.innerWidth, wide = shown.documentElement.scrollWidth - width;
+  const open = shown.querySelector("dialog").open, page = shown.body.innerHTML;
   const out = document.createElement("output"); out.id = "shown";
-  out.textContent = JSON.stringify({sizes, lines, wide, open}); document.body.append(out);
-});</script>"""
+  out.textContent = JSON.stringify({{sizes, lines, width, wide, open}}); document.body.append(out);
+  const copy = document.createElement("div"); copy.innerHTML = page; document.body.append(copy);
+}});</script>"""
 
 
 @pytest.fixture(scope="module")
@@ -82,12 +86,13 @@ def test_the_page_holds_everything_and_the_numbers_of_the_json(result: Path) -> 
 @pytest.mark.skipif(BROWSER is None, reason="needs Debian's chromium")
 @pytest.mark.parametrize("width", [390, 1200])
 def test_a_browser_draws_it_and_enlarges_a_figure(result: Path, tmp_path: Path, width: int) -> None:
-    page = tmp_path / "page.html"
-    page.write_text(result.with_suffix(".html").read_text().replace("</body>", SHOWN + "</body>"))
+    (tmp_path / "page.html").write_bytes(result.with_suffix(".html").read_bytes())
+    page = tmp_path / "frame.html"
+    page.write_text(FRAME.format(width=width))
     command = [
-        str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-        f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},900", "--virtual-time-budget=5000",
-        "--dump-dom", page.as_uri(),
+        str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files",
+        "--disable-dev-shm-usage", f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1300,1000",
+        "--virtual-time-budget=5000", "--dump-dom", page.as_uri(),
     ]  # fmt: skip
     dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
     found = re.search(r'<output id="shown">(.*?)</output>', dom)
@@ -97,6 +102,7 @@ def test_a_browser_draws_it_and_enlarges_a_figure(result: Path, tmp_path: Path, 
     assert len(shown["sizes"]) == 2
     assert all(length > 50 for length in shown["lines"])
     assert shown["open"]
+    assert shown["width"] == width
     assert shown["wide"] <= 0
     check_numbers(dom, result)
 
@@ -106,7 +112,25 @@ def test_a_run_directory_does_as_well(result: Path, tmp_path: Path) -> None:
     succeeds(run("report", str(directory), str(result), "-o", str(tmp_path / "both.html")))
     page = (tmp_path / "both.html").read_text()
     assert page.count("<section id=") == 2
-    assert 'id="half_moons_planar_marginal"' in page
+    assert [page.count(f'id="section-{number}"') for number in (1, 2)] == [1, 1]
+    fails(run("report", directory, result, directory, "-o", tmp_path / "thrice.html"), "a source is named twice")
+
+
+def test_what_was_trained_on_since_it_was_evaluated_is_refused(result: Path, tmp_path: Path) -> None:
+    shutil.copytree(result.parent / "runs" / "half_moons_planar_marginal", directory := tmp_path / "run")
+    with (directory / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"epoch": 3, "train_nll": 9.0, "validation_nll": 9.0, "best": False}) + "\n")
+    fails(run("report", directory, "-o", tmp_path / "page.html"), "was trained on since: call marginflow evaluate")
+    (directory / "evaluation.json").write_text("{}")
+    fails(run("report", directory, "-o", tmp_path / "page.html"), "evaluation.json is damaged")
+    (directory / "evaluation.json").unlink()
+    fails(run("report", directory, "-o", tmp_path / "page.html"), "was not evaluated: call marginflow evaluate")
+
+
+def test_one_epoch_is_a_point_and_none_is_nothing() -> None:
+    assert curve([{"epoch": 1, "train_nll": 2.0, "validation_nll": None}], "train_nll") == "0.0,0.0"
+    assert curve([{"epoch": 1, "train_nll": 2.0, "validation_nll": None}], "validation_nll") == ""
+    assert curve([], "train_nll") == ""
 
 
 def test_what_comes_from_files_is_text(result: Path, tmp_path: Path) -> None:
@@ -120,8 +144,17 @@ def test_what_comes_from_files_is_text(result: Path, tmp_path: Path) -> None:
 
 def test_what_is_no_result_is_refused_and_nothing_written(result: Path, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.json"
-    wrong.write_text("[1]")
-    fails(run("report", str(wrong), "-o", str(tmp_path / "page.html")), "is not a result of reproduce")
+    whole = json.loads(result.read_text())
+    (run_of_it,) = whole["runs"]
+    without_label = {key: value for key, value in run_of_it.items() if key != "label"}
+    of_text = {**run_of_it, "test": {**run_of_it["test"], "bound": {"value": "low", "standard_error": 0.1}}}
+    other = {**run_of_it, "experiment": {"a": 1}}
+    broken = [{**whole, "figures": [], "runs": [each]} for each in (without_label, of_text, other)]
+    for text in (b"\xff\xfe", b"{", *(json.dumps(content).encode() for content in ([1], {}, *broken))):
+        wrong.write_bytes(text)
+        fails(run("report", wrong, "-o", tmp_path / "page.html"), "wrong.json is not a result of reproduce")
+    wrong.write_text(json.dumps(whole))
+    fails(run("report", wrong, "-o", tmp_path / "page.html"), "fig2.png is missing: put it beside its JSON")
     fails(run("report", str(tmp_path / "none"), "-o", str(tmp_path / "page.html")), "is not a run directory")
     fails(run("report", str(result), "-o", str(tmp_path / "page.pdf")), "must end in .html")
     assert not list(tmp_path.glob("page*"))

@@ -99,3 +99,5 @@ def test_copies_of_half_moons_are_independent_and_their_entropies_add_up() -> No
     assert correlations.abs().max() < 0.03
     with pytest.raises(ValueError, match="copies must be a whole number"):
         data.toy.half_moons(copies=0)
+    with pytest.raises(ValueError, match="got True"):
+        data.toy.half_moons(copies=True)

@@ -11,7 +11,8 @@ from marginflow.data import DataSet, Split
 from marginflow.distributions import StandardNormal
 from marginflow.flow import Flow
 from marginflow.training import TrainConfig, fit
-from marginflow.transforms import Sequential, Whiten
+from marginflow.training.loop import rows_of_start
+from marginflow.transforms import ActNorm, Sequential, Whiten
 
 
 def correlated(num_rows: int) -> torch.Tensor:
@@ -65,3 +66,21 @@ def test_constant_features_and_wrong_statistics() -> None:
     assert torch.isfinite(whiten(torch.ones(1, 2))[0]).all()
     with pytest.raises(ValueError, match="mean and covariance must have shapes"):
         Whiten(2).set_statistics(torch.zeros(2), torch.ones(2))
+
+
+def test_fit_starts_it_from_enough_rows_to_be_white_on_others() -> None:
+    """From 250 rows of 100 features a covariance is so far off that other rows have 30 nats too many."""
+    x = torch.randn(4000, 100)
+    data = DataSet("white", *(Split(each) for each in (x[:2000], x[2000:3000], x[3000:])))
+    model = Flow(Whiten(100), StandardNormal(100))
+    history = fit(model, data, TrainConfig(epochs=1, lr=1e-12))
+    entropy = 100 * 1.4189
+    assert abs((history[0].validation_nll or 0) - entropy) < 10
+    images = torch.Size([1000, 48, 8, 8])
+    assert rows_of_start([Whiten(100)], x.shape) == 1000
+    assert rows_of_start([Whiten(48)], images) == rows_of_start([ActNorm(1000)], x.shape) == 250
+
+
+def test_fewer_rows_than_features_have_no_covariance() -> None:
+    with pytest.raises(ValueError, match="a covariance of 3 features needs more than 3 rows; got 3"):
+        calibrate(Whiten(3), [torch.randn(3, 3)])

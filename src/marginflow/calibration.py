@@ -16,6 +16,10 @@ from marginflow.transforms.normalise import Calibrated
 Batch = Tensor | tuple[Tensor, Tensor | None]
 
 
+class NotFinite(ValueError):
+    """What reaches a layer has no statistics."""
+
+
 class _Reached(Exception):
     """Ends a forward pass at the last layer that it was run for."""
 
@@ -48,6 +52,20 @@ class _Moments:
         """Mean and biased variance, or covariance."""
         return cast(Tensor, self.mean), cast(Tensor, self.deviations) / self.count
 
+    def give(self, layer: Calibrated) -> None:
+        """Set the statistics of a layer; ValueError where what reached it was not finite, or too little."""
+        mean, variance = self.result()
+        if not bool(torch.isfinite(mean).all() & torch.isfinite(variance).all()):
+            raise NotFinite(
+                f"what reaches {layer} is not finite, so it has no statistics: remove NaN and infinity from the rows, "
+                "or where they hold none look at the layers before it, whose scales may be too wide"
+            )
+        if self.covariance and self.count <= len(mean):
+            raise ValueError(
+                f"a covariance of {len(mean)} features needs more than {len(mean)} rows; got {self.count}: give more"
+            )
+        layer.set_statistics(mean, variance)
+
 
 @torch.no_grad()
 def calibrate(
@@ -65,8 +83,9 @@ def calibrate(
     layers: which ones, in the order in which data reaches them; by default all.
     seed: for the noise that stochastic parts draw; the same in each pass.
 
-    ValueError where there are no batches, they can be iterated only once, or a layer that cannot do without
-    statistics stands inside `Inverse` or where no data reach it.
+    ValueError where there are no batches, they can be iterated only once, what reaches a layer is not finite, there are
+    too few rows for a covariance, or a layer that cannot do without statistics stands inside `Inverse` or where no data
+    reach it.
 
     >>> import torch
     >>> from marginflow import models
@@ -93,7 +112,7 @@ def calibrate(
         for layer in layers:
             moments = _moments_before(layer, model, batches, seed)
             if moments.count:
-                layer.set_statistics(*moments.result())
+                moments.give(layer)
             else:
                 _insist_on_data(layer)
 
@@ -107,7 +126,7 @@ def _in_one_pass(layers: list[Calibrated], model: nn.Module, batch: Batch, seed:
             reached = cast(Calibrated, layer)
             moments = _Moments(reached.uses_covariance)
             moments.add(inputs[0])
-            reached.set_statistics(*moments.result())
+            moments.give(reached)
             del left[reached]
         if not left:
             raise _Reached

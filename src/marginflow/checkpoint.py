@@ -16,6 +16,7 @@ from torch import Tensor, nn
 WEIGHTS = "model.safetensors"
 METRICS = "metrics.jsonl"
 TRAINER = "trainer.pt"
+SNAPSHOTS = "snapshots.safetensors"
 
 
 def prepare(run_dir: Path, *, resume: bool = False) -> Path:
@@ -55,10 +56,23 @@ def write_whole(path: Path, content: bytes | Callable[[BinaryIO], None]) -> None
         part.unlink(missing_ok=True)
 
 
+def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write tensors by name to a .safetensors file."""
+    copies = {name: tensor.cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+    write_whole(path, save(copies))
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors in a .safetensors file; ValueError where it is damaged."""
+    try:
+        return load_file(path)
+    except (SafetensorError, RuntimeError, OSError) as error:
+        raise _unusable(path, error) from error
+
+
 def save_weights(state: Mapping[str, Tensor], run_dir: Path) -> None:
     """Write a model's state to model.safetensors in a run directory."""
-    copies = {name: tensor.cpu().clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
-    write_whole(run_dir / WEIGHTS, save(copies))
+    save_tensors(state, run_dir / WEIGHTS)
 
 
 def read_weights(run_dir: Path) -> dict[str, Tensor]:
@@ -66,10 +80,7 @@ def read_weights(run_dir: Path) -> dict[str, Tensor]:
     path = run_dir / WEIGHTS
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist: the run has no checkpoint yet, train it first")
-    try:
-        state = load_file(path)
-    except (SafetensorError, RuntimeError, OSError) as error:
-        raise _unusable(path, error) from error
+    state = read_tensors(path)
     broken = [name for name, tensor in state.items() if not bool(torch.isfinite(tensor).all())]
     if broken:
         raise ValueError(f"{path} holds weights that are not finite, in {broken[0]}: train again with a lower lr")

@@ -107,8 +107,6 @@ def train(
     with _one_line_errors():
         from marginflow import experiments, trainer
 
-        if overwrite and resume:
-            raise ValueError("--overwrite starts anew and --resume goes on: give one of them")
         directory = run_dir or Path("runs") / experiments.run_name(experiment)
         settings = experiments.read(
             experiment, [*(overrides or []), *(["train.deterministic=true"] if deterministic else [])]
@@ -276,17 +274,25 @@ def reproduce(
     """A figure or table of the thesis: train, or go on, evaluate, draw. It may be interrupted and called again."""
     with _one_line_errors():
         from marginflow.report import report as written
-        from marginflow.reproduce import reproduce as reproduced
+        from marginflow.reproduce import in_turn
         from marginflow.thesis import ITEMS
 
         if item != "all" and item not in ITEMS:
             raise ValueError(f"there is no item {item!r}: give all, or one of {', '.join(ITEMS)}")
-        found = []
-        for name in ITEMS if item == "all" else [item]:
-            found.append(reproduced(name, ITEMS[name], run_dir, results, epochs, device))
-            typer.echo(f"wrote {found[-1]}")
-        if with_report:
+        found, stopped = [], []
+        for name, path in in_turn(ITEMS if item == "all" else [item], run_dir, results, epochs, device):
+            if isinstance(path, Path):
+                found.append(path)
+                typer.echo(f"wrote {path}")
+            elif item == "all":
+                stopped.append(name)
+                typer.echo(f"marginflow: {name}: {' '.join(str(path).split())}", err=True)
+            else:
+                raise path
+        if with_report and found:
             typer.echo(f"wrote {written(found, results / f'{item}.html')}")
+        if stopped:
+            raise ValueError(f"{', '.join(stopped)} did not come to an end, for the reasons above")
 
 
 @app.command()

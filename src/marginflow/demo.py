@@ -41,7 +41,8 @@ def _train(settings: config.Experiment, run_dir: Path, data: DataSet) -> tuple[F
     """Train one of the two flows into a run directory of its own."""
     epochs = settings.train.epochs
     model = config.build(settings, data.spec)
-    snapshots = Snapshots(model, data.test.x[:NUM_POINTS], epochs_shown(epochs))
+    snapshots = Snapshots(data.test.take(slice(NUM_POINTS)).x, epochs_shown(epochs))
+    snapshots.start(model)
     progress = TrainingProgress(settings.train, data.spec, run_dir.name.replace("_", " "))
     with runs.created(run_dir, settings, data.spec, overwrite=True), progress:
         fit(model, data, settings.train, run_dir, observers=[progress, snapshots])

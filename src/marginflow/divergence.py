@@ -27,7 +27,8 @@ class Divergence:
 
     The range is that of all values of all test rows. diverged: share of the samples that hold a value that is not
     finite or far out, three times as far from the middle of the range as its ends. saturated: share of the values that
-    lie outside the range, which for images become black or full in their channel.
+    lie outside the range, which for images become black or full in their channel. Constant rows count as a range of
+    width 2.
     """
 
     num_samples: int
@@ -64,7 +65,7 @@ def divergence(model: Distribution, test: Batch, num_samples: int = 500, seed: i
         low, high = rows.aminmax()
         drawn = [density.sample(min(SIZE, num_samples - done)) for done in range(0, num_samples, SIZE)]
     x = torch.cat(drawn).flatten(1)
-    middle, half = (low + high) / 2, (high - low) / 2
+    middle, half = (low + high) / 2, (high - low) / 2 if high > low else 1.0
     distance = (x - middle).abs().nan_to_num(torch.inf, torch.inf) / half
     return Divergence(
         num_samples, float((distance > FAR).any(1).double().mean()), float((distance > 1).double().mean())

@@ -43,11 +43,16 @@ def of_run(model: Flow, test: Batch, spec: DataSpec, directory: Path, seed: int 
     return [plotting.save(figure, directory / f"{name}.png") for name, figure in figures.items()]
 
 
-def snapshots(model: Distribution, data: DataSet, epochs: int) -> Snapshots | None:
+def snapshots(data: DataSet, epochs: int, path: Path | None = None) -> Snapshots | None:
     """What watches rows of two features on their way through a flow in training; None for other rows."""
     if data.spec.features != 2 or data.spec.context_features:
         return None
-    return Snapshots(model, data.validation.take(slice(NUM_ROWS)).x, epochs_shown(epochs))
+    return Snapshots(data.validation.take(slice(NUM_ROWS)).x, epochs_shown(epochs), path)
+
+
+def of_epochs(watched: Snapshots) -> Figure:
+    """Rows on their way through a flow as it trains."""
+    return plotting.by_epoch(watched.by_epoch, watched.x[:, 0], "validation rows through the flow as it trains")
 
 
 def of_training(
@@ -60,8 +65,7 @@ def of_training(
     unit, convert = ("nats a row", float) if spec.levels is None else ("bits/dim", spec.bits_per_dim)
     figures = {"training": plotting.training_curves(history, f"{loss}, {unit}", convert)}
     if watched is not None and len(watched.by_epoch) > 1:
-        title = "validation rows through the flow as it trains"
-        figures["epochs"] = plotting.by_epoch(watched.by_epoch, watched.x[:, 0], title)
+        figures["epochs"] = of_epochs(watched)
     return [plotting.save(figure, directory / f"{name}.png") for name, figure in figures.items()]
 
 

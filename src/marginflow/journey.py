@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import cast
+from pathlib import Path
+from typing import Self, cast
 
 import torch
 from torch import Tensor
 
+from marginflow.checkpoint import read_tensors, save_tensors
 from marginflow.data.dataset import Batch
 from marginflow.distributions import Density, Distribution, LabelMixture, evaluation_mode
 from marginflow.evaluation import bring_to, levels_of
@@ -62,14 +64,29 @@ def epochs_shown(epochs: int) -> set[int]:
 class Snapshots:
     """Keeps how points come out of a flow, before training and after some epochs: epoch -> z.
 
-    model: before its training, with batch norm from the first epoch kept on. x: the points. epochs: after which.
+    x: the points. epochs: after which. path: a .safetensors file where they are kept as well, so that a training that
+    is resumed has them all.
     """
 
-    def __init__(self, model: Distribution, x: Tensor, epochs: set[int]) -> None:
-        self.x, self.epochs = x, epochs
+    def __init__(self, x: Tensor, epochs: set[int], path: Path | None = None) -> None:
+        self.x, self.epochs, self.path = x, epochs, path
         self.by_epoch: dict[int, Tensor] = {}
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Those that a training has kept."""
+        tensors = read_tensors(path)
+        kept = cls(tensors.pop("x"), set())
+        kept.by_epoch = {int(epoch): tensors[epoch] for epoch in sorted(tensors, key=int)}
+        return kept
+
+    def start(self, model: Distribution, *, resume: bool = False) -> None:
+        """Take the model before its training, with batch norm from the first epoch on; or go on with those kept."""
+        if resume and self.path is not None and self.path.is_file():
+            self.by_epoch = self.read(self.path).by_epoch
+            return
         try:
-            self.by_epoch[0] = to_latent(model, x)
+            self.by_epoch[0] = to_latent(model, self.x)
         except ValueError:  # layers without statistics of the training set
             pass
 
@@ -80,3 +97,6 @@ class Snapshots:
         """Push the points through the model as it is now, where the epoch was validated."""
         if record.epoch in self.epochs and record.validation_nll is not None:
             self.by_epoch[record.epoch] = to_latent(model, self.x)
+            if self.path is not None:
+                kept = {str(epoch): z for epoch, z in self.by_epoch.items()}
+                save_tensors({"x": self.x, **kept}, self.path)

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.image import imread
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
@@ -238,16 +237,6 @@ def lines_against(
     axes.set(xlabel=axis, ylabel="nats a half moon")
     axes.set_xticks(list(at))
     axes.legend(frameon=False)
-    return figure
-
-
-def picture(path: Path) -> Figure | None:
-    """A figure that was drawn before, as it is; None where there is none."""
-    if not path.is_file():
-        return None
-    pixels = imread(path)
-    figure = Figure(figsize=(pixels.shape[1] / 120, pixels.shape[0] / 120))
-    figure.figimage(pixels)
     return figure
 
 

@@ -11,31 +11,43 @@ from typing import Any
 import jinja2
 
 from marginflow.checkpoint import read_metrics, write_whole
-from marginflow.runs import EVALUATION, read
+from marginflow.runs import read, read_evaluation, trained, weights_sha256
 
 WIDTH, HEIGHT = 320, 120  # of a training curve, in its own units
 
 
 def report(sources: Sequence[Path], output: Path) -> Path:
-    """Write one page about runs and results.
+    """Write one page about runs and results; its path.
 
     sources: run directories that were evaluated, or JSON files that `reproduce` wrote. output: the .html file.
 
     Numbers stand in the page as they stand in the JSON, to the digits shown, with the full value in the title of each.
-    ValueError or FileNotFoundError where a source is neither.
+    ValueError or FileNotFoundError where a source is neither, or a run was trained on since it was evaluated.
     """
     if output.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"{output} must end in .html")
     if not output.parent.is_dir():
         raise FileNotFoundError(f"the folder {output.parent} does not exist: make it first")
-    sections = [_of_item(source) if source.is_file() else _of_run(source) for source in sources]
+    if len({source.resolve() for source in sources}) < len(sources):
+        raise ValueError("a source is named twice: give each once")
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("marginflow"), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters.update(estimate=estimate, curve=curve)
-    page = environment.get_template("report.html").render(sections=sections, width=WIDTH, height=HEIGHT)
-    write_whole(output, page.encode())
+    environment.filters.update(estimate=estimate, curve=curve, extremes=extremes)
+    of_source, page = (environment.get_template(name) for name in ("section.html", "report.html"))
+    sections = []
+    for number, source in enumerate(sources, 1):
+        try:
+            section = _of_item(source) if source.is_file() else _of_run(source)
+            html = of_source.render(section=section, id=f"section-{number}", width=WIDTH, height=HEIGHT)
+        except (LookupError, TypeError, AttributeError, jinja2.UndefinedError, json.JSONDecodeError) as error:
+            reason = " ".join(repr(error).split())
+            raise ValueError(
+                f"{source} is not a result of reproduce, nor a whole run ({reason}): give those"
+            ) from error
+        sections.append({"title": section["title"], "html": html})
+    write_whole(output, page.render(sections=sections).encode())
     return output
 
 
@@ -43,37 +55,29 @@ def _of_item(path: Path) -> dict[str, Any]:
     """A section from a JSON file of `reproduce`."""
     try:
         item = json.loads(path.read_text())
-        runs = [{**run, **_settings(run["experiment"])} for run in item["runs"]]
-        figures = [(_as_data(path.parent / each["file"]), each["caption"]) for each in item["figures"]]
-        return {
-            "name": item["item"],
-            "title": item["title"],
-            "caption": item["caption"],
-            "runs": runs,
-            "figures": figures,
-        }
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not a result of reproduce ({error!r}): give those, or run directories") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not a result of reproduce (not text): give those, or run directories") from error
+    runs = [{**run, **_settings(run["experiment"])} for run in item["runs"]]
+    figures = [(_as_data(path.parent / each["file"]), each["caption"]) for each in item["figures"]]
+    keys = ("title", "caption")
+    return {**{key: item[key] for key in keys}, "not_drawn": item.get("not_drawn"), "runs": runs, "figures": figures}
 
 
 def _of_run(directory: Path) -> dict[str, Any]:
     """A section from a run directory."""
     experiment, _, _ = read(directory)
-    if not (directory / EVALUATION).is_file():
-        raise FileNotFoundError(f"{directory} was not evaluated: call marginflow evaluate {directory} first")
-    record = json.loads((directory / EVALUATION).read_text())
+    record, now = read_evaluation(directory), trained(directory)
+    if record["weights_sha256"] != weights_sha256(directory) or record["epochs"] != now["epochs"]:
+        raise ValueError(f"{directory} was trained on since: call marginflow evaluate {directory} again")
     name = directory.resolve().name
     run = {"label": name, "reported_by_the_thesis": None, "samples": None, **record, "curve": read_metrics(directory)}
     pictures = sorted((directory / "figures").glob("*.png"))
-    figures = [(_as_data(path), path.stem) for path in pictures]
-    caption = f"{experiment.model.name} on {experiment.data.name}"
-    settings = _settings(record["experiment"])
     return {
-        "name": name,
         "title": name,
-        "caption": caption,
-        "runs": [{**run, **settings}],
-        "figures": figures,
+        "caption": f"{experiment.model.name} on {experiment.data.name}",
+        "not_drawn": None,
+        "runs": [{**run, **_settings(record["experiment"])}],
+        "figures": [(_as_data(path), path.stem) for path in pictures],
     }
 
 
@@ -90,6 +94,8 @@ def _settings(experiment: dict[str, Any]) -> dict[str, Any]:
 
 def _as_data(path: Path) -> str:
     """A PNG as an address that holds it."""
+    if not path.is_file():
+        raise FileNotFoundError(f"the figure {path} is missing: put it beside its JSON, or call reproduce again")
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
 
 
@@ -99,7 +105,10 @@ def estimate(value: dict[str, float] | None, digits: int = 3) -> str:
     >>> estimate({"value": 1.23456, "standard_error": 0.01}, 2)
     '1.23 ± 0.01'
     """
-    return "-" if value is None else f"{value['value']:.{digits}f} ± {value['standard_error']:.{digits}f}"
+    if value is None:
+        return "-"
+    mean, error = (value[key] + 0.0 for key in ("value", "standard_error"))  # TypeError for text
+    return f"{mean:.{digits}f} ± {error:.{digits}f}"
 
 
 def curve(records: Sequence[dict[str, Any]], key: str) -> str:
@@ -108,11 +117,18 @@ def curve(records: Sequence[dict[str, Any]], key: str) -> str:
     >>> curve([{"epoch": 1, "train_nll": 2.0}, {"epoch": 2, "train_nll": 1.0}], "train_nll")
     '0.0,0.0 320.0,120.0'
     """
-    every = [loss for each in records for loss in (each["train_nll"], each.get("validation_nll")) if loss is not None]
-    low, high = min(every), max(every)
+    if not records:
+        return ""
+    low, high = extremes(records)
     last = max(each["epoch"] for each in records)
     points = [(each["epoch"], each[key]) for each in records if each.get(key) is not None]
     return " ".join(
         f"{WIDTH * (epoch - 1) / max(last - 1, 1):.1f},{HEIGHT * (high - loss) / ((high - low) or 1.0):.1f}"
         for epoch, loss in points
     )
+
+
+def extremes(records: Sequence[dict[str, Any]]) -> tuple[float, float]:
+    """The lowest and the highest of the losses of all epochs, in nats."""
+    every = [loss for each in records for loss in (each["train_nll"], each.get("validation_nll")) if loss is not None]
+    return min(every), max(every)

@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from matplotlib.figure import Figure
 
-from marginflow import config, experiments, plotting, runs, samples, trainer
-from marginflow.checkpoint import WEIGHTS, read_metrics, write_whole
+from marginflow import config, experiments, figures, plotting, runs, samples, trainer
+from marginflow.checkpoint import SNAPSHOTS, WEIGHTS, read_metrics, write_whole
 from marginflow.data import DataSpec
 from marginflow.data.toy import HALF_MOONS_ENTROPY
 from marginflow.evaluation import levels_of
 from marginflow.flow import Flow
-from marginflow.journey import to_latent
-from marginflow.thesis import Item, Trained
+from marginflow.journey import Snapshots, to_latent
+from marginflow.thesis import ITEMS, Item, Trained
 
 NUM_DIGITS = 16
 NUM_IMAGES = 36
 NUM_POINTS = 1000
+
+
+def in_turn(
+    names: Iterable[str], run_dir: Path, results: Path, epochs: int | None = None, device: str = "auto"
+) -> Iterator[tuple[str, Path | Exception]]:
+    """Items one after the other: the name and the JSON file, or what stopped it, as a training that diverges does."""
+    for name in names:
+        try:
+            yield name, reproduce(name, ITEMS[name], run_dir, results, epochs, device)
+        except (ValueError, OSError, FloatingPointError) as error:
+            yield name, error
 
 
 def reproduce(
@@ -29,58 +41,79 @@ def reproduce(
     """Train what an item needs, or go on with it, or take what is finished; evaluate; draw; write NAME.json.
 
     run_dir: the folder of the runs, one for each training, shared by all items. results: where NAME.json and the
-    figure go. epochs: instead of those of the experiments. It may be interrupted anywhere and called again. Returns the
-    path of the JSON file.
+    figure go. epochs: instead of those of the experiments; a run that has more is taken as it is. It may be interrupted
+    anywhere and called again. Returns the path of the JSON file.
+
+    FloatingPointError where a training diverges, FileNotFoundError where data are missing, ValueError where a run was
+    made with other settings.
     """
-    entries = []
-    for trained in item.trained:
-        directory = run_dir / trained.run
-        settings = _settings(trained, epochs)
-        train_once(settings, directory, trained.label)
-        entries.append({**_evaluated(directory, settings.evaluate, device), **_of_thesis(trained)})
-    results.mkdir(parents=True, exist_ok=True)
-    figure = draw(item, run_dir, [each["test"] for each in entries])
-    drawn = []
-    if figure is not None:
-        plotting.save_png(figure, results / f"{name}.png")
-        drawn = [{"file": f"{name}.png", "caption": item.caption}]
-    record = {"item": name, "title": item.title, "caption": item.caption, "runs": entries, "figures": drawn}
-    write_whole(results / f"{name}.json", (json.dumps(record, indent=2) + "\n").encode())
+    _make(results)
+    try:
+        entries = []
+        for trained in item.trained:
+            directory = run_dir / trained.run
+            settings = _settings(trained, epochs, device)
+            train_once(settings, directory, trained.label)
+            entries.append({**_evaluated(directory, settings.evaluate, device), **_of_thesis(trained)})
+        record = {"item": name, "title": item.title, "caption": item.caption, "runs": entries, "figures": []}
+        try:
+            figure = draw(item, run_dir, [each["test"] for each in entries])
+        except FloatingPointError as error:
+            figure, record["not_drawn"] = None, str(error)
+        if figure is not None:
+            plotting.save_png(figure, results / f"{name}.png")
+            record["figures"] = [{"file": f"{name}.png", "caption": item.caption}]
+        write_whole(results / f"{name}.json", (json.dumps(record, indent=2) + "\n").encode())
+    except KeyboardInterrupt:
+        kept = f"what is in {run_dir} is kept, and the same command goes on" if any(run_dir.glob("*/*")) else ""
+        raise KeyboardInterrupt(f": {kept or 'nothing was trained yet'}") from None
     return results / f"{name}.json"
 
 
-def _settings(trained: Trained, epochs: int | None) -> config.Experiment:
-    overrides = [*trained.overrides, *([] if epochs is None else [f"train.epochs={epochs}"])]
-    return experiments.read(Path(trained.experiment), overrides)
+def _make(folder: Path) -> None:
+    """Make the folder of the results before anything is trained for them."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise FileExistsError(f"{folder} is a file: name a folder for the results") from error
+
+
+def _settings(trained: Trained, epochs: int | None, device: str) -> config.Experiment:
+    others = [f"train.device={device}", *([] if epochs is None else [f"train.epochs={epochs}"])]
+    return experiments.read(Path(trained.experiment), [*trained.overrides, *others])
 
 
 def train_once(settings: config.Experiment, run_dir: Path, label: str) -> None:
-    """Train an experiment, or go on with it; one that has all its epochs is left as it is."""
-    if _is_finished(settings, run_dir):
-        return
-    try:
-        trainer.train(settings, run_dir, resume=True, label=label)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f": {run_dir} is kept as far as it went; the same command goes on from there") from None
+    """Train an experiment, or go on with it; one that has all its epochs is left as it is.
 
-
-def _is_finished(settings: config.Experiment, run_dir: Path) -> bool:
-    if not (run_dir / WEIGHTS).is_file() or len(read_metrics(run_dir)) < settings.train.epochs:
-        return False
-    before, _, _ = runs.read(run_dir)
-    runs.check_same_settings(before, settings, run_dir)
-    return True
+    ValueError where it was begun for other epochs with a schedule of the learning rate, which would not be that of the
+    experiment.
+    """
+    done = max((each["epoch"] for each in read_metrics(run_dir)), default=0)
+    if done:
+        before, _, _ = runs.read(run_dir)
+        runs.check_same_settings(before, settings, run_dir)
+        if done >= settings.train.epochs and (run_dir / WEIGHTS).is_file():
+            return
+        if before.train.epochs != settings.train.epochs and settings.train.schedule != "constant":
+            raise ValueError(
+                f"{run_dir} was begun for {before.train.epochs} epochs, over which its learning rate falls: to train "
+                f"it for {settings.train.epochs} give another --run-dir, or delete it"
+            )
+    trainer.train(settings, run_dir, resume=True, label=label)
 
 
 def _evaluated(run_dir: Path, options: config.Evaluate, device: str) -> dict[str, Any]:
     """What is known of a run, its accounting taken unless it stands in the run already for the same weights."""
     kept = run_dir / runs.EVALUATION
-    record = json.loads(kept.read_text()) if kept.is_file() else {}
+    record = runs.read_evaluation(run_dir) if kept.is_file() else {}
     asked = options.model_dump(mode="json")
     if record.get("weights_sha256") != runs.weights_sha256(run_dir) or record["experiment"]["evaluate"] != asked:
         result = runs.evaluate(run_dir, options, device)
         result.keep(run_dir)
         record = result.record
+    record |= runs.trained(run_dir)  # which may have gone on without better weights
+    record["experiment"]["evaluate"] = asked
     return {"name": run_dir.name, **record, "curve": read_metrics(run_dir)}
 
 
@@ -98,7 +131,7 @@ def draw(item: Item, run_dir: Path, accountings: list[dict[str, Any]]) -> Figure
     if item.drawing == "points":
         return _points(next(iter(directories.values())))
     if item.drawing == "epochs":
-        return _epochs(directories)
+        return _epochs(next(iter(directories.values())))
     if item.drawing == "against":
         return _against(item, accountings)
     return None
@@ -150,10 +183,12 @@ def _points(directory: Path) -> Figure:
     return plotting.scatters({name: (rows, of[:, 1]) for name, (rows, of) in stages.items()})
 
 
-def _epochs(directories: dict[str, Path]) -> Figure | None:
-    """The figure that the training drew of points on their way."""
-    ((_, directory),) = directories.items()
-    return plotting.picture(directory / "figures" / "epochs.png")
+def _epochs(directory: Path) -> Figure:
+    """Points on their way through the flow as it was trained."""
+    path = directory / SNAPSHOTS
+    if not path.is_file():
+        raise FileNotFoundError(f"{directory} was trained without {SNAPSHOTS}: delete it, to be trained again")
+    return figures.of_epochs(Snapshots.read(path))
 
 
 def _against(item: Item, accountings: list[dict[str, Any]]) -> Figure:

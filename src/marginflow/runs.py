@@ -6,6 +6,7 @@ metrics.jsonl      a line an epoch
 model.safetensors  the weights that were best on validation
 trainer.pt         all that it takes to go on training; not needed to use the model
 evaluation.json    the accounting, once evaluated
+snapshots.safetensors  rows of two features on their way through the flow, by epoch
 figures/
 """
 
@@ -29,7 +30,7 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from marginflow import __version__, evaluation
-from marginflow.checkpoint import METRICS, TRAINER, WEIGHTS, load_weights, part_of, read_metrics, write_whole
+from marginflow.checkpoint import METRICS, SNAPSHOTS, TRAINER, WEIGHTS, load_weights, part_of, read_metrics, write_whole
 from marginflow.config import Evaluate, Experiment, build, load_data, parse
 from marginflow.data import DataSpec, Split
 from marginflow.data.tables import rows_for
@@ -41,7 +42,7 @@ CONFIG, MANIFEST, EVALUATION = "config.toml", "manifest.json", "evaluation.json"
 FORMAT = 1
 NUM_DIVERGED = 1000  # test rows whose range tells which samples have left it
 FOLDERS = {"figures", "tensorboard"}
-FILES = {CONFIG, MANIFEST, EVALUATION, WEIGHTS, METRICS, TRAINER, *FOLDERS}
+FILES = {CONFIG, MANIFEST, EVALUATION, WEIGHTS, METRICS, TRAINER, SNAPSHOTS, *FOLDERS}
 MAY_CHANGE = {  # when a training goes on
     "train.epochs", "train.patience", "train.validate_every", "train.device", "train.checkpoint",
 }  # fmt: skip
@@ -257,6 +258,19 @@ class Evaluation:
         return path
 
 
+def read_evaluation(run_dir: Path) -> dict[str, Any]:
+    """What `evaluate` has written of a run; FileNotFoundError where it has not, ValueError where it is damaged."""
+    path = run_dir / EVALUATION
+    if not path.is_file():
+        raise FileNotFoundError(f"{run_dir} was not evaluated: call marginflow evaluate {run_dir} first")
+    try:
+        record = json.loads(path.read_text())
+        _ = record["weights_sha256"], record["experiment"]["evaluate"], record["test"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error!r}): call marginflow evaluate {run_dir} again") from error
+    return record
+
+
 def held_out(run_dir: Path, rows: int | None = None, table: str | None = None) -> tuple[Split, float | None]:
     """The first test rows of a run, by default all, and the entropy of their distribution where it is known.
 
@@ -282,15 +296,28 @@ def weights_sha256(run_dir: Path) -> str:
     return hashlib.sha256((run_dir / WEIGHTS).read_bytes()).hexdigest()
 
 
+def trained(run_dir: Path) -> dict[str, Any]:
+    """How far a run was trained, with which settings, for results."""
+    experiment, _, manifest = read(run_dir)
+    epochs = read_metrics(run_dir)
+    return {
+        "experiment": experiment.model_dump(mode="json"),
+        "epochs": max((each["epoch"] for each in epochs), default=0),
+        "best_epoch": max((each["epoch"] for each in epochs if each.get("best")), default=None),
+        "train_seconds": round(sum(each.get("seconds", 0) for each in epochs), 1),
+        **{key: manifest.get(key) for key in ("marginflow", "torch", "python", "machine")},
+    }
+
+
 def evaluate(
     run_dir: Path, options: Evaluate, device: str = "auto", table: str | None = None, *, draw: bool = True
 ) -> Evaluation:
     """Take the accounting of a run on its test split, or on the rows of a table.
 
-    draw: also draw samples, to see how many leave the range of the test split; never against the rows of a table.
+    draw: also draw samples, to see how many leave the range of the first 1,000 test rows, however many are evaluated;
+    never against the rows of a table.
     """
-    experiment, spec, manifest = read(run_dir)
-    epochs = read_metrics(run_dir)
+    _, spec, _ = read(run_dir)
     place = fabric_on(device).device
     model = load(run_dir, place)
     rows, entropy = held_out(run_dir, options.rows, table)
@@ -301,19 +328,18 @@ def evaluate(
     log_prob = (of_rows.result.log_prob + of_rows.log_det + spec.log_volume).cpu()
     drawn = None
     if draw and table is None and (model.context_optional or not model.context_features):
-        drawn = divergence(model, rows.take(slice(NUM_DIVERGED)), seed=options.seed)
+        of_range = rows if len(rows.x) >= NUM_DIVERGED else held_out(run_dir, NUM_DIVERGED)[0]
+        drawn = divergence(model, of_range.take(slice(NUM_DIVERGED)), seed=options.seed)
+    about = trained(run_dir)
+    about["experiment"]["evaluate"] = options.model_dump(mode="json")
     record = {
-        "experiment": {**experiment.model_dump(mode="json"), "evaluate": options.model_dump(mode="json")},
+        **about,
         "test": accounting.as_dict(),
         "samples": None if drawn is None else asdict(drawn),
         "entropy_of_the_data": entropy,
         **({} if table is None else {"table": table}),
-        "epochs": len(epochs),
-        "best_epoch": max((each["epoch"] for each in epochs if each.get("best")), default=None),
-        "train_seconds": round(sum(each.get("seconds", 0) for each in epochs), 1),
         "evaluate_seconds": round(time.perf_counter() - started, 1),
         "device": str(place),
         "weights_sha256": weights_sha256(run_dir),
-        **{key: manifest.get(key) for key in ("marginflow", "torch", "python", "machine")},
     }
     return Evaluation(accounting, entropy, record, log_prob, drawn)

@@ -53,7 +53,8 @@ def draw(
 
     label: the class to draw from, by name; all of them, equally often, without it. temperature: see `at_temperature`.
 
-    ValueError where any is not finite, there is no such label, or the model needs a context that is no label.
+    FloatingPointError where any is not finite. ValueError where there is no such label, or the model needs a context
+    that is no label.
     """
     if num_samples < 1:
         raise ValueError(f"the number of samples must be at least 1; got {num_samples}")
@@ -69,7 +70,7 @@ def draw(
                 tempered.sample(size, None if context is None else context.expand(size, -1)) for size in sizes
             ])  # fmt: skip
         except RuntimeWarning as flag:
-            raise ValueError(f"{flag}: the model has diverged, train it with a lower lr") from flag
+            raise FloatingPointError(f"{flag}: the model has diverged, train it with a lower lr") from flag
     if spec.levels is not None and x.is_floating_point():
         x = (x * spec.levels).floor().clamp(0, spec.levels - 1).to(torch.uint8)
     return x

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from marginflow import config, figures, runs
-from marginflow.checkpoint import read_metrics
+from marginflow.checkpoint import SNAPSHOTS, read_metrics
 from marginflow.console import TrainingProgress
 from marginflow.training import EpochRecord, check_ready, fit
 
@@ -17,7 +17,12 @@ def train(
 
     resume: go on where the run in that directory stopped, or start where there is none. overwrite: replace the run.
     label: what the progress bar calls it.
+
+    FileExistsError where the directory holds something and neither is asked. ValueError where both are, where data and
+    model do not fit, or the run was started with other settings; FloatingPointError where the training diverges.
     """
+    if resume and overwrite:
+        raise ValueError("--overwrite starts anew and --resume goes on: give one of them")
     if not resume:
         runs.check_free(run_dir, overwrite)
     data = config.load_data(settings)
@@ -26,7 +31,9 @@ def train(
     progress = TrainingProgress(settings.train, data.spec, label)
     for line in read_metrics(run_dir) if resume else []:
         progress.remember(EpochRecord(**line))
-    snapshots = figures.snapshots(model, data, settings.train.epochs)
+    snapshots = figures.snapshots(data, settings.train.epochs, run_dir / SNAPSHOTS)
+    if snapshots is not None:
+        snapshots.start(model, resume=resume)
     place = (
         runs.continued(run_dir, settings, data.spec)
         if resume

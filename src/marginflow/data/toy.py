@@ -36,7 +36,7 @@ def half_moons(
     torch.Size([100, 2])
     """
     _check_noise(noise)
-    if not isinstance(copies, int) or copies < 1:
+    if not isinstance(copies, int) or isinstance(copies, bool) or copies < 1:
         raise ValueError(f"copies must be a whole number, at least 1; got {copies!r}")
     rng = np.random.RandomState(check_seed(seed))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -12,7 +13,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from marginflow.calibration import calibrate
+from marginflow.calibration import NotFinite, calibrate
 from marginflow.checkpoint import prepare
 from marginflow.data.dataset import Batch, DataSet, Rows, Split, as_split, check_split
 from marginflow.devices import fabric_on
@@ -27,7 +28,8 @@ from marginflow.training.settings import TrainConfig, learning_rate
 from marginflow.training.state import TrainingState
 from marginflow.transforms.normalise import BatchNorm, Calibrated, Standardise, StartsOnce
 
-ROWS_OF_START = 250  # that layers start from
+ROWS_OF_START = 250  # that layers start from,
+ROWS_OF_COVARIANCE = 10  # and for a covariance at least so many times its features
 
 
 def fit(
@@ -162,7 +164,10 @@ class _Loop:
         validation_nll, best = None, False
         if position.epoch % config.validate_every == 0 or position.epoch == config.epochs:
             model = self.state.validated.eval()
-            self.calibrate(model, BatchNorm)
+            try:
+                self.calibrate(model, BatchNorm)
+            except NotFinite:  # the rows themselves were checked: it is the model's doing
+                self.state.insist_on_finite(math.nan, "input of a batch norm", self.num_steps)
             log_prob = Objective(model, config.num_samples)
             validation_nll = mean_nll(log_prob, self.in_order(self.data.validation), self.validation_seed)
             self.state.insist_on_finite(validation_nll, "validation loss", self.num_steps)
@@ -183,7 +188,7 @@ class _Loop:
         ]
         if starting:
             rows = self.data.train
-            some = torch.linspace(0, len(rows.x) - 1, min(len(rows.x), ROWS_OF_START)).long()
+            some = torch.linspace(0, len(rows.x) - 1, min(len(rows.x), rows_of_start(starting, rows.x.shape))).long()
             layers = [*starting, *_layers(model, BatchNorm)]  # whose statistics validation will replace
             calibrate(model, [bring_to(model, rows.take(some))], layers=layers, seed=self.validation_seed)
         for layer in starting:
@@ -208,6 +213,12 @@ class _Loop:
             return self.state.what_is_kept()
         where = f"step {position.step} of {self.num_steps} in epoch {position.epoch} of {self.config.epochs}"
         return f"stopped after {where}; the state is kept in {directory}: go on by the same command with --resume"
+
+
+def rows_of_start(layers: Sequence[Calibrated], shape: torch.Size) -> int:
+    """How many rows layers start from: where images are many rows to a layer, its channels being few, they count so."""
+    widest = max((layer.num_features for layer in layers if layer.uses_covariance), default=0)
+    return max(ROWS_OF_START, ROWS_OF_COVARIANCE * widest**2 // shape[1:].numel())
 
 
 def _layers(model: Distribution, kind: type[Calibrated]) -> list[Calibrated]:

@@ -58,7 +58,7 @@ class LocalAutoregressive(Transform):
         super().__init__()
         self.shape = as_shape(shape)
         self.features, self.height, self.width = image_shape(self.shape, "LocalAutoregressive")
-        if not isinstance(reach, int) or reach < 1:
+        if not isinstance(reach, int) or isinstance(reach, bool) or reach < 1:
             raise ValueError(f"reach must be a whole number of pixels, at least 1; got {reach!r}")
         if order not in ("sequential", "reversed"):
             raise ValueError(f'order must be "sequential" or "reversed" here; got {order!r}')

@@ -42,7 +42,7 @@ class Calibrated(Transform, ABC):
         """Take in the mean and biased variance of each feature, both (features,), or the covariance of all."""
 
     def check_statistics(self, mean: Tensor, variance: Tensor) -> None:
-        """Refuse statistics of another number of features, or not finite."""
+        """Refuse statistics of another number of features, or not finite: ValueError."""
         n = self.num_features
         expected = (n, n) if self.uses_covariance else (n,)
         if mean.shape != (n,) or variance.shape != expected:
@@ -52,10 +52,7 @@ class Calibrated(Transform, ABC):
                 f"got {tuple(mean.shape)} and {tuple(variance.shape)}"
             )
         if not bool(torch.isfinite(mean).all() & torch.isfinite(variance).all()):
-            raise ValueError(
-                "mean and variance must be finite: remove NaN and infinity from the rows; if they hold none, the "
-                "layers before have made them, as where a training diverges: lower its learning rate or bound its scales"
-            )
+            raise ValueError("mean and variance must be finite: remove NaN and infinity from the rows")
 
     def extra_repr(self) -> str:
         return str(self.num_features)
