@@ -28,7 +28,7 @@ def judged(directory: Path) -> tuple[dict[str, Any], torch.Tensor]:
     model = mf.load(directory)
     evaluation = json.loads((directory / "evaluation.json").read_text())
     metrics = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
-    test = runs.held_out(directory)[0].x
+    test = runs.held_out(directory)[0].take().x
     with seeded(0):
         samples = model.sample(len(test))
     row = {

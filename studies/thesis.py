@@ -1,10 +1,11 @@
-"""What the thesis leaves open: python -m studies.thesis moons | connections | masks | artifacts | generation [RUNS].
+"""What the thesis leaves open: python -m studies.thesis moons | connections | masks | artifacts | generation | pairs.
 
 moons: planar x 8 on half moons, without and with noise, clipped and not, for 100 and 500 epochs; densities and samples.
 connections: which dimensions see which in masked networks of the thesis's sizes. masks: width, depth and kind of hidden
 degrees of a MAF on digits. artifacts: samples of a MAF on MNIST that leave the range of the data, with the clipping,
-the bound on scales and the statistics of batch norm taken away by turns. generation: samples of the image models in a
-folder of runs, judged beside real images. Trainings whose rows stand in the result file are not run again.
+the bound on scales and the statistics of batch norm taken away by turns. generation: samples of the image models that
+reproduce has trained, judged beside real images. pairs: what noise costs each of them, row by row. The last two may be
+given the folder of the runs. Trainings whose rows stand in the result file are not run again.
 """
 
 from __future__ import annotations
@@ -220,6 +221,31 @@ def generation(folder: str = "runs/thesis") -> None:
         keep("generation", rows)
 
 
+def pairs(folder: str = "runs/thesis") -> None:
+    """NLL with noise minus NLL without, on the same test rows, by the bound and by IW-K."""
+    rows = []
+    for plain, noisy in (ITEMS["fig4"].trained, ITEMS["table1"].trained[:2], ITEMS["table1"].trained[2:]):
+        directories = [Path(folder) / each.run for each in (plain, noisy)]
+        if not all((directory / WEIGHTS).is_file() for directory in directories):
+            continue
+        found = []
+        for directory in directories:
+            options = runs.read(directory)[0].evaluate
+            test, _ = runs.held_out(directory, options.rows)
+            of_rows = evaluation.evaluate_rows(
+                runs.load(directory), test, num_samples=options.num_samples, seed=options.seed
+            )
+            found.append(of_rows.result)
+        costs = {
+            what: asdict(evaluation.Estimate.of(getattr(found[0], what) - getattr(found[1], what)))
+            for what in ("bound", "log_prob")
+        }
+        epochs = [len(read_metrics(directory)) for directory in directories]
+        rows.append({"runs": [each.run for each in (plain, noisy)], "epochs": epochs, "noise_costs": costs})
+        print(rows[-1], flush=True)
+        keep("pairs", rows)
+
+
 if __name__ == "__main__":
-    studies = (moons, connections, masks, artifacts, generation)
+    studies = (moons, connections, masks, artifacts, generation, pairs)
     {study.__name__: study for study in studies}[sys.argv[1]](*sys.argv[2:])
