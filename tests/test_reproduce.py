@@ -127,7 +127,7 @@ def test_a_figure_by_epoch_has_all_its_panels_after_an_interrupt(folder: Path, m
     kept = Snapshots.read(folder / "runs" / MOONS.trained[0].run / SNAPSHOTS)
     assert list(kept.by_epoch) == [0, 1, 2, 8, 40]
     (folder / "runs" / MOONS.trained[0].run / SNAPSHOTS).unlink()
-    with pytest.raises(FileNotFoundError, match=r"was trained without snapshots\.safetensors"):
+    with pytest.raises(FileNotFoundError, match=r"was trained without figures/epochs\.safetensors"):
         result_of(MOONS, folder, 40)
 
 

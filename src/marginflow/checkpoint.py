@@ -16,7 +16,7 @@ from torch import Tensor, nn
 WEIGHTS = "model.safetensors"
 METRICS = "metrics.jsonl"
 TRAINER = "trainer.pt"
-SNAPSHOTS = "snapshots.safetensors"
+SNAPSHOTS = "figures/epochs.safetensors"
 
 
 def prepare(run_dir: Path, *, resume: bool = False) -> Path:

@@ -99,4 +99,5 @@ class Snapshots:
             self.by_epoch[record.epoch] = to_latent(model, self.x)
             if self.path is not None:
                 kept = {str(epoch): z for epoch, z in self.by_epoch.items()}
+                self.path.parent.mkdir(exist_ok=True)
                 save_tensors({"x": self.x, **kept}, self.path)

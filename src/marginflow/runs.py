@@ -6,7 +6,6 @@ metrics.jsonl      a line an epoch
 model.safetensors  the weights that were best on validation
 trainer.pt         all that it takes to go on training; not needed to use the model
 evaluation.json    the accounting, once evaluated
-snapshots.safetensors  rows of two features on their way through the flow, by epoch
 figures/
 """
 
@@ -30,7 +29,7 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from marginflow import __version__, evaluation
-from marginflow.checkpoint import METRICS, SNAPSHOTS, TRAINER, WEIGHTS, load_weights, part_of, read_metrics, write_whole
+from marginflow.checkpoint import METRICS, TRAINER, WEIGHTS, load_weights, part_of, read_metrics, write_whole
 from marginflow.config import Evaluate, Experiment, build, load_data, parse
 from marginflow.data import DataSpec, Split
 from marginflow.data.tables import rows_for
@@ -42,7 +41,7 @@ CONFIG, MANIFEST, EVALUATION = "config.toml", "manifest.json", "evaluation.json"
 FORMAT = 1
 NUM_DIVERGED = 1000  # test rows whose range tells which samples have left it
 FOLDERS = {"figures", "tensorboard"}
-FILES = {CONFIG, MANIFEST, EVALUATION, WEIGHTS, METRICS, TRAINER, SNAPSHOTS, *FOLDERS}
+FILES = {CONFIG, MANIFEST, EVALUATION, WEIGHTS, METRICS, TRAINER, *FOLDERS}
 MAY_CHANGE = {  # when a training goes on
     "train.epochs", "train.patience", "train.validate_every", "train.device", "train.checkpoint",
 }  # fmt: skip
