@@ -26,6 +26,10 @@ def settings_of(trained: Trained) -> Experiment:
     return experiments.read(Path(trained.experiment), list(trained.overrides))
 
 
+def without_seconds(result: dict[str, Any]) -> dict[str, Any]:
+    return {**result, "runs": [{**each, "evaluate_seconds": None} for each in result["runs"]]}
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
@@ -68,6 +72,10 @@ def test_a_figure_from_nothing_again_and_further(folder: Path) -> None:
     succeeds(run("reproduce", "fig2", "--epochs", "1"))
     assert [file.stat().st_mtime_ns for file in files] == written  # neither trained nor evaluated again
     assert json.loads(path.read_text()) == result
+
+    (directory / "evaluation.json").write_text("{}")  # damaged, or of another version: it is taken again
+    succeeds(run("reproduce", "fig2", "--epochs", "1"))
+    assert without_seconds(json.loads(path.read_text())) == without_seconds(result)
 
     succeeds(run("reproduce", "fig2", "--epochs", "2"))
     assert [each["epoch"] for each in read_metrics(directory)] == [1, 2]

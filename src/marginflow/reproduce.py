@@ -105,10 +105,14 @@ def train_once(settings: config.Experiment, run_dir: Path, label: str) -> None:
 
 def _evaluated(run_dir: Path, options: config.Evaluate, device: str) -> dict[str, Any]:
     """What is known of a run, its accounting taken unless it stands in the run already for the same weights."""
-    kept = run_dir / runs.EVALUATION
-    record = runs.read_evaluation(run_dir) if kept.is_file() else {}
     asked = options.model_dump(mode="json")
-    if record.get("weights_sha256") != runs.weights_sha256(run_dir) or record["experiment"]["evaluate"] != asked:
+    try:
+        record = runs.read_evaluation(run_dir)
+        is_of_these = record["weights_sha256"] == runs.weights_sha256(run_dir)
+        found = is_of_these and record["experiment"]["evaluate"] == asked
+    except (FileNotFoundError, ValueError):
+        record, found = {}, False
+    if not found:
         result = runs.evaluate(run_dir, options, device)
         result.keep(run_dir)
         record = result.record
