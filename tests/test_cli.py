@@ -24,7 +24,9 @@ def test_train_evaluate_sample_on_half_moons(call: Call, tmp_path: Path) -> None
     output = succeeds(call("train", "moons.toml", "--set", "noise.features=2"))
     assert "epoch 2/2" in output
     run = tmp_path / "runs" / "moons"
-    names = {"config.toml", "manifest.json", "metrics.jsonl", "model.safetensors", "trainer.pt", "figures"}
+    names = {
+        "config.toml", "manifest.json", "metrics.jsonl", "model.safetensors", "trainer.pt", "figures", "checksums.json",
+    }  # fmt: skip
     assert {path.name for path in run.iterdir()} == names
     assert (run / "figures" / "training.png").stat().st_size > 5000
     assert "features = 2" in (run / "config.toml").read_text()
@@ -127,6 +129,8 @@ def test_mistakes_in_evaluate_and_sample(call: Call) -> None:
     fails(call("sample", "runs/moons", "-o", "a.gif"), "must end in .png, .csv, .parquet, .feather, .npy; got '.gif'")
     fails(call("sample", "runs/moons", "-o", "nowhere/a.png"), "folder nowhere does not exist")
     Path("runs/moons/model.safetensors").write_bytes(b"broken")
+    fails(call("evaluate", "runs/moons"), "is not what was written there")
+    Path("runs/moons/checksums.json").unlink()
     fails(call("evaluate", "runs/moons"), "cannot be loaded")
     fails(call("sample", "runs/moons", "-o", "a.npy"), "cannot be loaded")
     assert not [path for path in Path().iterdir() if path.name.startswith("a.")]

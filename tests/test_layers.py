@@ -29,15 +29,16 @@ MAY_IMPORT = {
     "devices": set(),
     "calibration": {"distributions", "randomness", "transforms"},
     "checkpoint": set(),
+    "lock": set(),
     "evaluation": {"data", "distributions", "flow", "marginal", "randomness", "shapes", "transforms"},
     "training": {
-        "calibration", "checkpoint", "data", "devices", "distributions", "evaluation", "marginal", "randomness",
+        "calibration", "checkpoint", "data", "devices", "distributions", "evaluation", "lock", "marginal", "randomness",
         "transforms",
     },
     "config": {
         "data", "distributions", "flow", "marginal", "models", "nets", "randomness", "training", "transforms",
     },
-    "runs": {"__init__", "checkpoint", "config", "data", "devices", "divergence", "evaluation", "flow"},
+    "runs": {"__init__", "checkpoint", "config", "data", "devices", "divergence", "evaluation", "flow", "lock"},
     "comparison": {"config", "evaluation", "runs"},
     "experiments": {"config", "data"},
     "temperature": {"distributions", "flow", "marginal"},

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from marginflow import config, fit, load, runs
-from marginflow.checkpoint import save_weights
+from marginflow import checkpoint, config, fit, load, runs
+from marginflow.checkpoint import keep, save_weights, verify
 from marginflow.data import DataSpec
 from marginflow.flow import Flow
+from marginflow.lock import locked
 
 TABLE = {"data": {"name": "half_moons"}, "model": {"name": "planar"}, "noise": {"features": 1}}
 SPEC = DataSpec((2,))
@@ -71,7 +76,9 @@ def test_the_working_directory_can_hold_a_run_but_not_be_replaced(
         train_in(Path("."), checkpoint=None)
     assert not list(tmp_path.iterdir())
     train_in(Path("."))
-    assert {path.name for path in tmp_path.iterdir()} == {"config.toml", "manifest.json", "model.safetensors"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "config.toml", "manifest.json", "model.safetensors", "checksums.json",
+    }  # fmt: skip
     with pytest.raises(FileExistsError, match="holds the working directory"):
         train_in(Path("."), overwrite=True)
 
@@ -122,6 +129,7 @@ def test_what_is_not_a_run_or_not_yet_trained_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"\x00" * 100, b"\xff" * 8])
 def test_damaged_weights_are_refused(tmp_path: Path, content: bytes) -> None:
     run_dir, _ = made(tmp_path)
+    (run_dir / "checksums.json").unlink()
     (run_dir / "model.safetensors").write_bytes(content)
     with pytest.raises(ValueError, match="cannot be loaded"):
         load(run_dir)
@@ -129,6 +137,7 @@ def test_damaged_weights_are_refused(tmp_path: Path, content: bytes) -> None:
 
 def test_truncated_weights_and_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     run_dir, model = made(tmp_path)
+    (run_dir / "checksums.json").unlink()
     path = run_dir / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(ValueError, match="cannot be loaded"):
@@ -143,6 +152,7 @@ def test_truncated_weights_and_weights_of_another_model_are_refused(tmp_path: Pa
 @pytest.mark.parametrize("manifest", ["", "{}", "[]", '{"data": 3}', '{"data": {"event_shape": 2}}'])
 def test_a_damaged_manifest_is_refused(tmp_path: Path, manifest: str) -> None:
     run_dir, _ = made(tmp_path)
+    (run_dir / "checksums.json").unlink()
     (run_dir / "manifest.json").write_text(manifest)
     with pytest.raises(ValueError, match="is damaged"):
         load(run_dir)
@@ -150,7 +160,109 @@ def test_a_damaged_manifest_is_refused(tmp_path: Path, manifest: str) -> None:
 
 def test_a_newer_format_is_named(tmp_path: Path) -> None:
     run_dir, _ = made(tmp_path)
+    (run_dir / "checksums.json").unlink()
     manifest = json.loads((run_dir / "manifest.json").read_text())
     (run_dir / "manifest.json").write_text(json.dumps({**manifest, "format": 99}))
     with pytest.raises(ValueError, match="run format 99; this version reads 1"):
         load(run_dir)
+
+
+@pytest.mark.parametrize("name", ["config.toml", "manifest.json", "model.safetensors"])
+def test_a_file_that_has_changed_by_a_bit_is_noticed(tmp_path: Path, name: str) -> None:
+    run_dir, _ = made(tmp_path)
+    content = bytearray((run_dir / name).read_bytes())
+    content[-2] ^= 1
+    (run_dir / name).write_bytes(content)
+    with pytest.raises(ValueError, match=f"{name} is not what was written there, by its SHA-256"):
+        load(run_dir)
+    (run_dir / "checksums.json").write_text("{")
+    with pytest.raises(ValueError, match=r"checksums.json is damaged: restore it, or delete it"):
+        load(run_dir)
+
+
+def test_a_kill_between_a_checksum_and_its_file_leaves_both_files_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten kills in a row before the new file takes its place, then one after."""
+    path = tmp_path / "state"
+    keep(path, b"first")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt  # which, as a kill does, leaves what comes after undone
+
+    replace = Path.replace
+    for i in range(10):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", lambda a, b: killed() if b == path else replace(a, b))
+            with pytest.raises(KeyboardInterrupt):
+                keep(path, b"never %d" % i)
+        verify(path)
+    assert path.read_bytes() == b"first"
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "_sync", lambda directory: killed() if path.read_bytes() == b"second" else None)
+        with pytest.raises(KeyboardInterrupt):
+            keep(path, b"second")
+    verify(path)
+    keep(path, b"third")
+    verify(path)
+    path.write_bytes(b"other")
+    with pytest.raises(ValueError, match="is not what was written"):
+        verify(path)
+    assert [len(each) for each in json.loads((tmp_path / "checksums.json").read_text()).values()] == [1]
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EROFS, errno.EIO])
+def test_what_cannot_be_written_leaves_what_was_there_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    run_dir, model = made(tmp_path)
+    before = {path.name: path.read_bytes() for path in run_dir.iterdir()}
+
+    def full(*_: object) -> None:
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match=r"(model.safetensors|checksums.json) could not be written .*: what was there"):
+        save_weights(model.state_dict(), run_dir)
+    assert {path.name: path.read_bytes() for path in run_dir.iterdir()} == before
+
+
+def test_a_directory_is_trained_in_by_one_at_a_time_and_a_kill_frees_it(tmp_path: Path) -> None:
+    holder = "import sys, pathlib; from marginflow.lock import locked\n"
+    holder += "with locked(pathlib.Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", holder, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    message = f"is being trained in by process {process.pid}: wait for it"
+    with pytest.raises(BlockingIOError, match=message), locked(tmp_path):
+        pass
+    model, rows = config.build(config.parse(TABLE, "test"), SPEC), torch.randn(300, 2)
+    with pytest.raises(BlockingIOError, match=message):
+        fit(model, rows, run_dir=tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {".lock"}
+    process.kill()
+    process.communicate()
+    with locked(tmp_path):
+        with pytest.raises(BlockingIOError), locked(tmp_path):  # nor by a second caller in the same process
+            pass
+        assert (tmp_path / ".lock").exists()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "left", [[".lock"], [".config.toml.marginflow.part"], ["config.toml"], ["manifest.json", ".lock"]]
+)
+def test_what_a_kill_leaves_before_the_first_checkpoint_is_started_anew(tmp_path: Path, left: list[str]) -> None:
+    experiment = config.parse(TABLE, "test")
+    for name in left:
+        (tmp_path / name).write_text("cut sho")
+    with runs.continued(tmp_path, experiment, SPEC):
+        save_weights(config.build(experiment, SPEC).state_dict(), tmp_path)
+    load(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    (tmp_path / "thesis.tex").write_text("mine")  # what is not a run's is never removed
+    with runs.continued(tmp_path, experiment, SPEC):
+        save_weights(config.build(experiment, SPEC).state_dict(), tmp_path)
+    assert (tmp_path / "thesis.tex").read_text() == "mine"

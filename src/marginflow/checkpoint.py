@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,6 +19,7 @@ WEIGHTS = "model.safetensors"
 METRICS = "metrics.jsonl"
 TRAINER = "trainer.pt"
 SNAPSHOTS = "figures/epochs.safetensors"
+CHECKSUMS = "checksums.json"
 
 
 def prepare(run_dir: Path, *, resume: bool = False) -> Path:
@@ -40,8 +43,13 @@ def part_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.marginflow.part")
 
 
-def write_whole(path: Path, content: bytes | Callable[[BinaryIO], None]) -> None:
-    """Write a file, from bytes or by a function, so that it is there whole or not at all, also when interrupted."""
+def write_whole(
+    path: Path, content: bytes | Callable[[BinaryIO], None], before: Callable[[Path], None] | None = None
+) -> None:
+    """Write a file, from bytes or by a function, so that it is there whole or not at all, also when the power fails.
+
+    before: called with what is written, and not there yet. OSError where it cannot be written: what was there stays.
+    """
     part = part_of(path)
     try:
         with part.open("wb") as file:
@@ -51,19 +59,88 @@ def write_whole(path: Path, content: bytes | Callable[[BinaryIO], None]) -> None
                 content(file)
             file.flush()
             os.fsync(file.fileno())
+        if before is not None:
+            before(part)
         part.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        raise _unwritten(path, error) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _sync(directory: Path) -> None:
+    """Let a directory's entries be on the disk too."""
+    opened = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def _unwritten(path: Path, error: OSError) -> OSError:
+    if error.errno is None:  # said already, of a file beside it
+        return error
+    return OSError(f"{path} could not be written ({error.strerror}): what was there before is kept")
+
+
+def keep(path: Path, content: bytes | Callable[[BinaryIO], None]) -> None:
+    """Write a file of a run whole, and its SHA-256 into checksums.json beside it, against which it will be read.
+
+    The checksum is entered beside those of before until the file has taken its place: a kill at any moment leaves a
+    file whose checksum stands there.
+    """
+
+    def enter(part: Path) -> None:
+        _enter(path, [sha256_of(part), *_checksums(path.parent).get(path.name, [])])
+
+    write_whole(path, content, enter)
+    _enter(path, _checksums(path.parent)[path.name][:1])
+
+
+def verify(path: Path) -> None:
+    """Refuse a file that is not what was written: ValueError. One without a checksum, from elsewhere, passes."""
+    known = _checksums(path.parent).get(path.name)
+    if known and path.is_file() and sha256_of(path) not in known:
+        raise ValueError(
+            f"{path} is not what was written there, by its SHA-256 in {CHECKSUMS}: restore it, or where it was changed "
+            f"on purpose delete {CHECKSUMS}"
+        )
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _checksums(directory: Path) -> dict[str, list[str]]:
+    """name -> the checksums that its file may have, the latest first."""
+    path = directory / CHECKSUMS
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text())
+        return {str(name): [str(each) for each in known] for name, known in found.items()}
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: restore it, or delete it to do without") from error
+
+
+def _enter(path: Path, known: list[str]) -> None:
+    text = json.dumps({**_checksums(path.parent), path.name: known}, indent=1)
+    write_whole(path.parent / CHECKSUMS, f"{text}\n".encode())
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Write tensors by name to a .safetensors file."""
     copies = {name: tensor.cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
-    write_whole(path, save(copies))
+    keep(path, save(copies))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors in a .safetensors file; ValueError where it is damaged."""
+    verify(path)
     try:
         return load_file(path)
     except (SafetensorError, RuntimeError, OSError) as error:
@@ -104,7 +181,7 @@ def _unusable(path: Path, error: Exception) -> ValueError:
 
 def save_trainer(content: Mapping[str, Any], run_dir: Path) -> None:
     """Write the state of a training, tensors and plain values, to trainer.pt."""
-    write_whole(run_dir / TRAINER, lambda file: torch.save(dict(content), file))
+    keep(run_dir / TRAINER, lambda file: torch.save(dict(content), file))
 
 
 def load_trainer(run_dir: Path) -> dict[str, Any] | None:
@@ -112,6 +189,7 @@ def load_trainer(run_dir: Path) -> dict[str, Any] | None:
     path = run_dir / TRAINER
     if not path.exists():
         return None
+    verify(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can end in nearly any
@@ -120,8 +198,12 @@ def load_trainer(run_dir: Path) -> dict[str, Any] | None:
 
 def append_metrics(record: Mapping[str, Any], run_dir: Path) -> None:
     """Add a line to metrics.jsonl."""
-    with (run_dir / METRICS).open("a") as file:
-        file.write(json.dumps(record) + "\n")
+    path = run_dir / METRICS
+    try:
+        with path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+    except OSError as error:
+        raise _unwritten(path, error) from error
 
 
 def write_metrics(records: Iterable[Mapping[str, Any]], run_dir: Path) -> None:
@@ -130,11 +212,12 @@ def write_metrics(records: Iterable[Mapping[str, Any]], run_dir: Path) -> None:
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl."""
+    """The lines of metrics.jsonl, but for a last one that a kill has cut short."""
     path = run_dir / METRICS
     if not path.exists():
         return []
     try:
-        return [json.loads(line) for line in path.read_text().splitlines()]
-    except ValueError as error:
+        whole, _, _ = path.read_text().rpartition("\n")
+        return [json.loads(line) for line in whole.splitlines()]
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error

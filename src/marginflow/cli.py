@@ -111,8 +111,9 @@ def train(
         settings = experiments.read(
             experiment, [*(overrides or []), *(["train.deterministic=true"] if deterministic else [])]
         )
-        trainer.train(settings, directory, resume=resume, overwrite=overwrite)
-        typer.echo(f"wrote {directory}: next, marginflow evaluate {directory}")
+        trained = trainer.train(settings, directory, resume=resume, overwrite=overwrite)
+        done = f"wrote {directory}" if trained else f"{directory} is finished, there is nothing to go on with"
+        typer.echo(f"{done}: next, marginflow evaluate {directory}")
 
 
 @app.command()

@@ -6,12 +6,13 @@ metrics.jsonl      a line an epoch
 model.safetensors  the weights that were best on validation
 trainer.pt         all that it takes to go on training; not needed to use the model
 evaluation.json    the accounting, once evaluated
+checksums.json     of the files above but for metrics and evaluation, against which they are read
+.lock              while it is trained in
 figures/
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -19,7 +20,7 @@ import shutil
 import time
 import tomllib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,19 +30,33 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from marginflow import __version__, evaluation
-from marginflow.checkpoint import METRICS, TRAINER, WEIGHTS, load_weights, part_of, read_metrics, write_whole
+from marginflow.checkpoint import (
+    CHECKSUMS,
+    METRICS,
+    TRAINER,
+    WEIGHTS,
+    keep,
+    load_weights,
+    part_of,
+    read_metrics,
+    sha256_of,
+    verify,
+    write_whole,
+)
 from marginflow.config import Evaluate, Experiment, build, load_data, parse
 from marginflow.data import DataSpec, Split
 from marginflow.data.tables import rows_for
 from marginflow.devices import fabric_on
 from marginflow.divergence import Divergence, divergence
 from marginflow.flow import Flow
+from marginflow.lock import LOCK, locked
 
 CONFIG, MANIFEST, EVALUATION = "config.toml", "manifest.json", "evaluation.json"
 FORMAT = 1
 NUM_DIVERGED = 1000  # test rows whose range tells which samples have left it
 FOLDERS = {"figures", "tensorboard"}
-FILES = {CONFIG, MANIFEST, EVALUATION, WEIGHTS, METRICS, TRAINER, *FOLDERS}
+FILES = {CONFIG, MANIFEST, EVALUATION, WEIGHTS, METRICS, TRAINER, CHECKSUMS, LOCK, *FOLDERS}
+UNFINISHED = {part_of(Path(name)).name for name in FILES}
 MAY_CHANGE = {  # when a training goes on
     "train.epochs", "train.patience", "train.validate_every", "train.device", "train.checkpoint",
 }  # fmt: skip
@@ -52,7 +67,7 @@ def check_free(run_dir: Path, overwrite: bool) -> None:
     if run_dir.exists() and not run_dir.is_dir():
         raise FileExistsError(f"{run_dir} is a file: give another --run-dir")
     _put_back(run_dir)
-    if not run_dir.is_dir() or not any(run_dir.iterdir()):
+    if _is_empty(run_dir):
         return
     if not overwrite:
         raise FileExistsError(f"{run_dir} exists: give another --run-dir, or --overwrite to replace the run in it")
@@ -62,8 +77,7 @@ def check_free(run_dir: Path, overwrite: bool) -> None:
         raise FileExistsError(f"{run_dir} holds something that is not a run, and is left alone: {error}") from error
     if run_dir.resolve() in (Path.cwd(), *Path.cwd().parents):
         raise FileExistsError(f"{run_dir} holds the working directory and cannot be replaced: call from elsewhere")
-    unfinished = {part_of(Path(name)).name for name in FILES}
-    others = sorted({path.name for path in run_dir.iterdir()} - FILES - unfinished)
+    others = sorted({path.name for path in run_dir.iterdir()} - FILES - UNFINISHED)
     if others:
         raise FileExistsError(f"{run_dir} holds more than a run ({', '.join(others)}): move that away first")
 
@@ -77,24 +91,31 @@ def created(run_dir: Path, experiment: Experiment, spec: DataSpec, *, overwrite:
     """
     run_dir = run_dir.resolve()
     check_free(run_dir, overwrite)
-    empty = run_dir.exists() and not any(run_dir.iterdir())
-    if _set_aside(run_dir).is_dir():  # what stands in its place was never validated
-        shutil.rmtree(run_dir)
-    elif run_dir.exists() and not empty:
-        run_dir.rename(_set_aside(run_dir))
+    empty = run_dir.exists() and _is_empty(run_dir)
+    with locked(run_dir) if run_dir.exists() else nullcontext():
+        if _set_aside(run_dir).is_dir():  # what stands in its place was never validated
+            shutil.rmtree(run_dir)
+        elif run_dir.exists() and not empty:
+            run_dir.rename(_set_aside(run_dir))
+            (_set_aside(run_dir) / LOCK).unlink(missing_ok=True)  # which is held where it has come from
+    ours = True
     try:
         run_dir.mkdir(parents=True, exist_ok=empty)
         _describe(run_dir, experiment, spec)
         yield
+    except BlockingIOError:  # another has begun here just now
+        ours = False
+        raise
     except KeyboardInterrupt as interrupt:
         if _set_aside(run_dir).is_dir() and (run_dir / TRAINER).exists() and not (run_dir / WEIGHTS).exists():
             kept = f"{interrupt}; until an epoch is validated, the run that was there stays in {_set_aside(run_dir)}"
             raise KeyboardInterrupt(kept) from interrupt
         raise
     finally:
-        if not _has_checkpoint(run_dir):
-            _clear(run_dir, keep=empty)
-        _put_back(run_dir)
+        if ours:
+            if not _has_checkpoint(run_dir):
+                _clear(run_dir, keep=empty)
+            _put_back(run_dir)
 
 
 @contextmanager
@@ -104,14 +125,18 @@ def continued(run_dir: Path, experiment: Experiment, spec: DataSpec) -> Iterator
     ValueError where the run was started with other settings, but for how long it is trained and where.
     """
     _put_back(run_dir)
-    if not run_dir.is_dir() or not any(run_dir.iterdir()):
+    if _is_empty(run_dir) or _was_killed_early(run_dir):
+        if run_dir.is_dir():
+            with locked(run_dir):
+                _clear(run_dir.resolve(), keep=True)
         with created(run_dir, experiment, spec):
             yield
         return
     before, old_spec, _ = read(run_dir)
     check_same_settings(before, experiment, run_dir)
     check_same_rows(old_spec, spec, run_dir)
-    write_whole(run_dir / CONFIG, experiment.to_toml().encode())
+    with locked(run_dir):
+        keep(run_dir / CONFIG, experiment.to_toml().encode())
     try:
         yield
     finally:
@@ -145,6 +170,17 @@ def check_same_rows(trained_on: DataSpec, found: DataSpec, run_dir: Path) -> Non
             f"the data have changed since {run_dir} was trained: split anew, rows that it was trained on would be held "
             "out: put them back, or evaluate on other rows with --data"
         )
+
+
+def _is_empty(run_dir: Path) -> bool:
+    """Whether nothing is there, or what a kill has left of a lock or of a file that was being written."""
+    return not run_dir.is_dir() or not {path.name for path in run_dir.iterdir()} - {LOCK} - UNFINISHED
+
+
+def _was_killed_early(run_dir: Path) -> bool:
+    """Whether a training has left files of a run there, but nothing that was trained."""
+    names = {path.name for path in run_dir.iterdir()}
+    return not names & {WEIGHTS, TRAINER, METRICS} and not names - FILES - UNFINISHED
 
 
 def _has_checkpoint(run_dir: Path) -> bool:
@@ -193,8 +229,8 @@ def _describe(run_dir: Path, experiment: Experiment, spec: DataSpec) -> None:
         "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
         "data": asdict(spec),
     }
-    write_whole(run_dir / CONFIG, experiment.to_toml().encode())
-    write_whole(run_dir / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
+    keep(run_dir / CONFIG, experiment.to_toml().encode())
+    keep(run_dir / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
 
 
 def read(run_dir: Path) -> tuple[Experiment, DataSpec, dict[str, Any]]:
@@ -207,6 +243,8 @@ def read(run_dir: Path) -> tuple[Experiment, DataSpec, dict[str, Any]]:
                 f"{run_dir} is not a run directory: it has no {name}; {hint} "
                 "(weights that fit kept: build the model, then marginflow.checkpoint.load_weights(model, Path(run)))"
             )
+    for name in (CONFIG, MANIFEST):
+        verify(run_dir / name)
     try:
         manifest = json.loads((run_dir / MANIFEST).read_text())
         table = tomllib.loads((run_dir / CONFIG).read_text())
@@ -292,7 +330,7 @@ def held_out(run_dir: Path, rows: int | None = None, table: str | None = None) -
 
 def weights_sha256(run_dir: Path) -> str:
     """The checksum of the weights of a run."""
-    return hashlib.sha256((run_dir / WEIGHTS).read_bytes()).hexdigest()
+    return sha256_of(run_dir / WEIGHTS)
 
 
 def trained(run_dir: Path) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from marginflow.training import EpochRecord, check_ready, fit
 
 def train(
     settings: config.Experiment, run_dir: Path, *, resume: bool = False, overwrite: bool = False, label: str = ""
-) -> None:
-    """Train an experiment in a run directory.
+) -> int:
+    """Train an experiment in a run directory; how many epochs were trained, 0 where none was left.
 
     resume: go on where the run in that directory stopped, or start where there is none. overwrite: replace the run.
     label: what the progress bar calls it.
@@ -29,7 +29,8 @@ def train(
     model = config.build(settings, data.spec)
     check_ready(model, data, settings.train)
     progress = TrainingProgress(settings.train, data.spec, label)
-    for line in read_metrics(run_dir) if resume else []:
+    before = read_metrics(run_dir) if resume else []
+    for line in before:
         progress.remember(EpochRecord(**line))
     snapshots = figures.snapshots(data, settings.train.epochs, run_dir / SNAPSHOTS)
     if snapshots is not None:
@@ -43,3 +44,4 @@ def train(
         watching = [progress] if snapshots is None else [progress, snapshots]
         history = fit(model, data, settings.train, run_dir, resume=resume, observers=watching)
     figures.of_training(history, model, data.spec, snapshots, run_dir / "figures")
+    return len(history) - len(before)

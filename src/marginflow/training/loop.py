@@ -19,6 +19,7 @@ from marginflow.data.dataset import Batch, DataSet, Rows, Split, as_split, check
 from marginflow.devices import fabric_on
 from marginflow.distributions import Distribution, rows_at_once
 from marginflow.evaluation import bring_to, check_fits, mean_nll
+from marginflow.lock import locked
 from marginflow.randomness import deterministic, seeded
 from marginflow.training.interrupt import Interrupted, Interrupts
 from marginflow.training.objective import Objective
@@ -28,6 +29,7 @@ from marginflow.training.settings import TrainConfig, learning_rate
 from marginflow.training.state import TrainingState
 from marginflow.transforms.normalise import BatchNorm, Calibrated, Standardise, StartsOnce
 
+SAVE_EVERY = 600.0  # seconds, in an epoch that takes longer
 ROWS_OF_START = 250  # that layers start from,
 ROWS_OF_COVARIANCE = 10  # and for a covariance at least so many times its features
 
@@ -57,6 +59,9 @@ def fit(
     Returns the history, an `EpochRecord` an epoch. The test split is never looked at. The first Ctrl-C ends the
     training after the step under way and keeps its state in run_dir.
 
+    The state is written after every epoch, and every ten minutes in a longer one: a training that is killed loses no
+    more. Another training in run_dir is refused: BlockingIOError. OSError where run_dir cannot be written.
+
     ValueError where data and model do not fit: another event shape, a context that nothing uses, a batch
     larger than the data. FileExistsError where run_dir holds another training. FloatingPointError when the
     loss stops being finite: says at which step, and leaves the best weights so far in the model and in run_dir.
@@ -73,6 +78,8 @@ def fit(
     directory = None if run_dir is None else prepare(Path(run_dir), resume=resume)
     device = next(model.parameters()).device
     with ExitStack() as stack:
+        if directory is not None:
+            stack.enter_context(locked(directory))
         if config.tensorboard:
             if directory is None:
                 raise ValueError("tensorboard = true needs a run_dir for its events")
@@ -133,6 +140,7 @@ class _Loop:
         """What is left of the steps of an epoch."""
         state, position, config = self.state, self.state.position, self.config
         started, before = time.perf_counter(), position.seconds
+        saved = started
         state.model.train()
         if position.order is None:
             position.order = torch.randperm(len(self.data.train.x))
@@ -157,6 +165,9 @@ class _Loop:
             position.seconds = before + time.perf_counter() - started
             for observer in self.observers:
                 observer.on_step(position.epoch, position.step, self.num_steps, nll)
+            if time.perf_counter() - saved > SAVE_EVERY:
+                state.save()
+                saved = time.perf_counter()
 
     def validate(self) -> EpochRecord:
         """The record of the epoch whose steps are taken, validated where that is due."""
