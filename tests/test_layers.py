@@ -24,11 +24,12 @@ MAY_IMPORT = {
     "marginal": {"distributions", "shapes", "transforms"},
     "models": {"distributions", "flow", "hidden", "nets", "shapes", "transforms"},
     "interop": {"distributions", "flow", "marginal", "shapes", "transforms"},
-    "data": {"transforms"},
+    "data": {"guarded", "transforms"},
     "quality": set(),
     "devices": set(),
     "calibration": {"distributions", "randomness", "transforms"},
-    "checkpoint": set(),
+    "checkpoint": {"guarded"},
+    "guarded": set(),
     "lock": set(),
     "evaluation": {"data", "distributions", "flow", "marginal", "randomness", "shapes", "transforms"},
     "training": {
@@ -36,9 +37,12 @@ MAY_IMPORT = {
         "transforms",
     },
     "config": {
-        "data", "distributions", "flow", "marginal", "models", "nets", "randomness", "training", "transforms",
+        "data", "distributions", "flow", "guarded", "marginal", "models", "nets", "randomness", "training",
+        "transforms",
     },
-    "runs": {"__init__", "checkpoint", "config", "data", "devices", "divergence", "evaluation", "flow", "lock"},
+    "runs": {
+        "__init__", "checkpoint", "config", "data", "devices", "divergence", "evaluation", "flow", "guarded", "lock",
+    },
     "comparison": {"config", "evaluation", "runs"},
     "experiments": {"config", "data"},
     "temperature": {"distributions", "flow", "marginal"},
@@ -59,7 +63,7 @@ MAY_IMPORT = {
         "checkpoint", "config", "data", "evaluation", "experiments", "figures", "flow", "journey", "plotting", "runs",
         "samples", "thesis", "trainer",
     },
-    "report": {"checkpoint", "runs"},
+    "report": {"checkpoint", "guarded", "runs"},
     "demo": {
         "checkpoint", "config", "console", "data", "evaluation", "figures", "flow", "journey", "plotting", "runs",
         "samples", "training",

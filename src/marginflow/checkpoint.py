@@ -15,6 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from marginflow.guarded import check_state, json_of, text_of
+
 WEIGHTS = "model.safetensors"
 METRICS = "metrics.jsonl"
 TRAINER = "trainer.pt"
@@ -121,9 +123,9 @@ def _checksums(directory: Path) -> dict[str, list[str]]:
     if not path.is_file():
         return {}
     try:
-        found = json.loads(path.read_text())
+        found = json_of(path)
         return {str(name): [str(each) for each in known] for name, known in found.items()}
-    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+    except (ValueError, AttributeError, TypeError) as error:
         raise ValueError(f"{path} is damaged: restore it, or delete it to do without") from error
 
 
@@ -191,6 +193,7 @@ def load_trainer(run_dir: Path) -> dict[str, Any] | None:
         return None
     verify(path)
     try:
+        check_state(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can end in nearly any
         raise _unusable(path, error) from error
@@ -217,7 +220,7 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     try:
-        whole, _, _ = path.read_text().rpartition("\n")
+        whole, _, _ = text_of(path).rpartition("\n")
         return [json.loads(line) for line in whole.splitlines()]
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error

@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 
 from marginflow.checkpoint import read_metrics, write_whole
+from marginflow.guarded import json_of
 from marginflow.runs import read, read_evaluation, trained, weights_sha256
 
 WIDTH, HEIGHT = 320, 120  # of a training curve, in its own units
@@ -41,7 +42,7 @@ def report(sources: Sequence[Path], output: Path) -> Path:
         try:
             section = _of_item(source) if source.is_file() else _of_run(source)
             html = of_source.render(section=section, id=f"section-{number}", width=WIDTH, height=HEIGHT)
-        except (LookupError, TypeError, AttributeError, jinja2.UndefinedError, json.JSONDecodeError) as error:
+        except (LookupError, TypeError, AttributeError, jinja2.UndefinedError) as error:
             reason = " ".join(repr(error).split())
             raise ValueError(
                 f"{source} is not a result of reproduce, nor a whole run ({reason}): give those"
@@ -54,9 +55,9 @@ def report(sources: Sequence[Path], output: Path) -> Path:
 def _of_item(path: Path) -> dict[str, Any]:
     """A section from a JSON file of `reproduce`."""
     try:
-        item = json.loads(path.read_text())
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not a result of reproduce (not text): give those, or run directories") from error
+        item = json_of(path)
+    except ValueError as error:
+        raise ValueError(f"{path} is not a result of reproduce ({error}): give those, or run directories") from error
     runs = [{**run, **_settings(run["experiment"])} for run in item["runs"]]
     figures = [(_as_data(path.parent / each["file"]), each["caption"]) for each in item["figures"]]
     keys = ("title", "caption")

@@ -11,16 +11,19 @@ from typing import Any, cast
 from pydantic import BaseModel, ValidationError
 
 from marginflow.config.schema import NAMES, SECTIONS, Evaluate, Experiment
+from marginflow.guarded import text_of
 
 
 def read(path: Path, overrides: Iterable[str] = ()) -> Experiment:
     """The experiment in a TOML file, with overrides such as "train.lr=1e-4"; ValueError that names the key."""
     try:
-        table = tomllib.loads(path.read_text())
+        table = tomllib.loads(text_of(path))
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} does not exist: give the path of an experiment's TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
+    except (ValueError, IsADirectoryError, RecursionError) as error:
         raise ValueError(f"{path} is not a TOML file: {error}") from error
+    if not any(override.partition("=")[0].strip() == "data.path" for override in (overrides := list(overrides))):
+        _stay_in(table, path)
     _make_absolute(table, path.parent)
     return parse(overridden(table, overrides), str(path))
 
@@ -39,6 +42,18 @@ def overridden(table: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any
         _override(table, override)
     _make_absolute(table, Path())
     return table
+
+
+def _stay_in(table: dict[str, Any], file: Path) -> None:
+    """Refuse a file of an experiment, which may come from a stranger, that reaches for data outside its own folder."""
+    data = table.get("data")
+    if isinstance(data, dict) and isinstance(data.get("path"), str):
+        folder = file.parent.resolve()
+        if not (folder / data["path"]).resolve().is_relative_to(folder):
+            raise ValueError(
+                f"{file}: data.path = {data['path']!r} lies outside the folder of the experiment: move it there, or if "
+                f"that is what you mean give --set data.path={data['path']}"
+            )
 
 
 def _make_absolute(table: dict[str, Any], folder: Path) -> None:

@@ -32,6 +32,8 @@ MNIST = Source(
     {f"{name}.gz": Published(f"{_MNIST_MIRROR}{name}.gz", md5) for name, (md5, _) in MNIST_FILES.items()},
 )
 
+LARGEST = 2**26  # bytes, of a file of MNIST once it is unpacked
+
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CIFAR10_ROWS, CIFAR10_PIXELS = 10_000, 3 * 32 * 32  # of each file
 _CIFAR10_FOLDER = "cifar-10-batches-bin"
@@ -154,11 +156,12 @@ def _mnist_file(name: str) -> np.ndarray:
 def _content(path: Path, checksum: str) -> bytes:
     """The unpacked content of a file; ValueError where it is truncated or not what it should be."""
     try:
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            content = gzip.decompress(content)
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            content = file.read(LARGEST + 1)
     except (EOFError, OSError, zlib.error) as error:
         raise ValueError(f"{path} cannot be unpacked ({error}): delete it, it will be downloaded again") from error
+    if len(content) > LARGEST:
+        raise ValueError(f"{path} is not the published file: it holds more than {LARGEST:,} bytes: delete it")
     found = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if found != checksum:
         raise ValueError(

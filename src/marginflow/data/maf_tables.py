@@ -14,6 +14,7 @@ from pyarrow import csv
 from marginflow.data.dataset import DataSet, Split
 from marginflow.data.files import Published, Source
 from marginflow.data.frames import FrameError, read_frame
+from marginflow.guarded import check_claim
 
 _ARCHIVE = "https://zenodo.org/record/1161203/files/data.tar.gz"
 _MD5 = "9b9c9b0375315ad270eba4ce80c093ab"
@@ -125,8 +126,10 @@ def bsds300() -> DataSet:
     path = BSDS300.get("BSDS300.hdf5")
     try:
         with h5py.File(path) as file:
-            parts = [np.asarray(file[name], np.float32) for name in ("train", "validation", "test")]
-    except (OSError, KeyError, ValueError, TypeError) as error:
+            parts = [file[name] for name in ("train", "validation", "test")]
+            check_claim(path, sum(part.nbytes for part in parts if isinstance(part, h5py.Dataset)))
+            parts = [np.asarray(part, np.float32) for part in parts]
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, MemoryError) as error:
         raise ValueError(f"{path} is not the published table: {error}") from error
     return _data_set("bsds300", parts)
 
@@ -134,7 +137,7 @@ def bsds300() -> DataSet:
 def _array(path: Path, width: int | None = None) -> np.ndarray:
     """The array in a .npy file, (N, width) float64."""
     try:
-        x = np.load(path, allow_pickle=False)
+        x = np.load(path, mmap_mode="r", allow_pickle=False)  # which is no longer than the file
         if x.ndim != 2 or x.dtype.kind not in "fiu" or (width and x.shape[1] != width):
             raise ValueError(f"got {x.dtype} of shape {x.shape}, expected numbers (rows, {width or 'columns'})")
         return x.astype(np.float64)

@@ -1,0 +1,60 @@
+"""Files from strangers: how large they may be, and what they may claim, before anything is made of them."""
+
+from __future__ import annotations
+
+import json
+import pickletools
+import zipfile
+from pathlib import Path
+from typing import Any
+
+LARGEST_TEXT = 2**24  # bytes of a configuration or a file of results
+FREE = 2**30  # bytes that any file may claim to be,
+TIMES = 4  # and so many times its size
+# what a state of plain values and tensors names; the rest that torch allows can be told to take up any memory
+_NAMES = {"collections OrderedDict", "torch._utils _rebuild_tensor_v2", "torch FloatStorage", "torch DoubleStorage",
+          "torch LongStorage", "torch IntStorage", "torch ByteStorage", "torch BoolStorage", "torch HalfStorage",
+          "torch BFloat16Storage"}  # fmt: skip
+
+
+def text_of(path: Path) -> str:
+    """The text in a file; ValueError where it is none, or far longer than what belongs there."""
+    size = path.stat().st_size
+    if size > LARGEST_TEXT:
+        raise ValueError(f"{path} has {size:,} bytes; a file of its kind has {LARGEST_TEXT:,} at most")
+    return path.read_text(encoding="utf-8")
+
+
+def json_of(path: Path) -> Any:
+    """What a JSON file holds; ValueError where it is none, or nested without end."""
+    try:
+        return json.loads(text_of(path))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def check_claim(path: Path, num_bytes: int) -> None:
+    """Refuse a file that claims to hold far more than its size: ValueError."""
+    most = max(TIMES * path.stat().st_size, FREE)
+    if num_bytes > most:
+        raise ValueError(
+            f"{path} has {path.stat().st_size:,} bytes and claims to hold {num_bytes:,}, more than {TIMES} times as "
+            f"many and than {FREE:,}: it is damaged; or where it is yours, write it without compression"
+        )
+
+
+def check_state(path: Path) -> None:
+    """Refuse a file of torch that is none of plain values and tensors, stored as they are: ValueError."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+                raise ValueError("its parts are compressed")
+            if sum(entry.file_size for entry in entries) > path.stat().st_size:
+                raise ValueError("its parts claim to be larger than all of it")
+            (pickled,) = (entry for entry in entries if entry.filename.endswith("/data.pkl"))
+            for operation, argument, _ in pickletools.genops(archive.read(pickled)):
+                if operation.name in ("GLOBAL", "STACK_GLOBAL", "INST") and argument not in _NAMES:
+                    raise ValueError(f"it names {argument}, which a state does not need")
+    except (zipfile.BadZipFile, RuntimeError, OSError, EOFError, IndexError, KeyError, NotImplementedError) as error:
+        raise ValueError(f"it is no archive of torch ({error})") from error

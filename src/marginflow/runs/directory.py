@@ -1,0 +1,196 @@
+"""A run directory as it comes to be: made, gone on with, replaced; never by accident, never half."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from marginflow import __version__
+from marginflow.checkpoint import METRICS, TRAINER, WEIGHTS, keep, part_of
+from marginflow.config import Experiment
+from marginflow.data import DataSpec
+from marginflow.lock import LOCK, locked
+from marginflow.runs.reading import CONFIG, FILES, FOLDERS, FORMAT, MANIFEST, UNFINISHED, read
+
+MAY_CHANGE = {  # when a training goes on
+    "train.epochs", "train.patience", "train.validate_every", "train.device", "train.checkpoint",
+}  # fmt: skip
+
+
+def check_free(run_dir: Path, overwrite: bool) -> None:
+    """Refuse a directory that holds something, unless it is a run and may be overwritten."""
+    if run_dir.exists() and not run_dir.is_dir():
+        raise FileExistsError(f"{run_dir} is a file: give another --run-dir")
+    _put_back(run_dir)
+    if _is_empty(run_dir):
+        return
+    if not overwrite:
+        raise FileExistsError(f"{run_dir} exists: give another --run-dir, or --overwrite to replace the run in it")
+    try:
+        read(run_dir)
+    except (ValueError, OSError) as error:
+        raise FileExistsError(f"{run_dir} holds something that is not a run, and is left alone: {error}") from error
+    if run_dir.resolve() in (Path.cwd(), *Path.cwd().parents):
+        raise FileExistsError(f"{run_dir} holds the working directory and cannot be replaced: call from elsewhere")
+    others = sorted({path.name for path in run_dir.iterdir()} - FILES - UNFINISHED)
+    if others:
+        raise FileExistsError(f"{run_dir} holds more than a run ({', '.join(others)}): move that away first")
+
+
+@contextmanager
+def created(run_dir: Path, experiment: Experiment, spec: DataSpec, *, overwrite: bool = False) -> Iterator[None]:
+    """A run directory with the experiment in it, to train in.
+
+    Where the training ends without a checkpoint the directory is as it was before, absent or empty; a run that was
+    to be overwritten is set aside until there is a checkpoint in its place, and otherwise put back.
+    """
+    run_dir = run_dir.resolve()
+    check_free(run_dir, overwrite)
+    empty = run_dir.exists() and _is_empty(run_dir)
+    with locked(run_dir) if run_dir.exists() else nullcontext():
+        if _set_aside(run_dir).is_dir():  # what stands in its place was never validated
+            shutil.rmtree(run_dir)
+        elif run_dir.exists() and not empty:
+            run_dir.rename(_set_aside(run_dir))
+            (_set_aside(run_dir) / LOCK).unlink(missing_ok=True)  # which is held where it has come from
+    ours = True
+    try:
+        run_dir.mkdir(parents=True, exist_ok=empty)
+        _describe(run_dir, experiment, spec)
+        yield
+    except BlockingIOError:  # another has begun here just now
+        ours = False
+        raise
+    except KeyboardInterrupt as interrupt:
+        if _set_aside(run_dir).is_dir() and (run_dir / TRAINER).exists() and not (run_dir / WEIGHTS).exists():
+            kept = f"{interrupt}; until an epoch is validated, the run that was there stays in {_set_aside(run_dir)}"
+            raise KeyboardInterrupt(kept) from interrupt
+        raise
+    finally:
+        if ours:
+            if not _has_checkpoint(run_dir):
+                _clear(run_dir, keep=empty)
+            _put_back(run_dir)
+
+
+@contextmanager
+def continued(run_dir: Path, experiment: Experiment, spec: DataSpec) -> Iterator[None]:
+    """A run directory whose training goes on; a new one where it is absent, empty or holds no checkpoint.
+
+    ValueError where the run was started with other settings, but for how long it is trained and where.
+    """
+    _put_back(run_dir)
+    if _is_empty(run_dir) or _was_killed_early(run_dir):
+        if run_dir.is_dir():
+            with locked(run_dir):
+                _clear(run_dir.resolve(), keep=True)
+        with created(run_dir, experiment, spec):
+            yield
+        return
+    before, old_spec, _ = read(run_dir)
+    check_same_settings(before, experiment, run_dir)
+    check_same_rows(old_spec, spec, run_dir)
+    with locked(run_dir):
+        keep(run_dir / CONFIG, experiment.to_toml().encode())
+    try:
+        yield
+    finally:
+        _put_back(run_dir)
+
+
+def check_same_settings(before: Experiment, now: Experiment, run_dir: Path) -> None:
+    """Refuse to go on with other settings: ValueError that names the first."""
+    old, new = (each.model_dump(mode="json") for each in (before, now))  # a list, however it was written
+    for section in old.keys() - {"evaluate"}:
+        for key in sorted(old[section].keys() | new[section].keys()):
+            was, is_now = old[section].get(key), new[section].get(key)
+            if was != is_now and f"{section}.{key}" not in MAY_CHANGE:
+                raise ValueError(
+                    f"{run_dir} was started with {section}.{key} = {was!r}; it cannot go on with {is_now!r}: "
+                    "set it back, or give another --run-dir"
+                )
+
+
+def check_same_rows(trained_on: DataSpec, found: DataSpec, run_dir: Path) -> None:
+    """Refuse data that are no longer what a run was trained on: ValueError that says in what they differ."""
+    for what, old, new in (
+        ("columns", trained_on.columns, found.columns),
+        ("labels", trained_on.labels, found.labels),
+        ("shape of a row", trained_on.event_shape, found.event_shape),
+    ):
+        if old != new:
+            raise ValueError(f"the data have changed since {run_dir} was trained: {what} {new}, expected {old}")
+    if trained_on != found:
+        raise ValueError(
+            f"the data have changed since {run_dir} was trained: split anew, rows that it was trained on would be held "
+            "out: put them back, or evaluate on other rows with --data"
+        )
+
+
+def _is_empty(run_dir: Path) -> bool:
+    """Whether nothing is there, or what a kill has left of a lock or of a file that was being written."""
+    return not run_dir.is_dir() or not {path.name for path in run_dir.iterdir()} - {LOCK} - UNFINISHED
+
+
+def _was_killed_early(run_dir: Path) -> bool:
+    """Whether a training has left files of a run there, but nothing that was trained."""
+    names = {path.name for path in run_dir.iterdir()}
+    return not names & {WEIGHTS, TRAINER, METRICS} and not names - FILES - UNFINISHED
+
+
+def _has_checkpoint(run_dir: Path) -> bool:
+    """Whether a training has left something: its best weights, or a state to go on from."""
+    return (run_dir / WEIGHTS).exists() or (run_dir / TRAINER).exists()
+
+
+def _clear(run_dir: Path, *, keep: bool) -> None:
+    """Remove what a training without a checkpoint has written, and where it is not to be kept the directory too."""
+    if not keep:
+        shutil.rmtree(run_dir, ignore_errors=True)
+        return
+    for name in FILES - FOLDERS:
+        for path in (run_dir / name, part_of(run_dir / name)):
+            path.unlink(missing_ok=True)
+    for name in FOLDERS:
+        shutil.rmtree(run_dir / name, ignore_errors=True)
+
+
+def _set_aside(run_dir: Path) -> Path:
+    """Where a run waits while another is trained in its place."""
+    return run_dir.with_name(f".{run_dir.name}.replaced")
+
+
+def _put_back(run_dir: Path) -> None:
+    """End a replacement, also a killed one: the old run goes where the new one has weights, and returns where it has
+    nothing; beside a state that was not validated yet it waits."""
+    run_dir = run_dir.resolve()
+    replaced = _set_aside(run_dir)
+    if not replaced.is_dir():
+        return
+    if (run_dir / WEIGHTS).exists():
+        shutil.rmtree(replaced, ignore_errors=True)
+    elif not _has_checkpoint(run_dir):
+        shutil.rmtree(run_dir, ignore_errors=True)
+        replaced.rename(run_dir)
+
+
+def _describe(run_dir: Path, experiment: Experiment, spec: DataSpec) -> None:
+    """Write the experiment and the manifest."""
+    manifest = {
+        "format": FORMAT,
+        "marginflow": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
+        "data": asdict(spec),
+    }
+    keep(run_dir / CONFIG, experiment.to_toml().encode())
+    keep(run_dir / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
