@@ -8,6 +8,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 LARGEST_TEXT = 2**24  # bytes of a configuration or a file of results
 FREE = 2**30  # bytes that any file may claim to be,
 TIMES = 4  # and so many times its size
@@ -41,6 +43,15 @@ def check_claim(path: Path, num_bytes: int) -> None:
             f"{path} has {path.stat().st_size:,} bytes and claims to hold {num_bytes:,}, more than {TIMES} times as "
             f"many and than {FREE:,}: it is damaged; or where it is yours, write it without compression"
         )
+
+
+def array_of(path: Path) -> np.ndarray:
+    """The array in a .npy file, as it lies on the disk, which is no shorter than it claims; ValueError for no such."""
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # its header is an expression of Python, which can be wrong in nearly any way
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(reason) from error
 
 
 def check_state(path: Path) -> None:

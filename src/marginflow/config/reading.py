@@ -22,7 +22,8 @@ def read(path: Path, overrides: Iterable[str] = ()) -> Experiment:
         raise FileNotFoundError(f"{path} does not exist: give the path of an experiment's TOML file") from None
     except (ValueError, IsADirectoryError, RecursionError) as error:
         raise ValueError(f"{path} is not a TOML file: {error}") from error
-    if not any(override.partition("=")[0].strip() == "data.path" for override in (overrides := list(overrides))):
+    overrides = list(overrides)
+    if not any(override.partition("=")[0].strip() == "data.path" for override in overrides):
         _stay_in(table, path)
     _make_absolute(table, path.parent)
     return parse(overridden(table, overrides), str(path))

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import csv, feather, parquet
 
-from marginflow.guarded import check_claim
+from marginflow.guarded import array_of, check_claim
 
 FORMATS = (".csv", ".parquet", ".feather", ".npy")
 LARGEST = 1e19  # of a value: its square, which densities take, is still a number in float32
@@ -27,7 +27,7 @@ def read(path: Path, delimiter: str = ",") -> dict[str, Any]:
         raise ValueError(f"the delimiter must be one character; got {delimiter!r}")
     try:
         if ending == ".npy":
-            return _of_array(np.load(path, mmap_mode="r", allow_pickle=False), path)  # which is no longer than the file
+            return _of_array(array_of(path))
         if ending == ".csv":
             missing_is_null = csv.ConvertOptions(strings_can_be_null=True)
             found = csv.read_csv(
@@ -55,7 +55,7 @@ def _of_parquet(path: Path) -> pa.Table:
         return file.read()
 
 
-def _of_array(array: np.ndarray, path: Path) -> dict[str, Any]:
+def _of_array(array: np.ndarray) -> dict[str, Any]:
     if array.ndim != 2 or array.dtype.kind not in "fiub":
         raise ValueError(f"an array of numbers (rows, columns) is needed; got {array.dtype} of shape {array.shape}")
     return {f"x{i}": column for i, column in enumerate(array.T)}

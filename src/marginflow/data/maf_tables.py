@@ -14,7 +14,7 @@ from pyarrow import csv
 from marginflow.data.dataset import DataSet, Split
 from marginflow.data.files import Published, Source
 from marginflow.data.frames import FrameError, read_frame
-from marginflow.guarded import check_claim
+from marginflow.guarded import array_of, check_claim
 
 _ARCHIVE = "https://zenodo.org/record/1161203/files/data.tar.gz"
 _MD5 = "9b9c9b0375315ad270eba4ce80c093ab"
@@ -137,7 +137,7 @@ def bsds300() -> DataSet:
 def _array(path: Path, width: int | None = None) -> np.ndarray:
     """The array in a .npy file, (N, width) float64."""
     try:
-        x = np.load(path, mmap_mode="r", allow_pickle=False)  # which is no longer than the file
+        x = array_of(path)
         if x.ndim != 2 or x.dtype.kind not in "fiu" or (width and x.shape[1] != width):
             raise ValueError(f"got {x.dtype} of shape {x.shape}, expected numbers (rows, {width or 'columns'})")
         return x.astype(np.float64)
