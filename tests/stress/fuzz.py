@@ -1,6 +1,6 @@
 """Damaged files, thousands of them: each ends in an error of ours or in success.
 
-python -m tests.stress.fuzz [FILES] [SEED]: mutates a valid file of every kind and loads it in another process. Never
+python -m stress.fuzz [FILES] [SEED], in tests/: mutates a valid file of every kind and loads it in another process. Never
 may it crash, take more than ten seconds, or more memory than four times the file and 1 GB. What does is kept in
 tests/fixtures/fuzz, from which tests/test_strangers.py loads it ever after.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import re
+import select
 import shutil
 import subprocess
 import sys
@@ -18,9 +19,10 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
+from stress.loaders import load, valid
+
 from marginflow.checkpoint import CHECKSUMS
 from marginflow.guarded import FREE, TIMES
-from tests.stress.loaders import load, valid
 
 SECONDS = 10.0
 CORPUS = Path(__file__).parents[1] / "fixtures" / "fuzz"
@@ -88,18 +90,15 @@ class Server:
     """The process that loads, started anew when it has died."""
 
     def __init__(self) -> None:
-        self.process = self._started()
+        self.process, self.warm = self._started(), False  # the first call also imports
 
     def _started(self) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "tests.stress.fuzz", "serve"]
-        return subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
+        command = [sys.executable, "-m", "stress.fuzz", "serve"]
+        pipe, null = subprocess.PIPE, subprocess.DEVNULL
+        return subprocess.Popen(command, cwd=CORPUS.parents[1], stdin=pipe, stdout=pipe, stderr=null, text=True)
 
     def ask(self, name: str, path: Path) -> tuple[str, int]:
         """How loading ended, and the memory it took."""
-        import select
-
         stdin, stdout = self.process.stdin, self.process.stdout
         assert stdin is not None
         assert stdout is not None
@@ -116,8 +115,6 @@ class Server:
         end = f"took longer than {SECONDS:.0f} s" if not ready else f"crashed ({self.process.returncode})"
         self.process, self.warm = self._started(), False
         return end, 0
-
-    warm = False
 
 
 def main(files: int = 10_000, seed: int = 0) -> int:

@@ -1,6 +1,6 @@
 """A training killed at random moments and resumed each time ends with the weights of one that was not.
 
-python -m tests.stress.kill [KILLS] [SEED]: SIGKILL, so that nothing can be tidied up.
+python -m stress.kill [KILLS] [SEED], in tests/: SIGKILL, so that nothing can be tidied up.
 """
 
 from __future__ import annotations

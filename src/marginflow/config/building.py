@@ -121,7 +121,10 @@ def claimed_numbers(experiment: Experiment, spec: DataSpec) -> tuple[int, int]:
     features = spec.features + experiment.noise.features
     most = features + spec.context_features
     blocks = 1
-    for section in (experiment.model, experiment.noise, experiment.dequantise, experiment.context):
+    used = [experiment.noise] * bool(experiment.noise.features) + [experiment.context] * bool(
+        experiment.context.features
+    )
+    for section in (experiment.model, experiment.dequantise, *used):
         options = section.model_dump()
         name, own_blocks = options.get("name"), int(options.get("blocks", 1))
         hidden = options.get("hidden", [options["width"]] * (options["depth"] + 1) if "width" in options else [])

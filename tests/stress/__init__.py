@@ -1,1 +1,0 @@
-"""What takes too long for every submission: python -m tests.stress.NAME, or all by make stress."""
