@@ -127,7 +127,7 @@ def test_models_of_every_kind_are_not_larger_than_they_claim(tmp_path: Path) -> 
         held = sum(each.numel() for each in config.build(experiment, spec).state_dict().values())
         numbers, blocks = config.claimed_numbers(experiment, spec)
         assert held / 200 < numbers < 8 * held + 2000, path
-        assert 50 * blocks < 4 * held, path
+        assert 50 * blocks < max(4 * held, 2**20), path
 
 
 def test_a_table_that_claims_to_be_huge_is_not_made(tmp_path: Path) -> None:
