@@ -49,6 +49,10 @@ MAY_IMPORT = {
     "journey": {
         "checkpoint", "data", "distributions", "evaluation", "flow", "marginal", "randomness", "training", "transforms",
     },
+    "checks": {
+        "calibration", "data", "distributions", "divergence", "evaluation", "flow", "interop", "marginal", "randomness",
+        "transforms",
+    },
     "divergence": {"data", "distributions", "evaluation", "flow", "journey", "marginal", "randomness"},
     "plotting": {"training"},
     "samples": {"checkpoint", "data", "distributions", "flow", "plotting", "randomness", "temperature"},

@@ -16,6 +16,7 @@ _NAMES = {
     "TrainConfig": "training",
     "VariationalConfig": "training",
     "calibrate": "training",
+    "check": "checks",
     "evaluate": "evaluation",
     "fit": "training",
     "fit_to_density": "training",
@@ -33,6 +34,7 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers
     from marginflow import nets as nets
     from marginflow import training as training
     from marginflow import transforms as transforms
+    from marginflow.checks import check as check
     from marginflow.distributions import LabelMixture as LabelMixture
     from marginflow.evaluation import evaluate as evaluate
     from marginflow.flow import Flow as Flow

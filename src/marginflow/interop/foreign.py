@@ -17,13 +17,29 @@ from marginflow.shapes import Shape, as_shape, check_context, check_event
 
 
 @dataclass(frozen=True)
+class Maps:
+    """How the map of a library's flows is called, from rows to noise and back, each with its log-determinant.
+
+    attribute: which a module that shows its map has.
+    """
+
+    attribute: str
+    forward: Callable[[Any, Tensor, Tensor | None], tuple[Tensor, Tensor]]
+    inverse: Callable[[Any, Tensor, Tensor | None], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
 class Calls:
-    """How a library's densities are called; each is given the module first, then as in `Distribution`."""
+    """How a library's densities are called; each is given the module first, then as in `Distribution`.
+
+    maps: how the map inside is, where the library shows it.
+    """
 
     library: str
     log_prob: Callable[[Any, Tensor, Tensor | None], Tensor]
     sample: Callable[[Any, int, Tensor | None], Tensor]
     sample_and_log_prob: Callable[[Any, int, Tensor | None], tuple[Tensor, Tensor]]
+    maps: Maps | None = None
 
 
 class Foreign(Distribution):
@@ -47,6 +63,24 @@ class Foreign(Distribution):
     @property
     def context_features(self) -> int:
         return self._context_features
+
+    @property
+    def shows_map(self) -> bool:
+        """Whether its map from rows to noise can be called."""
+        return self.calls.maps is not None and hasattr(self.module, self.calls.maps.attribute)
+
+    def to_latent(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """z and log |det dz/dx| at rows x; ValueError where the density shows no map."""
+        return self._maps().forward(self.module, x, self._given(context, len(x)))
+
+    def from_latent(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """x and log |det dx/dz| at noise z; ValueError where the density shows no map."""
+        return self._maps().inverse(self.module, z, self._given(context, len(z)))
+
+    def _maps(self) -> Maps:
+        if self.calls.maps is None or not self.shows_map:
+            raise ValueError(f"this density of {self.calls.library} does not show its map from rows to noise")
+        return self.calls.maps
 
     def _given(self, context: Tensor | None, num_rows: int) -> Tensor | None:
         check_context(context, self._context_features, num_rows)

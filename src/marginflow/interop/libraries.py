@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from marginflow.interop.foreign import Calls, Foreign, built_for_others, insist, shape_of
+from marginflow.interop.foreign import Calls, Foreign, Maps, built_for_others, insist, shape_of
 from marginflow.shapes import Shape
 
 
@@ -26,12 +26,20 @@ def _lazy_draw(module: Any, num_samples: int, context: Tensor | None) -> tuple[T
     return x, distribution.log_prob(x)
 
 
-def _lazy(library: str) -> Calls:
+def _lazy(library: str, maps: Maps | None = None) -> Calls:
     """Modules that are called with a context, or None, and return a torch.distributions.Distribution."""
-    return Calls(library, lambda module, x, context: module(context).log_prob(x), _lazy_sample, _lazy_draw)
+    return Calls(library, lambda module, x, context: module(context).log_prob(x), _lazy_sample, _lazy_draw, maps)
 
 
-_ZUKO, _TORCH = _lazy("zuko"), _lazy("torch")
+_ZUKO = _lazy(
+    "zuko",
+    Maps(
+        "transform",
+        lambda module, x, context: module.transform(context).call_and_ladj(x),
+        lambda module, z, context: module.transform(context).inv.call_and_ladj(z),
+    ),
+)
+_TORCH = _lazy("torch")
 
 
 def _from_lazy(module: nn.Module, calls: Calls, context_features: int) -> Foreign:
@@ -121,7 +129,18 @@ def _nflows_draw(module: Any, num_samples: int, context: Tensor | None) -> tuple
     return x[:, 0], log_prob[:, 0]
 
 
-_NFLOWS = Calls("nflows", lambda module, x, context: module.log_prob(x, context), _nflows_sample, _nflows_draw)
+def _nflows_map(module: Any, x: Tensor, context: Tensor | None, *, inverse: bool = False) -> tuple[Tensor, Tensor]:
+    call = module._transform.inverse if inverse else module._transform
+    return call(x, context=module._embedding_net(context))
+
+
+_NFLOWS = Calls(
+    "nflows",
+    lambda module, x, context: module.log_prob(x, context),
+    _nflows_sample,
+    _nflows_draw,
+    Maps("_transform", _nflows_map, lambda module, z, context: _nflows_map(module, z, context, inverse=True)),
+)
 
 
 def from_nflows(flow: nn.Module, *, shape: Shape | None = None, context_features: int = 0) -> Foreign:
@@ -153,6 +172,11 @@ _NORMFLOWS = Calls(
     lambda module, x, context: module.log_prob(x, **_normflows_context(context)),
     lambda module, num_samples, context: module.sample(num_samples, **_normflows_context(context))[0],
     lambda module, num_samples, context: module.sample(num_samples, **_normflows_context(context)),
+    Maps(
+        "inverse_and_log_det",
+        lambda module, x, context: module.inverse_and_log_det(x, **_normflows_context(context)),
+        lambda module, z, context: module.forward_and_log_det(z, **_normflows_context(context)),
+    ),
 )
 
 

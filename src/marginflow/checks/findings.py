@@ -1,0 +1,48 @@
+"""What a check has found: one line each, with what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Status = Literal["pass", "warn", "fail", "skip"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check: what was asked, how it ended, the figure, and where it did not pass what to do.
+
+    status: "pass"; "warn", which may be meant; "fail", where numbers or samples of the model cannot be believed;
+    "skip", where the check does not apply.
+    """
+
+    check: str
+    status: Status
+    found: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that `check` has found, in its order."""
+
+    every: Sequence[Finding]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing failed; warnings do not count."""
+        return not any(each.status == "fail" for each in self.every)
+
+    def of(self, check: str) -> Finding:
+        """The finding of a check, by its name; KeyError for a name that is none."""
+        found = {each.check: each for each in self.every}
+        return found[check]
+
+    def as_list(self) -> list[dict[str, Any]]:
+        """Plain values, for JSON."""
+        return [asdict(each) for each in self.every]
+
+    def __str__(self) -> str:
+        lines = [f"{each.status:4}  {each.check}: {each.found}{each.remedy and ' -> ' + each.remedy}" for each in self.every]
+        return "\n".join(lines)

@@ -1,0 +1,91 @@
+"""A model taken apart: the map from rows to noise that stands inside, whatever is wrapped around it."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from marginflow.data.dataset import Batch
+from marginflow.distributions import Conditional, Density, Distribution, LabelMixture
+from marginflow.evaluation import bring_to, levels_of
+from marginflow.flow import Flow
+from marginflow.interop import Foreign
+from marginflow.marginal import Marginalising
+from marginflow.randomness import seeded
+from marginflow.transforms import Sequential, Transform
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The flow inside a model, with what reaches it.
+
+    transform: from rows to noise; None for a density that does not show one. base: the density of the noise.
+    rows: (N, *event), preprocessed, with noise dimensions beside them. context: as the transform takes it.
+    """
+
+    transform: Transform | None
+    base: Density | None
+    rows: Tensor
+    context: Tensor | None
+
+    def double(self) -> Parts:
+        """A copy in float64."""
+        return Parts(
+            None if self.transform is None else copy.deepcopy(self.transform).double(),
+            copy.deepcopy(self.base).double() if isinstance(self.base, torch.nn.Module) else self.base,
+            self.rows.double(),
+            None if self.context is None else self.context.double(),
+        )
+
+    def first(self, count: int) -> Parts:
+        """The same on fewer rows."""
+        return Parts(self.transform, self.base, self.rows[:count], None if self.context is None else self.context[:count])
+
+
+class _OfForeign(Transform):
+    """The map inside a density of another library, where its adapter knows it."""
+
+    def __init__(self, foreign: Foreign) -> None:
+        super().__init__()
+        self.foreign = foreign
+
+    @property
+    def context_features(self) -> int:
+        return self.foreign.context_features
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.foreign.to_latent(x, context)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.foreign.from_latent(z, context)
+
+
+@torch.no_grad()
+def parts_of(model: Distribution, x: Tensor, context: Tensor | None, seed: int = 0) -> Parts:
+    """The parts of a model, with rows x (N, *event) sent through all that stands before them."""
+    preprocessing, density = levels_of(model)
+    rows, context = bring_to(model, Batch(x, context))
+    with seeded(seed):
+        rows, _ = preprocessing(rows, context)
+        inner = cast(Density, density)
+        if isinstance(inner, Marginalising):
+            rows, _ = inner.augment(rows, context)
+            inner = inner.flow
+        if isinstance(inner, LabelMixture):
+            context = context if context is not None else inner._some_labels(len(rows))
+            inner = inner.flow
+        if isinstance(inner, Conditional):
+            context = inner._seen(context, len(rows))
+            inner = inner.flow
+    if isinstance(inner, Flow):
+        transform, base = inner.transform, inner.base
+        while isinstance(base, Flow) and base.transform.exact and transform.exact:
+            transform, base = Sequential(transform, base.transform), base.base
+        return Parts(transform if transform.exact else None, base, rows, context)
+    if isinstance(inner, Foreign) and inner.shows_map:
+        return Parts(_OfForeign(inner), None, rows, context)
+    return Parts(None, None, rows, context)
