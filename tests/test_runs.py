@@ -154,3 +154,11 @@ def test_a_newer_format_is_named(tmp_path: Path) -> None:
     (run_dir / "manifest.json").write_text(json.dumps({**manifest, "format": 99}))
     with pytest.raises(ValueError, match="run format 99; this version reads 1"):
         load(run_dir)
+
+
+def test_the_range_of_samples_does_not_depend_on_how_many_rows_are_evaluated(tmp_path: Path) -> None:
+    run_dir, _ = made(tmp_path)
+    few, many = (runs.evaluate(run_dir, config.Evaluate(rows=rows, num_samples=1), "cpu").samples for rows in (2, 2000))
+    assert few == many
+    assert few is not None
+    assert few.saturated > 0
