@@ -266,3 +266,11 @@ def test_what_a_kill_leaves_before_the_first_checkpoint_is_started_anew(tmp_path
     with runs.continued(tmp_path, experiment, SPEC):
         save_weights(config.build(experiment, SPEC).state_dict(), tmp_path)
     assert (tmp_path / "thesis.tex").read_text() == "mine"
+
+
+def test_the_range_of_samples_does_not_depend_on_how_many_rows_are_evaluated(tmp_path: Path) -> None:
+    run_dir, _ = made(tmp_path)
+    few, many = (runs.evaluate(run_dir, config.Evaluate(rows=rows, num_samples=1), "cpu").samples for rows in (2, 2000))
+    assert few == many
+    assert few is not None
+    assert few.saturated > 0

@@ -72,7 +72,9 @@ def range_of_samples(model: Distribution, x: Tensor, context: Tensor | None, see
         return Finding("samples", "skip", "samples of this model need a context each")
     found = divergence(model, Batch(x, None), 500, seed)
     status = "pass" if found.diverged == 0 else "warn" if found.diverged < 0.05 else "fail"
-    said = f"{found.diverged:.1%} of {found.num_samples} diverge, {found.saturated:.2%} of their values lie out of range"
+    said = (
+        f"{found.diverged:.1%} of {found.num_samples} diverge, {found.saturated:.2%} of their values lie out of range"
+    )
     return Finding("samples", status, said, "bound the scales more tightly, train less long" if found.diverged else "")
 
 
@@ -86,7 +88,9 @@ def latents(parts: Parts) -> Finding:
     low, high = float(deviation.min()), float(deviation.max())
     good = float(mean) < 0.5 and 0.5 < low and high < 2
     found = f"means up to {float(mean):.2f}, deviations {low:.2f} ... {high:.2f}, N(0, I) has 0 and 1"
-    return Finding("latents", "pass" if good else "warn", found, "" if good else "the model does not fit these rows yet")
+    return Finding(
+        "latents", "pass" if good else "warn", found, "" if good else "the model does not fit these rows yet"
+    )
 
 
 def contexts(model: Distribution, x: Tensor, context: Tensor, seed: int) -> Finding:
@@ -127,7 +131,9 @@ def normalised(model: Distribution, context: Tensor | None, seed: int) -> Findin
     ratio = (log_q - log_p).clamp_max(50).exp()
     mean, error = float(ratio.mean()), float(ratio.std() / PROBES**0.5)
     good = abs(mean - 1) < 5 * error + 0.1
-    remedy = "log_prob is no log density of what sample draws: a term is missing, or noise dimensions are counted as data"
+    remedy = (
+        "log_prob is no log density of what sample draws: a term is missing, or noise dimensions are counted as data"
+    )
     found = f"E q(x)/p(x) over samples is {mean:.3g} ± {error:.2g}, 1 for a density"
     return Finding(name, "pass" if good else "fail", found, "" if good else remedy)
 

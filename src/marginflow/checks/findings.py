@@ -44,5 +44,7 @@ class Findings:
         return [asdict(each) for each in self.every]
 
     def __str__(self) -> str:
-        lines = [f"{each.status:4}  {each.check}: {each.found}{each.remedy and ' -> ' + each.remedy}" for each in self.every]
+        lines = [
+            f"{each.status:4}  {each.check}: {each.found}{each.remedy and ' -> ' + each.remedy}" for each in self.every
+        ]
         return "\n".join(lines)

@@ -60,7 +60,9 @@ def round_trips(parts: Parts, seed: int) -> Iterator[Finding]:
             f"round trip, {precision}",
             "pass" if max(there, back) <= most else "fail",
             f"rows come back within {there:.1e}, noise within {back:.1e} (limit {most:.0e})",
-            "" if max(there, back) <= most else "samples are not from this density: inverse and forward disagree; where "
+            ""
+            if max(there, back) <= most
+            else "samples are not from this density: inverse and forward disagree; where "
             "only float32 fails, bound the scales more tightly",
         )
 
@@ -78,7 +80,10 @@ def volume(parts: Parts, seed: int) -> Finding:
     """The log-determinant against that of the Jacobian; where it is too large, their change along a direction."""
     transform, x, context = parts.transform, parts.rows, parts.context
     assert transform is not None
-    name, remedy = "log-determinant", "densities are wrong by that much: a term of log_det is missing or has the wrong sign"
+    name, remedy = (
+        "log-determinant",
+        "densities are wrong by that much: a term of log_det is missing or has the wrong sign",
+    )
     size = x.shape[1:].numel()
     try:
         if size > LARGEST_JACOBIAN:
@@ -127,7 +132,9 @@ def _projected(transform: Transform, x: Tensor, context: Tensor | None, seed: in
     return Finding("log-determinant", "pass" if passed else "fail", found, "" if passed else remedy)
 
 
-def layers_with_input(transform: Transform, x: Tensor, context: Tensor | None) -> Iterator[tuple[str, Transform, Tensor]]:
+def layers_with_input(
+    transform: Transform, x: Tensor, context: Tensor | None
+) -> Iterator[tuple[str, Transform, Tensor]]:
     """Each layer that is none of layers, with its place and what reaches it."""
     layers = list(transform) if isinstance(transform, Sequential) else [transform]
     for i, layer in enumerate(layers, 1):
@@ -145,7 +152,9 @@ def autoregressive(parts: Parts, seed: int) -> Iterator[Finding]:
     assert parts.transform is not None
     some = parts.first(8)
     masked = [
-        each for each in layers_with_input(parts.transform, some.rows, some.context) if isinstance(each[1], MaskedAutoregressive)
+        each
+        for each in layers_with_input(parts.transform, some.rows, some.context)
+        if isinstance(each[1], MaskedAutoregressive)
     ]
     if not masked:
         return

@@ -43,7 +43,9 @@ class Parts:
 
     def first(self, count: int) -> Parts:
         """The same on fewer rows."""
-        return Parts(self.transform, self.base, self.rows[:count], None if self.context is None else self.context[:count])
+        return Parts(
+            self.transform, self.base, self.rows[:count], None if self.context is None else self.context[:count]
+        )
 
 
 class _OfForeign(Transform):
