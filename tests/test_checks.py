@@ -204,7 +204,7 @@ def test_images_and_large_maps_are_asked_by_projections() -> None:
     layer = MaskedAutoregressive(40, [60], Affine())
     flow = strong(layer)
     x = rows(40, 5)
-    assert _projected(flow.transform, x[:1], None, 0, "mend").status == "pass"
+    assert _projected(flow.transform, x[:1], None, 0, "mend", 500).status == "pass"
 
     class Lacks(MaskedAutoregressive):
         def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -213,7 +213,7 @@ def test_images_and_large_maps_are_asked_by_projections() -> None:
 
     lacks = Lacks(40, [60], Affine())
     lacks.load_state_dict(layer.state_dict())
-    assert _projected(Sequential(lacks), x[:1], None, 0, "mend").status == "fail"
+    assert _projected(Sequential(lacks), x[:1], None, 0, "mend", 500).status == "fail"
     assert check(models.IMAGE_MODELS["glow"]((3, 4, 4), hidden=[4], blocks=1), torch.randn(50, 3, 4, 4)).ok
 
 

@@ -41,7 +41,8 @@ MAY_IMPORT = {
         "transforms",
     },
     "runs": {
-        "__init__", "checkpoint", "config", "data", "devices", "divergence", "evaluation", "flow", "guarded", "lock",
+        "__init__", "checkpoint", "checks", "config", "data", "devices", "divergence", "evaluation", "flow", "guarded",
+        "lock",
     },
     "comparison": {"config", "evaluation", "runs"},
     "experiments": {"config", "data"},
@@ -60,7 +61,7 @@ MAY_IMPORT = {
         "data", "distributions", "evaluation", "flow", "journey", "marginal", "plotting", "randomness", "samples",
         "training",
     },
-    "console": {"comparison", "data", "distributions", "divergence", "evaluation", "training"},
+    "console": {"checks", "comparison", "data", "distributions", "divergence", "evaluation", "training"},
     "trainer": {"checkpoint", "config", "console", "figures", "runs", "training"},
     "thesis": set(),
     "reproduce": {

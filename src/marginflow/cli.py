@@ -160,6 +160,22 @@ def evaluate(
 
 
 @app.command()
+def check(run: Run, seed: Annotated[int, typer.Option(help="Seed of all noise.")] = 0, device: Device = "auto") -> None:
+    """Ask a run whether it can be believed: its map, its density, its samples. Exit status 1 where a check fails."""
+    with _one_line_errors():
+        from rich.console import Console
+
+        from marginflow import runs
+        from marginflow.console import findings_table
+
+        with Console(stderr=True).status(f"checking {run}"):
+            found = runs.check(run, device, seed)
+        Console().print(findings_table(found))
+        if not found.ok:
+            raise ValueError(f"{run} fails {', '.join(each.check for each in found.every if each.status == 'fail')}")
+
+
+@app.command()
 def sample(
     run: Run,
     num_samples: Annotated[int, typer.Option("--num-samples", "-n", help="How many.")] = 64,

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
+from marginflow.checks import Findings
 from marginflow.comparison import Compared
 from marginflow.data import DataSpec
 from marginflow.distributions import Distribution
@@ -104,6 +105,17 @@ class TrainingProgress:
             f"train {self._loss(record.train_nll):.4f}{validation} {self._unit}"
             f"{'  (best)' if record.best else ''}  {self.speed}  {record.seconds:.1f} s"
         )
+
+
+def findings_table(findings: Findings) -> Table:
+    """What a check has found, a row each, with what to do."""
+    table = Table()
+    for title in ("check", "", "found", "what to do"):
+        table.add_column(title, overflow="fold")
+    colours = {"pass": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}
+    for each in findings.every:
+        table.add_row(each.check, f"[{colours[each.status]}]{each.status}[/]", escape(each.found), escape(each.remedy))
+    return table
 
 
 def _whole() -> Column:

@@ -9,16 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from marginflow.checks.densities import of_density
+from marginflow.checks.densities import estimated, of_density
 from marginflow.checks.findings import Finding, Findings
 from marginflow.checks.maps import of_map
-from marginflow.checks.parts import Parts, parts_of
+from marginflow.checks.parts import parts_of
 from marginflow.checks.statistics import of_batch_norm
 from marginflow.data.dataset import Batch, Split, as_split
 from marginflow.distributions import Distribution, evaluation_mode
 from marginflow.evaluation import bring_to, check_fits
 
-__all__ = ["Finding", "Findings", "Parts", "check"]
+__all__ = ["Finding", "Findings", "check", "floor"]
 
 MOST_ROWS = 1000  # that most checks look at
 
@@ -33,18 +33,18 @@ def check(
 ) -> Findings:
     """Ask a model everything that can be asked of it without training it again.
 
-    Round trips both ways in float32 and float64; the log-determinant against autograd's Jacobian, by random projections
-    where it is large; that masked layers are triangular and cut no input off; how far scales reach; batch norm's statistics
-    against those of the rows; that log p is finite on rows and on samples, which stay in the range of the rows; what z
-    looks like; contexts that nothing uses; that the density integrates to 1 and counts no noise as data; whether
-    importance weights have converged; and that the NLL does not lie below the entropy.
+    Round trips both ways in float32 and float64; the log-determinant against autograd's Jacobian, by random
+    projections where it is large; that masked layers are triangular and cut no input off; how far scales reach;
+    batch norm's statistics against those of the rows; that log p is finite on rows and on samples, which stay in the
+    range of the rows; what z looks like; contexts that nothing uses; that the density integrates to 1 and counts no
+    noise as data; whether importance weights have converged; and that the NLL does not lie below the entropy.
 
-    model: any `Distribution`, also one of another library behind its adapter. x (N, *event), context (N, ...): rows of the
-    training set, at least 20; or a `Split` of them. floor: the entropy of the data in nats a row, where it is known.
-    seed: of all draws. The model is left as it is.
+    model: any `Distribution`, also one of another library behind its adapter. x (N, *event), context (N, ...): rows
+    of the training set, at least 20; or a `Split` of them. floor: the entropy of the data in nats a row, where it is
+    known; then let x be rows that the model has not seen. seed: of all draws. The model is left as it is.
 
-    Returns `Findings`: each passes, warns, fails or is skipped, with a figure and what to do. `findings.ok` is False where
-    one failed. ValueError where rows and model do not fit.
+    Returns `Findings`: each passes, warns, fails or is skipped, with a figure and what to do. `findings.ok` is False
+    where one failed. ValueError where rows and model do not fit.
 
     >>> from marginflow import models
     >>> findings = check(models.maf(2, hidden=[16], blocks=2), torch.randn(100, 2))
@@ -58,6 +58,15 @@ def check(
     with evaluation_mode(model), warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*samples are not finite", RuntimeWarning)  # they are counted
         return Findings(list(_findings(model, bring_to(model, split.take()), floor, seed)))
+
+
+def floor(model: Distribution, split: Split, entropy: float, seed: int = 0) -> Finding:
+    """Whether the NLL of rows that the model has not seen lies below the entropy of their distribution."""
+    check_fits(model, split)
+    with evaluation_mode(model):
+        x, context = bring_to(model, split.take())
+        own = None if model.context_optional else context
+        return next(each for each in estimated(model, x, own, entropy, seed) if each.check == "floor")
 
 
 def _findings(model: Distribution, every: Batch, floor: float | None, seed: int) -> Iterator[Finding]:

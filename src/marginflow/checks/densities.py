@@ -29,9 +29,7 @@ def of_density(
     """What there is to say of a density on rows, and of its samples. floor: the entropy of the data, nats a row."""
     density = levels_of(model)[1]
     own_context = None if context is None or density.context_optional else context
-    with seeded(seed):
-        drawn = _draw(model, len(x), own_context)
-    yield finite(model, x, context, drawn, own_context, seed)
+    yield finite(model, x, context, own_context, seed)
     yield range_of_samples(model, x, context, seed)
     yield latents(parts)
     if context is not None:
@@ -48,20 +46,20 @@ def _draw(model: Distribution, num_samples: int, context: Tensor | None) -> Tens
 
 
 @torch.no_grad()
-def finite(
-    model: Distribution, x: Tensor, context: Tensor | None, drawn: Tensor, own: Tensor | None, seed: int
-) -> Finding:
-    """log p of rows and of samples, and samples themselves, are numbers."""
+def finite(model: Distribution, x: Tensor, context: Tensor | None, own: Tensor | None, seed: int) -> Finding:
+    """log p of rows and of samples, and samples themselves, are numbers: after preprocessing, which images leave."""
+    density = levels_of(model)[1]
     with seeded(seed):
         of_rows = ~torch.isfinite(model.log_prob(x, *optional(context)))
+        drawn = _draw(density, len(x), own)
         whole = torch.isfinite(drawn.flatten(1).double()).all(1)
-        of_samples = ~torch.isfinite(model.log_prob(drawn[whole], *optional(None if own is None else own[whole])))
+        of_samples = ~torch.isfinite(density.log_prob(drawn[whole], *optional(None if own is None else own[whole])))
     wrong = int(of_rows.sum()), int((~whole).sum()), int(of_samples.sum())
     return Finding(
         "finite",
         "fail" if any(wrong) else "pass",
-        f"log p is not finite at {wrong[0]} of {len(x)} rows and {wrong[2]} of {len(drawn)} samples; {wrong[1]} samples are "
-        "not finite",
+        f"log p is not finite at {wrong[0]} of {len(x)} rows and {wrong[2]} of {len(drawn)} samples, of which "
+        f"{wrong[1]} are not finite themselves",
         "bound the scales, clip gradients, look at the rows that it happens for" if any(wrong) else "",
     )
 
@@ -86,7 +84,7 @@ def latents(parts: Parts) -> Finding:
         z = parts.transform(parts.rows, parts.context)[0].flatten(1).double()
     mean, deviation = z.mean(0).abs().max(), z.std(0)
     low, high = float(deviation.min()), float(deviation.max())
-    good = float(mean) < 0.5 and 0.5 < low and high < 2
+    good = float(mean) < 0.5 and low > 0.5 and high < 2
     found = f"means up to {float(mean):.2f}, deviations {low:.2f} ... {high:.2f}, N(0, I) has 0 and 1"
     return Finding(
         "latents", "pass" if good else "warn", found, "" if good else "the model does not fit these rows yet"

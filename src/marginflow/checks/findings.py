@@ -39,6 +39,10 @@ class Findings:
         found = {each.check: each for each in self.every}
         return found[check]
 
+    def and_also(self, finding: Finding) -> Findings:
+        """These and one more."""
+        return Findings([*self.every, finding])
+
     def as_list(self) -> list[dict[str, Any]]:
         """Plain values, for JSON."""
         return [asdict(each) for each in self.every]

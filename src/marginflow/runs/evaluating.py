@@ -8,18 +8,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from marginflow import evaluation
+from marginflow import checks, evaluation
 from marginflow.checkpoint import write_whole
+from marginflow.checks import Findings
 from marginflow.config import Evaluate, load_data
-from marginflow.data import Split
+from marginflow.data import DataSet, Split
 from marginflow.data.tables import rows_for
 from marginflow.devices import fabric_on
 from marginflow.divergence import Divergence, divergence
 from marginflow.runs.directory import check_same_rows
 from marginflow.runs.reading import EVALUATION, load, read, trained, weights_sha256
 
+NUM_CHECKED = 10_000  # training rows, spread over all
 NUM_DIVERGED = 1000  # test rows whose range tells which samples have left it
 
 
@@ -44,6 +47,25 @@ class Evaluation:
         return path
 
 
+def data_of(run_dir: Path) -> DataSet:
+    """The data that a run was trained on; ValueError where they have changed since."""
+    experiment, spec, _ = read(run_dir)
+    by_name = {"columns": list(spec.columns), "drop": []} if experiment.data.name == "table" else {}
+    data = load_data(experiment, **by_name)
+    check_same_rows(spec, data.spec, run_dir)
+    return data
+
+
+def check(run_dir: Path, device: str = "auto", seed: int = 0) -> Findings:
+    """Check the model of a run: on rows of its training set, and the floor on test rows where it is known."""
+    data, model = data_of(run_dir), load(run_dir, fabric_on(device).device)
+    some = torch.linspace(0, len(data.train.x) - 1, min(len(data.train.x), NUM_CHECKED)).long()
+    found = checks.check(model, Split(*data.train.take(some)), seed=seed)
+    if data.entropy is None or not found.ok:
+        return found
+    return found.and_also(checks.floor(model, data.test, data.entropy, seed))
+
+
 def held_out(run_dir: Path, rows: int | None = None, table: str | None = None) -> tuple[Split, float | None]:
     """The first test rows of a run, by default all, and the entropy of their distribution where it is known.
 
@@ -53,9 +75,7 @@ def held_out(run_dir: Path, rows: int | None = None, table: str | None = None) -
     experiment, spec, _ = read(run_dir)
     options = experiment.data.model_dump()
     if table is None:
-        by_name = {"columns": list(spec.columns), "drop": []} if options["name"] == "table" else {}
-        data = load_data(experiment, **by_name)
-        check_same_rows(spec, data.spec, run_dir)
+        data = data_of(run_dir)
         split, entropy = data.test, data.entropy
     elif len(spec.event_shape) == 1:
         split, entropy = rows_for(spec, table, options.get("delimiter", ","), options.get("labels")), None
