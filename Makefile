@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
-.PHONY: setup demo test bench format clean
+.PHONY: setup demo test bench stress format clean
 
 setup: $(STAMP)
 
@@ -24,6 +24,9 @@ test: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks
+
+stress: setup
+	cd tests && ../$(BIN)/python -m stress.kill && ../$(BIN)/python -m stress.fuzz
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+import normflows
 import torch
 from FrEIA.framework import SequenceINN
 from FrEIA.modules import RNVPCouplingBlock
@@ -19,6 +20,7 @@ from torch.distributions import Independent, Laplace
 import marginflow
 from marginflow import models
 from marginflow.calibration import calibrate
+from marginflow.checks.parts import MapOfForeign
 from marginflow.distributions import (
     Conditional,
     DiagonalNormal,
@@ -29,7 +31,7 @@ from marginflow.distributions import (
     Uniform,
 )
 from marginflow.flow import Flow
-from marginflow.interop import from_freia, from_torch
+from marginflow.interop import from_freia, from_normflows, from_torch
 from marginflow.marginal import Marginalising
 from marginflow.nets import MLP, ConvNet, GatedConvNet
 from marginflow.transforms import (
@@ -209,6 +211,11 @@ class Laplaces(nn.Module):
         return Independent(Laplace(self.mean, torch.ones_like(self.mean)), 1)
 
 
+def foreign_flow() -> normflows.NormalizingFlow:
+    layers = [normflows.flows.MaskedAffineAutoregressive(3, 16) for _ in range(2)]
+    return normflows.NormalizingFlow(normflows.distributions.DiagGaussian(3, trainable=False), layers)
+
+
 def freia() -> SequenceINN:
     inn = SequenceINN(4)
     inn.append(RNVPCouplingBlock, subnet_constructor=lambda inputs, outputs: MLP(inputs, outputs, [8]))
@@ -254,6 +261,9 @@ TRANSFORMS: dict[str, Case] = {
         2,
     ),
     "made with residuals in bands": Case(made(9, [260, 150, 260], residual=True, activation="tanh"), real(9)),
+    "the map inside a flow of another library": Case(
+        lambda: MapOfForeign(from_normflows(foreign_flow().double())), real(3)
+    ),
     "radial": Case(lambda: strong(Radial(3), 2), real(3)),
     "radial that contracts": Case(lambda: contracting(Radial(3)), real(3)),
     "radial of one feature": Case(lambda: strong(Radial(1), 2), real(1)),

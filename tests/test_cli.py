@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from command import Call, fails, succeeds, width
 
+from marginflow.checks import Finding, Findings
 from marginflow.console import TrainingProgress
 
 pytestmark = pytest.mark.usefixtures("single")
@@ -249,9 +250,23 @@ def test_going_on_from_the_command_line(call: Call) -> None:
     assert "epoch 3/3" in succeeds(call("train", "moons.toml", "--resume", "--set", "train.epochs=3"))
     again = succeeds(call("train", "moons.toml", "--resume", "--set", "train.epochs=3"))
     assert "epoch" not in again
+    assert "runs/moons is finished, there is nothing to go on with" in again
     fails(call("train", "moons.toml", "--resume", "--set", "train.lr=0.1"), r"started with train.lr = 0.0005; .* 0.1")
     fails(call("train", "moons.toml", "--resume", "--overwrite"), "give one of them")
     assert len(Path("runs/moons/metrics.jsonl").read_text().splitlines()) == 3
+
+
+def test_a_run_is_checked_and_the_exit_status_says_how_it_went(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    succeeds(call("train", "moons.toml", "--set", "noise.features=1"))
+    output = succeeds(call("check", "runs/moons"))
+    assert all(name in output for name in ("round trip, float32", "log-determinant", "normalisation", "floor"))
+    fails(call("check", "runs/none"), "is not a run directory")
+    below = Findings([Finding("floor", "fail", "NLL 0.1, entropy [0.287]", "mend it")])
+    monkeypatch.setattr("marginflow.runs.check", lambda *_: below)
+    result = call("check", "runs/moons")
+    assert result.exit_code == 1
+    assert "entropy [0.287]" in result.stdout
+    assert result.stderr.strip() == "marginflow: runs/moons fails floor"
 
 
 def test_runs_are_compared(call: Call) -> None:

@@ -48,7 +48,7 @@ class Parts:
         )
 
 
-class _OfForeign(Transform):
+class MapOfForeign(Transform):
     """The map inside a density of another library, where its adapter knows it."""
 
     def __init__(self, foreign: Foreign) -> None:
@@ -60,10 +60,12 @@ class _OfForeign(Transform):
         return self.foreign.context_features
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self.foreign.to_latent(x, context)
+        z, log_det = self.foreign.to_latent(x, context)
+        return z, log_det.to(z.dtype)  # some begin to sum in the default precision
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self.foreign.from_latent(z, context)
+        x, log_det = self.foreign.from_latent(z, context)
+        return x, log_det.to(x.dtype)
 
 
 @torch.no_grad()
@@ -89,5 +91,5 @@ def parts_of(model: Distribution, x: Tensor, context: Tensor | None, seed: int =
             transform, base = Sequential(transform, base.transform), base.base
         return Parts(transform if transform.exact else None, base, rows, context)
     if isinstance(inner, Foreign) and inner.shows_map:
-        return Parts(_OfForeign(inner), None, rows, context)
+        return Parts(MapOfForeign(inner), None, rows, context)
     return Parts(None, None, rows, context)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import pickletools
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,9 @@ def read_frame(path: Path) -> dict[str, np.ndarray]:
     run any code: so its parts are put together here. FrameError (a ValueError) for anything but a frame of numbers.
     """
     try:
-        frame = _Unpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
+        content = path.read_bytes()
+        _check_memo(content)
+        frame = _Unpickler(io.BytesIO(content), encoding="latin1").load()
         blocks, axes = _blocks_and_axes(frame)
         names = [str(name) for name in _labels(axes[0])]
         columns: list[np.ndarray | None] = [None] * len(names)
@@ -85,6 +88,13 @@ def read_frame(path: Path) -> dict[str, np.ndarray]:
     if not names or any(column is None for column in columns):
         raise FrameError("columns are missing")
     return {name: column for name, column in zip(names, columns, strict=True) if column is not None}
+
+
+def _check_memo(content: bytes) -> None:
+    """Refuse a pickle that numbers more of its parts than it has bytes, for which memory would be made."""
+    for operation, argument, _ in pickletools.genops(content):
+        if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > len(content):
+            raise FrameError(f"it numbers a part {argument}, of {len(content)} bytes")
 
 
 def _blocks_and_axes(frame: Any) -> tuple[list[tuple[np.ndarray, Any]], list[Any]]:
