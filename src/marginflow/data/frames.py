@@ -93,7 +93,7 @@ def read_frame(path: Path) -> dict[str, np.ndarray]:
 def _check_memo(content: bytes) -> None:
     """Refuse a pickle that numbers more of its parts than it has bytes, for which memory would be made."""
     for operation, argument, _ in pickletools.genops(content):
-        if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > len(content):
+        if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and (argument or 0) > len(content):
             raise FrameError(f"it numbers a part {argument}, of {len(content)} bytes")
 
 
