@@ -51,8 +51,8 @@ MAY_IMPORT = {
         "checkpoint", "data", "distributions", "evaluation", "flow", "marginal", "randomness", "training", "transforms",
     },
     "checks": {
-        "calibration", "data", "distributions", "divergence", "evaluation", "flow", "interop", "marginal", "randomness",
-        "transforms",
+        "calibration", "data", "distributions", "divergence", "evaluation", "flow", "interop", "journey", "marginal",
+        "randomness", "transforms",
     },
     "divergence": {"data", "distributions", "evaluation", "flow", "journey", "marginal", "randomness"},
     "plotting": {"training"},

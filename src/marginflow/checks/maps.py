@@ -11,6 +11,7 @@ from torch import Tensor
 
 from marginflow.checks.findings import Finding
 from marginflow.checks.parts import Parts
+from marginflow.journey import layers_of
 from marginflow.randomness import seeded
 from marginflow.transforms import Coupling, MaskedAutoregressive, Sequential, Transform
 
@@ -142,8 +143,7 @@ def layers_with_input(
     transform: Transform, x: Tensor, context: Tensor | None
 ) -> Iterator[tuple[str, Transform, Tensor]]:
     """Each layer that is none of layers, with its place and what reaches it."""
-    layers = list(transform) if isinstance(transform, Sequential) else [transform]
-    for i, layer in enumerate(layers, 1):
+    for i, layer in enumerate(layers_of(transform), 1):
         if isinstance(layer, Sequential):
             yield from ((f"{i}.{name}", each, rows) for name, each, rows in layers_with_input(layer, x, context))
         else:

@@ -33,10 +33,10 @@ class Parts:
     context: Tensor | None
 
     def double(self) -> Parts:
-        """A copy in float64."""
+        """A copy in float64, but for the base, which nothing is asked in it."""
         return Parts(
             None if self.transform is None else copy.deepcopy(self.transform).double(),
-            copy.deepcopy(self.base).double() if isinstance(self.base, torch.nn.Module) else self.base,
+            self.base,
             self.rows.double(),
             None if self.context is None else self.context.double(),
         )

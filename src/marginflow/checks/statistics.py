@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Iterator
 
 import torch
@@ -14,6 +15,7 @@ from marginflow.distributions import Distribution, evaluation_mode
 from marginflow.transforms import BatchNorm
 
 NAME = "batch-norm statistics"
+AT_ONCE = 500  # rows
 
 
 def of_batch_norm(model: Distribution, x: Tensor, context: Tensor | None, seed: int) -> Iterator[Finding]:
@@ -28,18 +30,13 @@ def of_batch_norm(model: Distribution, x: Tensor, context: Tensor | None, seed: 
     again = copy.deepcopy(model)
     anew = [each for each in again.modules() if isinstance(each, BatchNorm)]
     with evaluation_mode(again):
-        calibrate(again, [(part, given) for part, given in _portions(x, context)], layers=anew, seed=seed)
+        given = itertools.repeat(None) if context is None else context.split(AT_ONCE)
+        calibrate(again, list(zip(x.split(AT_ONCE), given, strict=False)), layers=anew, seed=seed)
     worst = max(_apart(one, other) for one, other in zip(norms, anew, strict=True))
     most = 6 / len(x) ** 0.5 + 0.02
     found = f"of {len(norms)} layers within {worst:.3f} deviations of those of {len(x)} rows (limit {most:.3f})"
     remedy = "they are not those of the training set: call calibrate on it, never keep running averages"
     yield Finding(NAME, "pass" if worst <= most else "fail", found, "" if worst <= most else remedy)
-
-
-def _portions(x: Tensor, context: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
-    for start in range(0, len(x), 500):
-        rows = slice(start, start + 500)
-        yield x[rows], None if context is None else context[rows]
 
 
 def _apart(one: BatchNorm, other: BatchNorm) -> float:

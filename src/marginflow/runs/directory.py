@@ -77,7 +77,7 @@ def created(run_dir: Path, experiment: Experiment, spec: DataSpec, *, overwrite:
     finally:
         if ours:
             if not _has_checkpoint(run_dir):
-                _clear(run_dir, keep=empty)
+                _clear(run_dir, keep_folder=empty)
             _put_back(run_dir)
 
 
@@ -91,7 +91,7 @@ def continued(run_dir: Path, experiment: Experiment, spec: DataSpec) -> Iterator
     if _is_empty(run_dir) or _was_killed_early(run_dir):
         if run_dir.is_dir():
             with locked(run_dir):
-                _clear(run_dir.resolve(), keep=True)
+                _clear(run_dir.resolve(), keep_folder=True)
         with created(run_dir, experiment, spec):
             yield
         return
@@ -151,9 +151,9 @@ def _has_checkpoint(run_dir: Path) -> bool:
     return (run_dir / WEIGHTS).exists() or (run_dir / TRAINER).exists()
 
 
-def _clear(run_dir: Path, *, keep: bool) -> None:
+def _clear(run_dir: Path, *, keep_folder: bool) -> None:
     """Remove what a training without a checkpoint has written, and where it is not to be kept the directory too."""
-    if not keep:
+    if not keep_folder:
         shutil.rmtree(run_dir, ignore_errors=True)
         return
     for name in FILES - FOLDERS:
