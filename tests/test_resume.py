@@ -282,3 +282,23 @@ def test_ctrl_c_on_the_command_line_says_how_to_go_on(tmp_path: Path, kill: sign
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert f"epoch {done + 1}/{done + 1}" in result.stdout
     assert "epoch 1/" not in result.stdout
+
+
+@pytest.mark.parametrize(("seconds", "kept"), [(0.0, True), (600.0, False)])
+def test_a_long_epoch_is_kept_while_it_lasts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, kept: bool
+) -> None:
+    monkeypatch.setattr("marginflow.training.loop.SAVE_EVERY", seconds)
+    steps: list[int] = []
+
+    class Looks:
+        def on_step(self, epoch: int, step: int, num_steps: int, loss: float) -> None:
+            if (epoch, step) == (1, 5):
+                state = load_trainer(tmp_path)
+                steps.append(0 if state is None else state["position"]["step"])
+
+        def on_epoch(self, record: EpochRecord, model: Distribution) -> None:
+            """Too late."""
+
+    fit(built(), moons(), config(epochs=1), tmp_path, observers=[Looks()])
+    assert steps == [4 if kept else 0]
