@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from marginflow import data, models
-from marginflow.checkpoint import TRAINER, load_trainer
+from marginflow.checkpoint import TRAINER, load_trainer, read_metrics
 from marginflow.data import DataSet
 from marginflow.distributions import Distribution, StandardNormal
 from marginflow.flow import Flow
@@ -302,3 +302,14 @@ def test_a_long_epoch_is_kept_while_it_lasts(
 
     fit(built(), moons(), config(epochs=1), tmp_path, observers=[Looks()])
     assert steps == [4 if kept else 0]
+
+
+def test_a_line_of_metrics_that_a_kill_cut_short_is_done_again(tmp_path: Path) -> None:
+    fit(built(), moons(), config(epochs=2), tmp_path)
+    path = tmp_path / "metrics.jsonl"
+    whole = path.read_text()
+    path.write_text(whole + '{"epoch": 3, "tra')
+    assert [each["epoch"] for each in read_metrics(tmp_path)] == [1, 2]
+    path.write_text(whole + '{"epoch": 3, "tra\n')
+    with pytest.raises(ValueError, match=r"metrics.jsonl is damaged"):
+        read_metrics(tmp_path)

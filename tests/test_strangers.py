@@ -160,6 +160,9 @@ def test_frames_and_archives_of_numbers_hold_no_more_than_their_bytes(
 ) -> None:
     array = pickle.dumps(np.zeros(3)).replace(b"K\x00\x85", b"J\xff\xff\xff\x7f\x85", 1)
     (tmp_path / "frame").write_bytes(array)
+    (tmp_path / "numbered").write_bytes(b"\x80\x02]r" + struct.pack("<I", 2**30) + b".")
+    with pytest.raises(ValueError, match="it numbers a part 1073741824, of 9 bytes"):
+        read_frame(tmp_path / "numbered")
     with pytest.raises(ValueError, match=r"it begins an array with shape \(2147483647,\), not \(0,\)"):
         read_frame(tmp_path / "frame")
     (tmp_path / "BSDS300").mkdir()
