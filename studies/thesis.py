@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from marginflow import config, evaluation, runs
+from marginflow import accounting, config, evaluation, runs
 from marginflow.calibration import calibrate
 from marginflow.checkpoint import WEIGHTS, read_metrics, write_whole
 from marginflow.divergence import divergence, origins
@@ -237,7 +237,7 @@ def pairs(folder: str = "runs/thesis") -> None:
             )
             found.append(of_rows.result)
         costs = {
-            what: asdict(evaluation.Estimate.of(getattr(found[0], what) - getattr(found[1], what)))
+            what: asdict(accounting.Estimate.of(getattr(found[0], what) - getattr(found[1], what)))
             for what in ("bound", "log_prob")
         }
         epochs = [len(read_metrics(directory)) for directory in directories]

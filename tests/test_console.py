@@ -10,10 +10,11 @@ import pytest
 from rich.console import Console
 
 from marginflow import models
+from marginflow.accounting import Estimate
 from marginflow.comparison import Compared
 from marginflow.console import TrainingProgress, comparison_table
 from marginflow.data import DataSpec
-from marginflow.evaluation import Estimate, evaluate
+from marginflow.evaluation import evaluate
 from marginflow.training import EpochRecord, TrainConfig
 
 CONFIG = TrainConfig(epochs=3, batch_size=50)

@@ -7,9 +7,10 @@ import math
 import pytest
 import torch
 
+from marginflow.accounting import Estimate
 from marginflow.data import DataSpec, Split
 from marginflow.distributions import DiagonalNormal, StandardNormal, Uniform
-from marginflow.evaluation import Estimate, evaluate
+from marginflow.evaluation import evaluate
 from marginflow.flow import Flow
 from marginflow.marginal import Marginalising
 from marginflow.models import maf, planar

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import decimal
+import math
 import time
 import warnings
 from collections.abc import Callable
@@ -15,12 +16,12 @@ import torch
 from pyarrow import csv, feather, parquet
 
 from marginflow import data
-from marginflow.data import tables
+from marginflow.data import blocks, tables
 
-WRITERS: dict[str, Callable[[pa.Table, Path], object]] = {
+WRITERS: dict[str, Callable[..., object]] = {
     ".csv": csv.write_csv,
     ".parquet": parquet.write_table,
-    ".feather": lambda table, path: feather.write_feather(table, str(path)),
+    ".feather": lambda table, path, **options: feather.write_feather(table, str(path), **options),
 }
 
 
@@ -91,11 +92,11 @@ def test_columns_are_chosen_and_dropped(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("a,b\n1,2\n3,x\n", "column 'b' holds text, 'x' in row 1"),
-        ("a,b\n1,2\n3,\n", "column 'b' has no value in row 1 .*1 missing in all"),
+        ("a,b\n1,2\n3,\n", "column 'b' has no value in row 1 .*1 missing in 2 rows"),
         ("a,b\n1,2\n3,inf\n5,-inf\n", "column 'b' holds inf in row 1 .*2 missing, infinite or huge"),
         ("a,b\n1,2\n3,2020-01-01\n", "column 'b' holds text, '2020-01-01' in row 1"),
         ("a,b\n1,2\n3,1e300\n", "column 'b' holds 1e[+]300 in row 1 .*huge"),
-        ("a,b\n1,\n3,\n", "column 'b' has no values"),
+        ("a,b\n1,\n3,\n", "column 'b' has no value"),
         ("a,b\n2020-01-01,2\n2020-01-02,2\n", "column 'a' holds date32.*not numbers"),
         ("1.5,2\n3,4\n", "first line must name the columns; it holds numbers"),
         ("a;b\n1;2\n3;4\n", "only column is 'a;b': set data.delimiter to ';'"),
@@ -110,6 +111,8 @@ def test_mistakes_in_a_csv_file_are_named(tmp_path: Path, text: str, message: st
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
         tables.table(str(path))
+    with pytest.raises(ValueError, match=message):  # and where it is read block after block
+        list(tables.blocks_for(data.DataSpec((2,), columns=("a", "b")), str(path)))
 
 
 @pytest.mark.parametrize("ending", [*WRITERS, ".npy"])
@@ -127,6 +130,8 @@ def test_files_that_are_damaged_or_of_another_kind_are_refused(tmp_path: Path, e
             continue  # rows are missing, which nothing in the file tells, or the last one is
         with pytest.raises(ValueError, match=str(path)):
             tables.table(str(path))
+        with pytest.raises(ValueError, match=str(path)):
+            list(tables.blocks_for(data.DataSpec((2,), columns=("height", "steps")), str(path)))
 
 
 def test_paths_that_lead_nowhere_are_refused(tmp_path: Path) -> None:
@@ -168,18 +173,74 @@ def test_columns_that_no_density_can_describe_come_with_a_warning(tmp_path: Path
     assert "column 'x2' varies little beside its size" in stamp
 
 
+def every_row(spec: data.DataSpec, path: Path) -> data.Batch:
+    """All rows of a table for a model."""
+    (found,) = tables.blocks_for(spec, str(path))
+    return found.take()
+
+
 def test_rows_for_a_model_are_found_by_name(tmp_path: Path) -> None:
     spec = data.DataSpec((2,), columns=("steps", "height"))
     path = tmp_path / "other.csv"
     csv.write_csv(some_table().drop_columns("kind"), path)
-    rows = tables.rows_for(spec, str(path)).x[:]
+    rows = every_row(spec, path).x
     np.testing.assert_array_equal(rows[:, 0].numpy(), some_table()["steps"].to_numpy())
     csv.write_csv(some_table().drop_columns("steps"), path)
     with pytest.raises(ValueError, match="lacks 'steps', and has 'kind' instead: the model takes 'steps', 'height'"):
-        tables.rows_for(spec, str(path))
+        every_row(spec, path)
     csv.write_csv(some_table(), path)
     with pytest.warns(UserWarning, match="'kind' left out"):
-        tables.rows_for(spec, str(path))
+        every_row(spec, path)
+
+
+@pytest.mark.parametrize("ending", [*WRITERS, ".npy"])
+@pytest.mark.parametrize("num_rows", [1, 7, 20, 21, 50])
+def test_rows_come_in_blocks_of_one_size_and_are_those_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, num_rows: int
+) -> None:
+    monkeypatch.setattr(blocks, "ROWS", 7)
+    monkeypatch.setattr(blocks, "BYTES", 100)  # of a .csv file
+    path = tmp_path / f"mine{ending}"
+    whole = np.arange(num_rows)
+    columns = {"a": np.where(whole < 20, whole, whole + 0.25), "b": -1.5 * whole}  # whole at first
+    if ending == ".npy":
+        np.save(path, np.stack(list(columns.values()), 1))
+    elif ending == ".csv":
+        path.write_text("a,b\n" + "".join(f"{a:g},{b}\n" for a, b in zip(*columns.values(), strict=True)))
+    else:
+        WRITERS[ending](pa.table(columns), path, **({"chunksize": 5} if ending == ".feather" else {}))
+    spec = data.DataSpec((2,)) if ending == ".npy" else data.DataSpec((2,), columns=("b", "a"))
+    found = list(tables.blocks_for(spec, str(path)))
+    assert [len(each.x) for each in found] == [7] * (num_rows // 7) + [num_rows % 7] * (num_rows % 7 > 0)
+    x = torch.cat([each.x[:] for each in found]).numpy()
+    expected = np.stack([columns["a"], columns["b"]], 1)
+    np.testing.assert_array_equal(x, expected if ending == ".npy" else expected[:, ::-1])
+    for rows in (1, 7, 13, 14, 60):
+        some = [each.x[:] for each in tables.blocks_for(spec, str(path), rows=rows)]
+        np.testing.assert_array_equal(torch.cat(some).numpy(), x[:rows])
+
+
+def test_mistakes_far_down_are_named_by_their_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "ROWS", 8)
+    spec = data.DataSpec((1,), columns=("a",), labels=("p", "q"))
+    table = {"a": [1.0] * 30, "kind": ["p", "q"] * 15}
+    path = tmp_path / "mine.parquet"
+    for column, value, message in (
+        ("a", None, r"column 'a' has no value in row 21 \(counted from 0\), 1 missing in 8 rows"),
+        ("a", math.nan, r"column 'a' holds nan in row 21 \(counted from 0\), 1 missing, infinite or huge values in 8"),
+        ("kind", "r", "column 'kind' has the label 'r', which the model does not know; it knows 'p', 'q'"),
+        ("kind", None, "column 'kind' of labels has missing values"),
+    ):
+        wrong = {name: list(values) for name, values in table.items()}
+        wrong[column][21] = value
+        parquet.write_table(pa.table(wrong), path)
+        read = tables.blocks_for(spec, str(path), labels="kind")
+        assert len(next(read).x) == len(next(read).x) == 8
+        with pytest.raises(ValueError, match=message):
+            next(read)
+    parquet.write_table(pa.table({"a": table["a"], "kind": pa.array(table["kind"]).dictionary_encode()}), path)
+    context = torch.cat([each.context for each in tables.blocks_for(spec, str(path), labels="kind")])
+    assert context.argmax(1).tolist() == [0, 1] * 15
 
 
 def test_booleans_decimals_and_small_integers_are_numbers(tmp_path: Path) -> None:

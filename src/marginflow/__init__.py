@@ -22,6 +22,7 @@ _NAMES = {
     "fit_to_density": "training",
     "load": "runs",
     "log_likelihood": "marginal",
+    "sample": "sampling",
 }
 
 __all__ = [*_MODULES, *_NAMES]  # pyright: ignore[reportUnsupportedDunderAll]
@@ -42,6 +43,7 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers
     from marginflow.marginal import Marginalising as Marginalising
     from marginflow.marginal import log_likelihood as log_likelihood
     from marginflow.runs import load as load
+    from marginflow.sampling import sample as sample
     from marginflow.training import TrainConfig as TrainConfig
     from marginflow.training import VariationalConfig as VariationalConfig
     from marginflow.training import calibrate as calibrate

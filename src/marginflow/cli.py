@@ -7,12 +7,16 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Optional, TextIO
+from typing import TYPE_CHECKING, Annotated, Optional, TextIO
 
 import typer
 
 from marginflow import __version__
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 app = typer.Typer(
     name="marginflow",
@@ -28,6 +32,9 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, ...")]
 NumSamples = Annotated[Optional[int], typer.Option("--num-samples", "-K", help="Importance samples a row.")]
 Rows = Annotated[Optional[int], typer.Option(help="Only the first ROWS test rows.")]
 Seed = Annotated[Optional[int], typer.Option(help="Seed of all noise.")]
+Deterministic = Annotated[
+    bool, typer.Option("--deterministic", help="Refuse operations that the order of threads changes.")
+]
 
 
 @contextmanager
@@ -99,9 +106,7 @@ def train(
     run_dir: Annotated[Optional[Path], typer.Option(help="Where the run goes; runs/NAME by default.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in that directory.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in that directory stopped.")] = False,
-    deterministic: Annotated[
-        bool, typer.Option("--deterministic", help="Refuse operations that thread order changes.")
-    ] = False,
+    deterministic: Deterministic = False,
 ) -> None:
     """Train the model of an experiment, or one on a table; the weights best on validation are kept."""
     with _one_line_errors():
@@ -123,31 +128,36 @@ def evaluate(
     rows: Rows = None,
     seed: Seed = None,
     data: Annotated[Optional[Path], typer.Option(help="A table to evaluate on instead of the test split.")] = None,
-    output: Annotated[
+    to: Annotated[
         Optional[Path], typer.Option("--output", "-o", help="Write log p of each row: .csv, .parquet, .feather, .npy.")
     ] = None,
     draw_figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw the figures of the run.")] = True,
+    deterministic: Deterministic = False,
     device: Device = "auto",
 ) -> None:
     """The accounting table of a run on its test split, and its figures."""
     with _one_line_errors():
         from rich.console import Console
 
-        from marginflow import config, figures, runs, samples
-        from marginflow.console import about_samples, accounting_table
+        from marginflow import config, figures, output, randomness, runs
+        from marginflow.console import about_precision, about_samples, accounting_table
 
-        if output is not None:
-            samples.check_output(output, samples.TABLES)
+        if to is not None:
+            output.check_output(to, output.TABLES)
         settings, spec, _ = runs.read(run)
         options = config.evaluation(settings, {"num_samples": num_samples, "rows": rows, "seed": seed})
-        with Console(stderr=True).status(f"evaluating {run} with K = {options.num_samples}"):
-            result = runs.evaluate(run, options, device, None if data is None else str(data))
+        table = None if data is None else str(data)
+        sink = runs.exhaust if to is None else partial(_write_log_prob, output=to)
+        status = Console(stderr=True).status(f"evaluating {run} with K = {options.num_samples}")
+        with status, randomness.deterministic(deterministic):
+            result = runs.evaluate(run, options, device, table, each_row=sink)
         Console().print(accounting_table({run.resolve().name: result.accounting}, result.entropy))
         if result.samples is not None:
             Console().print(about_samples(result.samples), highlight=False)
-        if output is not None:
-            samples.write_columns({"log_prob": result.log_prob}, output)
-            typer.echo(f"wrote {output}")
+        if result.single is not None:
+            Console().print(about_precision(result.single), highlight=False)
+        if to is not None:
+            typer.echo(f"wrote {to}")
         if data is not None:
             return
         typer.echo(f"wrote {result.keep(run)}, on {result.accounting.num_rows:,} rows")
@@ -157,6 +167,12 @@ def evaluate(
                 drawn = figures.of_run(runs.load(run), test.take(), spec, run / "figures", options.seed)
             for path in drawn:
                 typer.echo(f"wrote {path} and .svg")
+
+
+def _write_log_prob(blocks: Iterator[Tensor], output: Path) -> None:
+    from marginflow.output import write_columns
+
+    write_columns((block[:, None] for block in blocks), ["log_prob"], output)
 
 
 @app.command()
@@ -179,25 +195,31 @@ def check(run: Run, seed: Annotated[int, typer.Option(help="Seed of all noise.")
 def sample(
     run: Run,
     num_samples: Annotated[int, typer.Option("--num-samples", "-n", help="How many.")] = 64,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="A .png, .csv, .parquet, .feather or .npy file.")
-    ] = Path("samples.png"),
+    to: Annotated[Path, typer.Option("--output", "-o", help="A .png, .csv, .parquet, .feather or .npy file.")] = Path(
+        "samples.png"
+    ),
     label: Annotated[Optional[str], typer.Option(help="Only of this class, for a run with labels.")] = None,
     temperature: Annotated[float, typer.Option(help="Scale of the base; below 1 nearer the modes.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
+    deterministic: Deterministic = False,
     device: Device = "auto",
 ) -> None:
     """Draw samples from a run: a grid of images or a scatter plot (.png), or rows (.csv, .parquet, .feather, .npy)."""
     with _one_line_errors():
-        from marginflow import runs, samples
+        from rich.console import Console
+
+        from marginflow import output, randomness, runs, samples
         from marginflow.devices import fabric_on
 
-        samples.check_output(output)
+        output.check_output(to, num_rows=num_samples)
         _, spec, _ = runs.read(run)
         model = runs.load(run, fabric_on(device).device)
-        x = samples.draw(model, spec, num_samples, seed, label=label, temperature=temperature)
-        samples.write(x, spec, output)
-        typer.echo(f"wrote {output}")
+        draws = samples.Draws(model, spec, num_samples, seed, label=label, temperature=temperature)
+        with Console(stderr=True).status(f"drawing {num_samples:,} samples"), randomness.deterministic(deterministic):
+            output.write(draws, spec, to)
+        if draws.redrawn:
+            typer.echo(f"marginflow: {draws}", err=True)
+        typer.echo(f"wrote {to}")
 
 
 @app.command()

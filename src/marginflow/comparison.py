@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from marginflow import runs
+from marginflow.accounting import Accounting, Estimate
 from marginflow.config import Evaluate
-from marginflow.evaluation import Accounting, Estimate
 
 # options of data that leave the held-out rows what they are; of tables, the columns that are left are compared
 OF_TRAINING = {"noise", "labels", "flips", "columns", "drop", "delimiter"}
@@ -41,12 +44,16 @@ def compare(run_dirs: Sequence[Path], options: Evaluate, device: str = "auto") -
         raise ValueError("a run is named twice: give each once")
     _check_same_rows(run_dirs)
     names = _names(run_dirs)
-    results = {name: runs.evaluate(run, options, device, draw=False) for name, run in zip(names, run_dirs, strict=True)}
-    best = min(results, key=lambda name: -float(results[name].log_prob.mean()))
+    accountings, log_probs = {}, {}
+    for name, run in zip(names, run_dirs, strict=True):
+        parts: list[Tensor] = []
+        accountings[name] = runs.evaluate(run, options, device, draw=False, each_row=parts.extend).accounting
+        log_probs[name] = torch.cat(parts)
+    best = max(log_probs, key=lambda name: float(log_probs[name].mean()))
     compared = []
-    for name, result in results.items():
-        behind = None if name == best else Estimate.of(results[best].log_prob - result.log_prob)
-        compared.append(Compared(name, Estimate.of(-result.log_prob), behind, result.accounting))
+    for name, log_prob in log_probs.items():
+        behind = None if name == best else Estimate.of(log_probs[best] - log_prob)
+        compared.append(Compared(name, Estimate.of(-log_prob), behind, accountings[name]))
     return sorted(compared, key=lambda each: each.nll.value)
 
 

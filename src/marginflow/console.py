@@ -12,12 +12,13 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
+from marginflow.accounting import Accounting, Estimate
 from marginflow.checks import Findings
 from marginflow.comparison import Compared
 from marginflow.data import DataSpec
 from marginflow.distributions import Distribution
 from marginflow.divergence import Divergence
-from marginflow.evaluation import Accounting, Estimate
+from marginflow.precision import Disagreement
 from marginflow.training import EpochRecord, TrainConfig
 
 
@@ -160,6 +161,14 @@ def about_samples(drawn: Divergence) -> str:
     return (
         f"of {drawn.num_samples} samples {drawn.diverged:.1%} diverged: a value not finite, or three times as far out "
         f"as any of the test rows; {drawn.saturated:.2%} of the values saturated: outside the range of those rows"
+    )
+
+
+def about_precision(single: Disagreement) -> str:
+    """How far float32 lies from float64, in a line."""
+    return (
+        f"float32 lies {single.mean:.1e} nats a row from float64 on average, {single.largest:.1e} at most, by "
+        f"{single.num_rows} rows"
     )
 
 

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from marginflow import config, figures, plotting, runs, samples
+from marginflow.accounting import Accounting
 from marginflow.checkpoint import write_whole
 from marginflow.console import TrainingProgress, accounting_table
 from marginflow.data import DataSet
-from marginflow.evaluation import Accounting
 from marginflow.flow import Flow
 from marginflow.journey import Snapshots, epochs_shown
 from marginflow.training import fit

@@ -1,105 +1,23 @@
-"""The accounting: what a density is worth on rows it has not seen, and how far each number can be trusted."""
+"""A model on rows: whether they fit, what it says of each, the accounting of all."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from marginflow.accounting import Account, Accounting, RowResults
 from marginflow.data.dataset import Batch, DataSpec, Rows, Split, as_split, check_split
 from marginflow.distributions import ELEMENTARY, Distribution, evaluation_mode, like_model, optional, rows_at_once
 from marginflow.flow import Flow
-from marginflow.marginal import LogLikelihood, log_likelihood
+from marginflow.marginal import log_likelihood
 from marginflow.randomness import seeded
 from marginflow.shapes import check_rows
 from marginflow.transforms.augment import Augment
 from marginflow.transforms.base import Sequential, Transform
 from marginflow.transforms.preprocess import Dequantise
-
-CONVERGED = 10  # a median effective sample size below this is printed as not converged
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over rows.
-
-    standard_error: of the mean, from the spread over rows. draws_error: the part of it that comes from drawing
-    noise, which more draws reduce; None where it is not known, as where the effective sample size is too small to
-    tell, 0 where nothing was drawn. Neither holds a bias.
-    """
-
-    value: float
-    standard_error: float
-    draws_error: float | None = None
-
-    @classmethod
-    def of(cls, values: Tensor, errors: Tensor | None = None) -> Estimate:
-        """The mean of values (N,), whose own standard errors may be known."""
-        n = len(values)
-        spread = float(values.std(correction=1)) / math.sqrt(n) if n > 1 else math.nan
-        return cls(float(values.mean()), spread, None if errors is None else float(errors.square().sum().sqrt()) / n)
-
-    def scaled(self, factor: float) -> Estimate:
-        """The same in another unit."""
-        error = None if self.draws_error is None else self.draws_error * factor
-        return Estimate(self.value * factor, self.standard_error * factor, error)
-
-
-@dataclass(frozen=True)
-class Accounting:
-    """The accounting of a density, in nats a row at the level of the preprocessed rows.
-
-    joint_nll            -E log p(x, eps), the thesis's column; not comparable between numbers of noise dimensions
-    noise_entropy        -E log q(eps | x); this and joint_nll are None unless the density is a `Marginalising`
-    bound                joint_nll - noise_entropy, an upper bound of the negative log-likelihood
-    importance_weighted  -E log 1/K sum w_k, tightens to the negative log-likelihood as K grows
-    draws_bias           how far importance_weighted lies above it still, E[standard error^2] / 2 to first order;
-                         None at K = 1 and where not `converged`, where nothing in the draws can tell
-    log_det              E of the preprocessing's log-determinant: what leads from these nats to those of the rows
-    bits_per_dim, bits_per_dim_bound   of the pixels, from importance_weighted and bound; None unless images
-    given_label          -E log p(x | y), by K draws as well; None but for a mixture over labels that are known
-    modelled_dequantisation   whether u ~ q(u | x) came from a model. One draw of it is in log_det; so the nats of the
-                         preprocessed rows, which hold no q, cannot be compared between such models. Bits/dim can: on
-                         average, as with uniform u, they lie above those of the grey levels.
-
-    For an exact density bound and importance_weighted are the negative log-likelihood itself, of preprocessed rows.
-    """
-
-    num_rows: int
-    features: int
-    num_samples: int
-    seed: int
-    exact: bool
-    joint_nll: Estimate | None
-    noise_entropy: Estimate | None
-    bound: Estimate
-    importance_weighted: Estimate
-    draws_bias: float | None
-    effective_sample_size: float
-    log_det: Estimate
-    bits_per_dim: Estimate | None
-    bits_per_dim_bound: Estimate | None
-    given_label: Estimate | None = None
-    modelled_dequantisation: bool = False
-
-    @property
-    def converged(self) -> bool:
-        """Whether the median effective sample size is enough for importance_weighted to be believed."""
-        return self.exact or self.effective_sample_size >= CONVERGED
-
-    @property
-    def raw_nll(self) -> float:
-        """The negative log-likelihood of the rows as given, before preprocessing, in nats."""
-        return self.importance_weighted.value - self.log_det.value
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain numbers, for JSON."""
-        return {**asdict(self), "converged": self.converged, "raw_nll": self.raw_nll}
 
 
 def levels_of(model: Distribution) -> tuple[Transform, Distribution]:
@@ -145,39 +63,51 @@ def mean_nll(log_prob: Callable[..., Tensor], batches: Iterable[Batch], seed: in
     return total / count
 
 
-@dataclass(frozen=True)
-class RowResults:
-    """What a model says of each row: at the density, given the label where there is one, and of the preprocessing.
+def evaluate_blocks(
+    model: Distribution, blocks: Iterable[Split], *, num_samples: int = 1, seed: int = 0, chunk: int | None = None
+) -> Iterator[RowResults]:
+    """What a model says of rows that come block after block; see `evaluate`. Noise is drawn on and on from `seed`.
 
-    result: log-likelihoods of the preprocessed rows. log_det: of the preprocessing, (N,), so that their sum is the
-    log-likelihood of the rows as given. given_label: log p(x | y), (N,); None but for a mixture over known labels.
-    modelled_dequantisation: whether the preprocessing drew u ~ q(u | x) from a model.
+    FloatingPointError where log p of a row is not finite, with its number.
     """
+    preprocessing, density = levels_of(model)
+    modelled = any(isinstance(part, Dequantise) and part.noise is not None for part in preprocessing.modules())
+    chunk = chunk or rows_at_once(model)
+    first = 0
+    with seeded(seed), evaluation_mode(model):
+        for block in blocks:
+            check_fits(model, block)
+            batch = bring_to(model, block.take())
+            rows, log_det = _preprocess(preprocessing, batch, chunk)
+            context = None if density.context_optional else batch.context
+            result = log_likelihood(density, rows, context, num_samples=num_samples, chunk=chunk)
+            given_label = None
+            if density.context_optional and batch.context is not None:
+                conditional = log_likelihood(density, rows, batch.context, num_samples=num_samples, chunk=chunk)
+                given_label = conditional.log_prob
+            _insist_on_finite(torch.minimum(result.log_prob, result.bound) + log_det, first)
+            first += len(rows)
+            yield RowResults(result, log_det, given_label, modelled)
 
-    result: LogLikelihood
-    log_det: Tensor
-    given_label: Tensor | None
-    modelled_dequantisation: bool
+
+def _insist_on_finite(log_prob: Tensor, first: int) -> None:
+    """FloatingPointError where a log-likelihood is none, which names the row; their mean would say nothing."""
+    broken = (~torch.isfinite(log_prob)).nonzero().flatten()
+    if len(broken):
+        value = float(log_prob[broken[0]])
+        why = "its density is 0 there" if value == -torch.inf else "the model has diverged, or the row is far out"
+        raise FloatingPointError(
+            f"log p is {value} at row {first + int(broken[0])} (counted from 0), and not finite at {len(broken)} of "
+            f"{len(log_prob)} rows: {why}; leave such rows out, or train with a lower lr or another preprocessing"
+        )
 
 
 def evaluate_rows(
     model: Distribution, split: Split, *, num_samples: int = 1, seed: int = 0, chunk: int | None = None
 ) -> RowResults:
-    """The log-likelihood of each row; see `evaluate`."""
-    check_fits(model, split)
-    batch = bring_to(model, split.take())
-    preprocessing, density = levels_of(model)
-    chunk = chunk or rows_at_once(model)
-    context = None if density.context_optional else batch.context
-    with seeded(seed), evaluation_mode(model):
-        rows, log_det = _preprocess(preprocessing, batch, chunk)
-        result = log_likelihood(density, rows, context, num_samples=num_samples, chunk=chunk)
-        given_label = None
-        if density.context_optional and batch.context is not None:
-            conditional = log_likelihood(density, rows, batch.context, num_samples=num_samples, chunk=chunk)
-            given_label = conditional.log_prob
-    modelled = any(isinstance(part, Dequantise) and part.noise is not None for part in preprocessing.modules())
-    return RowResults(result, log_det, given_label, modelled)
+    """What a model says of each row; see `evaluate`."""
+    (found,) = evaluate_blocks(model, [split], num_samples=num_samples, seed=seed, chunk=chunk)
+    return found
 
 
 def evaluate(
@@ -200,7 +130,8 @@ def evaluate(
     num_samples: K. seed: of all noise. chunk: rows x draws at once; fewer for models of images
         by default.
 
-    Returns an `Accounting`. ValueError where rows and model do not fit, or K < 1.
+    Returns an `Accounting`. ValueError where rows and model do not fit, or K < 1. FloatingPointError where log p of a
+    row is not finite.
 
     >>> import torch
     >>> from marginflow import models
@@ -209,8 +140,9 @@ def evaluate(
     """
     split = as_split(split)
     spec = spec or DataSpec(tuple(split.x.shape[1:]))
-    rows = evaluate_rows(model, split, num_samples=num_samples, seed=seed, chunk=chunk)
-    return account(rows, spec, exact=levels_of(model)[1].exact, num_samples=num_samples, seed=seed)
+    account = Account(spec, exact=levels_of(model)[1].exact, num_samples=num_samples, seed=seed)
+    account.add(evaluate_rows(model, split, num_samples=num_samples, seed=seed, chunk=chunk))
+    return account.accounting()
 
 
 def bring_to(model: Distribution, batch: Batch) -> Batch:
@@ -228,35 +160,3 @@ def _preprocess(preprocessing: Transform, batch: Batch, chunk: int) -> tuple[Ten
         parts.append(preprocessing(x[rows], None if context is None else context[rows]))
     rows, log_dets = zip(*parts, strict=True)
     return torch.cat(rows), torch.cat(log_dets).double()
-
-
-def account(rows: RowResults, spec: DataSpec, *, exact: bool, num_samples: int, seed: int) -> Accounting:
-    """Means and errors of what `evaluate_rows` found."""
-    result, log_det = rows.result, rows.log_det
-    entropy, errors = result.noise_entropy, result.standard_error
-    sample_size = float(result.effective_sample_size.median())
-    if not exact and sample_size < CONVERGED:
-        errors = None
-    bits = spec.bits_per_nat
-    to_pixels = log_det + spec.log_volume
-    images = spec.levels is not None
-    return Accounting(
-        num_rows=len(result.bound),
-        features=spec.features,
-        num_samples=num_samples,
-        seed=seed,
-        exact=exact,
-        joint_nll=None if entropy is None else Estimate.of(entropy - result.bound),
-        noise_entropy=None if entropy is None else Estimate.of(entropy),
-        bound=Estimate.of(-result.bound),
-        importance_weighted=Estimate.of(-result.log_prob, errors),
-        draws_bias=None if errors is None else 0.5 * float(errors.square().mean()),
-        effective_sample_size=sample_size,
-        log_det=Estimate.of(log_det),
-        given_label=None if rows.given_label is None else Estimate.of(-rows.given_label),
-        modelled_dequantisation=rows.modelled_dequantisation,
-        bits_per_dim=Estimate.of(
-            -(result.log_prob + to_pixels) * bits, None if errors is None else errors * bits
-        ) if images else None,
-        bits_per_dim_bound=Estimate.of(-(result.bound + to_pixels) * bits) if images else None,
-    )  # fmt: skip

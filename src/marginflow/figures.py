@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from marginflow import plotting
+from marginflow.accounting import Estimate
 from marginflow.data.dataset import Batch, DataSet, DataSpec, Split
 from marginflow.distributions import Distribution
-from marginflow.evaluation import Estimate, evaluate_rows, levels_of
+from marginflow.evaluation import evaluate_rows, levels_of
 from marginflow.flow import Flow
 from marginflow.journey import Snapshots, by_layer, epochs_shown
 from marginflow.marginal import log_likelihood

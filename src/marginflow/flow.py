@@ -15,10 +15,12 @@ from marginflow.distributions import (
     is_context_optional,
     is_exact,
     optional,
+    sample_and_flag,
     warn_of_diverged,
 )
 from marginflow.shapes import check_event
 from marginflow.transforms.base import Sequential, Transform
+from marginflow.transforms.inversion import inverse_and_flag
 
 
 class Flow(Distribution):
@@ -75,6 +77,12 @@ class Flow(Distribution):
         x, _ = self.transform.inverse(self.base.sample(num_samples, *optional(context)), context)
         warn_of_diverged(x)
         return x
+
+    @torch.no_grad()
+    def sample_and_flag(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        z, flagged = sample_and_flag(self.base, num_samples, context)
+        x, missed = inverse_and_flag(self.transform, z, context)
+        return x, flagged | missed
 
     def sample_and_log_prob(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if not self.exact or not isinstance(self.base, Distribution):

@@ -20,6 +20,7 @@ from marginflow.distributions import (
     like_model,
     optional,
     rows_at_once,
+    sample_and_flag,
 )
 from marginflow.shapes import check_event
 from marginflow.transforms.augment import Augment
@@ -103,6 +104,11 @@ class Marginalising(Distribution):
     def sample(self, num_samples: int, context: Tensor | None = None) -> Tensor:
         x, _ = self.augment.inverse(self.flow.sample(num_samples, *optional(context)))
         return x
+
+    @torch.no_grad()
+    def sample_and_flag(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        joint, flagged = sample_and_flag(self.flow, num_samples, context)
+        return self.augment.inverse(joint)[0], flagged
 
     def sample_and_log_prob(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         raise ValueError(

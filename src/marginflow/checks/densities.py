@@ -9,12 +9,13 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from marginflow.accounting import CONVERGED
 from marginflow.checks.findings import Finding
 from marginflow.checks.parts import Parts
 from marginflow.data.dataset import Batch
 from marginflow.distributions import Distribution, StandardNormal, optional
 from marginflow.divergence import divergence
-from marginflow.evaluation import CONVERGED, levels_of
+from marginflow.evaluation import levels_of
 from marginflow.marginal import log_likelihood
 from marginflow.randomness import seeded
 

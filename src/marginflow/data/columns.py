@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,37 @@ from pyarrow import csv, feather, parquet
 from marginflow.guarded import array_of, check_claim
 
 FORMATS = (".csv", ".parquet", ".feather", ".npy")
+EMPTY_IS_NULL = csv.ConvertOptions(strings_can_be_null=True)
 LARGEST = 1e19  # of a value: its square, which densities take, is still a number in float32
 
 
 def read(path: Path, delimiter: str = ",") -> dict[str, Any]:
     """The columns of a file by name: arrow columns, or arrays. ValueError where it is not what its name says."""
+    ending = check_file(path, delimiter)
+    with one_line(path):
+        if ending == ".npy":
+            return of_array(array_of(path))
+        if ending == ".csv":
+            found = csv.read_csv(
+                path, parse_options=csv.ParseOptions(delimiter=delimiter), convert_options=EMPTY_IS_NULL
+            )
+        elif ending == ".parquet":
+            with parquet.ParquetFile(path) as file:
+                check_claims(file, path)
+                found = file.read()
+        else:
+            found = feather.read_table(path)
+        if ending != ".csv":
+            found.validate(full=True)
+        names = found.column_names
+    check_names(names, path, delimiter)
+    if found.num_rows == 0:
+        raise ValueError(f"{path} has no rows, only the names {listed(names)}")
+    return dict(zip(names, found.columns, strict=True))
+
+
+def check_file(path: Path, delimiter: str) -> str:
+    """The ending of a table's file; ValueError for another, FileNotFoundError where there is none."""
     ending = path.suffix.lower()
     if ending not in FORMATS:
         raise ValueError(f"{path} must end in {', '.join(FORMATS)}; got {path.suffix or 'no ending'!r}")
@@ -25,43 +52,34 @@ def read(path: Path, delimiter: str = ",") -> dict[str, Any]:
         raise FileNotFoundError(f"{path} does not exist, or is not a file")
     if len(delimiter) != 1:
         raise ValueError(f"the delimiter must be one character; got {delimiter!r}")
+    return ending
+
+
+@contextmanager
+def one_line(path: Path) -> Iterator[None]:
+    """What a damaged file raises inside becomes a ValueError of one line."""
     try:
-        if ending == ".npy":
-            return _of_array(array_of(path))
-        if ending == ".csv":
-            missing_is_null = csv.ConvertOptions(strings_can_be_null=True)
-            found = csv.read_csv(
-                path, parse_options=csv.ParseOptions(delimiter=delimiter), convert_options=missing_is_null
-            )
-        else:
-            found = _of_parquet(path) if ending == ".parquet" else feather.read_table(path)
-            found.validate(full=True)
-        names = found.column_names
+        yield
     except (pa.ArrowException, OSError, ValueError, EOFError, MemoryError, OverflowError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"{path} cannot be read as {ending}: {reason}") from error
-    _check_names(names, path, delimiter)
-    if found.num_rows == 0:
-        raise ValueError(f"{path} has no rows, only the names {listed(names)}")
-    return dict(zip(names, found.columns, strict=True))
+        raise ValueError(f"{path} cannot be read as {path.suffix.lower()}: {reason}") from error
 
 
-def _of_parquet(path: Path) -> pa.Table:
-    """A parquet file, whose runs of one value can claim to be any number of rows."""
-    with parquet.ParquetFile(path) as file:
-        about = file.metadata
-        groups = (about.row_group(i) for i in range(about.num_row_groups))
-        check_claim(path, max(8 * about.num_rows * about.num_columns, sum(group.total_byte_size for group in groups)))
-        return file.read()
+def check_claims(file: parquet.ParquetFile, path: Path) -> None:
+    """Refuse a parquet file, whose runs of one value can claim to be any number of rows, for claiming too many."""
+    about = file.metadata
+    groups = (about.row_group(i) for i in range(about.num_row_groups))
+    check_claim(path, max(8 * about.num_rows * about.num_columns, sum(group.total_byte_size for group in groups)))
 
 
-def _of_array(array: np.ndarray) -> dict[str, Any]:
+def of_array(array: np.ndarray) -> dict[str, Any]:
+    """The columns x0, x1, ... of an array; ValueError where it is none of numbers (rows, columns)."""
     if array.ndim != 2 or array.dtype.kind not in "fiub":
         raise ValueError(f"an array of numbers (rows, columns) is needed; got {array.dtype} of shape {array.shape}")
     return {f"x{i}": column for i, column in enumerate(array.T)}
 
 
-def _check_names(names: Sequence[str], path: Path, delimiter: str) -> None:
+def check_names(names: Sequence[str], path: Path, delimiter: str) -> None:
     """Refuse a table without a line of names, with one name twice, or separated by something else."""
     refuse_repeated(names, path)
     if path.suffix.lower() == ".csv" and all(_is_number(name) for name in names):
@@ -94,9 +112,12 @@ def listed(names: Sequence[str]) -> str:
     return shown if len(names) <= 10 else f"{shown} and {len(names) - 10} more"
 
 
-def matrix(content: dict[str, Any], names: Sequence[str], path: Path) -> np.ndarray:
-    """Some columns side by side, (N, columns), float64, or float32 where all of them are; ValueError for no numbers."""
-    columns = [_numbers(content[name], name, path) for name in names]
+def matrix(content: dict[str, Any], names: Sequence[str], path: Path, first: int = 0) -> np.ndarray:
+    """Some columns side by side, (N, columns), float64, or float32 where all of them are; ValueError for no numbers.
+
+    first: the number of their first row in the file.
+    """
+    columns = [_numbers(content[name], name, path, first) for name in names]
     single = all(column.dtype == np.float32 for column in columns)
     x = np.empty((len(columns[0]), len(columns)), np.float32 if single else np.float64)
     for i, column in enumerate(columns):
@@ -105,13 +126,13 @@ def matrix(content: dict[str, Any], names: Sequence[str], path: Path) -> np.ndar
     if broken.any():
         row, i = (int(each[0]) for each in broken.nonzero())
         raise ValueError(
-            f"{path}: column {names[i]!r} holds {x[row, i]} in row {row} (counted from 0), {int(broken.sum())} "
-            "missing, infinite or huge values in all: remove or fill them"
+            f"{path}: column {names[i]!r} holds {x[row, i]} in row {first + row} (counted from 0), {int(broken.sum())} "
+            f"missing, infinite or huge values in {len(x)} rows: remove or fill them"
         )
     return x
 
 
-def _numbers(column: Any, name: str, path: Path) -> np.ndarray:
+def _numbers(column: Any, name: str, path: Path, first: int) -> np.ndarray:
     """A column as numbers; ValueError for text, dates and whatever else is none."""
     if isinstance(column, np.ndarray):
         return column
@@ -119,19 +140,19 @@ def _numbers(column: Any, name: str, path: Path) -> np.ndarray:
     if pa.types.is_boolean(kind):
         column = column.cast(pa.uint8())
     elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
-        raise ValueError(f"{path}: {_why_no_number(column, name)}")
+        raise ValueError(f"{path}: {_why_no_number(column, name, first)}")
     if column.null_count:
         row = column.is_null().to_pylist().index(True)
         raise ValueError(
-            f"{path}: column {name!r} has no value in row {row} (counted from 0), {column.null_count} missing in all: "
-            "remove or fill them"
+            f"{path}: column {name!r} has no value in row {first + row} (counted from 0), {column.null_count} missing "
+            f"in {len(column)} rows: remove or fill them"
         )
     if pa.types.is_floating(kind):
         return column.to_numpy()
     return column.cast(pa.float64(), safe=False).to_numpy()  # whole numbers beyond 2^53 are rounded
 
 
-def _why_no_number(column: Any, name: str) -> str:
+def _why_no_number(column: Any, name: str, first: int) -> str:
     """What a column that is none of numbers holds instead, and what to do."""
     remedy = f"leave it out (data.drop = {name!r}), or if it names classes say so (data.labels = {name!r})"
     if column.null_count == len(column):
@@ -143,18 +164,24 @@ def _why_no_number(column: Any, name: str) -> str:
     row, text = next(texts, (None, None))
     if row is None:
         return f"column {name!r} holds numbers stored as text: convert it, or {remedy}"
-    return f"column {name!r} holds text, {text!r} in row {row} (counted from 0): {remedy}"
+    return f"column {name!r} holds text, {text!r} in row {first + row} (counted from 0): {remedy}"
 
 
 def classes(column: Any, name: str, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
     """A column of labels as codes (N,) and the names of the classes in order; ValueError where it is none."""
+    codes, found = codes_of(column, name, path)
+    if len(found) > min(1000, max(len(codes) // 2, 1)):
+        raise ValueError(
+            f"{path}: column {name!r} of labels has {len(found)} different values in {len(codes)} rows: name a column "
+            "of classes"
+        )
+    return codes, found
+
+
+def codes_of(column: Any, name: str, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The values of a column as codes (N,) and their names in order; ValueError where some are missing."""
     values = column.to_numpy(zero_copy_only=False) if not isinstance(column, np.ndarray) else column
     if any(value is None or value != value for value in values):
         raise ValueError(f"{path}: column {name!r} of labels has missing values: remove or fill them")
     found, codes = np.unique(values, return_inverse=True)
-    if len(found) > min(1000, max(len(values) // 2, 1)):
-        raise ValueError(
-            f"{path}: column {name!r} of labels has {len(found)} different values in {len(values)} rows: name a column "
-            "of classes"
-        )
     return codes, tuple(str(each) for each in found)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional
 
-from marginflow.data.columns import FORMATS, classes, listed, matrix, read, refuse_repeated
+from marginflow.data.blocks import blocks
+from marginflow.data.columns import FORMATS, classes, codes_of, listed, matrix, read, refuse_repeated
 from marginflow.data.dataset import DataSet, DataSpec, DataWarning, Split, check_seed
 
-__all__ = ["FORMATS", "check_same_columns", "rows_for", "table"]
+__all__ = ["FORMATS", "blocks_for", "check_same_columns", "table"]
 
 
 def table(
@@ -92,28 +94,43 @@ def _fingerprint(x: np.ndarray, codes: np.ndarray | None) -> str:
     return "-".join(hashlib.blake2b(np.ascontiguousarray(part).data, digest_size=16).hexdigest() for part in parts)
 
 
-def rows_for(spec: DataSpec, path: str, delimiter: str = ",", labels: str | None = None) -> Split:
-    """All rows of a table, for a model of rows of this kind: its columns, in its order, and its labels where they are.
+def blocks_for(
+    spec: DataSpec, path: str, delimiter: str = ",", labels: str | None = None, rows: int | None = None
+) -> Iterator[Split]:
+    """The rows of a table, block after block, for a model of rows of this kind: its columns, in its order, and its
+    labels where they are. The table need not fit into memory.
 
-    ValueError that names the columns where some are missing, or a label that the model does not know; columns that it
-    does not know come with a warning.
+    rows: only the first so many. ValueError that names the columns where some are missing, or a label that the model
+    does not know; columns that it does not know come with a warning.
     """
-    file = Path(path)
-    content = read(file, delimiter)
-    names = spec.column_names
-    check_same_columns(names, [name for name in content if name != labels], path)
-    context = None
-    if labels is not None and labels in content and spec.labels:
-        codes, found = classes(content[labels], labels, file)
-        unknown = [name for name in found if name not in spec.labels]
-        if unknown:
-            raise ValueError(
-                f"{path}: column {labels!r} has the label {listed(unknown)}, which the model does not know; it knows "
-                f"{listed(spec.labels)}"
-            )
-        places = np.array([spec.labels.index(name) for name in found])
-        context = _one_hot(places[codes], len(spec.labels))
-    return Split(torch.from_numpy(matrix(content, names, file)), context)
+    file, names = Path(path), spec.column_names
+    known = labels if spec.labels else None
+    first = 0
+    for content in blocks(file, delimiter, names, [] if known is None else [known]):
+        if first == 0:
+            check_same_columns(names, [name for name in content if name != labels], path)
+        x = torch.from_numpy(matrix(content, names, file, first))
+        context = None
+        if known is not None and known in content:
+            context = _known_labels(content[known], known, spec, file)
+        left = len(x) if rows is None else rows - first
+        first += len(x)
+        yield Split(*Split(x, context).take(slice(left)))
+        if left <= len(x) and rows is not None:
+            return
+
+
+def _known_labels(column: Any, name: str, spec: DataSpec, file: Path) -> torch.Tensor:
+    """A column of labels as one-hot vectors of the classes that a model knows; ValueError for others."""
+    codes, found = codes_of(column, name, file)
+    unknown = [each for each in found if each not in spec.labels]
+    if unknown:
+        raise ValueError(
+            f"{file}: column {name!r} has the label {listed(unknown)}, which the model does not know; it knows "
+            f"{listed(spec.labels)}"
+        )
+    places = np.array([spec.labels.index(each) for each in found])
+    return _one_hot(places[codes], len(spec.labels))
 
 
 def check_same_columns(expected: Sequence[str], found: Sequence[str], source: str) -> None:

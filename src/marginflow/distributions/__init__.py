@@ -10,8 +10,10 @@ from marginflow.distributions.base import (
     is_context_optional,
     is_exact,
     like_model,
+    not_finite,
     optional,
     rows_at_once,
+    sample_and_flag,
     warn_of_diverged,
 )
 from marginflow.distributions.conditional import Conditional
@@ -37,7 +39,9 @@ __all__ = [
     "is_context_optional",
     "is_exact",
     "like_model",
+    "not_finite",
     "optional",
     "rows_at_once",
+    "sample_and_flag",
     "warn_of_diverged",
 ]

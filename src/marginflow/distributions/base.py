@@ -51,9 +51,14 @@ def is_context_optional(density: Density) -> bool:
     return getattr(density, "context_optional", False)
 
 
+def not_finite(x: Tensor) -> Tensor:
+    """Which rows hold a value that is no finite number, (N,)."""
+    return ~torch.isfinite(x.flatten(1)).all(1)
+
+
 def warn_of_diverged(samples: Tensor) -> None:
     """Flag samples that are not finite with a RuntimeWarning: they are never returned silently."""
-    diverged = len(samples) - int(torch.isfinite(samples.flatten(1)).all(1).sum())
+    diverged = int(not_finite(samples).sum())
     if diverged:
         warnings.warn(f"{diverged} of {len(samples)} samples are not finite", RuntimeWarning, stacklevel=3)
 
@@ -144,6 +149,16 @@ class Distribution(nn.Module, ABC):
     def sample_and_log_prob(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Reparameterised draws and their log_prob, gradients kept; ValueError unless `exact`."""
 
+    @torch.no_grad()
+    def sample_and_flag(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The draws of `sample`, and which of them not to trust, (num_samples,).
+
+        Those are the ones that hold a value that is not finite, and where a flow maps noise to samples, those whose way
+        back misses the noise by more than 1e-3: they have left the range in which the precision inverts.
+        """
+        x = self.sample(num_samples, context)
+        return x, not_finite(x)
+
     def sample_each(self, num_samples: int, context: Tensor) -> Tensor:
         """Several draws for each row of a context: context (M, C, ...) -> (M, num_samples, *event)."""
         check_num_samples(num_samples)
@@ -152,6 +167,14 @@ class Distribution(nn.Module, ABC):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         return self.log_prob(x, context)
+
+
+def sample_and_flag(density: Density, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Draws of any density, and which of them not to trust; see `Distribution.sample_and_flag`."""
+    if isinstance(density, Distribution):
+        return density.sample_and_flag(num_samples, context)
+    x = density.sample(num_samples, *optional(context))
+    return x, not_finite(x)
 
 
 class Wrapper(Distribution, ABC):

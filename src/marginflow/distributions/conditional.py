@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from marginflow.distributions.base import Density, Wrapper, context_features_of
+from marginflow.distributions.base import Density, Wrapper, context_features_of, sample_and_flag
 from marginflow.shapes import check_context
 
 
@@ -57,6 +57,10 @@ class Conditional(Wrapper):
     @torch.no_grad()
     def sample(self, num_samples: int, context: Tensor | None = None) -> Tensor:
         return self.flow.sample(num_samples, self._seen(context, num_samples))
+
+    @torch.no_grad()
+    def sample_and_flag(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return sample_and_flag(self.flow, num_samples, self._seen(context, num_samples))
 
     def sample_and_log_prob(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self.own_flow().sample_and_log_prob(num_samples, self._seen(context, num_samples))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from marginflow.distributions.base import Density, Wrapper, context_features_of
+from marginflow.distributions.base import Density, Wrapper, context_features_of, sample_and_flag
 
 
 class LabelMixture(Wrapper):
@@ -77,6 +77,10 @@ class LabelMixture(Wrapper):
     @torch.no_grad()
     def sample(self, num_samples: int, context: Tensor | None = None) -> Tensor:
         return self.flow.sample(num_samples, self._some_labels(num_samples) if context is None else context)
+
+    @torch.no_grad()
+    def sample_and_flag(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return sample_and_flag(self.flow, num_samples, self._some_labels(num_samples) if context is None else context)
 
     def sample_and_log_prob(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         flow = self.own_flow()

@@ -12,8 +12,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from marginflow.distributions import Distribution, check_num_samples
+from marginflow.distributions import Distribution, check_num_samples, not_finite
 from marginflow.shapes import Shape, as_shape, check_context, check_event
+from marginflow.transforms.inversion import TOLERANCE, miss
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,17 @@ class Foreign(Distribution):
         if num_samples == 0:
             return self._none()
         return self.calls.sample(self.module, num_samples, given)
+
+    @torch.no_grad()
+    def sample_and_flag(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        x = self.sample(num_samples, context)
+        flagged = not_finite(x)
+        if self.shows_map and num_samples:
+            there = torch.where(flagged.view(-1, *[1] * (x.ndim - 1)), torch.zeros_like(x), x)
+            flagged = flagged | (
+                miss(there, self.from_latent(self.to_latent(there, context)[0], context)[0]) > TOLERANCE
+            )
+        return x, flagged
 
     def sample_and_log_prob(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         check_num_samples(num_samples)

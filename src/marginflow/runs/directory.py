@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
-
-from marginflow import __version__
 from marginflow.checkpoint import METRICS, TRAINER, WEIGHTS, keep, part_of
 from marginflow.config import Experiment
 from marginflow.data import DataSpec
 from marginflow.lock import LOCK, locked
+from marginflow.provenance import provenance
 from marginflow.runs.reading import CONFIG, FILES, FOLDERS, FORMAT, MANIFEST, UNFINISHED, read
 
 MAY_CHANGE = {  # when a training goes on
@@ -186,10 +182,7 @@ def _describe(run_dir: Path, experiment: Experiment, spec: DataSpec) -> None:
     """Write the experiment and the manifest."""
     manifest = {
         "format": FORMAT,
-        "marginflow": __version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
+        **provenance(),
         "data": asdict(spec),
     }
     keep(run_dir / CONFIG, experiment.to_toml().encode())

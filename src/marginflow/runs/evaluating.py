@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,33 +16,39 @@ import torch
 from torch import Tensor
 
 from marginflow import checks, evaluation
+from marginflow.accounting import Account, Accounting
 from marginflow.checkpoint import write_whole
 from marginflow.checks import Findings
 from marginflow.config import Evaluate, load_data
-from marginflow.data import DataSet, Split
-from marginflow.data.tables import rows_for
+from marginflow.data import DataSet, DataSpec, Split
+from marginflow.data.tables import blocks_for
 from marginflow.devices import fabric_on
 from marginflow.divergence import Divergence, divergence
+from marginflow.flow import Flow
+from marginflow.precision import Disagreement, disagreement
+from marginflow.provenance import provenance
 from marginflow.runs.directory import check_same_rows
 from marginflow.runs.reading import EVALUATION, load, read, trained, weights_sha256
 
 NUM_CHECKED = 10_000  # training rows, spread over all
 NUM_DIVERGED = 1000  # test rows whose range tells which samples have left it
 
+exhaust = partial(deque, maxlen=0)  # goes through all, keeps nothing
+
 
 @dataclass(frozen=True)
 class Evaluation:
     """The accounting of a run, the entropy of its data where that is known, and all of it for evaluation.json.
 
-    log_prob: of each row as it was given, in nats, for images that of its grey levels: (N,). samples: how many of the
-    model's leave the range of the test rows; None where that was not asked, or each needs a context.
+    samples: how many of the model's leave the range of the test rows; None where that was not asked, or each needs a
+    context. single: how far float32 lies from float64; None for a model in float64.
     """
 
-    accounting: evaluation.Accounting
+    accounting: Accounting
     entropy: float | None
     record: dict[str, Any]
-    log_prob: Tensor
     samples: Divergence | None
+    single: Disagreement | None
 
     def keep(self, run_dir: Path) -> Path:
         """Write evaluation.json."""
@@ -66,55 +76,77 @@ def check(run_dir: Path, device: str = "auto", seed: int = 0) -> Findings:
     return found.and_also(checks.floor(model, data.test, data.entropy, seed))
 
 
-def held_out(run_dir: Path, rows: int | None = None, table: str | None = None) -> tuple[Split, float | None]:
+def held_out(run_dir: Path, rows: int | None = None) -> tuple[Split, float | None]:
     """The first test rows of a run, by default all, and the entropy of their distribution where it is known.
 
-    table: a file whose rows are taken instead. ValueError where its columns, or those of the run's data as they are
-    now, are not those of the model, and where the run's own table has changed, so that it would be split anew.
+    ValueError where the run's data have changed, so that they would be split anew.
+    """
+    data = data_of(run_dir)
+    return Split(*data.test.take(slice(rows))), data.entropy
+
+
+def rows_of_table(run_dir: Path, table: str, rows: int | None = None) -> Iterator[Split]:
+    """The first rows of a table, by default all, block after block, for the model of a run.
+
+    ValueError where its columns are not those of the model.
     """
     experiment, spec, _ = read(run_dir)
-    options = experiment.data.model_dump()
-    if table is None:
-        data = data_of(run_dir)
-        split, entropy = data.test, data.entropy
-    elif len(spec.event_shape) == 1:
-        split, entropy = rows_for(spec, table, options.get("delimiter", ","), options.get("labels")), None
-    else:
+    if len(spec.event_shape) != 1:
         raise ValueError(f"{run_dir} was trained on images: leave --data out")
-    return Split(*split.take(slice(rows))), entropy
+    options = experiment.data.model_dump()
+    return blocks_for(spec, table, options.get("delimiter", ","), options.get("labels"), rows)
 
 
 def evaluate(
-    run_dir: Path, options: Evaluate, device: str = "auto", table: str | None = None, *, draw: bool = True
+    run_dir: Path,
+    options: Evaluate,
+    device: str = "auto",
+    table: str | None = None,
+    *,
+    draw: bool = True,
+    each_row: Callable[[Iterator[Tensor]], object] = exhaust,
 ) -> Evaluation:
-    """Take the accounting of a run on its test split, or on the rows of a table.
+    """Take the accounting of a run on its test split, or on the rows of a table, which need not fit into memory.
 
     draw: also draw samples, to see how many leave the range of the first 1,000 test rows, however many are evaluated;
-    never against the rows of a table.
+    never against the rows of a table. each_row: given the log p of the rows, block after block (N,), in nats, for
+    images that of their grey levels; it has to go through all of them.
     """
     _, spec, _ = read(run_dir)
     place = fabric_on(device).device
     model = load(run_dir, place)
-    rows, entropy = held_out(run_dir, options.rows, table)
     started = time.perf_counter()
-    of_rows = evaluation.evaluate_rows(model, rows, num_samples=options.num_samples, seed=options.seed)
-    exact = evaluation.levels_of(model)[1].exact
-    accounting = evaluation.account(of_rows, spec, exact=exact, num_samples=options.num_samples, seed=options.seed)
-    log_prob = (of_rows.result.log_prob + of_rows.log_det + spec.log_volume).cpu()
+    rows, entropy = (None, None) if table is not None else held_out(run_dir, options.rows)
+    blocks = iter([rows]) if rows is not None else rows_of_table(run_dir, str(table), options.rows)
+    first = next(blocks)
+    account = Account(
+        spec, exact=evaluation.levels_of(model)[1].exact, num_samples=options.num_samples, seed=options.seed
+    )
+    each_row(_log_probs(model, chain([first], blocks), spec, account))
     drawn = None
-    if draw and table is None and (model.context_optional or not model.context_features):
+    if draw and rows is not None and (model.context_optional or not model.context_features):
         of_range = rows if len(rows.x) >= NUM_DIVERGED else held_out(run_dir, NUM_DIVERGED)[0]
         drawn = divergence(model, of_range.take(slice(NUM_DIVERGED)), seed=options.seed)
+    single = disagreement(model, first, options.seed)
     about = trained(run_dir)
     about["experiment"]["evaluate"] = options.model_dump(mode="json")
     record = {
         **about,
-        "test": accounting.as_dict(),
+        "test": account.accounting().as_dict(),
         "samples": None if drawn is None else asdict(drawn),
+        "float32_against_float64": None if single is None else asdict(single),
         "entropy_of_the_data": entropy,
         **({} if table is None else {"table": table}),
         "evaluate_seconds": round(time.perf_counter() - started, 1),
         "device": str(place),
+        "evaluated_by": provenance(),
         "weights_sha256": weights_sha256(run_dir),
     }
-    return Evaluation(accounting, entropy, record, log_prob, drawn)
+    return Evaluation(account.accounting(), entropy, record, drawn, single)
+
+
+def _log_probs(model: Flow, blocks: Iterable[Split], spec: DataSpec, account: Account) -> Iterator[Tensor]:
+    """log p of rows as given, entered into an account on the way."""
+    for found in evaluation.evaluate_blocks(model, blocks, num_samples=account.num_samples, seed=account.seed):
+        account.add(found)
+        yield (found.result.log_prob + found.log_det + spec.log_volume).cpu()

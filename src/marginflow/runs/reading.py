@@ -117,5 +117,5 @@ def trained(run_dir: Path) -> dict[str, Any]:
         "epochs": max((each["epoch"] for each in epochs), default=0),
         "best_epoch": max((each["epoch"] for each in epochs if each.get("best")), default=None),
         "train_seconds": round(sum(each.get("seconds", 0) for each in epochs), 1),
-        **{key: manifest.get(key) for key in ("marginflow", "torch", "python", "machine")},
+        **{key: manifest.get(key) for key in ("marginflow", "git_head", "torch", "python", "machine")},
     }

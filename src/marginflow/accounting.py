@@ -1,0 +1,214 @@
+"""The accounting: what a density is worth on rows it has not seen, and how far each number can be trusted."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from marginflow.data.dataset import DataSpec
+from marginflow.marginal import LogLikelihood
+
+CONVERGED = 10  # a median effective sample size below this is printed as not converged
+OF_MEDIAN = 2**20  # rows at most, of which a median is taken: of more, every second, every fourth ...
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over rows.
+
+    standard_error: of the mean, from the spread over rows. draws_error: the part of it that comes from drawing
+    noise, which more draws reduce; None where it is not known, as where the effective sample size is too small to
+    tell, 0 where nothing was drawn. Neither holds a bias.
+    """
+
+    value: float
+    standard_error: float
+    draws_error: float | None = None
+
+    @classmethod
+    def of(cls, values: Tensor) -> Estimate:
+        """The mean of values (N,)."""
+        return Moments().add(values).estimate()
+
+    def scaled(self, factor: float) -> Estimate:
+        """The same in another unit."""
+        error = None if self.draws_error is None else self.draws_error * factor
+        return Estimate(self.value * factor, self.standard_error * factor, error)
+
+
+class Moments:
+    """The mean and spread of values that come some after the others, in float64.
+
+    Chan, Golub, LeVeque, Updating Formulae and a Pairwise Algorithm for Computing Sample Variances, 1979.
+    """
+
+    def __init__(self) -> None:
+        self.count, self.mean, self.squares = 0, 0.0, 0.0  # squares: the sum of squared differences from the mean
+
+    def add(self, values: Tensor) -> Self:
+        """Take in values (N,)."""
+        values = values.double()
+        count, mean = len(values), float(values.mean())
+        apart, total = mean - self.mean, self.count + count
+        self.squares += float((values - mean).square().sum()) + apart**2 * self.count * count / total
+        self.mean += apart * count / total
+        self.count = total
+        return self
+
+    def estimate(self, draws_error: float | None = None) -> Estimate:
+        """The mean of all, whose own error from drawing noise may be known."""
+        spread = math.sqrt(self.squares / (self.count - 1) / self.count) if self.count > 1 else math.nan
+        return Estimate(self.mean, spread, draws_error)
+
+
+class Median:
+    """The median of values that come some after the others: of a regular part of them where they are very many."""
+
+    def __init__(self) -> None:
+        self.kept, self.every, self.seen = torch.empty(0, dtype=torch.float64), 1, 0
+
+    def add(self, values: Tensor) -> None:
+        """Take in values (N,)."""
+        self.kept = torch.cat([self.kept, values.double().cpu()[-self.seen % self.every :: self.every]])
+        self.seen += len(values)
+        while len(self.kept) > OF_MEDIAN:
+            self.kept, self.every = self.kept[::2].clone(), 2 * self.every
+
+    def value(self) -> float:
+        """The median of what was taken in."""
+        return float(self.kept.median())
+
+
+@dataclass(frozen=True)
+class Accounting:
+    """The accounting of a density, in nats a row at the level of the preprocessed rows.
+
+    joint_nll            -E log p(x, eps), the thesis's column; not comparable between numbers of noise dimensions
+    noise_entropy        -E log q(eps | x); this and joint_nll are None unless the density is a `Marginalising`
+    bound                joint_nll - noise_entropy, an upper bound of the negative log-likelihood
+    importance_weighted  -E log 1/K sum w_k, tightens to the negative log-likelihood as K grows
+    draws_bias           how far importance_weighted lies above it still, E[standard error^2] / 2 to first order;
+                         None at K = 1 and where not `converged`, where nothing in the draws can tell
+    log_det              E of the preprocessing's log-determinant: what leads from these nats to those of the rows
+    bits_per_dim, bits_per_dim_bound   of the pixels, from importance_weighted and bound; None unless images
+    given_label          -E log p(x | y), by K draws as well; None but for a mixture over labels that are known
+    modelled_dequantisation   whether u ~ q(u | x) came from a model. One draw of it is in log_det; so the nats of the
+                         preprocessed rows, which hold no q, cannot be compared between such models. Bits/dim can: on
+                         average, as with uniform u, they lie above those of the grey levels.
+
+    For an exact density bound and importance_weighted are the negative log-likelihood itself, of preprocessed rows.
+    """
+
+    num_rows: int
+    features: int
+    num_samples: int
+    seed: int
+    exact: bool
+    joint_nll: Estimate | None
+    noise_entropy: Estimate | None
+    bound: Estimate
+    importance_weighted: Estimate
+    draws_bias: float | None
+    effective_sample_size: float
+    log_det: Estimate
+    bits_per_dim: Estimate | None
+    bits_per_dim_bound: Estimate | None
+    given_label: Estimate | None = None
+    modelled_dequantisation: bool = False
+
+    @property
+    def converged(self) -> bool:
+        """Whether the median effective sample size is enough for importance_weighted to be believed."""
+        return self.exact or self.effective_sample_size >= CONVERGED
+
+    @property
+    def raw_nll(self) -> float:
+        """The negative log-likelihood of the rows as given, before preprocessing, in nats."""
+        return self.importance_weighted.value - self.log_det.value
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain numbers, for JSON."""
+        return {**asdict(self), "converged": self.converged, "raw_nll": self.raw_nll}
+
+
+@dataclass(frozen=True)
+class RowResults:
+    """What a model says of each row: at the density, given the label where there is one, and of the preprocessing.
+
+    result: log-likelihoods of the preprocessed rows. log_det: of the preprocessing, (N,), so that their sum is the
+    log-likelihood of the rows as given. given_label: log p(x | y), (N,); None but for a mixture over known labels.
+    modelled_dequantisation: whether the preprocessing drew u ~ q(u | x) from a model.
+    """
+
+    result: LogLikelihood
+    log_det: Tensor
+    given_label: Tensor | None
+    modelled_dequantisation: bool
+
+
+class Account:
+    """An `Accounting` in the making: takes in what a model says of some rows after the others.
+
+    spec: of the rows as given. exact: whether the density is. num_samples, seed: with which the results are taken.
+    """
+
+    def __init__(self, spec: DataSpec, *, exact: bool, num_samples: int, seed: int) -> None:
+        self.spec, self.exact, self.num_samples, self.seed = spec, exact, num_samples, seed
+        self.means: dict[str, Moments] = {}
+        self.sample_size, self.squared_errors = Median(), Moments()
+        self.modelled_dequantisation = False
+
+    def add(self, rows: RowResults) -> None:
+        """Take in the results of some rows, each time with the same parts."""
+        result, entropy = rows.result, rows.result.noise_entropy
+        self.sample_size.add(result.effective_sample_size)
+        self.modelled_dequantisation = rows.modelled_dequantisation
+        if result.standard_error is not None:
+            self.squared_errors.add(result.standard_error.square())
+        if entropy is not None:
+            self._add("joint_nll", entropy - result.bound)
+            self._add("noise_entropy", entropy)
+        self._add("bound", -result.bound)
+        self._add("importance_weighted", -result.log_prob)
+        self._add("log_det", rows.log_det)
+        if rows.given_label is not None:
+            self._add("given_label", -rows.given_label)
+        if self.spec.levels is not None:
+            to_pixels = rows.log_det + self.spec.log_volume
+            self._add("bits_per_dim", -(result.log_prob + to_pixels) * self.spec.bits_per_nat)
+            self._add("bits_per_dim_bound", -(result.bound + to_pixels) * self.spec.bits_per_nat)
+
+    def _add(self, name: str, values: Tensor) -> None:
+        self.means.setdefault(name, Moments()).add(values)
+
+    def accounting(self) -> Accounting:
+        """Means and errors of all that was taken in."""
+        sample_size = self.sample_size.value()
+        squares = self.squared_errors
+        known = squares.count > 0 and (self.exact or sample_size >= CONVERGED)
+        error = math.sqrt(squares.mean / squares.count) if known else None
+        bits = self.spec.bits_per_nat
+        errors = {"importance_weighted": error, "bits_per_dim": None if error is None else error * bits}
+        found = {name: moments.estimate(errors.get(name)) for name, moments in self.means.items()}
+        return Accounting(
+            num_rows=self.means["bound"].count,
+            features=self.spec.features,
+            num_samples=self.num_samples,
+            seed=self.seed,
+            exact=self.exact,
+            joint_nll=found.get("joint_nll"),
+            noise_entropy=found.get("noise_entropy"),
+            bound=found["bound"],
+            importance_weighted=found["importance_weighted"],
+            draws_bias=0.5 * squares.mean if known else None,
+            effective_sample_size=sample_size,
+            log_det=found["log_det"],
+            given_label=found.get("given_label"),
+            modelled_dequantisation=self.modelled_dequantisation,
+            bits_per_dim=found.get("bits_per_dim"),
+            bits_per_dim_bound=found.get("bits_per_dim_bound"),
+        )

@@ -1,0 +1,83 @@
+"""How far float32 lies from float64: the same rows and the same noise, through the same model."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from marginflow.data.dataset import Batch, Split
+from marginflow.distributions import Distribution, evaluation_mode, optional, rows_at_once
+from marginflow.evaluation import bring_to
+from marginflow.randomness import seeded
+
+MOST_ROWS = 1000  # that are looked at
+_DRAWING = {torch.randn, torch.rand, torch.randn_like, torch.rand_like, torch.randint, torch.normal, torch.multinomial}
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """What float32 makes of log p, against float64, in nats a row: the mean and the largest of the differences."""
+
+    num_rows: int
+    mean: float
+    largest: float
+
+
+class _Remembered(TorchFunctionMode):
+    """Remembers what is drawn at random."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.draws: list[Tensor] = []
+
+    def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func in _DRAWING:
+            self.draws.append(result)
+        return result
+
+
+class _Again(TorchFunctionMode):
+    """Gives what was drawn before, in the precision that is asked for."""
+
+    def __init__(self, draws: list[Tensor]) -> None:
+        super().__init__()
+        self.draws: Iterator[Tensor] = iter(draws)
+
+    def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        return next(self.draws).to(result) if func in _DRAWING else result
+
+
+def disagreement(model: Distribution, split: Split, seed: int = 0) -> Disagreement | None:
+    """How far log p in float32 lies from that in float64, for 1,000 rows spread over all, or 250 of images.
+
+    Where the model draws noise, both draw the same. None for a model that is in float64 already.
+    """
+    like = next(model.parameters(), None)
+    if like is None or like.dtype == torch.float64:
+        return None
+    most = min(MOST_ROWS, rows_at_once(model))
+    some = torch.linspace(0, len(split.x) - 1, min(len(split.x), most)).long()
+    x, context = bring_to(model, split.take(some))
+    context = None if model.context_optional else context
+    with torch.no_grad(), evaluation_mode(model):
+        with seeded(seed), _Remembered() as first:
+            single = model.log_prob(x, *optional(context))
+        exact = copy.deepcopy(model).double()
+        with seeded(seed), _Again(first.draws):
+            double = exact.log_prob(*_double(exact, Batch(x, context)))
+    apart = (single.double() - double).abs().nan_to_num(torch.inf, torch.inf)
+    return Disagreement(len(x), float(apart.mean()), float(apart.max()))
+
+
+def _double(model: nn.Module, batch: Batch) -> tuple[Tensor, ...]:
+    """Rows and context as a model in float64 takes them; pixels stay whole."""
+    x, context = batch
+    return x.double() if x.is_floating_point() else x, *optional(None if context is None else context.double())
