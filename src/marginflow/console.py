@@ -167,8 +167,7 @@ def about_samples(drawn: Divergence) -> str:
 def about_precision(single: Disagreement) -> str:
     """How far float32 lies from float64, in a line."""
     return (
-        f"float32 lies {single.mean:.1e} nats a row from float64 on average, {single.largest:.1e} at most, by "
-        f"{single.num_rows} rows"
+        f"float32 is {single.mean:.1e} nats a row off float64, at most {single.largest:.1e}, on {single.num_rows:,} rows"
     )
 
 

@@ -1,0 +1,261 @@
+"""Numbers that can be had again: bit for bit, with what made them, and how far their precision carries."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from command import Call, succeeds
+from registry import DISTRIBUTIONS, Case
+
+from marginflow import __version__, cli, evaluate, models, provenance
+from marginflow import runs as run_directories
+from marginflow.accounting import Account, Median, Moments, RowResults
+from marginflow.data import DataSpec, Split
+from marginflow.distributions import DiagonalNormal, Distribution, StandardNormal
+from marginflow.evaluation import evaluate_blocks, evaluate_rows
+from marginflow.flow import Flow
+from marginflow.marginal import Marginalising
+from marginflow.precision import disagreement
+from marginflow.transforms import Dequantise, Logit, Standardise
+
+TABLE = "[data]\nname = 'digits'\n[preprocess]\nlogit = 0.05\n[model]\nname = 'maf'\nhidden = [32]\nblocks = 2\n"
+REST = "batch_norm = true\ndropout = 0.1\n[noise]\nfeatures = 2\n[train]\nepochs = 2\nema = 0.9\n"
+
+
+def in_another_process(folder: Path, *arguments: object) -> None:
+    command = [sys.executable, "-m", "marginflow", *map(str, arguments)]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=120)
+
+
+def test_the_same_seed_gives_the_same_bits(tmp_path: Path) -> None:
+    (tmp_path / "digits.toml").write_text(TABLE + REST)
+    for run in ("one", "two"):
+        in_another_process(tmp_path, "train", "digits.toml", "--run-dir", run, "--deterministic")
+        in_another_process(tmp_path, "evaluate", run, "-K", 5, "-o", f"{run}.npy", "--deterministic", "--no-figures")
+        in_another_process(tmp_path, "sample", run, "-n", 1200, "-o", f"{run}.parquet", "--deterministic")
+    for name in ("{}/model.safetensors", "{}.npy", "{}.parquet"):
+        one, two = ((tmp_path / name.format(run)).read_bytes() for run in ("one", "two"))
+        assert one == two, name
+    one, two = (json.loads((tmp_path / run / "evaluation.json").read_text()) for run in ("one", "two"))
+    for record in (one, two):
+        del record["evaluate_seconds"], record["train_seconds"]
+    assert one == two
+    in_another_process(tmp_path, "sample", "one", "-n", 1200, "-o", "other.parquet", "--seed", 1)
+    assert (tmp_path / "other.parquet").read_bytes() != (tmp_path / "one.parquet").read_bytes()
+
+
+@pytest.mark.usefixtures("single")
+def test_deterministic_is_asked_of_torch_while_evaluating_and_sampling(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    succeeds(call("train", "moons.toml", "--set", "train.epochs=1"))
+    seen: list[bool] = []
+
+    class Watched(Distribution):
+        def log_prob(self, x: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
+            seen.append(torch.are_deterministic_algorithms_enabled())
+            return inner.log_prob(x)
+
+        def sample(self, num_samples: int, context: torch.Tensor | None = None) -> torch.Tensor:
+            seen.append(torch.are_deterministic_algorithms_enabled())
+            return inner.sample(num_samples)
+
+        def sample_and_log_prob(self, num_samples: int, context: torch.Tensor | None = None) -> tuple:
+            raise NotImplementedError
+
+    inner = run_directories.load("runs/moons")
+    watched = Watched()
+    monkeypatch.setattr(run_directories, "load", lambda *_: watched)
+    monkeypatch.setattr(run_directories.evaluating, "load", lambda *_: watched)
+    for on in (True, False):
+        more = ["--deterministic"] if on else []
+        succeeds(call("evaluate", "runs/moons", "--no-figures", *more))
+        succeeds(call("sample", "runs/moons", "-o", "a.npy", *more))
+        assert seen
+        assert all(each == on for each in seen)
+        seen.clear()
+    assert cli.app is not None
+
+
+@pytest.mark.usefixtures("single")
+def test_results_say_what_made_them(call: Call) -> None:
+    succeeds(call("train", "moons.toml", "--set", "train.epochs=1", "--set", "train.seed=7"))
+    succeeds(call("evaluate", "runs/moons", "--no-figures", "--seed", 3))
+    record = json.loads(Path("runs/moons/evaluation.json").read_text())
+    here = {
+        "marginflow": __version__,
+        "git_head": provenance.git_head(),
+        "torch": torch.__version__,
+        "python": ".".join(map(str, sys.version_info[:3])),
+    }
+    for made in (record, record["evaluated_by"], json.loads(Path("runs/moons/manifest.json").read_text())):
+        assert {key: made[key] for key in here} == here
+        assert made["machine"]["threads"] == torch.get_num_threads()
+    assert record["device"] == "cpu"
+    assert (record["experiment"]["train"]["seed"], record["test"]["seed"]) == (7, 3)
+    assert 0 < record["float32_against_float64"]["largest"] < 1e-3
+
+
+def test_the_commit_is_that_of_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def git(*arguments: str) -> str:
+        name = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main"]
+        command = ["git", *name, "-C", str(tmp_path / "code"), *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    (tmp_path / "code").mkdir()
+    git("init")
+    (tmp_path / "code" / "a.py").write_text("1\n")
+    git("add", "a.py")
+    git("commit", "-m", "first")
+    head = git("rev-parse", "HEAD")
+    found = provenance.git_head.__wrapped__
+    assert found(tmp_path / "code") == head
+    (tmp_path / "code" / "b.py").write_text("not of the code\n")
+    assert found(tmp_path / "code") == head
+    (tmp_path / "code" / "a.py").write_text("2\n")
+    assert found(tmp_path / "code") == f"{head}+changes"
+    (tmp_path / "code" / "installed").mkdir()
+    assert found(tmp_path / "code" / "installed") is None  # in a folder of another project
+    monkeypatch.setenv("PATH", "")
+    assert found(tmp_path / "code") is None
+
+
+@pytest.mark.usefixtures("single")
+@pytest.mark.parametrize("case", DISTRIBUTIONS.values(), ids=list(DISTRIBUTIONS))
+def test_float64_sees_the_same_rows_and_the_same_noise(case: Case) -> None:
+    torch.manual_seed(0)
+    model = case.build().eval()
+    x = case.x(40)
+    found = disagreement(model.float(), Split(x.float() if x.is_floating_point() else x, case.context(40)))
+    if next(model.parameters(), None) is None:
+        assert found is None
+        return
+    assert found is not None
+    assert found.num_rows == 40
+    assert 0 <= found.mean <= found.largest < 1e-3  # other noise moves it by 1
+
+
+@pytest.mark.usefixtures("single")
+def test_disagreement_is_that_of_a_copy_in_float64() -> None:
+    torch.manual_seed(0)
+    standardise = Standardise(2)
+    standardise.set_statistics(torch.tensor([3000.0, 0.0]), torch.tensor([1.0, 1.0]))
+    model = Flow([standardise], models.maf(2, hidden=[16], blocks=2)).eval()
+    x = torch.randn(5000, 2, dtype=torch.float64) + torch.tensor([3000.0, 0.0])
+    x = x.float()
+    found = disagreement(model, Split(x))
+    assert found is not None
+    assert found.num_rows == 1000
+    rows = x[torch.linspace(0, 4999, 1000).long()]
+    with torch.no_grad():
+        single = model.log_prob(rows)
+        double = model.double().log_prob(rows.double())
+    apart = (single.double() - double).abs()
+    assert found.mean == float(apart.mean()) > 1e-9
+    assert found.largest == float(apart.max())
+    assert disagreement(model, Split(x)) is None  # it is in float64 now
+
+
+@pytest.mark.usefixtures("single")
+def test_pixels_and_labels_are_compared_too() -> None:
+    pixels = torch.randint(256, (30, 4), dtype=torch.uint8)
+    noise = DiagonalNormal(1, torch.nn.Linear(4, 2), 4)
+    model = Flow([Dequantise(256), Logit(0.05)], Marginalising(models.planar(5), noise))
+    found = disagreement(model, Split(pixels))
+    assert found is not None
+    assert found.largest < 1e-4
+
+
+def spread(x: torch.Tensor, sizes: list[int]) -> Iterator[torch.Tensor]:
+    return iter(x.split(sizes))
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e6])
+def test_moments_do_not_depend_on_how_values_come(offset: float) -> None:
+    values = torch.randn(1000) ** 3 + offset
+    moments = Moments()
+    for part in spread(values, [1, 300, 2, 697]):
+        moments.add(part)
+    found = moments.estimate(0.5)
+    assert found.value == pytest.approx(float(values.mean()), rel=1e-12)
+    assert found.standard_error == pytest.approx(float(values.std()) / 1000**0.5, rel=1e-8)
+    assert found.draws_error == 0.5
+
+
+def test_a_median_is_exact_until_values_are_very_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = torch.randn(1001)
+    median = Median()
+    for part in spread(values, [1, 500, 500]):
+        median.add(part)
+    assert median.value() == float(values.median())
+    monkeypatch.setattr("marginflow.accounting.OF_MEDIAN", 100)
+    thinned = Median()
+    for part in torch.arange(1001.0).split([3, 98, 40, 1, 859]):
+        thinned.add(part)
+    assert thinned.kept.tolist() == list(range(0, 1001, thinned.every))  # whatever the parts
+    assert 50 <= len(thinned.kept) <= 100
+    assert thinned.value() == pytest.approx(500, abs=thinned.every)
+
+
+@pytest.mark.parametrize("name", ["exact", "marginal", "unconverged"])
+def test_the_accounting_of_blocks_is_that_of_all_rows(name: str) -> None:
+    torch.manual_seed(0)
+    flow = models.maf(3, hidden=[16], blocks=2).eval()
+    model = flow if name == "exact" else Marginalising(flow, StandardNormal(1))
+    x, draws = torch.randn(4096 + 4096 + 10, 3 if name == "exact" else 2), 3 if name == "unconverged" else 20
+    whole = evaluate(model, x, num_samples=draws, seed=5)
+    account = Account(DataSpec(tuple(x.shape[1:])), exact=model.exact, num_samples=draws, seed=5)
+    for found in evaluate_blocks(model, [Split(part) for part in x.split(4096)], num_samples=draws, seed=5):
+        account.add(found)
+    one, other = whole.as_dict(), account.accounting().as_dict()
+    assert one.keys() == other.keys()
+    for key, value in one.items():
+        if isinstance(value, dict):
+            assert other[key].keys() == value.keys()
+            for part, number in value.items():
+                expected = pytest.approx(number, rel=1e-9) if number is not None else None
+                assert other[key][part] == expected, (key, part)
+        else:
+            assert other[key] == (pytest.approx(value, rel=1e-9) if isinstance(value, float) else value), key
+
+
+def test_blocks_draw_on_and_do_not_repeat_their_noise() -> None:
+    model = Marginalising(DiagonalNormal(2), StandardNormal(1))
+    with torch.no_grad():
+        model.flow.mean.fill_(0.5)
+    same = [Split(torch.zeros(5, 1))] * 2
+    first, second = (found.result.bound for found in evaluate_blocks(model, same, num_samples=2))
+    assert not torch.isclose(first, second).any()
+
+
+def test_log_p_that_is_no_number_is_named_by_its_row() -> None:
+    class Holes(StandardNormal):
+        value = torch.nan
+
+        def log_prob(self, x: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
+            return torch.where(x[:, 0] == 7, self.value, super().log_prob(x))
+
+    holes = Holes(1)
+    x = torch.zeros(10, 1)
+    x[6:8] = 7
+    for value, message in (
+        (
+            torch.nan,
+            r"log p is nan at row 6 \(counted from 0\), and not finite at 2 of 10 rows: the model has diverged",
+        ),
+        (-torch.inf, "log p is -inf at row 6 .* its density is 0 there"),
+        (torch.inf, "log p is inf at row 6 .* the model has diverged"),
+    ):
+        holes.value = value
+        with pytest.raises(FloatingPointError, match=message):
+            evaluate(holes, x)
+    results: list[RowResults] = []
+    with pytest.raises(FloatingPointError, match=r"at row 9 \(counted from 0\), and not finite at 2 of 3 rows"):
+        results.extend(evaluate_blocks(holes, [Split(x[:4]), Split(x[:4]), Split(x[5:8])]))
+    assert evaluate_rows(holes, Split(x[:6])).result.log_prob.isfinite().all()
