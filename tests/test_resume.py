@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from stress import kill
 from torch import Tensor
 
 from marginflow import data, models
@@ -313,3 +314,11 @@ def test_a_line_of_metrics_that_a_kill_cut_short_is_done_again(tmp_path: Path) -
     path.write_text(whole + '{"epoch": 3, "tra\n')
     with pytest.raises(ValueError, match=r"metrics.jsonl is damaged"):
         read_metrics(tmp_path)
+
+
+def test_killed_at_random_moments_it_ends_with_the_weights_of_one_that_was_not(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    kill.main(kills=2, seed=1, epochs=4)
+    found = capsys.readouterr().out
+    assert "2 kills, seed 1: the same weights, average, random state and 4 epochs; lost: nothing" in found

@@ -5,18 +5,23 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from command import MOONS
+from safetensors.torch import load_file
 
-from marginflow import checkpoint, config, fit, load, runs
+from marginflow import TrainConfig, checkpoint, config, fit, load, runs
 from marginflow.checkpoint import keep, save_weights, verify
 from marginflow.data import DataSpec
 from marginflow.flow import Flow
 from marginflow.lock import locked
+from marginflow.models import maf
 
 TABLE = {"data": {"name": "half_moons"}, "model": {"name": "planar"}, "noise": {"features": 1}}
 SPEC = DataSpec((2,))
@@ -225,6 +230,61 @@ def test_what_cannot_be_written_leaves_what_was_there_and_says_so(
     with pytest.raises(OSError, match=r"(model.safetensors|checksums.json) could not be written .*: what was there"):
         save_weights(model.state_dict(), run_dir)
     assert {path.name: path.read_bytes() for path in run_dir.iterdir()} == before
+
+
+def test_a_directory_that_vanishes_is_named_and_the_model_keeps_what_it_learnt(tmp_path: Path) -> None:
+    run_dir, model = tmp_path / "run", maf(2, hidden=[8], blocks=1)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+    class Gone:
+        def on_step(self, *_: object) -> None:
+            pass
+
+        def on_epoch(self, *_: object) -> None:
+            shutil.rmtree(run_dir)
+
+    with pytest.raises(FileNotFoundError, match=f"could not be written: the directory {run_dir} has vanished"):
+        fit(model, torch.randn(100, 2), TrainConfig(epochs=3, batch_size=50), run_dir, observers=[Gone()])
+    assert not run_dir.exists()
+    assert not model.training
+    assert not any(torch.equal(tensor, before[name]) for name, tensor in model.named_parameters())
+
+
+# the limit is the system's own: the file ends in the middle of being written, as on a full disk
+CUT_SHORT = """
+import resource, sys
+from marginflow.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+sys.argv = ["marginflow", "train", "run.toml", "--run-dir", "run", "--resume", "--set", "train.epochs=4"]
+main()
+"""
+
+
+def test_a_file_that_the_system_cuts_short_costs_nothing(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text(MOONS.replace('"planar"', '"maf"').replace("blocks = 2", "hidden = [64]"))
+
+    def train(*arguments: object) -> None:
+        command = [sys.executable, "-m", "marginflow", "train", "run.toml", *map(str, arguments)]
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=120)
+
+    train("--run-dir", "run")
+    train("--run-dir", "whole", "--set", "train.epochs=4")
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    command = [sys.executable, "-c", CUT_SHORT]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 1
+    assert re.search(
+        r"^marginflow: \S+ could not be written \(File too large\): what was there before is kept$", result.stderr, re.M
+    )
+    after = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    changed = {path.name for path in before | after if before.get(path) != after.get(path)}
+    assert changed <= {"config.toml", "checksums.json", "model.safetensors"}, (
+        changed
+    )  # better weights are whole as well
+    assert load(tmp_path / "run").sample(3).isfinite().all()
+    train("--run-dir", "run", "--resume", "--set", "train.epochs=4")
+    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("run", "whole"))
+    assert all(torch.equal(one[name], other[name]) for name in other)
 
 
 def test_a_directory_is_trained_in_by_one_at_a_time_and_a_kill_frees_it(tmp_path: Path) -> None:

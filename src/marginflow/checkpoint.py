@@ -81,9 +81,19 @@ def _sync(directory: Path) -> None:
         os.close(opened)
 
 
+def make_folder(folder: Path) -> None:
+    """A folder of a run, where it is not there yet; OSError where it cannot be made."""
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise _unwritten(folder, error) from error
+
+
 def _unwritten(path: Path, error: OSError) -> OSError:
     if error.errno is None:  # said already, of a file beside it
         return error
+    if not path.parent.is_dir():
+        return FileNotFoundError(f"{path} could not be written: the directory {path.parent} has vanished")
     return OSError(f"{path} could not be written ({error.strerror}): what was there before is kept")
 
 

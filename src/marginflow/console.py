@@ -166,9 +166,8 @@ def about_samples(drawn: Divergence) -> str:
 
 def about_precision(single: Disagreement) -> str:
     """How far float32 lies from float64, in a line."""
-    return (
-        f"float32 is {single.mean:.1e} nats a row off float64, at most {single.largest:.1e}, on {single.num_rows:,} rows"
-    )
+    mean, most = f"{single.mean:.1e}", f"{single.largest:.1e}"
+    return f"float32 is {mean} nats a row off float64, at most {most}, on {single.num_rows:,} rows"
 
 
 def comparison_table(results: Sequence[Compared], spec: DataSpec) -> Group:

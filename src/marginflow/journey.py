@@ -8,7 +8,7 @@ from typing import Self, cast
 import torch
 from torch import Tensor
 
-from marginflow.checkpoint import read_tensors, save_tensors
+from marginflow.checkpoint import make_folder, read_tensors, save_tensors
 from marginflow.data.dataset import Batch
 from marginflow.distributions import Density, Distribution, LabelMixture, evaluation_mode
 from marginflow.evaluation import bring_to, levels_of
@@ -99,5 +99,5 @@ class Snapshots:
             self.by_epoch[record.epoch] = to_latent(model, self.x)
             if self.path is not None:
                 kept = {str(epoch): z for epoch, z in self.by_epoch.items()}
-                self.path.parent.mkdir(exist_ok=True)
+                make_folder(self.path.parent)
                 save_tensors({"x": self.x, **kept}, self.path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 try:
@@ -32,7 +32,8 @@ def locked(directory: Path) -> Iterator[None]:
         os.write(file, f"{os.getpid()}\n".encode())
         yield
     finally:
-        path.unlink(missing_ok=True)  # while it is locked: see _open
+        with suppress(OSError):  # where nothing can be written any more it stays, and locks nothing
+            path.unlink(missing_ok=True)  # while it is locked: see _open
         os.close(file)
 
 

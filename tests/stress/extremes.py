@@ -86,7 +86,7 @@ def outcome(make: Make, extreme: str, seed: int = 0) -> str:
         shape = model.event_shape
         assert shape is not None
         x = change(rows(shape.numel())).view(-1, *shape)
-        config = TrainConfig(epochs=2, batch_size=20, lr=1e-3, seed=seed)
+        config = TrainConfig(epochs=1 if features > 100 else 2, batch_size=20, lr=1e-3, seed=seed)
         if by != 1:  # as of a file from elsewhere, after its statistics were taken
             fit(model, x, config)
             with torch.no_grad():

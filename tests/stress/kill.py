@@ -1,6 +1,6 @@
 """A training killed at random moments and resumed each time ends with the weights of one that was not.
 
-python -m stress.kill [KILLS] [SEED], in tests/: SIGKILL, so that nothing can be tidied up.
+python -m stress.kill [KILLS] [SEED] [EPOCHS], in tests/: SIGKILL, so that nothing can be tidied up.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ dropout = 0.1
 [noise]
 features = 1
 [train]
-epochs = 12
+epochs = {epochs}
 ema = 0.99
 schedule = "cosine"
 warmup_steps = 50
@@ -55,10 +55,10 @@ def equal(one: dict, other: dict) -> bool:
     return one.keys() == other.keys() and all(bool((one[name] == other[name]).all()) for name in one)
 
 
-def main(kills: int = 20, seed: int = 0) -> None:
+def main(kills: int = 20, seed: int = 0, epochs: int = 12) -> None:
     chance = random.Random(seed)
     folder = Path(tempfile.mkdtemp())
-    (folder / "long.toml").write_text(EXPERIMENT)
+    (folder / "long.toml").write_text(EXPERIMENT.format(epochs=epochs))
     whole, parts = folder / "whole", folder / "parts"
     started = time.perf_counter()
     subprocess.run(command(whole), check=True, capture_output=True)

@@ -13,11 +13,11 @@ import warnings
 from pathlib import Path
 
 import torch
+from registry import SMALL_IMAGE_MODELS, small
 
 from marginflow import Flow, Marginalising, TrainConfig, evaluate, fit, models, sample
 from marginflow.distributions import Distribution, StandardNormal
 from marginflow.transforms import Standardise
-from registry import SMALL_IMAGE_MODELS, small
 
 SETTLED = 0.1  # of the trainings, after which memory is looked at
 GROWTH = 0.02

@@ -14,7 +14,7 @@ from marginflow.data.columns import EMPTY_IS_NULL, check_claims, check_file, che
 from marginflow.guarded import array_of
 
 ROWS = 2**16  # of a block
-BYTES = 2**22  # of a .csv file, read at once
+BYTES = 2**20  # of a .csv file, read at once; some of them wait in memory
 
 Open = Callable[[Path, str, Sequence[str], Sequence[str]], tuple[list[str], Iterator[pa.RecordBatch]]]
 

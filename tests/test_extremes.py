@@ -1,0 +1,24 @@
+"""Some models at their worst; all of them in stress/extremes.py."""
+
+from __future__ import annotations
+
+import pytest
+from stress.extremes import EXTREMES, MAKES, outcome
+
+NAMES = ("planar with noise", "maf with batch norm", "maf_mog", "nsf", "glow", "maf_local")
+LARGE = ("planar", "realnvp with noise", "made")
+CASES = [(name, extreme) for extreme in EXTREMES for name in (LARGE if extreme == "5,000 features" else NAMES)]
+
+
+@pytest.mark.usefixtures("single")
+@pytest.mark.parametrize(("name", "extreme"), CASES, ids=[f"{name}, {extreme}" for name, extreme in CASES])
+@pytest.mark.filterwarnings("ignore:.*do not come back to their noise:RuntimeWarning")
+def test_it_ends_in_numbers_or_in_an_error_that_says_why(name: str, extreme: str) -> None:
+    how = outcome(MAKES[name], extreme)
+    assert how.startswith(("finite", "FloatingPointError: ", "ValueError: "))
+
+
+@pytest.mark.usefixtures("single")
+def test_what_is_silent_is_told_from_what_is_said() -> None:
+    with pytest.raises(AssertionError, match="an error that says nothing: 'no'"):
+        outcome(lambda features: (_ for _ in ()).throw(ValueError("no")), "one feature")
