@@ -16,13 +16,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from pyarrow import parquet
+from pyarrow import feather, parquet
 from stress.fuzz import CORPUS, mutated
 from stress.loaders import load, valid
 
 from marginflow import config, data, runs
-from marginflow.checkpoint import load_trainer
-from marginflow.data import images, tables
+from marginflow.checkpoint import load_trainer, read_metrics
+from marginflow.data import DataSpec, columns, images, tables
+from marginflow.data.claims import claimed_by_feather
 from marginflow.data.frames import read_frame
 
 
@@ -143,6 +144,47 @@ def test_a_table_that_claims_to_be_huge_is_not_made(tmp_path: Path) -> None:
     (tmp_path / "bomb.npy").write_bytes(header.getvalue() + bytes(320))
     with pytest.raises(ValueError, match=r"bomb.npy cannot be read as .npy: mmap length is greater"):
         tables.table(str(tmp_path / "bomb.npy"))
+
+
+@pytest.mark.parametrize("compression", ["lz4", "zstd", "uncompressed"])
+def test_what_the_parts_of_a_feather_file_become_is_known_before_they_are(tmp_path: Path, compression: str) -> None:
+    path = tmp_path / "table.feather"
+    kinds = pa.array(["x", "y"] * 25_000)
+    table = pa.table({
+        "zeros": np.zeros(50_000), "noise": np.random.default_rng(0).normal(size=50_000), "text": kinds,
+        "class": kinds.dictionary_encode(), "some": pa.array([None, 1.5] * 25_000),
+    })  # fmt: skip
+    feather.write_feather(table, path, compression=compression, chunksize=20_000)
+    assert table.nbytes <= claimed_by_feather(path) < 1.01 * table.nbytes
+    assert columns.read(path)["noise"].to_pylist() == table["noise"].to_pylist()
+    feather.write_feather(table, path, version=1)  # which has no messages
+    assert columns.read(path)["noise"].to_pylist() == table["noise"].to_pylist()
+
+
+@pytest.mark.parametrize("claim", [2**31, 2**62])
+def test_a_part_that_claims_to_become_huge_is_not_made(tmp_path: Path, claim: int) -> None:
+    path = tmp_path / "bomb.feather"
+    feather.write_feather(pa.table({"x": np.zeros(50_000)}), path)
+    content = path.read_bytes()
+    said = struct.pack("<q", 400_000)
+    assert content.count(said) == 1
+    path.write_bytes(content.replace(said, struct.pack("<q", claim)))
+    message = f"claims to hold {claim:,}, more than 4 times as many"
+    with pytest.raises(ValueError, match=message):
+        tables.table(str(path))
+    with pytest.raises(ValueError, match=message):
+        list(tables.blocks_for(DataSpec((1,), columns=("x",)), str(path)))
+
+
+def test_metrics_may_be_longer_than_other_texts_but_not_without_end(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    line = b'{"epoch": 1}' + b" " * 10**6 + b"\n"
+    path.write_bytes(line * 20)
+    assert len(read_metrics(tmp_path)) == 20
+    with path.open("r+b") as file:
+        file.truncate(2**27 + 1)
+    with pytest.raises(ValueError, match="a file of its kind has 134,217,728 at most"):
+        read_metrics(tmp_path)
 
 
 def test_packed_images_are_unpacked_no_further_than_they_can_be_right(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from marginflow.guarded import check_state, json_of, text_of
+from marginflow.guarded import LARGEST_METRICS, check_state, json_of, text_of
 
 WEIGHTS = "model.safetensors"
 METRICS = "metrics.jsonl"
@@ -230,7 +230,7 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     try:
-        whole, _, _ = text_of(path).rpartition("\n")
+        whole, _, _ = text_of(path, LARGEST_METRICS).rpartition("\n")
         return [json.loads(line) for line in whole.splitlines()]
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error

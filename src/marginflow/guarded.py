@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-LARGEST_TEXT = 2**24  # bytes of a configuration or a file of results
+LARGEST_TEXT = 2**24  # bytes of a configuration or a file of results,
+LARGEST_METRICS = 2**27  # of a line for each of a million epochs
 FREE = 2**30  # bytes that any file may claim to be,
 TIMES = 4  # and so many times its size
 # what a state of plain values and tensors names; the rest that torch allows can be told to take up any memory
@@ -19,11 +20,11 @@ _NAMES = {"collections OrderedDict", "torch._utils _rebuild_tensor_v2", "torch F
           "torch BFloat16Storage"}  # fmt: skip
 
 
-def text_of(path: Path) -> str:
+def text_of(path: Path, most: int = LARGEST_TEXT) -> str:
     """The text in a file; ValueError where it is none, or far longer than what belongs there."""
     size = path.stat().st_size
-    if size > LARGEST_TEXT:
-        raise ValueError(f"{path} has {size:,} bytes; a file of its kind has {LARGEST_TEXT:,} at most")
+    if size > most:
+        raise ValueError(f"{path} has {size:,} bytes; a file of its kind has {most:,} at most")
     return path.read_text(encoding="utf-8")
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import torch
 from pyarrow import feather, parquet
 
-from marginflow import config, runs
+from marginflow import config, data, runs
 from marginflow.checkpoint import load_trainer, read_metrics, save_tensors
 from marginflow.data import images, maf_tables, tables
 from marginflow.data.frames import read_frame
@@ -55,10 +55,10 @@ def valid(folder: Path) -> dict[str, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "experiment.toml").write_text(EXPERIMENT)
     experiment = config.read(folder / "experiment.toml")
-    data = config.load_data(experiment)
-    model = config.build(experiment, data.spec)
-    with runs.created(folder / "run", experiment, data.spec):
-        fit(model, data, experiment.train, folder / "run")
+    rows = config.load_data(experiment)
+    model = config.build(experiment, rows.spec)
+    with runs.created(folder / "run", experiment, rows.spec):
+        fit(model, rows, experiment.train, folder / "run")
     runs.evaluate(folder / "run", experiment.evaluate, "cpu").keep(folder / "run")
     found = {f"run {name}": folder / "run" / name for name in OF_RUN}
     found |= {"experiment": folder / "experiment.toml", **_tables(folder), **_of_maf(folder), **_idx(folder)}
@@ -78,7 +78,10 @@ def _tables(folder: Path) -> dict[str, Path]:
     (folder / "table.csv").write_text("\n".join(lines) + "\n")
     parquet.write_table(table, folder / "table.parquet")
     feather.write_feather(table, folder / "table.feather")
-    return {ending: folder / f"table.{ending}" for ending in ("npy", "csv", "parquet", "feather")}
+    found = {ending: folder / f"table.{ending}" for ending in ("npy", "csv", "parquet", "feather")}
+    for ending, path in list(found.items()):
+        found[f"{ending} in blocks"] = Path(shutil.copy(path, folder / f"blocks.{ending}"))
+    return found
 
 
 def _of_maf(folder: Path) -> dict[str, Path]:
@@ -132,12 +135,23 @@ def _cifar10(path: Path) -> None:
         images.parse_cifar10(path)
 
 
+def _blocks(path: Path, columns: tuple[str, ...]) -> None:
+    """The rows of a table for a model that knows columns of these names."""
+    spec = data.DataSpec((len(columns),), columns=columns, labels=("a", "b"))
+    for _ in tables.blocks_for(spec, str(path), labels="label"):
+        pass
+
+
 LOADERS: dict[str, Callable[[Path], object]] = {
     "experiment": config.read,
     "npy": lambda path: tables.table(str(path)),
     "csv": lambda path: tables.table(str(path), labels="label"),
     "parquet": lambda path: tables.table(str(path), labels="label"),
     "feather": lambda path: tables.table(str(path), labels="label"),
+    "npy in blocks": lambda path: _blocks(path, ("x0", "x1", "x2")),
+    "csv in blocks": lambda path: _blocks(path, ("c0", "c1", "c2")),
+    "parquet in blocks": lambda path: _blocks(path, ("c0", "c1", "c2")),
+    "feather in blocks": lambda path: _blocks(path, ("c0", "c1", "c2")),
     "pickle": read_frame,
     "hdf5": _bsds300,
     "idx": lambda path: images.parse_idx(path.read_bytes(), path),

@@ -10,7 +10,16 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import csv, feather, parquet
 
-from marginflow.data.columns import EMPTY_IS_NULL, check_claims, check_file, check_names, listed, of_array, one_line
+from marginflow.data.columns import (
+    EMPTY_IS_NULL,
+    check_claims,
+    check_feather,
+    check_file,
+    check_names,
+    listed,
+    of_array,
+    one_line,
+)
 from marginflow.guarded import array_of
 
 ROWS = 2**16  # of a block
@@ -114,6 +123,7 @@ def _parquet(
 def _feather(
     path: Path, delimiter: str, numbers: Sequence[str], others: Sequence[str]
 ) -> tuple[list[str], Iterator[pa.RecordBatch]]:
+    check_feather(path)
     try:
         reader = pa.ipc.open_file(pa.OSFile(str(path)))
     except pa.ArrowInvalid:  # of the first version, which has one batch

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import csv, feather, parquet
 
+from marginflow.data.claims import claimed_by_feather
 from marginflow.guarded import array_of, check_claim
 
 FORMATS = (".csv", ".parquet", ".feather", ".npy")
@@ -33,6 +34,7 @@ def read(path: Path, delimiter: str = ",") -> dict[str, Any]:
                 check_claims(file, path)
                 found = file.read()
         else:
+            check_feather(path)
             found = feather.read_table(path)
         if ending != ".csv":
             found.validate(full=True)
@@ -63,6 +65,13 @@ def one_line(path: Path) -> Iterator[None]:
     except (pa.ArrowException, OSError, ValueError, EOFError, MemoryError, OverflowError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(f"{path} cannot be read as {path.suffix.lower()}: {reason}") from error
+
+
+def check_feather(path: Path) -> None:
+    """Refuse a feather file whose compressed parts claim to become far more; the first version compresses none."""
+    with path.open("rb") as file:
+        if file.read(6) == b"ARROW1":
+            check_claim(path, claimed_by_feather(path))
 
 
 def check_claims(file: parquet.ParquetFile, path: Path) -> None:
