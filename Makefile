@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
+STRESS ?= kill fuzz disk extremes large soak
 .PHONY: setup demo test bench stress format clean
 
 setup: $(STAMP)
@@ -26,7 +27,7 @@ bench: setup
 	$(BIN)/python -m benchmarks
 
 stress: setup
-	cd tests && ../$(BIN)/python -m stress.kill && ../$(BIN)/python -m stress.fuzz
+	cd tests && for each in $(STRESS); do ../$(BIN)/python -m stress.$$each || exit 1; done
 
 format: setup
 	$(BIN)/ruff check --fix .

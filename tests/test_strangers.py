@@ -146,6 +146,7 @@ def test_a_table_that_claims_to_be_huge_is_not_made(tmp_path: Path) -> None:
         tables.table(str(tmp_path / "bomb.npy"))
 
 
+@pytest.mark.filterwarnings("ignore:Feather V1 files are deprecated:DeprecationWarning")
 @pytest.mark.parametrize("compression", ["lz4", "zstd", "uncompressed"])
 def test_what_the_parts_of_a_feather_file_become_is_known_before_they_are(tmp_path: Path, compression: str) -> None:
     path = tmp_path / "table.feather"

@@ -94,7 +94,8 @@ def broken(disk: Path, happens: Callable[[Path], None]) -> str:
 
 def main() -> None:
     if os.geteuid() != 0:
-        raise SystemExit("this mounts a disk of memory: call it as root")
+        print("skipped: only root can mount a disk of memory")
+        return
     with tempfile.TemporaryDirectory() as name:
         whole = Path(name)
         (whole / "a").mkdir()
