@@ -18,6 +18,7 @@ from torch import Tensor
 from marginflow import plotting
 from marginflow.checkpoint import write_whole
 from marginflow.data import DataSpec
+from marginflow.data.blocks import of_equal_size
 from marginflow.data.tables import FORMATS as TABLES
 
 FORMATS = (".png", *TABLES)
@@ -61,17 +62,18 @@ def write_columns(blocks: Iterable[Tensor], names: Sequence[str], output: Path) 
     if ending == ".npy":
         write_whole(output, lambda file: _array(blocks, file))
     else:
-        write_whole(output, lambda file: _table(_named(blocks, names), names, file, ending))
+        write_whole(output, lambda file: _table(of_equal_size(_named(blocks, names)), names, file, ending))
 
 
 def _named(blocks: Iterable[Tensor], names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Rows as batches of columns."""
     for block in blocks:
         columns = np.ascontiguousarray(block.cpu().numpy().T)
         yield pa.RecordBatch.from_arrays([pa.array(column) for column in columns], names=list(names))
 
 
-def _table(batches: Iterator[pa.RecordBatch], names: Sequence[str], file: BinaryIO, ending: str) -> None:
-    first = next(batches)
+def _table(tables: Iterator[pa.Table], names: Sequence[str], file: BinaryIO, ending: str) -> None:
+    first = next(tables)
     if ending == ".csv":
         header = io.StringIO()
         csv_writer(header, lineterminator="\n").writerow(names)  # quoted only where needed
@@ -82,9 +84,9 @@ def _table(batches: Iterator[pa.RecordBatch], names: Sequence[str], file: Binary
     else:
         sink = pa.ipc.new_file(file, first.schema, options=pa.ipc.IpcWriteOptions(compression="lz4"))
     with sink:
-        sink.write_batch(first)
-        for batch in batches:
-            sink.write_batch(batch)
+        sink.write_table(first)
+        for table in tables:
+            sink.write_table(table)
 
 
 def _array(blocks: Iterable[Tensor], file: BinaryIO) -> None:

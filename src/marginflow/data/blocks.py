@@ -48,7 +48,7 @@ def blocks(path: Path, delimiter: str, numbers: Sequence[str], others: Sequence[
         yield dict.fromkeys(names)
         return
     empty = True
-    for table in _of_equal_size(_checked(batches, path)):
+    for table in of_equal_size(_checked(batches, path)):
         empty = False
         yield {name: table[name] if name in table.column_names else None for name in names}
     if empty:
@@ -67,7 +67,7 @@ def _checked(batches: Iterator[pa.RecordBatch], path: Path) -> Iterator[pa.Recor
         yield batch
 
 
-def _of_equal_size(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+def of_equal_size(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
     """The same rows in tables of `ROWS`, but for the last."""
     waiting: list[pa.RecordBatch] = []
     count = 0
