@@ -127,6 +127,35 @@ def test_flags_come_through_whatever_is_wrapped_around() -> None:
         assert drawn.kept == 0, name
 
 
+def test_parts_around_noise_are_inverted_in_their_order() -> None:
+    parts = [Permutation(3, [1, 2, 0]), strong_made(3), Augment(StandardNormal(1)), strong_made(4), Permutation(4)]
+    flow = Flow(parts, StandardNormal(4))
+    with seeded(0):
+        expected = flow.sample(20)
+    with seeded(0):
+        found, flagged = flow.sample_and_flag(20)
+    torch.testing.assert_close(found, expected)
+    assert not flagged.any()
+
+
+def strong_made(features: int) -> Transform:
+    layer = models.made(features, hidden=[16]).transform
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.mul_(3)
+    return layer
+
+
+def test_a_part_that_draws_noise_is_not_asked_back_but_must_be_finite() -> None:
+    class Overflowing(Breaking):
+        exact = False
+
+    z = torch.tensor([[0.0, 1.0], [2.0, 1.0]])
+    for wrong, flags in ((lambda z: z * torch.inf, [False, True]), (lambda z: z + 5, [False, False])):
+        _, flagged = inverse_and_flag(Overflowing(wrong), z)
+        assert flagged.tolist() == flags
+
+
 class Taking(Flow):
     """A flow that is given a context, of which it makes nothing."""
 
@@ -205,5 +234,7 @@ def test_draws_of_a_run_say_how_many_were_flagged() -> None:
         f"{draws.redrawn} of {2500 + draws.redrawn:,} draws were flagged, as not finite or not inverted to 1e-3, and "
         "drawn again; 0 of the 2,500 samples still are"
     )
+    redrawn = draws.redrawn
     again = list(draws)
+    assert draws.redrawn == redrawn  # of this time alone
     assert all(torch.equal(one, other) for one, other in zip(blocks, again, strict=True))
