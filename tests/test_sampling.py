@@ -223,16 +223,16 @@ def test_no_sample_of_a_map_that_float32_cannot_follow_passes() -> None:
 
 def test_draws_of_a_run_say_how_many_were_flagged() -> None:
     model = Flow([Permutation(2)], Flow([Breaking(lambda z: z * torch.nan)], StandardNormal(2)))
-    draws = samples.Draws(model, data.DataSpec((2,)), 2500, seed=1)
+    draws = samples.Draws(model, data.DataSpec((2,)), 9000, seed=1)
     assert str(draws) == ""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         blocks = list(draws)
-    assert [len(block) for block in blocks] == [1000, 1000, 500]
-    assert 100 < draws.redrawn < 300
+    assert [len(block) for block in blocks] == [4096, 4096, 808]
+    assert 500 < draws.redrawn < 800
     assert str(draws) == (
-        f"{draws.redrawn} of {2500 + draws.redrawn:,} draws were flagged, as not finite or not inverted to 1e-3, and "
-        "drawn again; 0 of the 2,500 samples still are"
+        f"{draws.redrawn} of {9000 + draws.redrawn:,} draws were flagged, as not finite or not inverted to 1e-3, and "
+        "drawn again; 0 of the 9,000 samples still are"
     )
     redrawn = draws.redrawn
     again = list(draws)

@@ -95,7 +95,11 @@ def _insist_on_finite(log_prob: Tensor, first: int) -> None:
     broken = (~torch.isfinite(log_prob)).nonzero().flatten()
     if len(broken):
         value = float(log_prob[broken[0]])
-        why = "its density is 0 there, or too small for a number" if value == -torch.inf else "the model has diverged, or the row is far out"
+        why = (
+            "its density is 0 there, or too small for a number"
+            if value == -torch.inf
+            else "the model has diverged, or the row is far out"
+        )
         raise FloatingPointError(
             f"log p is {value} at row {first + int(broken[0])} (counted from 0), and not finite at {len(broken)} of "
             f"{len(log_prob)} rows: {why}; leave such rows out, or train with a lower lr or another preprocessing"

@@ -47,7 +47,7 @@ class Draws:
 
     def __iter__(self) -> Iterator[Tensor]:
         self.redrawn = self.kept = 0
-        at_once = min(1000, rows_at_once(self.model))
+        at_once = rows_at_once(self.model)
         with seeded(self.seed):
             for done in range(0, self.num_samples, at_once):
                 size = min(at_once, self.num_samples - done)

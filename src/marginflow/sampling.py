@@ -51,7 +51,7 @@ def sample(model: Distribution, num_samples: int, context: Tensor | None = None,
         raise ValueError(f"redraws must not be negative; got {redraws}")
     if context is not None and len(context) != num_samples:
         raise ValueError(f"context must have one row for each of the {num_samples} samples; got {len(context)}")
-    at_once = min(1000, rows_at_once(model))
+    at_once = rows_at_once(model)
     parts = [
         in_one(model, min(at_once, num_samples - start), None if context is None else context[start : start + at_once],
                redraws)
