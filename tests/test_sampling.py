@@ -231,8 +231,8 @@ def test_draws_of_a_run_say_how_many_were_flagged() -> None:
     assert [len(block) for block in blocks] == [4096, 4096, 808]
     assert 500 < draws.redrawn < 800
     assert str(draws) == (
-        f"{draws.redrawn} of {9000 + draws.redrawn:,} draws were flagged, as not finite or not inverted to 1e-3, and "
-        "drawn again; 0 of the 9,000 samples still are"
+        f"warning: {draws.redrawn} draws were not finite, or not inverted to 1e-3, and were drawn again for the "
+        "9,000 samples; 0 of these still are so"
     )
     redrawn = draws.redrawn
     again = list(draws)

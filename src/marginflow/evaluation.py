@@ -13,7 +13,7 @@ from marginflow.data.dataset import Batch, DataSpec, Rows, Split, as_split, chec
 from marginflow.distributions import ELEMENTARY, Distribution, evaluation_mode, like_model, optional, rows_at_once
 from marginflow.flow import Flow
 from marginflow.marginal import log_likelihood
-from marginflow.randomness import seeded
+from marginflow.randomness import Stream, seeded
 from marginflow.shapes import check_rows
 from marginflow.transforms.augment import Augment
 from marginflow.transforms.base import Sequential, Transform
@@ -73,11 +73,11 @@ def evaluate_blocks(
     preprocessing, density = levels_of(model)
     modelled = any(isinstance(part, Dequantise) and part.noise is not None for part in preprocessing.modules())
     chunk = chunk or rows_at_once(model)
-    first = 0
-    with seeded(seed), evaluation_mode(model):
-        for block in blocks:
-            check_fits(model, block)
-            batch = bring_to(model, block.take())
+    first, stream = 0, Stream(seed)
+    for block in blocks:
+        check_fits(model, block)
+        batch = bring_to(model, block.take())
+        with stream.on(), evaluation_mode(model):
             rows, log_det = _preprocess(preprocessing, batch, chunk)
             context = None if density.context_optional else batch.context
             result = log_likelihood(density, rows, context, num_samples=num_samples, chunk=chunk)
@@ -85,9 +85,10 @@ def evaluate_blocks(
             if density.context_optional and batch.context is not None:
                 conditional = log_likelihood(density, rows, batch.context, num_samples=num_samples, chunk=chunk)
                 given_label = conditional.log_prob
-            _insist_on_finite(torch.minimum(result.log_prob, result.bound) + log_det, first)
-            first += len(rows)
-            yield RowResults(result, log_det, given_label, modelled)
+        for log_prob in (result.log_prob, result.bound, *optional(given_label)):
+            _insist_on_finite(log_prob + log_det, first)
+        first += len(rows)
+        yield RowResults(result, log_det, given_label, modelled)
 
 
 def _insist_on_finite(log_prob: Tensor, first: int) -> None:

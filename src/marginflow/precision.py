@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from marginflow.data.dataset import Batch, Split
@@ -52,7 +52,12 @@ class _Again(TorchFunctionMode):
 
     def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        return next(self.draws).to(result) if func in _DRAWING else result
+        if func not in _DRAWING:
+            return result
+        draw = next(self.draws, None)
+        if draw is None or draw.shape != result.shape:
+            raise ValueError("this model draws other noise in float64 than in float32: their log p cannot be compared")
+        return draw.to(result)
 
 
 def disagreement(model: Distribution, split: Split, seed: int = 0) -> Disagreement | None:
@@ -65,19 +70,19 @@ def disagreement(model: Distribution, split: Split, seed: int = 0) -> Disagreeme
         return None
     most = min(MOST_ROWS, rows_at_once(model))
     some = torch.linspace(0, len(split.x) - 1, min(len(split.x), most)).long()
-    x, context = bring_to(model, split.take(some))
-    context = None if model.context_optional else context
+    x, context = split.take(some)
+    given = Batch(x, None if model.context_optional else context)
     with torch.no_grad(), evaluation_mode(model):
+        x, context = bring_to(model, given)
         with seeded(seed), _Remembered() as first:
             single = model.log_prob(x, *optional(context))
         exact = copy.deepcopy(model).double()
+        x, context = bring_to(exact, given)  # not those of above, which float32 may have rounded
         with seeded(seed), _Again(first.draws):
-            double = exact.log_prob(*_double(exact, Batch(x, context)))
-    apart = (single.double() - double).abs().nan_to_num(torch.inf, torch.inf)
+            double = exact.log_prob(x, *optional(context))
+    apart = (single.double() - double).abs()
+    if not bool(torch.isfinite(apart).all()):
+        raise FloatingPointError(
+            "log p is finite in float32 and not in float64, or the other way: the model has diverged"
+        )
     return Disagreement(len(x), float(apart.mean()), float(apart.max()))
-
-
-def _double(model: nn.Module, batch: Batch) -> tuple[Tensor, ...]:
-    """Rows and context as a model in float64 takes them; pixels stay whole."""
-    x, context = batch
-    return x.double() if x.is_floating_point() else x, *optional(None if context is None else context.double())

@@ -21,7 +21,13 @@ def provenance() -> dict[str, Any]:
         "git_head": git_head(),
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
+        "machine": {
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+            "cuda": torch.version.cuda,
+        },
     }
 
 

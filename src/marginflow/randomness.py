@@ -25,6 +25,37 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
+class Stream:
+    """Draws from a seed that go on where they stopped: inside `on()`, and only there, torch's generators are at them.
+
+    So what is made some after the other draws the same, whatever else is drawn between, and disturbs none of it.
+
+    >>> stream = Stream(0)
+    >>> with stream.on():
+    ...     a = torch.rand(1)
+    >>> with stream.on():
+    ...     b = torch.rand(1)
+    >>> with seeded(0):
+    ...     both = torch.rand(1), torch.rand(1)
+    >>> both == (a, b)
+    True
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.state: tuple[torch.Tensor, list[torch.Tensor]] | None = None
+
+    @contextmanager
+    def on(self) -> Iterator[None]:
+        """Inside, draws go on; afterwards all else goes on as if nothing had been drawn."""
+        with seeded(self.seed):
+            if self.state is not None:
+                torch.set_rng_state(self.state[0])
+                torch.cuda.set_rng_state_all(self.state[1])
+            yield
+            self.state = torch.get_rng_state(), torch.cuda.get_rng_state_all()
+
+
 @contextmanager
 def deterministic(on: bool = True) -> Iterator[None]:
     """Inside, torch refuses operations whose result depends on the order in which threads finish; `on`=False does not.
@@ -41,5 +72,9 @@ def deterministic(on: bool = True) -> Iterator[None]:
     torch.use_deterministic_algorithms(True)
     try:
         yield
+    except RuntimeError as error:
+        if "deterministic" not in str(error):
+            raise
+        raise ValueError(f"{str(error).splitlines()[0]}: leave deterministic out, or compute on the CPU") from error
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])

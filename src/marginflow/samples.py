@@ -9,10 +9,9 @@ from torch import Tensor
 
 from marginflow.data import DataSpec
 from marginflow.data.dataset import check_seed
-from marginflow.distributions import rows_at_once
 from marginflow.flow import Flow
-from marginflow.randomness import seeded
-from marginflow.sampling import in_one
+from marginflow.randomness import Stream
+from marginflow.sampling import in_one, samples_at_once
 from marginflow.temperature import at_temperature
 
 
@@ -22,7 +21,8 @@ class Draws:
     Blocks of real rows (N, D), or grey levels (N, C, H, W) as uint8. redrawn, kept: as in `marginflow.sample`, of the
     blocks so far.
 
-    label: the class to draw from, by name; all of them, equally often, without it. temperature: see `at_temperature`.
+    label: the class to draw from, by name; without it all of them, of a table by their share of the training rows,
+    of images equally often. temperature: see `at_temperature`.
 
     FloatingPointError where one is not finite, however often it is drawn again. ValueError where there is no such
     label, or the model needs a context that is no label.
@@ -47,14 +47,15 @@ class Draws:
 
     def __iter__(self) -> Iterator[Tensor]:
         self.redrawn = self.kept = 0
-        at_once = rows_at_once(self.model)
-        with seeded(self.seed):
-            for done in range(0, self.num_samples, at_once):
-                size = min(at_once, self.num_samples - done)
+        at_once = samples_at_once(self.model)
+        stream = Stream(self.seed)
+        for done in range(0, self.num_samples, at_once):
+            size = min(at_once, self.num_samples - done)
+            with stream.on():
                 drawn = in_one(self.model, size, None if self.context is None else self.context.expand(size, -1))
-                self.redrawn += drawn.redrawn
-                self.kept += drawn.kept
-                yield self._as_pixels(drawn.x)
+            self.redrawn += drawn.redrawn
+            self.kept += drawn.kept
+            yield self._as_pixels(drawn.x)
 
     def _as_pixels(self, x: Tensor) -> Tensor:
         """Grey levels, where the data are images."""
@@ -66,10 +67,9 @@ class Draws:
         """How many were flagged, in a line; empty where none was."""
         if not self.redrawn:
             return ""
-        flagged = self.redrawn + self.kept
         return (
-            f"{flagged:,} of {self.num_samples + self.redrawn:,} draws were flagged, as not finite or not inverted to "
-            f"1e-3, and drawn again; {self.kept:,} of the {self.num_samples:,} samples still are"
+            f"warning: {self.redrawn:,} draws were not finite, or not inverted to 1e-3, and were drawn again for the "
+            f"{self.num_samples:,} samples; {self.kept:,} of these still are so"
         )
 
 

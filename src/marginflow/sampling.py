@@ -12,6 +12,7 @@ from marginflow.distributions import Distribution, check_num_samples, evaluation
 from marginflow.evaluation import levels_of
 
 REDRAWS = 10  # of a sample, until it is kept as it is
+MOST_NUMBERS = 2**19  # drawn together
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,10 @@ def sample(model: Distribution, num_samples: int, context: Tensor | None = None,
     model: a distribution, taken in evaluation mode. context: (num_samples, ...), where it takes one; a sample that is
     drawn again keeps its own. redraws: how often each may be.
 
-    Returns `Samples`. Draws come from torch's global generator; where nothing is flagged they are those of
-    `model.sample`. FloatingPointError where a sample is still not finite at last; a RuntimeWarning where some are still
-    flagged. ValueError where num_samples or redraws is negative, or the context does not fit.
+    Returns `Samples`. Draws come from torch's global generator, some thousands after the others; where nothing is
+    flagged the first are those of `model.sample`. FloatingPointError where a sample is still not finite at last; a
+    RuntimeWarning where some are still flagged. ValueError where num_samples or redraws is negative, or the context does
+    not fit.
 
     >>> from marginflow import models
     >>> drawn = sample(models.maf(2, hidden=[16], blocks=2), 5)
@@ -51,7 +53,7 @@ def sample(model: Distribution, num_samples: int, context: Tensor | None = None,
         raise ValueError(f"redraws must not be negative; got {redraws}")
     if context is not None and len(context) != num_samples:
         raise ValueError(f"context must have one row for each of the {num_samples} samples; got {len(context)}")
-    at_once = rows_at_once(model)
+    at_once = samples_at_once(model)
     parts = [
         in_one(model, min(at_once, num_samples - start), None if context is None else context[start : start + at_once],
                redraws)
@@ -66,6 +68,12 @@ def sample(model: Distribution, num_samples: int, context: Tensor | None = None,
             stacklevel=2,
         )  # fmt: skip
     return found
+
+
+def samples_at_once(model: Distribution) -> int:
+    """How many samples are drawn together: fewer of many features, whose splines and mixtures take memory for each."""
+    features = 1 if model.event_shape is None else max(1, model.event_shape.numel())
+    return max(1, min(rows_at_once(model), MOST_NUMBERS // features))
 
 
 @torch.no_grad()
@@ -95,7 +103,8 @@ def _draw(model: Distribution, num_samples: int, context: Tensor | None) -> tupl
     preprocessing, density = levels_of(model)
     rows, flagged = density.sample_and_flag(num_samples, context)
     broken = not_finite(rows)
-    rows[broken] = 0  # not a number would become a black picture
+    whole = ~broken.view(-1, *[1] * (rows.ndim - 1))
+    rows = torch.where(whole, rows, torch.zeros_like(rows))  # not a number would become a black picture
     x, _ = preprocessing.inverse(rows, context)
     broken = broken | not_finite(x)
     return x, flagged | broken, broken

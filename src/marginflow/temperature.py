@@ -39,7 +39,9 @@ def at_temperature(model: Density, temperature: float) -> Distribution:
     elif isinstance(model, Marginalising):
         changed = Marginalising(at_temperature(model.flow, temperature), model.noise)
     elif isinstance(model, LabelMixture):
-        changed = LabelMixture(at_temperature(model.flow, temperature), model.num_classes, model.prior.tolist())
+        changed = LabelMixture(at_temperature(model.flow, temperature), model.num_classes, model.prior.tolist()).to(
+            model.prior
+        )
     elif isinstance(model, Conditional):
         changed = Conditional(at_temperature(model.flow, temperature), model.network, model.context_features)
     elif isinstance(model, StandardNormal):

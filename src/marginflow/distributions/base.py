@@ -6,10 +6,14 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+
+_LOCK = Lock()
+_INSIDE: dict[nn.Module, tuple[int, list[tuple[nn.Module, bool]] | None]] = {}  # who is in evaluation mode, how often
 
 
 @runtime_checkable
@@ -71,16 +75,29 @@ def check_num_samples(num_samples: int) -> None:
 
 @contextmanager
 def evaluation_mode(model: object) -> Iterator[None]:
-    """Inside, a model that is a module is in evaluation mode; afterwards each of its parts is as it was."""
-    modules = list(model.modules()) if isinstance(model, nn.Module) else []
-    modes = [module.training for module in modules]
-    for module in modules:
-        module.training = False
+    """Inside, a model that is a module is in evaluation mode; afterwards each of its parts is as it was.
+
+    Of several threads inside with one model, the last to leave puts back what the first found.
+    """
+    if not isinstance(model, nn.Module):
+        yield
+        return
+    with _LOCK:
+        inside, modes = _INSIDE.get(model, (0, None))
+        modes = [(module, module.training) for module in model.modules()] if modes is None else modes
+        _INSIDE[model] = inside + 1, modes
+        for module, _ in modes:
+            module.training = False
     try:
         yield
     finally:
-        for module, mode in zip(modules, modes, strict=True):
-            module.training = mode
+        with _LOCK:
+            inside, modes = _INSIDE.pop(model)
+            if inside > 1:
+                _INSIDE[model] = inside - 1, modes
+            else:
+                for module, mode in modes or []:
+                    module.training = mode
 
 
 def like_model(model: object, x: Tensor) -> Tensor:

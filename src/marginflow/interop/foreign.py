@@ -48,7 +48,8 @@ class Foreign(Distribution):
 
     module: the density. calls: how it is called. event_shape: of one row. context_features: the width of its context.
 
-    Made by `from_zuko`, `from_nflows`, `from_normflows` and `from_torch`.
+    Samples are flagged, where the library shows its map, by the way from x to noise and back to x: the noise that they
+    were drawn from is not known here. Made by `from_zuko`, `from_nflows`, `from_normflows` and `from_torch`.
     """
 
     def __init__(self, module: nn.Module, calls: Calls, event_shape: torch.Size, context_features: int = 0) -> None:

@@ -108,9 +108,10 @@ def evaluate(
 ) -> Evaluation:
     """Take the accounting of a run on its test split, or on the rows of a table, which need not fit into memory.
 
-    draw: also draw samples, to see how many leave the range of the first 1,000 test rows, however many are evaluated;
-    never against the rows of a table. each_row: given the log p of the rows, block after block (N,), in nats, for
-    images that of their grey levels; it has to go through all of them.
+    draw: also draw samples, to see how many leave the range of the first 1,000 test rows, however many are evaluated,
+    but never against the rows of a table; and compare float32 with float64, of a table in its first block. each_row:
+    given the log p of the rows, block after block (N,), in nats, for images that of their grey levels; it has to go
+    through all of them.
     """
     _, spec, _ = read(run_dir)
     place = fabric_on(device).device
@@ -127,7 +128,7 @@ def evaluate(
     if draw and rows is not None and (model.context_optional or not model.context_features):
         of_range = rows if len(rows.x) >= NUM_DIVERGED else held_out(run_dir, NUM_DIVERGED)[0]
         drawn = divergence(model, of_range.take(slice(NUM_DIVERGED)), seed=options.seed)
-    single = disagreement(model, first, options.seed)
+    single = disagreement(model, first, options.seed) if draw else None
     about = trained(run_dir)
     about["experiment"]["evaluate"] = options.model_dump(mode="json")
     record = {
@@ -139,6 +140,7 @@ def evaluate(
         **({} if table is None else {"table": table}),
         "evaluate_seconds": round(time.perf_counter() - started, 1),
         "device": str(place),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
         "evaluated_by": provenance(),
         "weights_sha256": weights_sha256(run_dir),
     }
