@@ -7,6 +7,7 @@ from stress.extremes import EXTREMES, MAKES, outcome
 
 NAMES = ("planar with noise", "maf with batch norm", "maf_mog", "nsf", "glow", "maf_local")
 LARGE = ("planar", "realnvp with noise", "made")
+SAYS = {("glow", "weights times 100"): "FloatingPointError: log p is nan at row 0"}
 CASES = [(name, extreme) for extreme in EXTREMES for name in (LARGE if extreme == "5,000 features" else NAMES)]
 
 
@@ -15,7 +16,11 @@ CASES = [(name, extreme) for extreme in EXTREMES for name in (LARGE if extreme =
 @pytest.mark.filterwarnings("ignore:.*do not come back to their noise:RuntimeWarning")
 def test_it_ends_in_numbers_or_in_an_error_that_says_why(name: str, extreme: str) -> None:
     how = outcome(MAKES[name], extreme)
-    assert how.startswith(("finite", "FloatingPointError: ", "ValueError: "))
+    if (name, extreme) in SAYS:
+        assert how.startswith(SAYS[name, extreme])
+    else:
+        assert how.startswith("finite")
+        assert "Error" not in how
 
 
 @pytest.mark.usefixtures("single")

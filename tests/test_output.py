@@ -123,10 +123,20 @@ def test_a_row_far_down_that_cannot_be_read_leaves_no_file(call: Call, monkeypat
     x = np.zeros((200, 2), np.float32)
     x[150, 1] = np.inf
     np.save("rows.npy", x)
-    message = r"column 'x1' holds inf in row 150 \(counted from 0\), 1 missing, infinite or huge values in 64 rows"
+    message = r"column 'x1' holds inf in row 150 .*, 1 missing, infinite or huge values in the 64 rows from row 128 on"
     fails(call("evaluate", "runs/moons", "--data", "rows.npy", "-o", "log_p.csv"), message)
     assert not Path("log_p.csv").exists()
     assert not list(Path().glob(".*"))
+
+
+@pytest.mark.usefixtures("single")
+def test_mistakes_in_the_output_are_told_before_anything_is_drawn_or_lost(call: Call) -> None:
+    np.save("one.npy", np.random.default_rng(0).standard_normal((200, 1)).astype(np.float32))
+    succeeds(call("train", "one.npy", "--set", "train.epochs=1", "--set", "model.hidden=[8]"))
+    fails(call("sample", "runs/one", "-n", 10**5), r"a \.png needs at least 2 features: write \.csv")
+    before = Path("one.npy").read_bytes()
+    fails(call("evaluate", "runs/one", "--data", "one.npy", "-o", "./one.npy"), "is the table itself: give another")
+    assert Path("one.npy").read_bytes() == before
 
 
 def test_a_picture_of_very_many_rows_is_refused(tmp_path: Path) -> None:

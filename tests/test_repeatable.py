@@ -13,7 +13,7 @@ import torch
 from command import Call, succeeds
 from registry import DISTRIBUTIONS, Case
 
-from marginflow import __version__, cli, evaluate, models, provenance
+from marginflow import LabelMixture, __version__, cli, evaluate, models, provenance, samples
 from marginflow import runs as run_directories
 from marginflow.accounting import Account, Median, Moments, RowResults
 from marginflow.data import DataSpec, Split
@@ -22,7 +22,7 @@ from marginflow.evaluation import evaluate_blocks, evaluate_rows
 from marginflow.flow import Flow
 from marginflow.marginal import Marginalising
 from marginflow.precision import disagreement
-from marginflow.transforms import Dequantise, Logit, Standardise
+from marginflow.transforms import Dequantise, Logit, Permutation, Standardise
 
 TABLE = "[data]\nname = 'digits'\n[preprocess]\nlogit = 0.05\n[model]\nname = 'maf'\nhidden = [32]\nblocks = 2\n"
 REST = "batch_norm = true\ndropout = 0.1\n[noise]\nfeatures = 2\n[train]\nepochs = 2\nema = 0.9\n"
@@ -163,6 +163,32 @@ def test_disagreement_is_that_of_a_copy_in_float64() -> None:
 
 
 @pytest.mark.usefixtures("single")
+def test_what_float32_makes_of_the_rows_is_counted() -> None:
+    torch.manual_seed(0)
+    standardise = Standardise(1)
+    standardise.set_statistics(torch.tensor([1e5]), torch.tensor([1.0]))
+    model = Flow([standardise], Flow([Permutation(1)], StandardNormal(1)))
+    model.register_parameter("like", torch.nn.Parameter(torch.zeros(())))  # by which it is in float32
+    z = torch.randn(500, 1, dtype=torch.float64)
+    found = disagreement(model, Split(z + 1e5))
+    assert found is not None
+    rounded = (z + 1e5).float().double() - 1e5  # float32 has steps of 1/128 there
+    assert found.mean == pytest.approx(float((rounded**2 - z**2).abs().mean() / 2), rel=1e-2)
+    assert found.largest > 1e-3
+
+
+def test_other_noise_is_refused_where_it_can_be_told() -> None:
+    class Fickle(DiagonalNormal):
+        def log_prob(self, x: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
+            for _ in range(1 + (x.dtype == torch.float64)):
+                x = x + torch.randn_like(x)
+            return super().log_prob(x)
+
+    with pytest.raises(ValueError, match="draws other noise in float64"):
+        disagreement(Fickle(2).float(), Split(torch.zeros(5, 2)))
+
+
+@pytest.mark.usefixtures("single")
 def test_pixels_and_labels_are_compared_too() -> None:
     pixels = torch.randint(256, (30, 4), dtype=torch.uint8)
     noise = DiagonalNormal(1, torch.nn.Linear(4, 2), 4)
@@ -232,6 +258,41 @@ def test_blocks_draw_on_and_do_not_repeat_their_noise() -> None:
     same = [Split(torch.zeros(5, 1))] * 2
     first, second = (found.result.bound for found in evaluate_blocks(model, same, num_samples=2))
     assert not torch.isclose(first, second).any()
+
+
+def test_what_is_drawn_between_blocks_and_blocks_do_not_touch_each_other() -> None:
+    model = Marginalising(DiagonalNormal(2), StandardNormal(1)).train()
+    parts = [Split(torch.zeros(5, 1))] * 3
+    alone = [found.result.bound for found in evaluate_blocks(model, parts, seed=1)]
+    torch.manual_seed(0)
+    expected = torch.rand(3).tolist()
+    torch.manual_seed(0)
+    between, drawn = [], []
+    for found in evaluate_blocks(model, parts, seed=1):
+        assert model.training
+        drawn.append(found.result.bound)
+        between.append(torch.rand(1).item())
+    assert between == expected
+    assert all(torch.equal(one, other) for one, other in zip(alone, drawn, strict=True))
+    flow = Flow([Permutation(2)], models.planar(2))
+    draws = [samples.Draws(flow, DataSpec((2,)), 9000, seed=1) for _ in range(2)]
+    pairs = list(zip(*draws, strict=True))  # in turn
+    assert len(pairs) > 1
+    assert all(torch.equal(one, other) for one, other in pairs)
+    assert torch.equal(torch.cat([one for one, _ in pairs]), samples.draw(flow, DataSpec((2,)), 9000, seed=1))
+
+
+def test_a_label_without_density_is_no_number_either() -> None:
+    class Never(StandardNormal):
+        context_features = 2
+
+        def log_prob(self, x: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
+            assert context is not None
+            return torch.where(context[:, 0] == 1, -torch.inf, super().log_prob(x))
+
+    rows = Split(torch.zeros(4, 1), torch.eye(2)[[1, 1, 0, 1]])
+    with pytest.raises(FloatingPointError, match="log p is -inf at row 2 "):
+        evaluate(LabelMixture(Never(1), 2), rows)
 
 
 def test_log_p_that_is_no_number_is_named_by_its_row() -> None:

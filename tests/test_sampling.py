@@ -187,6 +187,35 @@ def test_a_sample_that_is_drawn_again_keeps_its_context() -> None:
     assert float((drawn.x - context).abs().max()) < 6
 
 
+def test_what_a_model_gives_out_is_not_written_into() -> None:
+    class Bootstrap(StandardNormal):
+        def sample(self, num_samples: int, context: Tensor | None = None) -> Tensor:
+            return rows[:num_samples]
+
+    rows = torch.tensor([[1.0], [torch.nan], [2.0]])
+    assert sample(Bootstrap(1), 3).x.tolist() == [[1.0], [1.0], [2.0]]
+    assert rows.isnan().tolist() == [[False], [True], [False]]
+    one = torch.ones(1, 1).expand(5, 1)
+
+    class Constant(StandardNormal):
+        def sample(self, num_samples: int, context: Tensor | None = None) -> Tensor:
+            return one[:num_samples]
+
+    assert sample(Constant(1), 5).x.tolist() == [[1.0]] * 5
+
+
+def test_fewer_samples_of_many_features_are_drawn_at_once() -> None:
+    sizes = []
+
+    class Watched(StandardNormal):
+        def sample(self, num_samples: int, context: Tensor | None = None) -> Tensor:
+            sizes.append(num_samples)
+            return super().sample(num_samples)
+
+    assert sample(Watched(5000), 250).x.shape == (250, 5000)
+    assert sizes == [104, 104, 42]
+
+
 def test_densities_of_other_libraries_are_looked_at_where_they_show_their_map() -> None:
     flow = from_normflows(foreign_flow().double())
     assert sample(flow, 50).redrawn == 0

@@ -92,7 +92,7 @@ def test_columns_are_chosen_and_dropped(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("a,b\n1,2\n3,x\n", "column 'b' holds text, 'x' in row 1"),
-        ("a,b\n1,2\n3,\n", "column 'b' has no value in row 1 .*1 missing in 2 rows"),
+        ("a,b\n1,2\n3,\n", "column 'b' has no value in row 1 .*1 missing in the 2 rows"),
         ("a,b\n1,2\n3,inf\n5,-inf\n", "column 'b' holds inf in row 1 .*2 missing, infinite or huge"),
         ("a,b\n1,2\n3,2020-01-01\n", "column 'b' holds text, '2020-01-01' in row 1"),
         ("a,b\n1,2\n3,1e300\n", "column 'b' holds 1e[+]300 in row 1 .*huge"),
@@ -200,6 +200,7 @@ def test_rows_come_in_blocks_of_one_size_and_are_those_of_the_file(
 ) -> None:
     monkeypatch.setattr(blocks, "ROWS", 7)
     monkeypatch.setattr(blocks, "BYTES", 100)  # of a .csv file
+    monkeypatch.setattr(blocks, "BYTES_OF_COLUMN", 1)
     path = tmp_path / f"mine{ending}"
     whole = np.arange(num_rows)
     columns = {"a": np.where(whole < 20, whole, whole + 0.25), "b": -1.5 * whole}  # whole at first
@@ -220,14 +221,60 @@ def test_rows_come_in_blocks_of_one_size_and_are_those_of_the_file(
         np.testing.assert_array_equal(torch.cat(some).numpy(), x[:rows])
 
 
+@pytest.mark.parametrize(
+    ("texts", "labels"),
+    [
+        (["1"] * 50 + ["u"] * 50, ("1", "u")),  # whole numbers at first
+        (["7"] * 50 + ["12"] * 50, ("12", "7")),
+        (["007"] * 50 + ["12"] * 50, ("12", "7")),  # which are read as numbers, as they were to be trained on
+        (["1"] * 50 + ["1.50"] * 50, ("1.0", "1.5")),
+        (["true"] * 50 + ["false"] * 50, ("False", "True")),
+    ],
+)
+def test_labels_are_read_as_they_were_to_be_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, texts: list[str], labels: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(blocks, "BYTES", 100)
+    monkeypatch.setattr(blocks, "BYTES_OF_COLUMN", 1)
+    path = tmp_path / "mine.csv"
+    path.write_text("a,kind\n" + "".join(f"{i}.5,{text}\n" for i, text in enumerate(texts)))
+    loaded = tables.table(str(path), labels="kind")
+    assert set(loaded.labels) == set(labels)
+    (found,) = tables.blocks_for(loaded.spec, str(path), labels="kind")
+    assert found.context is not None
+    names = [loaded.labels[i] for i in found.context.argmax(1)]
+    assert len(set(names[:50])) == len(set(names[50:])) == 1
+    assert names[0] != names[-1]
+    path.write_text(path.read_text().replace("60.5", "x"))
+    with pytest.raises(ValueError, match=r"column 'a' changes its kind, remove or correct .* invalid value 'x'"):
+        list(tables.blocks_for(loaded.spec, str(path), labels="kind"))
+
+
+@pytest.mark.parametrize("ending", [*WRITERS, ".npy"])
+def test_blocks_of_many_columns_have_fewer_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
+    monkeypatch.setattr(blocks, "NUMBERS", 120)
+    path, x = tmp_path / f"wide{ending}", np.random.default_rng(0).standard_normal((25, 12))
+    if ending == ".npy":
+        np.save(path, x)
+    else:
+        WRITERS[ending](pa.table({f"x{i}": column for i, column in enumerate(x.T)}), path)
+    found = [each.x[:] for each in tables.blocks_for(data.DataSpec((12,)), str(path))]
+    assert [len(each) for each in found] == [10, 10, 5]
+    np.testing.assert_allclose(torch.cat(found).numpy(), x)
+
+
 def test_mistakes_far_down_are_named_by_their_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "ROWS", 8)
     spec = data.DataSpec((1,), columns=("a",), labels=("p", "q"))
     table = {"a": [1.0] * 30, "kind": ["p", "q"] * 15}
     path = tmp_path / "mine.parquet"
     for column, value, message in (
-        ("a", None, r"column 'a' has no value in row 21 \(counted from 0\), 1 missing in 8 rows"),
-        ("a", math.nan, r"column 'a' holds nan in row 21 \(counted from 0\), 1 missing, infinite or huge values in 8"),
+        ("a", None, r"column 'a' has no value in row 21 \(counted from 0\), 1 missing in the 8 rows from row 16 on"),
+        (
+            "a",
+            math.nan,
+            r"column 'a' holds nan in row 21 \(counted from 0\), 1 missing, infinite or huge values in the 8 rows",
+        ),
         ("kind", "r", "column 'kind' has the label 'r', which the model does not know; it knows 'p', 'q'"),
         ("kind", None, "column 'kind' of labels has missing values"),
     ):

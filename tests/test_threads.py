@@ -73,6 +73,24 @@ def test_threads_draw_different_samples_of_the_density(name: str) -> None:
 
 
 @pytest.mark.usefixtures("single")
+def test_a_model_in_training_mode_is_put_back_by_the_last_thread() -> None:
+    torch.manual_seed(0)
+    model = models.maf(4, hidden=[32], blocks=2, dropout=0.5).train()
+    x = torch.randn(100, 4)
+    expected = float(log_likelihood(model, x).log_prob.mean())
+
+    def work(_: int) -> Tensor:
+        found = []
+        for _ in range(10 * ROUNDS):
+            found.append(log_likelihood(model, x).log_prob.mean())
+            sample(model, 5)
+        return torch.stack(found)
+
+    assert torch.cat(together(work)).unique().tolist() == [pytest.approx(expected)]
+    assert all(module.training for module in model.modules())
+
+
+@pytest.mark.usefixtures("single")
 def test_threads_estimate_a_marginal_while_others_sample() -> None:
     torch.manual_seed(0)
     model = Marginalising(models.maf(3, hidden=[16], blocks=2), StandardNormal(1)).eval()

@@ -144,6 +144,8 @@ def evaluate(
 
         if to is not None:
             output.check_output(to, output.TABLES)
+            if data is not None and to.resolve() == data.resolve():
+                raise ValueError(f"{to} is the table itself: give another --output")
         settings, spec, _ = runs.read(run)
         options = config.evaluation(settings, {"num_samples": num_samples, "rows": rows, "seed": seed})
         table = None if data is None else str(data)
@@ -213,6 +215,7 @@ def sample(
 
         output.check_output(to, num_rows=num_samples)
         _, spec, _ = runs.read(run)
+        output.check_output(to, num_rows=num_samples, features=spec.features)
         model = runs.load(run, fabric_on(device).device)
         draws = samples.Draws(model, spec, num_samples, seed, label=label, temperature=temperature)
         with Console(stderr=True).status(f"drawing {num_samples:,} samples"), randomness.deterministic(deterministic):

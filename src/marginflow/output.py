@@ -23,17 +23,20 @@ from marginflow.data.tables import FORMATS as TABLES
 
 FORMATS = (".png", *TABLES)
 ENLARGED = 600  # a grid of images is blown up until it is about this wide
+ROWS = 2**16  # of a part of a table
 MOST_IN_PICTURE = 100_000  # rows, which have to fit into memory
 
 
-def check_output(output: Path, formats: Sequence[str] = FORMATS, num_rows: int = 0) -> None:
-    """Refuse an ending that is none of the formats, a folder that does not exist, and a picture of very many rows."""
+def check_output(output: Path, formats: Sequence[str] = FORMATS, num_rows: int = 0, features: int = 2) -> None:
+    """Refuse an ending that is none of the formats, a folder that does not exist, a picture of what it cannot show."""
     if output.is_dir():
         raise IsADirectoryError(f"{output} is a directory: name a file in it")
     if output.suffix.lower() not in formats:
         raise ValueError(f"{output} must end in {', '.join(formats)}; got {output.suffix or 'no ending'!r}")
     if not output.parent.is_dir():
         raise FileNotFoundError(f"the folder {output.parent} does not exist: make it first")
+    if output.suffix.lower() == ".png" and features < 2:
+        raise ValueError(f"a .png needs at least 2 features: write {', '.join(TABLES)}")
     if output.suffix.lower() == ".png" and num_rows > MOST_IN_PICTURE:
         raise ValueError(
             f"a picture shows {MOST_IN_PICTURE:,} at most; got {num_rows:,}: write them to {', '.join(TABLES)}"
@@ -62,7 +65,7 @@ def write_columns(blocks: Iterable[Tensor], names: Sequence[str], output: Path) 
     if ending == ".npy":
         write_whole(output, lambda file: _array(blocks, file))
     else:
-        write_whole(output, lambda file: _table(of_equal_size(_named(blocks, names)), names, file, ending))
+        write_whole(output, lambda file: _table(of_equal_size(_named(blocks, names), ROWS), names, file, ending))
 
 
 def _named(blocks: Iterable[Tensor], names: Sequence[str]) -> Iterator[pa.RecordBatch]:

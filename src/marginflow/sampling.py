@@ -40,8 +40,8 @@ def sample(model: Distribution, num_samples: int, context: Tensor | None = None,
 
     Returns `Samples`. Draws come from torch's global generator, some thousands after the others; where nothing is
     flagged the first are those of `model.sample`. FloatingPointError where a sample is still not finite at last; a
-    RuntimeWarning where some are still flagged. ValueError where num_samples or redraws is negative, or the context does
-    not fit.
+    RuntimeWarning where some are still flagged. ValueError where num_samples or redraws is negative, or the context
+    does not fit.
 
     >>> from marginflow import models
     >>> drawn = sample(models.maf(2, hidden=[16], blocks=2), 5)

@@ -96,15 +96,34 @@ def outcome(make: Make, extreme: str, seed: int = 0) -> str:
             for record in fit(model, x, config):
                 assert math.isfinite(record.train_nll), "a loss that is no number"
                 assert math.isfinite(record.validation_nll or 0), "a validation loss that is no number"
-        accounting = evaluate(model, x, num_samples=3)
-        assert math.isfinite(accounting.importance_weighted.value), "a log-likelihood that is no number"
-        drawn = sample(model, 20)
-        assert bool(torch.isfinite(drawn.x).all()), "a sample that is no number"
     except EXPECTED as error:
-        message = str(error)
-        assert len(message) > 20, f"an error that says nothing: {message!r}"
-        assert "\n" not in message, f"an error of several lines: {message!r}"
-        return f"{type(error).__name__}: {message}"
+        return told(error)
+    return "; ".join(dict.fromkeys([evaluated(model, x), sampled(model)]))
+
+
+def told(error: Exception) -> str:
+    """What an error says, if it is one that says something in a line."""
+    message = str(error)
+    assert len(message) > 20, f"an error that says nothing: {message!r}"
+    assert "\n" not in message, f"an error of several lines: {message!r}"
+    return f"{type(error).__name__}: {message}"
+
+
+def evaluated(model: Distribution, x: Tensor) -> str:
+    try:
+        accounting = evaluate(model, x, num_samples=3)
+    except EXPECTED as error:
+        return told(error)
+    assert math.isfinite(accounting.importance_weighted.value), "a log-likelihood that is no number"
+    return "finite"
+
+
+def sampled(model: Distribution) -> str:
+    try:
+        drawn = sample(model, 20)
+    except EXPECTED as error:
+        return told(error)
+    assert bool(torch.isfinite(drawn.x).all()), "a sample that is no number"
     return "finite" + (f", {drawn.redrawn} drawn again, {drawn.kept} kept" if drawn.redrawn else "")
 
 

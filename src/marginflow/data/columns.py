@@ -136,7 +136,7 @@ def matrix(content: dict[str, Any], names: Sequence[str], path: Path, first: int
         row, i = (int(each[0]) for each in broken.nonzero())
         raise ValueError(
             f"{path}: column {names[i]!r} holds {x[row, i]} in row {first + row} (counted from 0), {int(broken.sum())} "
-            f"missing, infinite or huge values in {len(x)} rows: remove or fill them"
+            f"missing, infinite or huge values in the {len(x)} rows from row {first} on: remove or fill them"
         )
     return x
 
@@ -154,7 +154,7 @@ def _numbers(column: Any, name: str, path: Path, first: int) -> np.ndarray:
         row = column.is_null().to_pylist().index(True)
         raise ValueError(
             f"{path}: column {name!r} has no value in row {first + row} (counted from 0), {column.null_count} missing "
-            f"in {len(column)} rows: remove or fill them"
+            f"in the {len(column)} rows from row {first} on: remove or fill them"
         )
     if pa.types.is_floating(kind):
         return column.to_numpy()

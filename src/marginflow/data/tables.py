@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch.nn import functional
 
@@ -106,7 +108,7 @@ def blocks_for(
     file, names = Path(path), spec.column_names
     known = labels if spec.labels else None
     first = 0
-    for content in blocks(file, delimiter, names, [] if known is None else [known]):
+    for content in blocks(file, delimiter, names, {} if known is None else {known: _kind_of(spec.labels)}):
         if first == 0:
             check_same_columns(names, [name for name in content if name != labels], path)
         x = torch.from_numpy(matrix(content, names, file, first))
@@ -118,6 +120,17 @@ def blocks_for(
         yield Split(*Split(x, context).take(slice(left)))
         if left <= len(x) and rows is not None:
             return
+
+
+def _kind_of(labels: Sequence[str]) -> pa.DataType:
+    """As what a column of such labels was read, by their names."""
+    if set(labels) <= {"True", "False"}:
+        return pa.bool_()
+    for kind, of_text in ((pa.int64(), int), (pa.float64(), float)):
+        with suppress(ValueError):
+            if [str(of_text(each)) for each in labels] == list(labels):
+                return kind
+    return pa.string()
 
 
 def _known_labels(column: Any, name: str, spec: DataSpec, file: Path) -> torch.Tensor:
