@@ -28,26 +28,35 @@ TABLE = "[data]\nname = 'digits'\n[preprocess]\nlogit = 0.05\n[model]\nname = 'm
 REST = "batch_norm = true\ndropout = 0.1\n[noise]\nfeatures = 2\n[train]\nepochs = 2\nema = 0.9\n"
 
 
-def in_another_process(folder: Path, *arguments: object) -> None:
-    command = [sys.executable, "-m", "marginflow", *map(str, arguments)]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=120)
+ALL = """
+import sys
+from typer.testing import CliRunner
+from marginflow.cli import app
+
+for command in (
+    "train digits.toml --run-dir RUN --deterministic",
+    "evaluate RUN -K 5 -o RUN.npy --deterministic --no-figures",
+    "sample RUN -n 1200 -o RUN.parquet --deterministic",
+    "sample RUN -n 1200 -o RUN.1.parquet --deterministic --seed 1",
+):
+    result = CliRunner().invoke(app, command.replace("RUN", sys.argv[1]).split())
+    assert result.exit_code == 0, result.output
+"""
 
 
 def test_the_same_seed_gives_the_same_bits(tmp_path: Path) -> None:
     (tmp_path / "digits.toml").write_text(TABLE + REST)
     for run in ("one", "two"):
-        in_another_process(tmp_path, "train", "digits.toml", "--run-dir", run, "--deterministic")
-        in_another_process(tmp_path, "evaluate", run, "-K", 5, "-o", f"{run}.npy", "--deterministic", "--no-figures")
-        in_another_process(tmp_path, "sample", run, "-n", 1200, "-o", f"{run}.parquet", "--deterministic")
-    for name in ("{}/model.safetensors", "{}.npy", "{}.parquet"):
+        command = [sys.executable, "-c", ALL, run]  # a process for each
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=200)
+    for name in ("{}/model.safetensors", "{}.npy", "{}.parquet", "{}.1.parquet"):
         one, two = ((tmp_path / name.format(run)).read_bytes() for run in ("one", "two"))
         assert one == two, name
     one, two = (json.loads((tmp_path / run / "evaluation.json").read_text()) for run in ("one", "two"))
     for record in (one, two):
         del record["evaluate_seconds"], record["train_seconds"]
     assert one == two
-    in_another_process(tmp_path, "sample", "one", "-n", 1200, "-o", "other.parquet", "--seed", 1)
-    assert (tmp_path / "other.parquet").read_bytes() != (tmp_path / "one.parquet").read_bytes()
+    assert (tmp_path / "one.1.parquet").read_bytes() != (tmp_path / "one.parquet").read_bytes()
 
 
 @pytest.mark.usefixtures("single")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from command import MOONS
+from command import MOONS, run, succeeds
 from safetensors.torch import load_file
 
 from marginflow import TrainConfig, checkpoint, config, fit, load, runs
@@ -260,15 +260,13 @@ main()
 """
 
 
-def test_a_file_that_the_system_cuts_short_costs_nothing(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("single")
+def test_a_file_that_the_system_cuts_short_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "run.toml").write_text(MOONS.replace('"planar"', '"maf"').replace("blocks = 2", "hidden = [64]"))
 
-    def train(*arguments: object) -> None:
-        command = [sys.executable, "-m", "marginflow", "train", "run.toml", *map(str, arguments)]
-        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=120)
-
-    train("--run-dir", "run")
-    train("--run-dir", "whole", "--set", "train.epochs=4")
+    succeeds(run("train", "run.toml", "--run-dir", "run"))
+    succeeds(run("train", "run.toml", "--run-dir", "whole", "--set", "train.epochs=4"))
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     command = [sys.executable, "-c", CUT_SHORT]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
@@ -282,7 +280,7 @@ def test_a_file_that_the_system_cuts_short_costs_nothing(tmp_path: Path) -> None
         changed
     )  # better weights are whole as well
     assert load(tmp_path / "run").sample(3).isfinite().all()
-    train("--run-dir", "run", "--resume", "--set", "train.epochs=4")
+    succeeds(run("train", "run.toml", "--run-dir", "run", "--resume", "--set", "train.epochs=4"))
     one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("run", "whole"))
     assert all(torch.equal(one[name], other[name]) for name in other)
 
