@@ -1,4 +1,4 @@
-"""Ten million rows drawn and evaluated, in the memory that a hundred thousand take, and interrupted without a trace.
+"""Ten million rows drawn and evaluated, in the memory that a million take, and interrupted without a trace.
 
 python -m stress.large [ROWS], in tests/. Takes 5 GB of disk at 10,000,000 rows.
 """
@@ -17,7 +17,7 @@ import numpy as np
 from pyarrow import csv, parquet
 
 FEATURES = 6
-FEW = 100_000
+FEW = 1_000_000
 MORE_MB = 150  # that many rows may take beyond a few
 
 
