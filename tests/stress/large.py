@@ -20,6 +20,9 @@ FEATURES = 6
 FEW = 1_000_000
 MORE_MB = 150  # that many rows may take beyond a few
 
+# glibc keeps freed memory for later, up to 300 MB more or less by chance; told to return it, what is held is what shows
+RETURNED = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
+
 
 def command(folder: Path, *arguments: object) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
@@ -27,6 +30,7 @@ def command(folder: Path, *arguments: object) -> subprocess.Popen[bytes]:
         cwd=folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        env={**os.environ, **RETURNED},
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # also where this runs in the background
     )
 
