@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from command import MOONS, Call, fails, succeeds
@@ -84,6 +85,19 @@ def test_blocks_are_written_as_they_come_and_nothing_is_left_of_half_a_file(tmp_
 
 
 @pytest.mark.usefixtures("single")
+@pytest.mark.parametrize("ending", [".csv", ".parquet", ".feather"])
+def test_what_was_read_of_a_table_does_not_stay_in_memory(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"rows{ending}"
+    write_columns((torch.randn(2**16, 3) for _ in range(48)), SPEC.columns, path)
+    before, held, rows = pa.total_allocated_bytes(), 0, 0
+    for block in blocks.blocks(path, ",", SPEC.columns):
+        held = max(held, pa.total_allocated_bytes() - before)
+        rows += len(next(iter(block.values())))
+    assert rows == 48 * 2**16
+    whole = path.stat().st_size
+    assert held < whole / 2, f"{held:,} bytes of {whole:,}"
+
+
 def test_evaluate_passes_rows_on_before_it_reads_more(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     succeeds(call("train", "moons.toml", "--set", "train.epochs=1"))
     monkeypatch.setattr(blocks, "ROWS", 64)

@@ -138,7 +138,7 @@ def _csv(
 def _parquet(
     path: Path, delimiter: str, numbers: Sequence[str], others: Mapping[str, pa.DataType]
 ) -> tuple[list[str], Iterator[pa.RecordBatch]]:
-    file = parquet.ParquetFile(path)
+    file = parquet.ParquetFile(path, pre_buffer=False, buffer_size=BYTES)  # buffered before, the whole file would stay
     check_claims(file, path)
     names = file.schema_arrow.names
     return names, file.iter_batches(_rows(numbers), columns=_looked_at(names, numbers, others))
