@@ -84,7 +84,6 @@ def test_blocks_are_written_as_they_come_and_nothing_is_left_of_half_a_file(tmp_
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.usefixtures("single")
 @pytest.mark.parametrize("ending", [".csv", ".parquet", ".feather"])
 def test_what_was_read_of_a_table_does_not_stay_in_memory(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"rows{ending}"
@@ -98,6 +97,7 @@ def test_what_was_read_of_a_table_does_not_stay_in_memory(tmp_path: Path, ending
     assert held < whole / 2, f"{held:,} bytes of {whole:,}"
 
 
+@pytest.mark.usefixtures("single")
 def test_evaluate_passes_rows_on_before_it_reads_more(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     succeeds(call("train", "moons.toml", "--set", "train.epochs=1"))
     monkeypatch.setattr(blocks, "ROWS", 64)

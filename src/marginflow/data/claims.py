@@ -7,6 +7,7 @@ Apache Arrow, Columnar Format, Encapsulated message format and Buffer compressio
 
 from __future__ import annotations
 
+import mmap
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,11 +20,16 @@ MAGIC = 8  # bytes before the first message
 
 def claimed_by_feather(path: Path) -> int:
     """The bytes that all parts of the file claim to become; ValueError where its messages are damaged."""
+    with path.open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    reader = pa.ipc.MessageReader.open_stream(pa.BufferReader(pa.py_buffer(mapped).slice(MAGIC)))
+    claimed = 0
     try:
-        with pa.memory_map(str(path)) as file:
-            file.seek(MAGIC)
-            reader = pa.ipc.MessageReader.open_stream(file)
-            return sum(_claimed(message.metadata.to_pybytes(), message.body) for message in reader)
+        for message in reader:
+            claimed += _claimed(message.metadata.to_pybytes(), message.body)
+            if hasattr(mapped, "madvise"):  # or a large file would stay mapped, page by page
+                mapped.madvise(mmap.MADV_DONTNEED)
+        return claimed
     except (struct.error, OverflowError) as error:
         raise ValueError(f"a description in it is damaged ({error})") from error
 
