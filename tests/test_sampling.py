@@ -60,6 +60,14 @@ def test_what_breaks_is_drawn_again_and_counted(name: str) -> None:
     assert torch.equal(drawn.x, z)
 
 
+def test_a_sample_that_the_preprocessing_loses_is_drawn_again() -> None:
+    model = Flow([Breaking(BREAKS["infinite"])], Flow([Permutation(2)], StandardNormal(2)))
+    drawn = sample(model, 900)
+    assert bool((drawn.x[:, 0] <= LIMIT).all())
+    assert drawn.redrawn > 20  # a fifteenth is 60
+    assert drawn.kept == 0
+
+
 def test_what_comes_back_within_a_thousandth_is_not_flagged() -> None:
     near = Flow([Breaking(lambda z: z + 0.0009)], StandardNormal(2))
     assert sample(near, 500).redrawn == 0
