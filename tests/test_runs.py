@@ -309,6 +309,18 @@ def test_a_directory_is_trained_in_by_one_at_a_time_and_a_kill_frees_it(tmp_path
     assert not list(tmp_path.iterdir())
 
 
+def test_a_lock_that_cannot_be_removed_hides_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(FloatingPointError, match="the loss"), locked(tmp_path):
+        raise FloatingPointError("the loss became nan")
+    assert (tmp_path / ".lock").exists()
+    with locked(tmp_path):  # though it has stayed
+        pass
+
+
 @pytest.mark.parametrize(
     "left", [[".lock"], [".config.toml.marginflow.part"], ["config.toml"], ["manifest.json", ".lock"]]
 )
