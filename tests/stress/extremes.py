@@ -6,6 +6,7 @@ python -m stress.extremes [SEED], in tests/.
 from __future__ import annotations
 
 import math
+import re
 import sys
 import time
 import warnings
@@ -145,7 +146,7 @@ def main(seed: int = 0) -> None:
             except Exception as error:  # whatever is not expected
                 wrong += 1
                 how = f"WRONG {type(error).__name__}: {error}"
-        found[extreme][how.partition(":")[0].partition(",")[0]] += 1
+        found[extreme]["finite" if "Error" not in how else re.findall(r"\w+Error", how)[0]] += 1
         print(f"{extreme} | {name} | {how[:230]} ({time.perf_counter() - started:.1f} s)", flush=True)
     for extreme, counts in found.items():
         print(f"{extreme}: " + ", ".join(f"{count} {how}" for how, count in counts.items()))
