@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from marginflow.base.units import bits_per_nat, log_volume_of_levels
+
 
 class DataWarning(UserWarning):
     """Something odd about data that may still be meant."""
@@ -83,12 +85,12 @@ class DataSpec:
     @property
     def log_volume(self) -> float:
         """Nats to add to the log density of x for that of the grey levels: -D log levels where x was scaled."""
-        return -self.features * math.log(self.levels) if self.levels and self.dequantised else 0.0
+        return log_volume_of_levels(self.features, self.levels) if self.levels and self.dequantised else 0.0
 
     @property
     def bits_per_nat(self) -> float:
         """What a nat a row is in bits/dim."""
-        return 1 / (self.features * math.log(2))
+        return bits_per_nat(self.features)
 
     def bits_per_dim(self, nll: float) -> float:
         """A negative log-likelihood of rows as they are given, in nats, as bits/dim of the grey levels."""

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from marginflow.base.units import GRID
 from marginflow.data.dataset import DataSet, Split, check_seed
-from marginflow.transforms.preprocess import GRID
 
 Noise = Literal["fresh", "once"]
 Flips = Literal["none", "stored", "drawn"]

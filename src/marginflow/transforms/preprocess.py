@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from marginflow.base.units import GRID, log_volume_of_levels
 from marginflow.distributions import Distribution, warn_of_diverged
 from marginflow.shapes import check_real, sum_event
 from marginflow.transforms.base import Transform
 
-GRID = 2**12  # steps of dequantisation noise a grey level: float32 holds level + u exactly
 EDGE = 0.5 / GRID  # how near to 0 and 1 that noise may come
 
 
@@ -66,12 +66,12 @@ class Dequantise(Transform):
         every_value_fits = x.dtype == torch.uint8 and self.levels == 256
         if not every_value_fits and x.numel() and not 0 <= int(x.min()) <= int(x.max()) < self.levels:
             raise ValueError(f"grey levels must lie in 0 ... {self.levels - 1}; got {int(x.min())} ... {int(x.max())}")
-        log_levels = math.prod(x.shape[1:]) * math.log(self.levels)
+        log_volume = log_volume_of_levels(math.prod(x.shape[1:]), self.levels)
         if self.noise is None:
             z = (x + dequantisation_noise(x, self._like.dtype)) / self.levels
-            return z, z.new_full((len(z),), -log_levels)
+            return z, z.new_full((len(z),), log_volume)
         u, log_q = self._modelled_noise(x, self.noise)
-        return (x + u) / self.levels, -log_levels - log_q
+        return (x + u) / self.levels, log_volume - log_q
 
     def forward_shape(self, shape: torch.Size) -> torch.Size:
         noise = self.noise
@@ -102,7 +102,7 @@ class Dequantise(Transform):
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         warn_of_diverged(z)  # not a number would become black
         pixels = (z * self.levels).floor().clamp(0, self.levels - 1).to(torch.uint8)
-        return pixels, z.new_full((len(z),), math.prod(z.shape[1:]) * math.log(self.levels))
+        return pixels, z.new_full((len(z),), -log_volume_of_levels(math.prod(z.shape[1:]), self.levels))
 
     def extra_repr(self) -> str:
         return f"levels={self.levels}"

@@ -1,0 +1,25 @@
+"""Units: nats and bits/dim, grey levels, and the grid of the noise that dequantises them."""
+
+from __future__ import annotations
+
+import math
+
+GRID = 2**12  # steps of dequantisation noise a grey level: float32 holds level + u exactly
+
+
+def bits_per_nat(features: int) -> float:
+    """What a nat a row of so many features is in bits/dim.
+
+    >>> bits_per_nat(1)
+    1.4426950408889634
+    """
+    return 1 / (features * math.log(2))
+
+
+def log_volume_of_levels(features: int, levels: int) -> float:
+    """Nats to add to the log density of rows that were scaled to [0, 1) for that of their grey levels: -D log levels.
+
+    >>> log_volume_of_levels(1, 2)
+    -0.6931471805599453
+    """
+    return -features * math.log(levels)
