@@ -41,6 +41,12 @@ def test_shapes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_it_says_whether_it_takes_pixels(name: str) -> None:
+    x, _ = rows(name)
+    assert build_distribution(name).takes_pixels == (x.dtype == torch.uint8)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_calling_it_is_log_prob(name: str) -> None:
     distribution = build_distribution(name)
     x, context = rows(name)

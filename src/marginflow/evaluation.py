@@ -37,7 +37,7 @@ def check_fits(model: Distribution, split: Split | Batch) -> None:
     if not isinstance(model, Distribution):
         raise ValueError(f"{type(model).__name__} is not a marginflow distribution: wrap it in Flow([], base=...)")
     check_rows(split.x.shape, model.event_shape)
-    if not split.x.dtype.is_floating_point and not any(isinstance(part, Dequantise) for part in model.modules()):
+    if not split.x.dtype.is_floating_point and not model.takes_pixels:
         raise ValueError(
             f"{split.x.dtype} rows are pixels: put Dequantise(levels) in front of the model, or pass reals"
         )

@@ -16,6 +16,7 @@ from marginflow.distributions import (
     is_exact,
     optional,
     sample_and_flag,
+    takes_pixels,
     warn_of_diverged,
 )
 from marginflow.shapes import check_event
@@ -66,6 +67,10 @@ class Flow(Distribution):
     @property
     def context_optional(self) -> bool:
         return self.transform.context_features == 0 and is_context_optional(self.base)
+
+    @property
+    def takes_pixels(self) -> bool:
+        return self.transform.takes_pixels or takes_pixels(self.base)
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         check_event(x, self.event_shape, real=False)

@@ -14,6 +14,7 @@ from marginflow.distributions.base import (
     optional,
     rows_at_once,
     sample_and_flag,
+    takes_pixels,
     warn_of_diverged,
 )
 from marginflow.distributions.conditional import Conditional
@@ -43,5 +44,6 @@ __all__ = [
     "optional",
     "rows_at_once",
     "sample_and_flag",
+    "takes_pixels",
     "warn_of_diverged",
 ]

@@ -55,6 +55,11 @@ def is_context_optional(density: Density) -> bool:
     return getattr(density, "context_optional", False)
 
 
+def takes_pixels(density: Density) -> bool:
+    """Whether its rows are whole grey levels."""
+    return getattr(density, "takes_pixels", False)
+
+
 def not_finite(x: Tensor) -> Tensor:
     """Which rows hold a value that is no finite number, (N,)."""
     return ~torch.isfinite(x.flatten(1)).all(1)
@@ -154,6 +159,11 @@ class Distribution(nn.Module, ABC):
         """Whether the context may be left out, as by a mixture, which then averages over it."""
         return False
 
+    @property
+    def takes_pixels(self) -> bool:
+        """Whether rows are whole grey levels, uint8, because it dequantises them."""
+        return False
+
     @abstractmethod
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """log p(x | context) in nats: (N, *event) -> (N,)."""
@@ -208,6 +218,10 @@ class Wrapper(Distribution, ABC):
     @property
     def exact(self) -> bool:
         return is_exact(self.flow)
+
+    @property
+    def takes_pixels(self) -> bool:
+        return takes_pixels(self.flow)
 
     def own_flow(self) -> Distribution:
         """The flow, where it is a distribution of ours, which alone draws with gradients; ValueError else."""

@@ -50,6 +50,11 @@ class Transform(nn.Module, ABC):
         """The width of the context that the transform uses; 0 where it uses none."""
         return 0
 
+    @property
+    def takes_pixels(self) -> bool:
+        """Whether whole grey levels go in, because it dequantises them."""
+        return False
+
     @abstractmethod
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """z and log|det dz/dx|."""
@@ -122,6 +127,10 @@ class Sequential(Transform):
     @property
     def context_features(self) -> int:
         return max((transform.context_features for transform in self), default=0)
+
+    @property
+    def takes_pixels(self) -> bool:
+        return any(transform.takes_pixels for transform in self)
 
     def _through(
         self, transform: Transform, direction: Direction, x: Tensor, context: Tensor | None

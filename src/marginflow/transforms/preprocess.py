@@ -60,6 +60,10 @@ class Dequantise(Transform):
     def exact(self) -> bool:
         return False
 
+    @property
+    def takes_pixels(self) -> bool:
+        return True
+
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if x.is_floating_point() or x.dtype == torch.bool:
             raise ValueError(f"Dequantise takes whole grey levels as uint8; got {x.dtype}: pass the raw pixels")
