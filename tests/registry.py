@@ -20,7 +20,6 @@ from torch.distributions import Independent, Laplace
 import marginflow
 from marginflow import models
 from marginflow.calibration import calibrate
-from marginflow.checks.parts import MapOfForeign
 from marginflow.distributions import (
     Conditional,
     DiagonalNormal,
@@ -32,6 +31,7 @@ from marginflow.distributions import (
 )
 from marginflow.flow import Flow
 from marginflow.interop import from_freia, from_normflows, from_torch
+from marginflow.interop.foreign import ForeignMap
 from marginflow.marginal import Marginalising
 from marginflow.nets import MLP, ConvNet, GatedConvNet
 from marginflow.transforms import (
@@ -262,7 +262,7 @@ TRANSFORMS: dict[str, Case] = {
     ),
     "made with residuals in bands": Case(made(9, [260, 150, 260], residual=True, activation="tanh"), real(9)),
     "the map inside a flow of another library": Case(
-        lambda: MapOfForeign(from_normflows(foreign_flow().double())), real(3)
+        lambda: ForeignMap(from_normflows(foreign_flow().double())), real(3)
     ),
     "radial": Case(lambda: strong(Radial(3), 2), real(3)),
     "radial that contracts": Case(lambda: contracting(Radial(3)), real(3)),

@@ -132,6 +132,16 @@ def test_a_wrapped_flow_says_what_its_library_says(name: str, context_features: 
 
 
 @pytest.mark.parametrize("name", LIBRARIES)
+def test_unwrapped_it_is_a_flow_of_ours_with_the_librarys_density_where_it_shows_its_map(name: str) -> None:
+    library = LIBRARIES[name]
+    flow = library.build(3, 2)
+    ours, x, context = library.wrap(flow, context_features=2).eval(), torch.randn(6, 3), torch.randn(6, 2)
+    inside = ours.unwrap()
+    assert isinstance(inside, mf.Flow) == (name != "torch")
+    torch.testing.assert_close(inside.log_prob(x, context), library.log_prob(flow, x, context), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
 def test_samples_are_the_librarys(name: str) -> None:
     library = LIBRARIES[name]
     flow = library.build(3, 0)

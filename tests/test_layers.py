@@ -56,7 +56,7 @@ MAY_IMPORT = {
         "checkpoint", "data", "distributions", "evaluation", "flow", "marginal", "randomness", "training", "transforms",
     },
     "checks": {
-        "accounting", "calibration", "data", "distributions", "divergence", "evaluation", "flow", "interop", "journey",
+        "accounting", "calibration", "data", "distributions", "divergence", "evaluation", "flow", "journey",
         "marginal", "randomness", "transforms",
     },
     "divergence": {"data", "distributions", "evaluation", "flow", "journey", "marginal", "randomness"},

@@ -79,7 +79,7 @@ def range_of_samples(model: Distribution, x: Tensor, context: Tensor | None, see
 
 def latents(parts: Parts) -> Finding:
     """Whether what the map makes of rows looks like N(0, I)."""
-    if parts.transform is None or not isinstance(parts.base, StandardNormal | None):
+    if parts.transform is None or not isinstance(parts.base, StandardNormal):
         return Finding("latents", "skip", "no map, or another base than N(0, I)")
     with torch.no_grad():
         z = parts.transform(parts.rows, parts.context)[0].flatten(1).double()

@@ -13,7 +13,6 @@ from marginflow.data.dataset import Batch
 from marginflow.distributions import Conditional, Density, Distribution, LabelMixture
 from marginflow.evaluation import bring_to, levels_of
 from marginflow.flow import Flow
-from marginflow.interop import Foreign
 from marginflow.marginal import Marginalising
 from marginflow.randomness import seeded
 from marginflow.transforms import Sequential, Transform
@@ -48,26 +47,6 @@ class Parts:
         )
 
 
-class MapOfForeign(Transform):
-    """The map inside a density of another library, where its adapter knows it."""
-
-    def __init__(self, foreign: Foreign) -> None:
-        super().__init__()
-        self.foreign = foreign
-
-    @property
-    def context_features(self) -> int:
-        return self.foreign.context_features
-
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        z, log_det = self.foreign.to_latent(x, context)
-        return z, log_det.to(z.dtype)  # some begin to sum in the default precision
-
-    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        x, log_det = self.foreign.from_latent(z, context)
-        return x, log_det.to(x.dtype)
-
-
 @torch.no_grad()
 def parts_of(model: Distribution, x: Tensor, context: Tensor | None, seed: int = 0) -> Parts:
     """The parts of a model, with rows x (N, *event) sent through all that stands before them."""
@@ -85,11 +64,10 @@ def parts_of(model: Distribution, x: Tensor, context: Tensor | None, seed: int =
         if isinstance(inner, Conditional):
             context = inner._seen(context, len(rows))
             inner = inner.flow
+    inner = inner.unwrap() if isinstance(inner, Distribution) else inner
     if isinstance(inner, Flow):
         transform, base = inner.transform, inner.base
         while isinstance(base, Flow) and base.transform.exact and transform.exact:
             transform, base = Sequential(transform, base.transform), base.base
         return Parts(transform if transform.exact else None, base, rows, context)
-    if isinstance(inner, Foreign) and inner.shows_map:
-        return Parts(MapOfForeign(inner), None, rows, context)
     return Parts(None, None, rows, context)

@@ -164,6 +164,10 @@ class Distribution(nn.Module, ABC):
         """Whether rows are whole grey levels, uint8, because it dequantises them."""
         return False
 
+    def unwrap(self) -> Distribution:
+        """What stands inside, on the same rows: the flow behind an adapter that shows its map; else itself."""
+        return self
+
     @abstractmethod
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """log p(x | context) in nats: (N, *event) -> (N,)."""

@@ -12,8 +12,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from marginflow.distributions import Distribution, check_num_samples, not_finite
+from marginflow.distributions import Distribution, StandardNormal, check_num_samples, not_finite
+from marginflow.flow import Flow
 from marginflow.shapes import Shape, as_shape, check_context, check_event
+from marginflow.transforms.base import Transform
 from marginflow.transforms.inversion import TOLERANCE, miss
 
 
@@ -79,6 +81,10 @@ class Foreign(Distribution):
         """x and log |det dx/dz| at noise z; ValueError where the density shows no map."""
         return self._maps().inverse(self.module, z, self._given(context, len(z)))
 
+    def unwrap(self) -> Distribution:
+        """A `Flow` over its own map, to the N(0, I) that its noise is taken for; itself where it shows none."""
+        return Flow(ForeignMap(self), StandardNormal(self._shape)) if self.shows_map else self
+
     def _maps(self) -> Maps:
         if self.calls.maps is None or not self.shows_map:
             raise ValueError(f"this density of {self.calls.library} does not show its map from rows to noise")
@@ -130,6 +136,26 @@ class Foreign(Distribution):
     def _none(self) -> Tensor:
         """No draws, where and in the precision that draws would be."""
         return next(self.module.parameters(), torch.zeros(())).detach().new_empty(0, *self._shape)
+
+
+class ForeignMap(Transform):
+    """The map inside a density of another library that shows it."""
+
+    def __init__(self, foreign: Foreign) -> None:
+        super().__init__()
+        self.foreign = foreign
+
+    @property
+    def context_features(self) -> int:
+        return self.foreign.context_features
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        z, log_det = self.foreign.to_latent(x, context)
+        return z, log_det.to(z.dtype)  # some begin to sum in the default precision
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        x, log_det = self.foreign.from_latent(z, context)
+        return x, log_det.to(x.dtype)
 
 
 @contextmanager
