@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from marginflow import models
-from marginflow.accounting import Estimate
+from marginflow.base.moments import Estimate
 from marginflow.comparison import Compared
 from marginflow.console import TrainingProgress, comparison_table
 from marginflow.data import DataSpec

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from marginflow.accounting import Estimate
+from marginflow.base.moments import Estimate
 from marginflow.data import DataSpec, Split
 from marginflow.distributions import DiagonalNormal, StandardNormal, Uniform
 from marginflow.evaluation import evaluate

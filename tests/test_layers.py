@@ -28,11 +28,11 @@ MAY_IMPORT = {
     "data": {"base", "guarded"},
     "quality": set(),
     "devices": set(),
-    "calibration": {"distributions", "randomness", "transforms"},
+    "calibration": {"base", "distributions", "randomness", "transforms"},
     "checkpoint": {"guarded"},
     "guarded": set(),
     "lock": set(),
-    "accounting": {"data", "marginal"},
+    "accounting": {"base", "data", "marginal"},
     "evaluation": {"accounting", "data", "distributions", "flow", "marginal", "randomness", "shapes", "transforms"},
     "training": {
         "calibration", "checkpoint", "data", "devices", "distributions", "evaluation", "lock", "marginal", "randomness",
@@ -49,7 +49,7 @@ MAY_IMPORT = {
         "__init__", "accounting", "checkpoint", "checks", "config", "data", "devices", "divergence", "evaluation",
         "flow", "guarded", "lock", "precision", "provenance",
     },
-    "comparison": {"accounting", "config", "runs"},
+    "comparison": {"accounting", "base", "config", "runs"},
     "experiments": {"config", "data"},
     "temperature": {"distributions", "flow", "marginal"},
     "journey": {
@@ -64,11 +64,11 @@ MAY_IMPORT = {
     "samples": {"data", "distributions", "flow", "randomness", "sampling", "temperature"},
     "output": {"checkpoint", "data", "plotting"},
     "figures": {
-        "accounting", "data", "distributions", "evaluation", "flow", "journey", "marginal", "plotting", "randomness",
+        "accounting", "base", "data", "distributions", "evaluation", "flow", "journey", "marginal", "plotting", "randomness",
         "samples", "training",
     },
     "console": {
-        "accounting", "checks", "comparison", "data", "distributions", "divergence", "precision", "training",
+        "accounting", "base", "checks", "comparison", "data", "distributions", "divergence", "precision", "training",
     },
     "trainer": {"checkpoint", "config", "console", "figures", "runs", "training"},
     "thesis": set(),

@@ -15,7 +15,8 @@ from registry import DISTRIBUTIONS, Case
 
 from marginflow import LabelMixture, __version__, evaluate, models, provenance, samples
 from marginflow import runs as run_directories
-from marginflow.accounting import Account, Median, Moments, RowResults
+from marginflow.accounting import Account, RowResults
+from marginflow.base.moments import Median, Moments
 from marginflow.data import DataSpec, Split
 from marginflow.distributions import DiagonalNormal, Distribution, StandardNormal
 from marginflow.evaluation import evaluate_blocks, evaluate_rows
@@ -228,7 +229,7 @@ def test_a_median_is_exact_until_values_are_very_many(monkeypatch: pytest.Monkey
     for part in spread(values, [1, 500, 500]):
         median.add(part)
     assert median.value() == float(values.median())
-    monkeypatch.setattr("marginflow.accounting.OF_MEDIAN", 100)
+    monkeypatch.setattr("marginflow.base.moments.OF_MEDIAN", 100)
     thinned = Median()
     for part in torch.arange(1001.0).split([3, 98, 40, 1, 859]):
         thinned.add(part)

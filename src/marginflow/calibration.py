@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from marginflow.base.moments import FeatureMoments
 from marginflow.distributions import evaluation_mode
 from marginflow.randomness import seeded
 from marginflow.transforms.base import Inverse
@@ -24,47 +25,19 @@ class _Reached(Exception):
     """Ends a forward pass at the last layer that it was run for."""
 
 
-class _Moments:
-    """Running mean and sum of squared deviations of each feature, in float64 (Chan, Golub, LeVeque, 1979).
-
-    covariance: of products of the deviations of each two features instead.
-    """
-
-    def __init__(self, covariance: bool = False) -> None:
-        self.count = 0
-        self.covariance = covariance
-        self.mean: Tensor | float = 0.0
-        self.deviations: Tensor | float = 0.0
-
-    def add(self, x: Tensor) -> None:
-        rows = x.detach().double().movedim(1, -1).flatten(0, -2)
-        mean = rows.mean(0)
-        centred = rows - mean
-        deviations = centred.T @ centred if self.covariance else centred.square().sum(0)
-        total = self.count + len(rows)
-        shift = mean - self.mean
-        apart = torch.outer(shift, shift) if self.covariance else shift.square()
-        self.deviations = self.deviations + deviations + apart * (self.count * len(rows) / total)
-        self.mean = self.mean + shift * (len(rows) / total)
-        self.count = total
-
-    def result(self) -> tuple[Tensor, Tensor]:
-        """Mean and biased variance, or covariance."""
-        return cast(Tensor, self.mean), cast(Tensor, self.deviations) / self.count
-
-    def give(self, layer: Calibrated) -> None:
-        """Set the statistics of a layer; ValueError where what reached it was not finite, or too little."""
-        mean, variance = self.result()
-        if not bool(torch.isfinite(mean).all() & torch.isfinite(variance).all()):
-            raise NotFinite(
-                f"what reaches {layer} is not finite, so it has no statistics: remove NaN and infinity from the rows, "
-                "or where they hold none look at the layers before it, whose scales may be too wide"
-            )
-        if self.covariance and self.count <= len(mean):
-            raise ValueError(
-                f"a covariance of {len(mean)} features needs more than {len(mean)} rows; got {self.count}: give more"
-            )
-        layer.set_statistics(mean, variance)
+def _give(moments: FeatureMoments, layer: Calibrated) -> None:
+    """Set the statistics of a layer; ValueError where what reached it was not finite, or too little."""
+    mean, variance = moments.result()
+    if not bool(torch.isfinite(mean).all() & torch.isfinite(variance).all()):
+        raise NotFinite(
+            f"what reaches {layer} is not finite, so it has no statistics: remove NaN and infinity from the rows, "
+            "or where they hold none look at the layers before it, whose scales may be too wide"
+        )
+    if moments.covariance and moments.count <= len(mean):
+        raise ValueError(
+            f"a covariance of {len(mean)} features needs more than {len(mean)} rows; got {moments.count}: give more"
+        )
+    layer.set_statistics(mean, variance)
 
 
 @torch.no_grad()
@@ -112,7 +85,7 @@ def calibrate(
         for layer in layers:
             moments = _moments_before(layer, model, batches, seed)
             if moments.count:
-                moments.give(layer)
+                _give(moments, layer)
             else:
                 _insist_on_data(layer)
 
@@ -124,9 +97,9 @@ def _in_one_pass(layers: list[Calibrated], model: nn.Module, batch: Batch, seed:
     def set_now(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
         if layer in left:
             reached = cast(Calibrated, layer)
-            moments = _Moments(reached.uses_covariance)
+            moments = FeatureMoments(reached.uses_covariance)
             moments.add(inputs[0])
-            moments.give(reached)
+            _give(moments, reached)
             del left[reached]
         if not left:
             raise _Reached
@@ -154,9 +127,9 @@ def _insist_on_data(layer: Calibrated) -> None:
         raise ValueError(f"no batch reached {layer}: give batches of the training set, x or (x, context)")
 
 
-def _moments_before(layer: Calibrated, model: nn.Module, batches: Iterable[Batch], seed: int) -> _Moments:
+def _moments_before(layer: Calibrated, model: nn.Module, batches: Iterable[Batch], seed: int) -> FeatureMoments:
     """Moments of what reaches the layer."""
-    moments = _Moments(layer.uses_covariance)
+    moments = FeatureMoments(layer.uses_covariance)
 
     def stop_here(_: nn.Module, inputs: tuple[Any, ...]) -> None:
         moments.add(inputs[0])

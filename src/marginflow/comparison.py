@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from marginflow import runs
-from marginflow.accounting import Accounting, Estimate
+from marginflow.accounting import Accounting
+from marginflow.base.moments import Estimate
 from marginflow.config import Evaluate
 
 # options of data that leave the held-out rows what they are; of tables, the columns that are left are compared

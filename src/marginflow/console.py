@@ -12,7 +12,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
-from marginflow.accounting import Accounting, Estimate
+from marginflow.accounting import Accounting
+from marginflow.base.moments import Estimate
 from marginflow.checks import Findings
 from marginflow.comparison import Compared
 from marginflow.data import DataSpec

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from marginflow import plotting
-from marginflow.accounting import Estimate
+from marginflow.base.moments import Estimate
 from marginflow.data.dataset import Batch, DataSet, DataSpec, Split
 from marginflow.distributions import Distribution
 from marginflow.evaluation import evaluate_rows, levels_of
