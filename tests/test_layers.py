@@ -64,8 +64,8 @@ MAY_IMPORT = {
     "samples": {"data", "distributions", "flow", "randomness", "sampling", "temperature"},
     "output": {"checkpoint", "data", "plotting"},
     "figures": {
-        "accounting", "base", "data", "distributions", "evaluation", "flow", "journey", "marginal", "plotting", "randomness",
-        "samples", "training",
+        "accounting", "base", "data", "distributions", "evaluation", "flow", "journey", "marginal", "plotting",
+        "randomness", "samples", "training",
     },
     "console": {
         "accounting", "base", "checks", "comparison", "data", "distributions", "divergence", "precision", "training",
@@ -76,7 +76,7 @@ MAY_IMPORT = {
         "checkpoint", "config", "data", "evaluation", "experiments", "figures", "flow", "journey", "plotting", "runs",
         "samples", "thesis", "trainer",
     },
-    "report": {"checkpoint", "guarded", "runs"},
+    "report": {"checkpoint", "guarded"},
     "demo": {
         "accounting", "checkpoint", "config", "console", "data", "figures", "flow", "journey", "plotting", "runs",
         "samples", "training",

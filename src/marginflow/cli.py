@@ -315,6 +315,7 @@ def reproduce(
 ) -> None:
     """A figure or table of the thesis: train, or go on, evaluate, draw. It may be interrupted and called again."""
     with _one_line_errors():
+        from marginflow.report import read_item
         from marginflow.report import report as written
         from marginflow.reproduce import in_turn
         from marginflow.thesis import ITEMS
@@ -332,7 +333,7 @@ def reproduce(
             else:
                 raise path
         if with_report and found:
-            typer.echo(f"wrote {written(found, results / f'{item}.html')}")
+            typer.echo(f"wrote {written({path: read_item(path) for path in found}, results / f'{item}.html')}")
         if stopped:
             raise ValueError(f"{', '.join(stopped)} did not come to an end, for the reasons above")
 
@@ -346,9 +347,14 @@ def report(
 ) -> None:
     """One page about runs, that needs no network: accounting, curves, figures, settings."""
     with _one_line_errors():
+        from marginflow.report import read_item
         from marginflow.report import report as written
+        from marginflow.runs import as_item
 
-        typer.echo(f"wrote {written(sources, output)}")
+        if len({source.resolve() for source in sources}) < len(sources):
+            raise ValueError("a source is named twice: give each once")
+        items = {source: read_item(source) if source.is_file() else as_item(source) for source in sources}
+        typer.echo(f"wrote {written(items, output)}")
 
 
 @app.command()

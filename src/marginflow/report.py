@@ -4,44 +4,42 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from marginflow.checkpoint import read_metrics, write_whole
+from marginflow.checkpoint import write_whole
 from marginflow.guarded import json_of
-from marginflow.runs import read, read_evaluation, trained, weights_sha256
 
 WIDTH, HEIGHT = 320, 120  # of a training curve, in its own units
 
 
-def report(sources: Sequence[Path], output: Path) -> Path:
+def report(items: Mapping[Path, dict[str, Any]], output: Path) -> Path:
     """Write one page about runs and results; its path.
 
-    sources: run directories that were evaluated, or JSON files that `reproduce` wrote. output: the .html file.
+    items: as `reproduce` writes them, by the file that each was read from, or the run directory that it is about, where
+    its figures are. output: the .html file.
 
     Numbers stand in the page as they stand in the JSON, to the digits shown, with the full value in the title of each.
-    ValueError or FileNotFoundError where a source is neither, or a run was trained on since it was evaluated.
+    ValueError or FileNotFoundError where an item is not whole.
     """
     if output.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"{output} must end in .html")
     if not output.parent.is_dir():
         raise FileNotFoundError(f"the folder {output.parent} does not exist: make it first")
-    if len({source.resolve() for source in sources}) < len(sources):
-        raise ValueError("a source is named twice: give each once")
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("marginflow"), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters.update(estimate=estimate, curve=curve, extremes=extremes)
-    of_source, page = (environment.get_template(name) for name in ("section.html", "report.html"))
+    of_item, page = (environment.get_template(name) for name in ("section.html", "report.html"))
     sections = []
-    for number, source in enumerate(sources, 1):
+    for number, (source, item) in enumerate(items.items(), 1):
         try:
-            section = _of_item(source) if source.is_file() else _of_run(source)
-            html = of_source.render(section=section, id=f"section-{number}", width=WIDTH, height=HEIGHT)
+            section = _section(item, source if source.is_dir() else source.parent)
+            html = of_item.render(section=section, id=f"section-{number}", width=WIDTH, height=HEIGHT)
         except (LookupError, TypeError, AttributeError, jinja2.UndefinedError) as error:
             reason = " ".join(repr(error).split())
             raise ValueError(
@@ -52,34 +50,20 @@ def report(sources: Sequence[Path], output: Path) -> Path:
     return output
 
 
-def _of_item(path: Path) -> dict[str, Any]:
-    """A section from a JSON file of `reproduce`."""
+def read_item(path: Path) -> dict[str, Any]:
+    """What `reproduce` has written; ValueError where it is no JSON."""
     try:
-        item = json_of(path)
+        return json_of(path)
     except ValueError as error:
         raise ValueError(f"{path} is not a result of reproduce ({error}): give those, or run directories") from error
+
+
+def _section(item: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """What the page shows of an item, whose figures lie in a folder."""
     runs = [{**run, **_settings(run["experiment"])} for run in item["runs"]]
-    figures = [(_as_data(path.parent / each["file"]), each["caption"]) for each in item["figures"]]
+    figures = [(_as_data(folder / each["file"]), each["caption"]) for each in item["figures"]]
     keys = ("title", "caption")
     return {**{key: item[key] for key in keys}, "not_drawn": item.get("not_drawn"), "runs": runs, "figures": figures}
-
-
-def _of_run(directory: Path) -> dict[str, Any]:
-    """A section from a run directory."""
-    experiment, _, _ = read(directory)
-    record, now = read_evaluation(directory), trained(directory)
-    if record["weights_sha256"] != weights_sha256(directory) or record["epochs"] != now["epochs"]:
-        raise ValueError(f"{directory} was trained on since: call marginflow evaluate {directory} again")
-    name = directory.resolve().name
-    run = {"label": name, "reported_by_the_thesis": None, "samples": None, **record, "curve": read_metrics(directory)}
-    pictures = sorted((directory / "figures").glob("*.png"))
-    return {
-        "title": name,
-        "caption": f"{experiment.model.name} on {experiment.data.name}",
-        "not_drawn": None,
-        "runs": [{**run, **_settings(record["experiment"])}],
-        "figures": [(_as_data(path), path.stem) for path in pictures],
-    }
 
 
 def _settings(experiment: dict[str, Any]) -> dict[str, Any]:

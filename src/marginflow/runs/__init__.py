@@ -13,9 +13,9 @@ figures/
 
 from marginflow.runs.directory import check_free, check_same_rows, check_same_settings, continued, created
 from marginflow.runs.evaluating import Evaluation, check, evaluate, exhaust, held_out
-from marginflow.runs.reading import EVALUATION, load, read, read_evaluation, trained, weights_sha256
+from marginflow.runs.reading import EVALUATION, as_item, load, read, read_evaluation, trained, weights_sha256
 
 __all__ = [
-    "EVALUATION", "Evaluation", "check", "check_free", "check_same_rows", "check_same_settings", "continued", "created",
-    "evaluate", "exhaust", "held_out", "load", "read", "read_evaluation", "trained", "weights_sha256",
+    "EVALUATION", "Evaluation", "as_item", "check", "check_free", "check_same_rows", "check_same_settings", "continued",
+    "created", "evaluate", "exhaust", "held_out", "load", "read", "read_evaluation", "trained", "weights_sha256",
 ]  # fmt: skip

@@ -103,6 +103,26 @@ def read_evaluation(run_dir: Path) -> dict[str, Any]:
     return record
 
 
+def as_item(run_dir: Path) -> dict[str, Any]:
+    """All that is known of an evaluated run, in the form in which `reproduce` writes an item of one run.
+
+    ValueError or FileNotFoundError where it was not evaluated, or was trained on since.
+    """
+    experiment, _, _ = read(run_dir)
+    record, now = read_evaluation(run_dir), trained(run_dir)
+    if record["weights_sha256"] != weights_sha256(run_dir) or record.get("epochs") != now["epochs"]:
+        raise ValueError(f"{run_dir} was trained on since: call marginflow evaluate {run_dir} again")
+    name = run_dir.resolve().name
+    run = {"label": name, "reported_by_the_thesis": None, "samples": None, **record, "curve": read_metrics(run_dir)}
+    pictures = sorted((run_dir / "figures").glob("*.png"))
+    return {
+        "title": name,
+        "caption": f"{experiment.model.name} on {experiment.data.name}",
+        "runs": [run],
+        "figures": [{"file": f"figures/{path.name}", "caption": path.stem} for path in pictures],
+    }
+
+
 def weights_sha256(run_dir: Path) -> str:
     """The checksum of the weights of a run."""
     return sha256_of(run_dir / WEIGHTS)
