@@ -42,11 +42,11 @@ MAY_IMPORT = {
         "data", "distributions", "flow", "guarded", "marginal", "models", "nets", "randomness", "training",
         "transforms",
     },
-    "provenance": {"__init__"},
+    "provenance": set(),
     "precision": {"data", "distributions", "evaluation", "randomness"},
     "sampling": {"distributions", "evaluation"},
     "runs": {
-        "__init__", "accounting", "checkpoint", "checks", "config", "data", "devices", "divergence", "evaluation",
+        "accounting", "checkpoint", "checks", "config", "data", "devices", "divergence", "evaluation",
         "flow", "guarded", "lock", "precision", "provenance",
     },
     "comparison": {"accounting", "base", "config", "runs"},
@@ -82,7 +82,7 @@ MAY_IMPORT = {
         "samples", "training",
     },
     "cli": {
-        "__init__", "comparison", "config", "console", "data", "demo", "devices", "experiments", "figures", "output",
+        "comparison", "config", "console", "data", "demo", "devices", "experiments", "figures", "output",
         "randomness", "report", "reproduce", "runs", "samples", "thesis", "trainer",
     },
     "__main__": {"cli"},

@@ -8,12 +8,11 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional, TextIO
 
 import typer
-
-from marginflow import __version__
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,7 +78,7 @@ def _one_line_warnings() -> None:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"marginflow {__version__}")
+        typer.echo(f"marginflow {version_of('marginflow')}")
         raise typer.Exit
 
 

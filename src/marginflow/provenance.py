@@ -6,18 +6,17 @@ import os
 import platform
 import subprocess
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from marginflow import __version__
-
 
 def provenance() -> dict[str, Any]:
     """Versions, machine, threads, and the commit, for results; plain values."""
     return {
-        "marginflow": __version__,
+        "marginflow": version("marginflow"),
         "git_head": git_head(),
         "torch": torch.__version__,
         "python": platform.python_version(),
