@@ -116,7 +116,7 @@ def test_jacobian_is_triangular_log_det_is_its_own_and_a_context_reaches_all(
     ordered = jacobian[made.order][:, made.order]
     assert (ordered.triu(1) == 0).all()
     torch.testing.assert_close(torch.linalg.slogdet(jacobian).logabsdet, made(x, context)[1][0], rtol=1e-8, atol=1e-8)
-    if context is not None and made.network.activation_name != "relu":  # relu may be flat where we look
+    if context is not None and made.network.plan.activation_name != "relu":  # relu may be flat where we look
         difference = made.network(x, context) - made.network(x, context + 0.7)  # a spline may be the identity at x
         assert (difference != 0).any(2).all()
 
@@ -152,7 +152,7 @@ def test_many_blocks_and_bands(features: int, hidden: list[int], degrees: str) -
         again, forward_log_det = made(x)
         torch.testing.assert_close(again, z, rtol=1e-9, atol=1e-9)
         torch.testing.assert_close(log_det, -forward_log_det, rtol=1e-9, atol=1e-9)
-        assert len(made.network.blocks) > 1
+        assert len(made.network.plan.blocks) > 1
     torch.testing.assert_close(made.inverse(z)[0].detach(), x, rtol=1e-9, atol=1e-9)
 
 

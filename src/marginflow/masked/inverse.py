@@ -14,13 +14,22 @@ from marginflow.gradients import left_to_autograd
 from marginflow.masked.plan import Product
 
 if TYPE_CHECKING:
-    from marginflow.masked.network import MaskedNetwork
+    from marginflow.masked.layers import MaskedLinear
+    from marginflow.masked.order import Order
+    from marginflow.masked.plan import MaskedPlan
 
 CHUNK = 2**24  # numbers held at once: units x rows of z
 COMPILED_TYPES = (torch.float32, torch.float64)
 
 
-def invert(network: MaskedNetwork, univariate: Any, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def invert(
+    plan: MaskedPlan,
+    layers: Sequence[MaskedLinear],
+    order: Order,
+    univariate: Any,
+    z: Tensor,
+    context: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
     """The x with univariate(x_i; network(x)_i) = z_i for every i, and log|det dx/dz|.
 
     z (N, D) -> x (N, D), log_det (N,). Equal to D passes of the network, at the price of
@@ -28,46 +37,47 @@ def invert(network: MaskedNetwork, univariate: Any, z: Tensor, context: Tensor |
     loop over its dimensions resolves the rest. The loop is compiled where the univariate and the activation have
     a compiled form and no gradient is asked for; otherwise it is plain torch, through which gradients pass.
     """
-    dtype = network.output_layer.bias.dtype
+    dtype = layers[-1].bias.dtype
     if z.dtype != dtype:
         raise ValueError(f"z must have the model's precision, {dtype}; got {z.dtype}: convert one of them")
-    context = network.context_of(context, z)
-    z = network.order.reorder(z)
-    rows = max(1, CHUNK // (sum(layer[-1] for layer in network.counts) + network.num_params))
+    z = order.reorder(z)
+    rows = max(1, CHUNK // (sum(layer[-1] for layer in plan.counts) + plan.num_params))
     chunks = [
         (z[start : start + rows], None if context is None else context[start : start + rows])
         for start in range(0, max(len(z), 1), rows)
     ]
     try:
-        run: Any = _by_kernel if _has_compiled_form(network, univariate, z, context) else _in_torch
-        parts = [run(network, univariate, *chunk) for chunk in chunks]
+        run: Any = _by_kernel if _has_compiled_form(plan, layers, univariate, z, context) else _in_torch
+        parts = [run(plan, layers, univariate, *chunk) for chunk in chunks]
     except (OSError, EOFError, UnpicklingError) as error:  # what numba keeps on disk is damaged, or there is no room
         warnings.warn(f"sampling without its compiled loop, more slowly: {error!r}", RuntimeWarning, stacklevel=4)
-        parts = [_in_torch(network, univariate, *chunk) for chunk in chunks]
+        parts = [_in_torch(plan, layers, univariate, *chunk) for chunk in chunks]
     x, log_det = parts[0] if len(parts) == 1 else [torch.cat(part) for part in zip(*parts, strict=True)]
-    return network.order.restore(x), log_det
+    return order.restore(x), log_det
 
 
-def _has_compiled_form(network: MaskedNetwork, univariate: Any, z: Tensor, context: Tensor | None) -> bool:
-    if z.device.type != "cpu" or z.dtype not in COMPILED_TYPES or network.activation_name is None:
+def _has_compiled_form(
+    plan: MaskedPlan, layers: Sequence[MaskedLinear], univariate: Any, z: Tensor, context: Tensor | None
+) -> bool:
+    if z.device.type != "cpu" or z.dtype not in COMPILED_TYPES or plan.activation_name is None:
         return False
     if "kernel" not in vars(type(univariate)) or left_to_autograd():  # a subclass may have changed what it computes
         return False
     if not torch.is_grad_enabled():
         return True
-    given = [z] if context is None else [z, context]
-    return not any(tensor.requires_grad for tensor in [*given, *network.parameters()])
+    tensors = [z, *([] if context is None else [context]), *(tensor for layer in layers for tensor in layer.tensors)]
+    return not any(tensor.requires_grad for tensor in tensors)
 
 
 class _Workspace:
     """All units of all layers in one matrix, features first, and the bands of all weights."""
 
-    def __init__(self, network: MaskedNetwork, z: Tensor, context: Tensor | None) -> None:
-        self.network, self.counts = network, network.counts
-        self.biases = [layer.bias.detach()[:, None] for layer in network.layers]
-        self.bands = [[weight.detach() for weight in layer.weights] for layer in network.layers]
+    def __init__(self, plan: MaskedPlan, layers: Sequence[MaskedLinear], z: Tensor, context: Tensor | None) -> None:
+        self.plan = plan
+        self.biases = [layer.bias.detach()[:, None] for layer in layers]
+        self.bands = [[weight.detach() for weight in layer.weights] for layer in layers]
         self.offsets = [0]
-        for layer in self.counts:
+        for layer in plan.counts:
             self.offsets.append(self.offsets[-1] + layer[-1])
         self.units = z.new_empty(self.offsets[-1], len(z))
         if context is not None:
@@ -95,10 +105,10 @@ class _Workspace:
         for product in products:
             out = self.rows(product.layer + 1, product.top, product.bottom)
             self.multiply(product, product.known + product.inside, out)
-            if self.network.joined(product.layer + 1):
+            if self.plan.joined(product.layer + 1):
                 stream = out.clone() if stream is None else stream + out
                 out.copy_(stream)
-            out.copy_(self.network.activation(out))
+            out.copy_(self.plan.activation(out))
 
     def copy_inside(self, product: Product, out: Tensor) -> None:
         """The weights between units of the block: (rows, inside). What the mask hides is not read."""
@@ -108,27 +118,29 @@ class _Workspace:
 
 
 @torch.no_grad()
-def _by_kernel(network: MaskedNetwork, univariate: Any, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+def _by_kernel(
+    plan: MaskedPlan, layers: Sequence[MaskedLinear], univariate: Any, z: Tensor, context: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """The inverse with the loop compiled."""
     from marginflow.masked.kernel import resolve
 
-    space, counts, p = _Workspace(network, z, context), network.counts, network.num_params
+    space, counts, p = _Workspace(plan, layers, z, context), plan.counts, plan.num_params
     space.activate(  # units that see the context alone, or nothing
         [
             Product(i, 0, counts[i + 1][0], counts[i][0], 0, layer.pieces(0, counts[i + 1][0]))
-            for i, layer in enumerate(network.layers[:-1])
+            for i, layer in enumerate(layers[:-1])
             if counts[i + 1][0]
         ]
     )
     z = z.T.contiguous()
     log_det = torch.zeros(z.shape[1], dtype=torch.float64)
-    params = z.new_empty(max(block.stop - block.start for block in network.blocks) * p, z.shape[1])
-    inside = z.new_empty(max(sum(each.num_weights for each in block.products) for block in network.blocks))
+    params = z.new_empty(max(block.stop - block.start for block in plan.blocks) * p, z.shape[1])
+    inside = z.new_empty(max(sum(each.num_weights for each in block.products) for block in plan.blocks))
     arrays = [tensor.numpy() for tensor in (space.units, params, z, log_det, inside)]
-    activation, (function, constant) = cast(str, network.activation_name), univariate.kernel
+    activation, (function, constant) = cast(str, plan.activation_name), univariate.kernel
     num_threads = torch.get_num_threads()
 
-    for start, stop, products, ends, looped in network.blocks:
+    for start, stop, products, ends, looped in plan.blocks:
         used = 0
         for product in products if looped else products[-1:]:
             is_output = product is products[-1]
@@ -143,31 +155,33 @@ def _by_kernel(network: MaskedNetwork, univariate: Any, z: Tensor, context: Tens
         units, all_params, all_z, total, weights = arrays
         resolve(
             units, all_params[: (stop - start) * p], all_z[start:stop], total, weights[:used], ends,
-            activation, function, constant, network.residual, num_threads,
+            activation, function, constant, plan.residual, num_threads,
         )  # fmt: skip
         if torch.get_num_threads() != num_threads:  # numba starts its threads by setting the number of OpenMP's
             torch.set_num_threads(num_threads)
         if not looped:
             space.activate(products[:-1])
-    x = space.rows(0, network.context_features, counts[0][-1])
+    x = space.rows(0, plan.context_features, counts[0][-1])
     return x.T.contiguous(), log_det.to(z.dtype)
 
 
-def _in_torch(network: MaskedNetwork, univariate: Any, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+def _in_torch(
+    plan: MaskedPlan, layers: Sequence[MaskedLinear], univariate: Any, z: Tensor, context: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """The inverse in plain torch, without writing in place, so that gradients pass through it."""
-    counts, layers, p = network.counts, network.layers, network.num_params
+    counts, p = plan.counts, plan.num_params
     hidden = range(1, len(counts))
     log_det = z.new_zeros(len(z))
     known = [z[:, :0].T if context is None else context.T]  # the units of each layer that are known, (units, N)
     stream = None
     for layer in hidden:
         rows = layers[layer - 1].partial(0, counts[layer][0], known[-1])
-        if network.joined(layer):
+        if plan.joined(layer):
             stream = rows if stream is None else stream + rows
             rows = stream.clone()  # for an activation that works in place
-        known.append(network.activation(rows))
+        known.append(plan.activation(rows))
 
-    for start, stop, products, *_ in network.blocks:
+    for start, stop, products, *_ in plan.blocks:
         before, inside = [], []  # of each layer, what comes from before the block, and the weights inside it
         for layer, seen, (_, top, bottom, first, columns, _) in zip(layers, known, products, strict=True):
             before.append(layer.partial(top, bottom, seen))
@@ -184,12 +198,12 @@ def _in_torch(network: MaskedNetwork, univariate: Any, z: Tensor, context: Tenso
                 top, bottom = counts[layer][dim] - first, counts[layer][dim + 1] - first
                 if top < bottom:
                     rows = _add_inside(before[layer - 1], inside[layer - 1], top, bottom, fresh[layer - 1])
-                    if network.joined(layer):
+                    if plan.joined(layer):
                         stream = rows if stream is None else stream + rows
                         rows = stream.clone()
-                    fresh[layer] = torch.cat([fresh[layer], network.activation(rows)])
+                    fresh[layer] = torch.cat([fresh[layer], plan.activation(rows)])
         known = [torch.cat(each) for each in zip(known, fresh, strict=True)]
-    return known[0][network.context_features :].T, log_det
+    return known[0][plan.context_features :].T, log_det
 
 
 def _add_inside(before: Tensor, inside: Tensor, top: int, bottom: int, fresh: Tensor) -> Tensor:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from marginflow.hidden import Activation, as_activation, check_dropout
+from marginflow.masked.inverse import invert
 from marginflow.masked.layers import MaskedLinear
 from marginflow.masked.order import Order
 from marginflow.masked.passes import run
-from marginflow.masked.plan import plan
+from marginflow.masked.plan import MaskedPlan, blocks_of
 from marginflow.shapes import check_context
 
 
@@ -30,9 +31,6 @@ class MaskedNetwork(nn.Module):
         further. These layers have the same degrees, so a sum depends on what its terms depend on.
     dropout: in training mode, the probability with which each hidden unit is left out of a row; the others are
         divided by one minus it. Srivastava et al., Dropout, 2014.
-
-    counts[l][d]: how many units of layer l, from the inputs (context and x) to the last hidden layer, have a
-        degree of at most d, d = 0 ... D; so many are known once the first d dimensions are.
     """
 
     def __init__(
@@ -48,29 +46,20 @@ class MaskedNetwork(nn.Module):
         super().__init__()
         check_dropout(dropout)
         features = len(order.dimensions)
-        self.features, self.num_params, self.context_features = features, num_params, context_features
-        self.order, self.dropout, self.residual = order, dropout, residual
-        self.activation_name = activation if isinstance(activation, str) else None
-        self.activation = as_activation(activation)
+        self.features, self.context_features = features, context_features
+        self.order, self.dropout = order, dropout
+        self.activation = as_activation(activation)  # a module of the user's own is trained and saved too
         dimensions = torch.arange(1, features + 1)
         degrees = [torch.cat([torch.zeros(context_features, dtype=torch.long), dimensions]), *hidden_degrees]
         self.hidden_layers = nn.ModuleList(MaskedLinear(below, above) for below, above in pairwise(degrees))
         self.output_layer = MaskedLinear(degrees[-1], dimensions.repeat_interleave(num_params), strict=True)
         self.layers = [*cast("list[MaskedLinear]", list(self.hidden_layers)), self.output_layer]  # input to output
         known = torch.arange(features + 1)
-        self.counts: list[list[int]] = [torch.searchsorted(layer, known, right=True).tolist() for layer in degrees]
-        self.blocks = plan(self.counts, self.layers, num_params)
-
-    def context_of(self, context: Tensor | None, x: Tensor) -> Tensor | None:
-        """The context checked, in the precision of x; None where the network takes none."""
-        if not self.context_features:
-            return None
-        check_context(context, self.context_features, len(x), vector=True)
-        return cast(Tensor, context).to(x.dtype)
-
-    def joined(self, layer: int) -> bool:
-        """Whether hidden layer `layer`, counted from 1, is one of those that residual connections join."""
-        return self.residual and layer % 2 == 1
+        counts: list[list[int]] = [torch.searchsorted(layer, known, right=True).tolist() for layer in degrees]
+        self.plan = MaskedPlan(
+            features, num_params, context_features, counts, blocks_of(counts, self.layers, num_params),
+            self.activation, activation if isinstance(activation, str) else None, residual,
+        )  # fmt: skip
 
     @property
     def random(self) -> bool:
@@ -78,4 +67,17 @@ class MaskedNetwork(nn.Module):
         return self.training and self.dropout > 0
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        return run(self, x, self.context_of(context, x))
+        """The parameters of every dimension: x (N, D), context (N, C) -> (N, D, P)."""
+        dropout = self.dropout if self.random else 0.0
+        return run(self.plan, self.layers, self.order, x, self._context(context, x), dropout)
+
+    def invert(self, univariate: Any, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The x with univariate(x_i; params_i(x)) = z_i for every i, and log|det dx/dz|; see `inverse.invert`."""
+        return invert(self.plan, self.layers, self.order, univariate, z, self._context(context, z))
+
+    def _context(self, context: Tensor | None, x: Tensor) -> Tensor | None:
+        """The context checked, in the precision of x; None where the network takes none."""
+        if not self.context_features:
+            return None
+        check_context(context, self.context_features, len(x), vector=True)
+        return cast(Tensor, context).to(x.dtype)

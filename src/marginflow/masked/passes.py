@@ -16,9 +16,11 @@ from marginflow.masked.layers import hide
 
 if TYPE_CHECKING:
     from marginflow.masked.layers import MaskedLinear
-    from marginflow.masked.network import MaskedNetwork
+    from marginflow.masked.order import Order
+    from marginflow.masked.plan import MaskedPlan
 
 Backward = Callable[[Tensor], Tensor]
+NO_TENSORS = (None,) * 4  # the gradients of what a pass is given besides tensors
 
 # of activations that can work in place: grad, output -> grad
 FROM_OUTPUT: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -27,75 +29,92 @@ FROM_OUTPUT: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-def run(network: MaskedNetwork, x: Tensor, context: Tensor | None) -> Tensor:
-    """The output of a masked network: x (N, D), context (N, C) or None -> (N, D, P)."""
-    tensors = [layer.tensors for layer in network.layers]
+def run(
+    plan: MaskedPlan,
+    layers: Sequence[MaskedLinear],
+    order: Order,
+    x: Tensor,
+    context: Tensor | None = None,
+    dropout: float = 0.0,
+) -> Tensor:
+    """The output of a masked network: x (N, D), context (N, C) or None -> (N, D, P).
+
+    dropout: the probability with which each hidden unit is left out.
+    """
+    tensors = [layer.tensors for layer in layers]
     flat = [tensor for group in tensors for tensor in group]
-    factors = _dropout(network, x)
+    factors = _dropout(layers, x, dropout)
     if left_to_autograd():
-        return _layer_by_layer(network, factors, x, context, *flat)
+        return _layer_by_layer(plan, layers, order, factors, x, context, *flat)
     if not torch.is_grad_enabled():
-        return _outputs(network, _through(network, factors, _inputs(network, x, context), tensors, []))
-    if network.activation_name is None:  # it may have parameters, draw noise, or work in place
-        return _layer_by_layer(network, factors, x, context, *flat)
-    return cast(Tensor, _Pass.apply(network, factors, x, context, *flat))
+        return _outputs(plan, order, _through(plan, layers, factors, _inputs(order, x, context), tensors, []))
+    if plan.activation_name is None:  # it may have parameters, draw noise, or work in place
+        return _layer_by_layer(plan, layers, order, factors, x, context, *flat)
+    return cast(Tensor, _Pass.apply(plan, layers, order, factors, x, context, *flat))
 
 
-def _dropout(network: MaskedNetwork, x: Tensor) -> list[Tensor]:
+def _dropout(layers: Sequence[MaskedLinear], x: Tensor, dropout: float) -> list[Tensor]:
     """What each hidden layer's units (N, width) are multiplied by, drawn anew; empty where none is left out."""
-    if not network.random:
+    if not dropout:
         return []
-    keep = 1 - network.dropout
-    widths = [layer.out_features for layer in network.layers[:-1]]
+    keep = 1 - dropout
+    widths = [layer.out_features for layer in layers[:-1]]
     return [torch.empty(len(x), width, dtype=x.dtype, device=x.device).bernoulli_(keep).div_(keep) for width in widths]
 
 
-def _inputs(network: MaskedNetwork, x: Tensor, context: Tensor | None) -> Tensor:
+def _inputs(order: Order, x: Tensor, context: Tensor | None) -> Tensor:
     """What the first layer sees: (N, C + D)."""
-    x = network.order.reorder(x)
+    x = order.reorder(x)
     return x if context is None else torch.cat([context, x], 1)
 
 
-def _outputs(network: MaskedNetwork, output: Tensor) -> Tensor:
+def _outputs(plan: MaskedPlan, order: Order, output: Tensor) -> Tensor:
     """What the last layer says, (N, D P), for the dimensions where they stand in x."""
-    return network.order.restore(output.view(-1, network.features, network.num_params))
+    return order.restore(output.view(-1, plan.features, plan.num_params))
 
 
 def _layer_by_layer(
-    network: MaskedNetwork, factors: Sequence[Tensor], x: Tensor, context: Tensor | None, *flat: Tensor
+    plan: MaskedPlan,
+    layers: Sequence[MaskedLinear],
+    order: Order,
+    factors: Sequence[Tensor],
+    x: Tensor,
+    context: Tensor | None,
+    *flat: Tensor,
 ) -> Tensor:
     """The output, left to autograd."""
-    *hidden, output = zip(network.layers, _by_layer(network, flat), strict=True)
-    h, stream = _inputs(network, x, context), None
+    *hidden, output = zip(layers, _by_layer(layers, flat), strict=True)
+    h, stream = _inputs(order, x, context), None
     for i, (layer, own) in enumerate(hidden):
         h = layer(h, own)
-        if network.joined(i + 1):
+        if plan.joined(i + 1):
             h = stream = h if stream is None else h + stream
-            h = h if network.activation_name else h.clone()  # one of one's own may work in place
-        h = network.activation(h)
+            h = h if plan.activation_name else h.clone()  # one of one's own may work in place
+        h = plan.activation(h)
         h = h * factors[i] if factors else h
     layer, own = output
-    return _outputs(network, layer(h, own))
+    return _outputs(plan, order, layer(h, own))
 
 
 def _through(
-    network: MaskedNetwork,
+    plan: MaskedPlan,
+    layers: Sequence[MaskedLinear],
     factors: Sequence[Tensor],
     h: Tensor,
     tensors: Sequence[Sequence[Tensor]],
     kept: list[Tensor],
 ) -> Tensor:
     """The last layer's output; what the way back must know of each hidden layer is added to `kept`."""
-    *hidden, output = zip(network.layers, tensors, strict=True)
-    in_place = IN_PLACE.get(network.activation_name or "")
+    *hidden, output = zip(layers, tensors, strict=True)
+    in_place = IN_PLACE.get(plan.activation_name or "")
     stream = None  # what the joined layers have added up to, before the activation
     for i, (layer, own) in enumerate(hidden):
         h = _product(layer, own, h)
-        if network.joined(i + 1):
+        if plan.joined(i + 1):
             h = h if stream is None else h.add_(stream)
-            stream = h.clone() if in_place or network.activation_name is None else h
+            stream = h.clone() if in_place or plan.activation_name is None else h
         kept.append(h)
-        h = in_place(h) if in_place else network.activation(h)
+        h = in_place(h) if in_place else plan.activation(h)
         h = h * factors[i] if factors else h
     return _product(*output, h)
 
@@ -139,14 +158,14 @@ def _tensors_back(layer: MaskedLinear, tensors: Sequence[Tensor], x: Tensor, gra
     return grads
 
 
-def _recall(network: MaskedNetwork, kept: Tensor) -> tuple[Tensor, Backward]:
+def _recall(plan: MaskedPlan, kept: Tensor) -> tuple[Tensor, Backward]:
     """The output of a hidden layer, and the way back through its activation."""
-    from_output = FROM_OUTPUT.get(network.activation_name or "")
+    from_output = FROM_OUTPUT.get(plan.activation_name or "")
     if from_output:
         return kept, lambda grad: from_output(grad, kept)
     with torch.enable_grad():
         before = kept.detach().requires_grad_()
-        after = network.activation(before)
+        after = plan.activation(before)
     return after.detach(), lambda grad: torch.autograd.grad(after, before, grad)[0]
 
 
@@ -156,50 +175,54 @@ class _Pass(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        network: MaskedNetwork,
+        plan: MaskedPlan,
+        layers: Sequence[MaskedLinear],
+        order: Order,
         factors: Sequence[Tensor],
         x: Tensor,
         context: Tensor | None,
         *flat: Tensor,
     ) -> Tensor:
-        kept = [_inputs(network, x, context)]
-        output = _through(network, factors, kept[0], _by_layer(network, flat), kept)
-        ctx.network, ctx.factors, ctx.num_tensors = network, factors, len(flat)
+        kept = [_inputs(order, x, context)]
+        output = _through(plan, layers, factors, kept[0], _by_layer(layers, flat), kept)
+        ctx.plan, ctx.layers, ctx.order, ctx.factors, ctx.num_tensors = plan, layers, order, factors, len(flat)
         ctx.save_for_backward(x, context, *flat, *kept)
-        return _outputs(network, output)
+        return _outputs(plan, order, output)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        network = cast("MaskedNetwork", ctx.network)
+        plan, layers, order = cast(
+            "tuple[MaskedPlan, Sequence[MaskedLinear], Order]", (ctx.plan, ctx.layers, ctx.order)
+        )
         x, context, *saved = ctx.saved_tensors
         flat, kept = saved[: ctx.num_tensors], saved[ctx.num_tensors :]
-        tensors = _by_layer(network, flat)
+        tensors = _by_layer(layers, flat)
         if torch.is_grad_enabled():  # this gradient will be differentiated itself
-            plain = partial(_layer_by_layer, network, ctx.factors)
-            return None, None, *differentiable(plain, [x, context, *flat], ctx.needs_input_grad[2:], grad_outputs)
-        grad = network.order.reorder(grad_outputs[0]).flatten(1)
+            plain = partial(_layer_by_layer, plan, layers, order, ctx.factors)
+            return *NO_TENSORS, *differentiable(plain, [x, context, *flat], ctx.needs_input_grad[4:], grad_outputs)
+        grad = order.reorder(grad_outputs[0]).flatten(1)
         grads: list[Tensor] = []
         stream = None  # the gradient that later joined layers send past those between
-        for i, layer in reversed(list(enumerate(network.layers))):
-            h, back = _recall(network, kept[i]) if i else (kept[0], None)
+        for i, layer in reversed(list(enumerate(layers))):
+            h, back = _recall(plan, kept[i]) if i else (kept[0], None)
             factor = ctx.factors[i - 1] if i and ctx.factors else None
             grads = [*_tensors_back(layer, tensors[i], h if factor is None else h * factor, grad), *grads]
             if back is not None:
                 grad = _product_back(layer, tensors[i], grad)
                 grad = back(grad if factor is None else grad * factor)
-                if network.joined(i):
+                if plan.joined(i):
                     grad = stream = grad if stream is None else grad + stream
-        if not any(ctx.needs_input_grad[2:4]):
-            return None, None, None, None, *grads
-        grad = _product_back(network.layers[0], tensors[0], grad)
-        c = network.context_features
-        return None, None, network.order.restore(grad[:, c:]), None if context is None else grad[:, :c], *grads
+        if not any(ctx.needs_input_grad[4:6]):
+            return *NO_TENSORS, None, None, *grads
+        grad = _product_back(layers[0], tensors[0], grad)
+        c = plan.context_features
+        return *NO_TENSORS, order.restore(grad[:, c:]), None if context is None else grad[:, :c], *grads
 
 
-def _by_layer(network: MaskedNetwork, flat: Sequence[Tensor]) -> list[Sequence[Tensor]]:
+def _by_layer(layers: Sequence[MaskedLinear], flat: Sequence[Tensor]) -> list[Sequence[Tensor]]:
     """Bias and bands of each layer out of those of all."""
     groups, start = [], 0
-    for layer in network.layers:
+    for layer in layers:
         groups.append(flat[start : start + 1 + len(layer.weights)])
         start += len(groups[-1])
     return groups

@@ -1,11 +1,13 @@
-"""The plan of the incremental inverse: dimensions in blocks, and the products that each block needs."""
+"""The plan of a masked network: what follows from degrees alone, and the blocks in which its inverse is resolved."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from torch import Tensor
 
 if TYPE_CHECKING:
     from marginflow.masked.layers import MaskedLinear
@@ -48,8 +50,34 @@ class Block(NamedTuple):
     looped: bool
 
 
-def plan(counts: Sequence[Sequence[int]], layers: Sequence[MaskedLinear], num_params: int) -> list[Block]:
-    """The blocks of a network, in the order in which they are resolved."""
+@dataclass(frozen=True)
+class MaskedPlan:
+    """A masked network but for its weights and the order of its dimensions: plain data.
+
+    features, num_params, context_features, residual: see `MaskedNetwork`. activation: the function;
+    activation_name: None where it is one of the user's own, which may have parameters, draw noise or work in place.
+
+    counts[l][d]: how many units of layer l, from the inputs (context and x) to the last hidden layer, have a
+        degree of at most d, d = 0 ... D; so many are known once the first d dimensions are.
+    blocks: of the inverse, in the order in which they are resolved.
+    """
+
+    features: int
+    num_params: int
+    context_features: int
+    counts: list[list[int]]
+    blocks: list[Block]
+    activation: Callable[[Tensor], Tensor]
+    activation_name: str | None
+    residual: bool
+
+    def joined(self, layer: int) -> bool:
+        """Whether hidden layer `layer`, counted from 1, is one of those that residual connections join."""
+        return self.residual and layer % 2 == 1
+
+
+def blocks_of(counts: Sequence[Sequence[int]], layers: Sequence[MaskedLinear], num_params: int) -> list[Block]:
+    """The blocks in which the inverse of a network resolves its dimensions."""
     offsets = np.cumsum([0, *(layer[-1] for layer in counts)])
     blocks = []
     for start, stop in cut_into_blocks(counts):

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from marginflow.hidden import Activation
 from marginflow.masked.degrees import resolve_degrees
-from marginflow.masked.inverse import invert
 from marginflow.masked.network import MaskedNetwork
 from marginflow.masked.order import Order
 from marginflow.transforms.base import Transform
@@ -95,4 +94,4 @@ class MaskedAutoregressive(Transform):
         self.check_input(z)
         if self.network.random:
             raise ValueError("there is no inverse in training mode, where dropout is random: call eval()")
-        return invert(self.network, self.univariate, z, context)
+        return self.network.invert(self.univariate, z, context)
