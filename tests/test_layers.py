@@ -60,9 +60,9 @@ MAY_IMPORT = {
         "marginal", "randomness", "transforms",
     },
     "divergence": {"data", "distributions", "evaluation", "flow", "journey", "marginal", "randomness"},
-    "plotting": {"training"},
+    "plotting": {"checkpoint", "data", "training"},
     "samples": {"data", "distributions", "flow", "randomness", "sampling", "temperature"},
-    "output": {"checkpoint", "data", "plotting"},
+    "output": {"checkpoint", "data"},
     "figures": {
         "accounting", "base", "data", "distributions", "evaluation", "flow", "journey", "marginal", "plotting",
         "randomness", "samples", "training",
@@ -82,7 +82,7 @@ MAY_IMPORT = {
         "samples", "training",
     },
     "cli": {
-        "comparison", "config", "console", "data", "demo", "devices", "experiments", "figures", "output",
+        "comparison", "config", "console", "data", "demo", "devices", "experiments", "figures", "output", "plotting",
         "randomness", "report", "reproduce", "runs", "samples", "thesis", "trainer",
     },
     "__main__": {"cli"},

@@ -7,7 +7,6 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from marginflow import output as files
 from marginflow import plotting
 from marginflow.data import DataSpec
 from marginflow.distributions import StandardNormal
@@ -59,6 +58,6 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     output = tmp_path / "a.png"
     output.write_text("old")
     with pytest.raises(ValueError, match="at least 2 features"):
-        files.write([torch.zeros(3, 1)], DataSpec((1,)), output)
+        plotting.write_picture(torch.zeros(3, 1), DataSpec((1,)), output)
     assert output.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]

@@ -142,7 +142,7 @@ def evaluate(
         from marginflow.console import about_precision, about_samples, accounting_table
 
         if to is not None:
-            output.check_output(to, output.TABLES)
+            output.check_output(to)
             if data is not None and to.resolve() == data.resolve():
                 raise ValueError(f"{to} is the table itself: give another --output")
         settings, spec, _ = runs.read(run)
@@ -207,18 +207,24 @@ def sample(
 ) -> None:
     """Draw samples from a run: a grid of images or a scatter plot (.png), or rows (.csv, .parquet, .feather, .npy)."""
     with _one_line_errors():
+        import torch
         from rich.console import Console
 
-        from marginflow import output, randomness, runs, samples
+        from marginflow import output, plotting, randomness, runs, samples
         from marginflow.devices import fabric_on
 
-        output.check_output(to, num_rows=num_samples)
+        output.check_output(to, (".png", *output.FORMATS))
         _, spec, _ = runs.read(run)
-        output.check_output(to, num_rows=num_samples, features=spec.features)
+        as_picture = to.suffix.lower() == ".png"
+        if as_picture:
+            plotting.check_picture(num_samples, spec.features)
         model = runs.load(run, fabric_on(device).device)
         draws = samples.Draws(model, spec, num_samples, seed, label=label, temperature=temperature)
         with Console(stderr=True).status(f"drawing {num_samples:,} samples"), randomness.deterministic(deterministic):
-            output.write(draws, spec, to)
+            if as_picture:
+                plotting.write_picture(torch.cat(list(draws)), spec, to)
+            else:
+                output.write(draws, spec, to)
         if draws.redrawn:
             typer.echo(f"marginflow: {draws}", err=True)
         typer.echo(f"wrote {to}")

@@ -1,4 +1,4 @@
-"""Rows to files: a table, an array or a picture; block after block, and whole or not at all."""
+"""Rows to files: a table or an array; block after block, and whole or not at all."""
 
 from __future__ import annotations
 
@@ -10,37 +10,25 @@ from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
-import torch
-from PIL import Image
 from pyarrow import csv, parquet
 from torch import Tensor
 
-from marginflow import plotting
 from marginflow.checkpoint import write_whole
 from marginflow.data import DataSpec
 from marginflow.data.blocks import of_equal_size
-from marginflow.data.tables import FORMATS as TABLES
+from marginflow.data.tables import FORMATS
 
-FORMATS = (".png", *TABLES)
-ENLARGED = 600  # a grid of images is blown up until it is about this wide
 ROWS = 2**16  # of a part of a table
-MOST_IN_PICTURE = 100_000  # rows, which have to fit into memory
 
 
-def check_output(output: Path, formats: Sequence[str] = FORMATS, num_rows: int = 0, features: int = 2) -> None:
-    """Refuse an ending that is none of the formats, a folder that does not exist, a picture of what it cannot show."""
+def check_output(output: Path, formats: Sequence[str] = FORMATS) -> None:
+    """Refuse an ending that is none of the formats, and a folder that does not exist."""
     if output.is_dir():
         raise IsADirectoryError(f"{output} is a directory: name a file in it")
     if output.suffix.lower() not in formats:
         raise ValueError(f"{output} must end in {', '.join(formats)}; got {output.suffix or 'no ending'!r}")
     if not output.parent.is_dir():
         raise FileNotFoundError(f"the folder {output.parent} does not exist: make it first")
-    if output.suffix.lower() == ".png" and features < 2:
-        raise ValueError(f"a .png needs at least 2 features: write {', '.join(TABLES)}")
-    if output.suffix.lower() == ".png" and num_rows > MOST_IN_PICTURE:
-        raise ValueError(
-            f"a picture shows {MOST_IN_PICTURE:,} at most; got {num_rows:,}: write them to {', '.join(TABLES)}"
-        )
 
 
 def write(blocks: Iterable[Tensor], spec: DataSpec, output: Path) -> None:
@@ -49,11 +37,7 @@ def write(blocks: Iterable[Tensor], spec: DataSpec, output: Path) -> None:
     A table has one column a feature, under the names of the data's columns, or x0, x1, ... An array in .npy has the
     shape (N, *event).
     """
-    ending = output.suffix.lower()
-    if ending == ".png":
-        x = torch.cat(list(blocks))
-        write_whole(output, lambda file: _picture(x, spec, file))
-    elif ending == ".npy":
+    if output.suffix.lower() == ".npy":
         write_whole(output, lambda file: _array(blocks, file))
     else:
         write_columns((block.flatten(1) for block in blocks), spec.column_names, output)
@@ -111,17 +95,3 @@ def _header(file: BinaryIO, shape: tuple[int, ...], kind: np.dtype) -> None:
     """The header of numpy's format, which leaves room for a first dimension of any size."""
     about = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, about)
-
-
-def _picture(x: Tensor, spec: DataSpec, file: BinaryIO) -> None:
-    """A grid of images, or a scatter plot of the first two features."""
-    if spec.levels is not None:
-        sheet = Image.fromarray(plotting.image_grid(x, spec.levels))
-        factor = max(1, ENLARGED // sheet.width)
-        enlarged = sheet.resize((sheet.width * factor, sheet.height * factor), Image.Resampling.NEAREST)
-        enlarged.save(file, format="png")
-    elif spec.features > 1:
-        names = spec.columns or ("feature 0", "feature 1")
-        plotting.scatter(x, f"{len(x)} samples", names).savefig(file, format="png", dpi=120)
-    else:
-        raise ValueError("a .png needs at least 2 features: write .csv, .parquet, .feather or .npy")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -13,14 +14,19 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from PIL import Image
 from torch import Tensor
 
+from marginflow.checkpoint import write_whole
+from marginflow.data import DataSpec
 from marginflow.training import EpochRecord
 
 DENSITY_COLOURS = "magma"  # lightness grows with the value, so it reads in grey
 POINT_COLOURS = "viridis"
 DATA, MODEL = "0.65", "black"  # data is light and filled, what the model says is dark and drawn as a line
 SMALL = 7
+ENLARGED = 600  # a grid of images is blown up until it is about this wide
+MOST_IN_PICTURE = 100_000  # rows, which have to fit into memory
 
 
 def save_png(figure: Figure, path: Path) -> Path:
@@ -36,6 +42,32 @@ def save(figure: Figure, path: Path) -> Path:
     with mpl.rc_context({"svg.hashsalt": "marginflow", "svg.fonttype": "none"}):  # the same figure, the same file
         figure.savefig(path.with_suffix(".svg"), dpi=120, metadata={"Date": None})
     return path.with_suffix(".png")
+
+
+def check_picture(num_rows: int, features: int) -> None:
+    """Refuse rows that a picture cannot show."""
+    if features < 2:
+        raise ValueError("a .png needs at least 2 features: write .csv, .parquet, .feather or .npy")
+    if num_rows > MOST_IN_PICTURE:
+        raise ValueError(
+            f"a picture shows {MOST_IN_PICTURE:,} at most; got {num_rows:,}: write them to .csv, .parquet, .feather or "
+            ".npy"
+        )
+
+
+def write_picture(x: Tensor, spec: DataSpec, output: Path) -> None:
+    """Write rows of raw data as a .png, a grid of images or a scatter plot of two features, whole or not at all."""
+    check_picture(len(x), spec.features)
+    content = io.BytesIO()
+    if spec.levels is not None:
+        sheet = Image.fromarray(image_grid(x, spec.levels))
+        factor = max(1, ENLARGED // sheet.width)
+        enlarged = sheet.resize((sheet.width * factor, sheet.height * factor), Image.Resampling.NEAREST)
+        enlarged.save(content, format="png")
+    else:
+        names = spec.columns or ("feature 0", "feature 1")
+        scatter(x, f"{len(x)} samples", names).savefig(content, format="png", dpi=120)
+    write_whole(output, content.getvalue())
 
 
 def training_curves(
