@@ -16,10 +16,11 @@ import pyarrow as pa
 import torch
 from pyarrow import parquet
 
-from marginflow import config
-from marginflow.calibration import calibrate
-from marginflow.evaluation import bring_to
+from marginflow.data.require import bring_to
+from marginflow.runs.build import build, load_data
+from marginflow.runs.read_toml import parse
 from marginflow.training.objective import Objective
+from marginflow.transforms.calibrate import calibrate
 
 OUTPUT = Path("benchmarks/results/loading.json")
 LIMIT = 0.05  # of a step
@@ -54,11 +55,11 @@ def cases(folder: Path) -> dict[str, dict[str, Any]]:
 
 def measure(table: dict[str, Any]) -> dict[str, float]:
     """Seconds of loading the data set, and medians of taking a batch and of the step that is made of it."""
-    experiment = config.parse(table, "benchmark")
+    experiment = parse(table, "benchmark")
     started = time.perf_counter()
-    data = config.load_data(experiment)
+    data = load_data(experiment)
     load = time.perf_counter() - started
-    model = config.build(experiment, data.spec)
+    model = build(experiment, data.spec)
     calibrate(model, [bring_to(model, data.train.take(slice(1000)))])
     objective = Objective(model).train()
     optimiser = torch.optim.Adam(model.parameters(), 1e-4, fused=True)

@@ -17,9 +17,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 import marginflow as mf
-from marginflow import models, plotting
-from marginflow.data.energies import ENERGIES
-from marginflow.distributions import Distribution
+from marginflow import models
+from marginflow.base.distribution import Distribution
+from marginflow.data import ENERGIES
+from marginflow.report import plots
 from marginflow.transforms import Inverse
 from studies import RESULTS
 
@@ -61,7 +62,7 @@ def draw(targets: dict[str, Callable[[Tensor], Tensor]], samples: dict[tuple[str
     grid = torch.cartesian_prod(line, line)
     for row, (name, target) in zip(panels, targets.items(), strict=True):
         density = target(grid).exp().view(250, 250).T
-        row[0].imshow(density, origin="lower", extent=(-5, 5, -5, 5), cmap=plotting.DENSITY_COLOURS)
+        row[0].imshow(density, origin="lower", extent=(-5, 5, -5, 5), cmap=plots.DENSITY_COLOURS)
         row[0].set_title(name, fontsize=7)
         for axes, flow in zip(row[1:], FLOWS, strict=True):
             axes.scatter(*samples[name, flow].T, s=0.5, linewidth=0, color="black", rasterized=True)
@@ -90,7 +91,7 @@ def main() -> None:
             print(f"| {name} | {flow} | {' | '.join(cells)} |", flush=True)
     record = {"config": CONFIG.model_dump(), "device": "cpu", "threads": torch.get_num_threads(), "rows": rows}
     (RESULTS / "energies.json").write_text(json.dumps(record, indent=1) + "\n")
-    plotting.save(draw(ENERGIES, samples), RESULTS / "energies.png")
+    plots.save(draw(ENERGIES, samples), RESULTS / "energies.png")
 
 
 if __name__ == "__main__":

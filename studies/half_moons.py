@@ -15,9 +15,10 @@ import torch
 from matplotlib.figure import Figure
 
 import marginflow as mf
-from marginflow import plotting, runs
-from marginflow.quality import energy_distance
-from marginflow.randomness import seeded
+from marginflow.base.seeds import seeded
+from marginflow.evaluation.sample_quality import energy_distance
+from marginflow.report import plots
+from marginflow.runs.run import held_out
 from studies import RESULTS
 
 PREFIX = "half_moons_"
@@ -28,7 +29,7 @@ def judged(directory: Path) -> tuple[dict[str, Any], torch.Tensor]:
     model = mf.load(directory)
     evaluation = json.loads((directory / "evaluation.json").read_text())
     metrics = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
-    test = runs.held_out(directory)[0].take().x
+    test = held_out(directory)[0].take().x
     with seeded(0):
         samples = model.sample(len(test))
     row = {
@@ -80,11 +81,11 @@ def main(directories: list[Path]) -> None:
         rows.append(row)
         samples[row["name"]] = drawn
     rows.sort(key=lambda row: row["evaluation"]["test"]["importance_weighted"]["value"])
-    test = runs.held_out(directories[0])[0].take().x
+    test = held_out(directories[0])[0].take().x
     fresh = mf.data.load("half_moons", seed=1).test.take().x
     real = energy_distance(fresh, test)
     ordered = {"data": test, **{row["name"]: samples[row["name"]] for row in rows}}
-    plotting.save(figure_of(ordered), RESULTS / "half_moons_models.png")
+    plots.save(figure_of(ordered), RESULTS / "half_moons_models.png")
     record = {"rows": rows, "energy_distance_of_two_draws": real, "samples": len(test)}
     (RESULTS / "half_moons_models.json").write_text(json.dumps(record, indent=1) + "\n")
     print(table(rows, real))

@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from marginflow.config import build, load_data, parse
-from marginflow.evaluation import evaluate
-from marginflow.plotting import image_grids, save
-from marginflow.samples import draw
+from marginflow.evaluation.evaluate import evaluate
+from marginflow.evaluation.sample import draw
+from marginflow.report.plots import image_grids, save
+from marginflow.runs.build import build, load_data
+from marginflow.runs.read_toml import parse
 from marginflow.training import fit
 from studies import RESULTS
 from studies.trials import cell, largest_within, num_parameters

@@ -14,8 +14,9 @@ from typing import Any
 
 import torch
 
-from marginflow.config import build, load_data, parse
-from marginflow.evaluation import evaluate
+from marginflow.evaluation.evaluate import evaluate
+from marginflow.runs.build import build, load_data
+from marginflow.runs.read_toml import parse
 from marginflow.training import fit
 from studies import RESULTS
 from studies.trials import cell, largest_within, num_parameters

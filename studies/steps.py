@@ -18,11 +18,12 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from marginflow.config import build, load_data, read
 from marginflow.data import Split
-from marginflow.evaluation import evaluate
-from marginflow.plotting import image_grids, save
-from marginflow.samples import draw
+from marginflow.evaluation.evaluate import evaluate
+from marginflow.evaluation.sample import draw
+from marginflow.report.plots import image_grids, save
+from marginflow.runs.build import build, load_data
+from marginflow.runs.read_toml import read
 from marginflow.training import EpochRecord, fit
 from studies import RESULTS
 

@@ -23,16 +23,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from marginflow import accounting, config, evaluation, runs
-from marginflow.calibration import calibrate
-from marginflow.checkpoint import WEIGHTS, read_metrics, write_whole
-from marginflow.divergence import divergence, origins
-from marginflow.masked.degrees import resolve_degrees
-from marginflow.quality import energy_distance, mean_distance, two_sample_accuracy
-from marginflow.samples import draw
-from marginflow.thesis import ITEMS
+from marginflow.cli.thesis import ITEMS
+from marginflow.evaluation import evaluate as accounting
+from marginflow.evaluation.evaluate import evaluate, evaluate_rows
+from marginflow.evaluation.sample import draw
+from marginflow.evaluation.sample_quality import energy_distance, mean_distance, two_sample_accuracy
+from marginflow.evaluation.sample_range import divergence, origins
+from marginflow.nets.masked.degrees import resolve_degrees
+from marginflow.runs.build import build, load_data
+from marginflow.runs.load import load
+from marginflow.runs.read_toml import parse
+from marginflow.runs.run import held_out, read
+from marginflow.storage.files import write_whole
 from marginflow.training import fit
+from marginflow.training.checkpoint import WEIGHTS
+from marginflow.training.metrics import read_metrics
 from marginflow.transforms import BatchNorm
+from marginflow.transforms.calibrate import calibrate
 from studies import RESULTS
 
 CLIP = 5e-6  # of the thesis
@@ -41,10 +48,10 @@ CLIP = 5e-6  # of the thesis
 def trained(table: dict[str, Any], seed: int = 0) -> tuple[Any, Any, list[dict[str, Any]], float]:
     """The model, the data, the curve and the seconds of an experiment."""
     table["train"]["seed"] = seed
-    settings = config.parse(table, "study")
+    settings = parse(table, "study")
     torch.manual_seed(seed)
-    data = config.load_data(settings)
-    model = config.build(settings, data.spec)
+    data = load_data(settings)
+    model = build(settings, data.spec)
     started = time.perf_counter()
     history = fit(model, data, settings.train)
     return model, data, [asdict(each) for each in history], round(time.perf_counter() - started, 1)
@@ -84,10 +91,8 @@ def moons() -> None:
         table = {"data": {"name": "half_moons"}, "model": {"name": "planar", "blocks": 8}, "train": train}
         model, data, curve, seconds = trained({**table, "noise": {"features": noise}}, seed)
         test = data.test.take().x
-        found = evaluation.evaluate(model, test, num_samples=200, seed=0)
-        fresh = (
-            config.load_data(config.parse({**table, "data": {"name": "half_moons", "seed": 1}}, "study")).test.take().x
-        )
+        found = evaluate(model, test, num_samples=200, seed=0)
+        fresh = load_data(parse({**table, "data": {"name": "half_moons", "seed": 1}}, "study")).test.take().x
         drawn = draw(model, data.spec, 5000, seed)
         pairs = {"samples": drawn, "a fresh draw": fresh[:5000]}
         quality = {
@@ -143,7 +148,7 @@ def masks() -> None:
             "train": {"epochs": 30, "lr": 1e-3, "ema": 0.99, "validate_every": 5},
         }  # fmt: skip
         flow, data, _, seconds = trained(table, seed)
-        found = evaluation.evaluate(flow, data.test, spec=data.spec, seed=0)
+        found = evaluate(flow, data.test, spec=data.spec, seed=0)
         drawn, real = draw(flow, data.spec, len(data.test.x), seed), data.test.take().x
         shares = {"mean_distance": mean_distance(drawn) / mean_distance(real)}
         rows.append({**key, "seconds": seconds, "evaluation": found.as_dict(), **shares})
@@ -181,7 +186,7 @@ def artifacts_of(flow: Any, data: Any) -> list[dict[str, Any]]:
         if statistics == "one batch":
             norms = [each for each in flow.modules() if isinstance(each, BatchNorm)]
             calibrate(flow, [data.train.take(slice(100))], layers=norms)
-        found = evaluation.evaluate(flow, test, spec=data.spec)
+        found = evaluate(flow, test, spec=data.spec)
         began = [asdict(each) for each in origins(flow, test, 500)[:5]]
         shares = {"statistics": statistics, **asdict(divergence(flow, test, 500)), "origins": began}
         rows.append({**shares, "nll": finite(found.importance_weighted.value)})
@@ -196,8 +201,8 @@ def generation(folder: str = "runs/thesis") -> None:
     for directory in sorted(Path(folder) / name for name in names):
         if not (directory / WEIGHTS).is_file():
             continue
-        model, (experiment, spec, _) = runs.load(directory), runs.read(directory)
-        data = config.load_data(experiment)
+        model, (experiment, spec, _) = load(directory), read(directory)
+        data = load_data(experiment)
         count, scale = 1000, 256 if spec.dequantised else 1
         test, real = (  # spread over all rows, as the first test images of MNIST are cleaner than the others
             (split.take(torch.linspace(0, len(split.x) - 1, count).long()).x * scale).floor().double()
@@ -230,11 +235,9 @@ def pairs(folder: str = "runs/thesis") -> None:
             continue
         found = []
         for directory in directories:
-            options = runs.read(directory)[0].evaluate
-            test, _ = runs.held_out(directory, options.rows)
-            of_rows = evaluation.evaluate_rows(
-                runs.load(directory), test, num_samples=options.num_samples, seed=options.seed
-            )
+            options = read(directory)[0].evaluate
+            test, _ = held_out(directory, options.rows)
+            of_rows = evaluate_rows(load(directory), test, num_samples=options.num_samples, seed=options.seed)
             found.append(of_rows.result)
         costs = {
             what: asdict(accounting.Estimate.of(getattr(found[0], what) - getattr(found[1], what)))

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
-from marginflow.config import build
+from marginflow.runs.build import build
 
 
 def num_parameters(settings: Any, spec: Any) -> int:

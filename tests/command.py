@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from marginflow.cli import app
+from marginflow.cli.app import app
 
 MOONS = """
 [data]

@@ -19,20 +19,20 @@ from torch.distributions import Independent, Laplace
 
 import marginflow
 from marginflow import models
-from marginflow.calibration import calibrate
+from marginflow.base.distribution import Distribution
+from marginflow.base.transform import Transform, Univariate
 from marginflow.distributions import (
     Conditional,
     DiagonalNormal,
-    Distribution,
+    Flow,
     LabelMixture,
+    Marginalising,
     StandardLogistic,
     StandardNormal,
     Uniform,
 )
-from marginflow.flow import Flow
 from marginflow.interop import from_freia, from_normflows, from_torch
 from marginflow.interop.foreign import ForeignMap
-from marginflow.marginal import Marginalising
 from marginflow.nets import MLP, ConvNet, GatedConvNet
 from marginflow.transforms import (
     ActNorm,
@@ -61,10 +61,9 @@ from marginflow.transforms import (
     SoftplusAffine,
     Squeeze,
     Standardise,
-    Transform,
-    Univariate,
     Whiten,
 )
+from marginflow.transforms.calibrate import calibrate
 from marginflow.transforms.normalise import Calibrated
 
 T = TypeVar("T", bound=nn.Module)

@@ -11,10 +11,9 @@ from registry import image_model
 from torch import Tensor
 
 from marginflow import Marginalising, TrainConfig, VariationalConfig, fit, fit_to_density, models
-from marginflow.calibration import calibrate
-from marginflow.distributions import StandardNormal
-from marginflow.flow import Flow
+from marginflow.distributions import Flow, StandardNormal
 from marginflow.transforms import ActNorm, BatchNorm, Dequantise, Flatten
+from marginflow.transforms.calibrate import calibrate
 
 
 def test_act_norms_start_where_each_gives_mean_0_and_variance_1() -> None:

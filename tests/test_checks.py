@@ -15,14 +15,12 @@ import zuko
 from torch import Tensor
 
 from marginflow import check, data, models
-from marginflow.calibration import calibrate
-from marginflow.checks import Findings
-from marginflow.checks.maps import _projected
-from marginflow.distributions import LabelMixture, StandardNormal
-from marginflow.flow import Flow
+from marginflow.distributions import Flow, LabelMixture, Marginalising, StandardNormal
+from marginflow.evaluation.check.findings import Findings
+from marginflow.evaluation.check.maps import _projected
 from marginflow.interop import from_nflows, from_normflows, from_zuko
-from marginflow.marginal import Marginalising
 from marginflow.transforms import Affine, BatchNorm, Logit, MaskedAutoregressive, Sequential, Standardise
+from marginflow.transforms.calibrate import calibrate
 
 
 def rows(features: int = 3, num_rows: int = 500) -> Tensor:

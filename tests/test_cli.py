@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from command import Call, fails, succeeds, width
 
-from marginflow.checks import Finding, Findings
-from marginflow.console import TrainingProgress
+from marginflow.evaluation.check.findings import Finding, Findings
+from marginflow.training.progress import TrainingProgress
 
 pytestmark = pytest.mark.usefixtures("single")
 
@@ -262,7 +262,7 @@ def test_a_run_is_checked_and_the_exit_status_says_how_it_went(call: Call, monke
     assert all(name in output for name in ("round trip, float32", "log-determinant", "normalisation", "floor"))
     fails(call("check", "runs/none"), "is not a run directory")
     below = Findings([Finding("floor", "fail", "NLL 0.1, entropy [0.287]", "mend it")])
-    monkeypatch.setattr("marginflow.runs.check", lambda *_: below)
+    monkeypatch.setattr("marginflow.runs.evaluate.check", lambda *_: below)
     result = call("check", "runs/moons")
     assert result.exit_code == 1
     assert "entropy [0.287]" in result.stdout

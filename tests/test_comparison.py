@@ -8,24 +8,31 @@ import numpy as np
 import pytest
 import torch
 
-from marginflow import comparison, config, load, runs
-from marginflow.checkpoint import save_weights
+from marginflow import load
+from marginflow.runs import compare as comparison
+from marginflow.runs.build import build, load_data
+from marginflow.runs.directory import created
+from marginflow.runs.evaluate import evaluate
+from marginflow.runs.read_toml import parse
+from marginflow.runs.run import read
+from marginflow.runs.schema import Evaluate
+from marginflow.training.checkpoint import save_weights
 
 MOONS = {"name": "half_moons", "num_train": 100, "num_validation": 100, "num_test": 400}
-OPTIONS = config.Evaluate(num_samples=5)
+OPTIONS = Evaluate(num_samples=5)
 
 
 def made(path: Path, seed: int = 0, **sections: dict[str, object]) -> Path:
     """A run with untrained weights."""
     table = {"data": MOONS, "model": {"name": "planar"}, **sections}
-    experiment = config.parse(table, "test")
-    data = config.load_data(experiment)
+    experiment = parse(table, "test")
+    data = load_data(experiment)
     torch.manual_seed(seed)
-    model = config.build(experiment, data.spec)
+    model = build(experiment, data.spec)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(torch.rand_like(parameter) + 0.5)  # hidden weights stay zero
-    with runs.created(path, experiment, data.spec):
+    with created(path, experiment, data.spec):
         save_weights(model.state_dict(), path)
     return path
 
@@ -34,7 +41,7 @@ def made(path: Path, seed: int = 0, **sections: dict[str, object]) -> Path:
 def test_differences_are_paired(tmp_path: Path) -> None:
     paths = [made(tmp_path / name, seed) for seed, name in enumerate("abc")]
     compared = comparison.compare(paths, OPTIONS)
-    x = config.load_data(config.parse({"data": MOONS, "model": {"name": "planar"}}, "test")).test.x[:]
+    x = load_data(parse({"data": MOONS, "model": {"name": "planar"}}, "test")).test.x[:]
     nll = {path.name: -load(path).log_prob(x).detach().double().numpy() for path in paths}
     order = sorted(nll, key=lambda name: nll[name].mean())
     assert [each.name for each in compared] == order
@@ -77,7 +84,7 @@ def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("single")
 def test_samples_are_held_against_the_test_split_alone_and_drawn_only_where_asked(tmp_path: Path) -> None:
     path = made(tmp_path / "a", 0)
-    np.save(tmp_path / "rows.npy", config.load_data(runs.read(path)[0]).test.take().x[:50].numpy())
-    assert runs.evaluate(path, OPTIONS).samples is not None
-    assert runs.evaluate(path, OPTIONS, draw=False).samples is None
-    assert runs.evaluate(path, OPTIONS, table=str(tmp_path / "rows.npy")).samples is None
+    np.save(tmp_path / "rows.npy", load_data(read(path)[0]).test.take().x[:50].numpy())
+    assert evaluate(path, OPTIONS).samples is not None
+    assert evaluate(path, OPTIONS, draw=False).samples is None
+    assert evaluate(path, OPTIONS, table=str(tmp_path / "rows.npy")).samples is None

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 import marginflow as mf
 from marginflow import models
-from marginflow.config import build, parse
 from marginflow.data import DataSpec
 from marginflow.distributions import Conditional, DiagonalNormal, LabelMixture, StandardNormal
+from marginflow.distributions.temperature import at_temperature
 from marginflow.models import MODELS, augmented_between, diagonal_normal
 from marginflow.nets import MLP
-from marginflow.temperature import at_temperature
+from marginflow.runs.build import build
+from marginflow.runs.read_toml import parse
 from marginflow.training import TrainConfig
 from marginflow.transforms import Augment
 

@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from marginflow import config
-from marginflow.config import Experiment, build, parse, read
 from marginflow.data import DataSpec
-from marginflow.distributions import Conditional, LabelMixture
-from marginflow.flow import Flow
-from marginflow.marginal import Marginalising
+from marginflow.distributions import Conditional, Flow, LabelMixture, Marginalising
+from marginflow.runs.build import build
+from marginflow.runs.read_toml import evaluation, parse, read
+from marginflow.runs.schema import Experiment
 from marginflow.transforms import Dequantise, Flatten, Logit, Standardise
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
@@ -185,9 +184,9 @@ def test_logit_is_for_images() -> None:
 
 def test_evaluation_overrides_are_checked() -> None:
     experiment: Experiment = parse(MINIMAL, "test")
-    assert config.evaluation(experiment, {"num_samples": 5, "rows": None}).num_samples == 5
+    assert evaluation(experiment, {"num_samples": 5, "rows": None}).num_samples == 5
     with pytest.raises(ValueError, match="num_samples = 0"):
-        config.evaluation(experiment, {"num_samples": 0})
+        evaluation(experiment, {"num_samples": 0})
 
 
 def test_a_key_of_several_types_says_all_that_would_do() -> None:

@@ -11,11 +11,11 @@ from rich.console import Console
 
 from marginflow import models
 from marginflow.base.moments import Estimate
-from marginflow.comparison import Compared
-from marginflow.console import TrainingProgress, comparison_table
 from marginflow.data import DataSpec
-from marginflow.evaluation import evaluate
+from marginflow.evaluation.evaluate import Compared, evaluate
+from marginflow.report.tables import comparison_table
 from marginflow.training import EpochRecord, TrainConfig
+from marginflow.training.progress import TrainingProgress
 
 CONFIG = TrainConfig(epochs=3, batch_size=50)
 

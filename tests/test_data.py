@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from marginflow import data
-from marginflow.data import files, images
-from marginflow.data.dataset import DataSet, Split
+from marginflow.data import DataSet, Split
+from marginflow.data import download as files
+from marginflow.data.images import datasets as images
 
 
 def has_mnist() -> bool:

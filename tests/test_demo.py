@@ -9,22 +9,23 @@ import pytest
 import torch
 from PIL import Image
 
-from marginflow import config, demo, models
-from marginflow.distributions import StandardNormal
-from marginflow.journey import to_latent
-from marginflow.marginal import Marginalising
+from marginflow import models
+from marginflow.cli import half_moons
+from marginflow.distributions import Marginalising, StandardNormal
+from marginflow.evaluation.layer_outputs import to_latent
+from marginflow.runs.read_toml import read
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 
 
 def test_it_runs_the_repositorys_experiments() -> None:
-    assert demo.experiment(0) == config.read(EXPERIMENTS / "half_moons_planar.toml")
-    assert demo.experiment(demo.NUM_NOISE) == config.read(EXPERIMENTS / "half_moons_planar_marginal.toml")
+    assert half_moons.experiment(0) == read(EXPERIMENTS / "half_moons_planar.toml")
+    assert half_moons.experiment(half_moons.NUM_NOISE) == read(EXPERIMENTS / "half_moons_planar_marginal.toml")
 
 
 @pytest.mark.usefixtures("single")
 def test_a_short_demo_writes_what_it_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    results = demo.run_demo(tmp_path / "demo", epochs=1)
+    results = half_moons.run_demo(tmp_path / "demo", epochs=1)
     output = capsys.readouterr().out
     for name in ("figure1.png", "figure2.png", "half_moons.png"):
         assert name in output
@@ -35,7 +36,7 @@ def test_a_short_demo_writes_what_it_names(tmp_path: Path, capsys: pytest.Captur
         assert record[label]["test"]["bound"]["value"] == result.bound.value
         assert result.importance_weighted.value > 0.287
     assert "entropy of the data" in output
-    demo.run_demo(tmp_path / "demo", epochs=1)  # again over its own output
+    half_moons.run_demo(tmp_path / "demo", epochs=1)  # again over its own output
 
 
 def test_points_pushed_through_are_the_flows_own() -> None:

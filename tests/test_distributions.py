@@ -9,7 +9,8 @@ import torch
 from registry import DISTRIBUTIONS, build_distribution, concrete_classes
 from torch import Tensor
 
-from marginflow.distributions import Density, DiagonalNormal, Distribution, StandardNormal, Uniform
+from marginflow.base.distribution import Density, Distribution
+from marginflow.distributions import DiagonalNormal, StandardNormal, Uniform
 
 N = 6
 NAMES = list(DISTRIBUTIONS)

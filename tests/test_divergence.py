@@ -6,11 +6,9 @@ import pytest
 import torch
 
 from marginflow import models
-from marginflow.data.dataset import Batch
-from marginflow.distributions import StandardNormal
-from marginflow.divergence import divergence, origins
-from marginflow.flow import Flow
-from marginflow.marginal import Marginalising
+from marginflow.data import Batch
+from marginflow.distributions import Flow, Marginalising, StandardNormal
+from marginflow.evaluation.sample_range import divergence, origins
 from marginflow.transforms import Scaling
 
 

@@ -9,10 +9,8 @@ import torch
 
 from marginflow.base.moments import Estimate
 from marginflow.data import DataSpec, Split
-from marginflow.distributions import DiagonalNormal, StandardNormal, Uniform
-from marginflow.evaluation import evaluate
-from marginflow.flow import Flow
-from marginflow.marginal import Marginalising
+from marginflow.distributions import DiagonalNormal, Flow, Marginalising, StandardNormal, Uniform
+from marginflow.evaluation.evaluate import evaluate
 from marginflow.models import maf, planar
 from marginflow.transforms import Augment, Dequantise, Flatten, Logit, Permutation, Standardise
 
@@ -118,7 +116,7 @@ def test_an_estimate_of_one_row_knows_no_error() -> None:
 
 
 def test_it_is_taken_in_evaluation_mode_whatever_the_model_is_in() -> None:
-    from marginflow.calibration import calibrate
+    from marginflow.transforms.calibrate import calibrate
 
     model, x = maf(2, hidden=[8], blocks=2, batch_norm=True), torch.randn(50, 2)
     calibrate(model, [x])

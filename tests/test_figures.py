@@ -10,11 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from marginflow import data, figures, models, plotting
+from marginflow import data, models
 from marginflow.data import Batch, DataSpec
-from marginflow.distributions import StandardNormal
-from marginflow.flow import Flow
-from marginflow.marginal import Marginalising
+from marginflow.distributions import Flow, Marginalising, StandardNormal
+from marginflow.report import figures, plots
 from marginflow.training import EpochRecord
 from marginflow.transforms import Dequantise, Flatten, Logit, Standardise
 
@@ -68,13 +67,13 @@ def test_training_figures_are_in_bits_for_images(tmp_path: Path) -> None:
     model = Flow([], base=Marginalising(models.planar(65), StandardNormal(1)))
     assert drawn(figures.of_training(history, model, spec, None, tmp_path)) == {"training"}
     assert "bound on the NLL, bits/dim" in (tmp_path / "training.svg").read_text()
-    axes = plotting.training_curves(history, "NLL, bits/dim", spec.bits_per_dim).axes[0]
+    axes = plots.training_curves(history, "NLL, bits/dim", spec.bits_per_dim).axes[0]
     np.testing.assert_allclose(axes.lines[1].get_ydata(), (np.array([90, 70]) / 64 + math.log(17)) / math.log(2))
 
 
 def test_histograms_are_densities_of_all_rows() -> None:
     z = torch.cat([torch.zeros(30, 1), torch.full((10, 1), 100.0)])
-    figure = plotting.latents(z)
+    figure = plots.latents(z)
     edges = figure.axes[0].patches[0].get_data()
     assert float((edges.values * np.diff(edges.edges)).sum()) == pytest.approx(0.75)
     assert "25.0% beyond" in figure.axes[0].get_title()
@@ -82,7 +81,7 @@ def test_histograms_are_densities_of_all_rows() -> None:
 
 def test_marginals_lay_samples_over_data() -> None:
     rows, samples = torch.randn(500, 20), torch.randn(400, 20) + 1
-    figure = plotting.marginals(rows, samples, [f"c{i}" for i in range(20)])
+    figure = plots.marginals(rows, samples, [f"c{i}" for i in range(20)])
     assert len(figure.axes) == 16
     assert figure.axes[3].get_title() == "c3"
     of_data, of_samples = (patch.get_data() for patch in figure.axes[0].patches)
@@ -93,7 +92,7 @@ def test_marginals_lay_samples_over_data() -> None:
 
 
 def test_the_bound_is_drawn_against_the_number_of_draws() -> None:
-    figure = plotting.bound_against_samples([1, 10, 100], [3.0, 2.0, 1.5], [0.1, 0.1, 0.1], 3.2, [1, 5, 60])
+    figure = plots.bound_against_samples([1, 10, 100], [3.0, 2.0, 1.5], [0.1, 0.1, 0.1], 3.2, [1, 5, 60])
     above, below = figure.axes
     np.testing.assert_array_equal(above.lines[0].get_ydata(), [3.2, 3.2])
     np.testing.assert_array_equal(above.lines[1].get_xydata(), [[1, 3.0], [10, 2.0], [100, 1.5]])
@@ -102,7 +101,7 @@ def test_the_bound_is_drawn_against_the_number_of_draws() -> None:
 
 def test_the_same_figure_is_the_same_file(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        plotting.save(plotting.scatter(torch.eye(2), "two points"), tmp_path / f"{name}.png")
+        plots.save(plots.scatter(torch.eye(2), "two points"), tmp_path / f"{name}.png")
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.distributions import Independent, Laplace, MultivariateNormal, Normal, Poisson
 
 import marginflow as mf
-from marginflow.distributions import Distribution, StandardNormal
+from marginflow.base.distribution import Distribution
+from marginflow.distributions import StandardNormal
 from marginflow.interop import from_freia, from_nflows, from_normflows, from_torch, from_zuko, to_torch
 from marginflow.transforms import Logit
 

@@ -13,12 +13,13 @@ from rich.console import Console
 from torch import Tensor
 
 from marginflow import Marginalising, TrainConfig, data, evaluate, fit, models
-from marginflow.console import accounting_table
-from marginflow.distributions import StandardLogistic, StandardNormal, Uniform, rows_at_once
-from marginflow.flow import Flow
+from marginflow.base.devices import rows_at_once
+from marginflow.base.transform import Transform
+from marginflow.distributions import Flow, StandardLogistic, StandardNormal, Uniform
 from marginflow.models.images import checkerboard, half
 from marginflow.nets import ConvNet, GatedConvNet
-from marginflow.training.recomputing import recomputing
+from marginflow.report.tables import accounting_table
+from marginflow.training.recompute import recomputing
 from marginflow.transforms import (
     ActNorm,
     Conv1x1,
@@ -30,7 +31,6 @@ from marginflow.transforms import (
     Logit,
     Planar,
     Squeeze,
-    Transform,
 )
 
 

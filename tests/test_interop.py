@@ -10,10 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from marginflow import models
-from marginflow.distributions import StandardNormal
-from marginflow.flow import Flow
+from marginflow.distributions import Flow, Marginalising, StandardNormal
 from marginflow.interop import maf_from_nflows, maf_from_zuko
-from marginflow.marginal import Marginalising
 
 zuko = pytest.importorskip("zuko")
 nflows_flows = pytest.importorskip("nflows.flows")

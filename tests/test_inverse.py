@@ -15,9 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from marginflow.hidden import ACTIVATIONS
-from marginflow.masked import inverse, kernel
-from marginflow.masked.plan import cut_into_blocks
+from marginflow.base.transform import Univariate
+from marginflow.nets.activations import ACTIVATIONS
+from marginflow.nets.masked import inverse
+from marginflow.nets.masked import kernel_numba as kernel
+from marginflow.nets.masked.plan import cut_into_blocks
 from marginflow.transforms import (
     Additive,
     Affine,
@@ -26,7 +28,6 @@ from marginflow.transforms import (
     RationalQuadratic,
     SoftclipAffine,
     SoftplusAffine,
-    Univariate,
 )
 
 UNIVARIATES = [

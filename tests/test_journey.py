@@ -8,10 +8,9 @@ import pytest
 import torch
 
 from marginflow import data, models
-from marginflow.distributions import LabelMixture, StandardNormal
-from marginflow.flow import Flow
-from marginflow.journey import Snapshots, by_layer, to_latent
-from marginflow.marginal import Marginalising
+from marginflow.distributions import Flow, LabelMixture, Marginalising, StandardNormal
+from marginflow.evaluation.layer_outputs import by_layer, to_latent
+from marginflow.report.snapshots import Snapshots
 from marginflow.training import EpochRecord, TrainConfig, fit
 from marginflow.transforms import Standardise
 

@@ -10,8 +10,8 @@ from registry import local
 from torch import Tensor
 
 from marginflow import models
-from marginflow.calibration import calibrate
 from marginflow.transforms import LocalAutoregressive
+from marginflow.transforms.calibrate import calibrate
 
 
 def jacobian(layer: LocalAutoregressive, x: Tensor) -> Tensor:

@@ -15,8 +15,9 @@ import pytest
 import torch
 
 from marginflow import data
-from marginflow.data import files, maf_tables
-from marginflow.data.frames import read_frame
+from marginflow.data import download as files
+from marginflow.data import maf_tables
+from marginflow.data.pickled_frames import read_frame
 
 FIXTURES = Path(__file__).parent / "fixtures"
 RNG = np.random.default_rng(0)

@@ -9,9 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from marginflow import models
-from marginflow.distributions import DiagonalNormal, StandardNormal, Uniform
-from marginflow.flow import Flow
-from marginflow.marginal import Marginalising, log_likelihood
+from marginflow.distributions import DiagonalNormal, Flow, Marginalising, StandardNormal, Uniform, log_likelihood
 from marginflow.transforms import Augment, Dequantise, Flatten
 
 MEAN = torch.tensor([0.5, -1.0, 0.2], dtype=torch.float64)
@@ -267,7 +265,7 @@ def test_whole_models_average_the_dequantisation_noise_too() -> None:
 
 
 def test_likelihoods_are_taken_in_evaluation_mode_and_modes_are_restored() -> None:
-    from marginflow.calibration import calibrate
+    from marginflow.transforms.calibrate import calibrate
 
     model = Marginalising(models.maf(3, hidden=[8], blocks=2, batch_norm=True), StandardNormal(1))
     calibrate(model, [torch.randn(100, 2)])

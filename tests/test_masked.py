@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marginflow.masked.degrees import resolve_degrees, resolve_order
-from marginflow.masked.layers import MaskedLinear
+from marginflow.nets.masked.degrees import resolve_degrees, resolve_order
+from marginflow.nets.masked.linear import MaskedLinear
 from marginflow.transforms import MaskedAutoregressive
 
 

@@ -10,10 +10,9 @@ from torch import nn
 
 from marginflow import models
 from marginflow.data import Split
-from marginflow.distributions import DiagonalNormal, LabelMixture, StandardNormal
-from marginflow.evaluation import evaluate, evaluate_rows, levels_of
-from marginflow.flow import Flow
-from marginflow.marginal import Marginalising, log_likelihood
+from marginflow.distributions import DiagonalNormal, Flow, LabelMixture, Marginalising, StandardNormal, log_likelihood
+from marginflow.distributions.flow import levels_of
+from marginflow.evaluation.evaluate import evaluate, evaluate_rows
 from marginflow.transforms import Standardise
 
 MEANS = torch.tensor([[-6.0, 0.0], [0.0, 0.0], [6.0, 3.0]], dtype=torch.float64)

@@ -7,18 +7,11 @@ import math
 import pytest
 import torch
 
-from marginflow import Marginalising, TrainConfig, data, evaluate, fit, log_likelihood, models, samples
-from marginflow.calibration import calibrate
-from marginflow.distributions import StandardLogistic, StandardNormal
-from marginflow.flow import Flow
-from marginflow.transforms import (
-    BatchNorm,
-    Dequantise,
-    MaskedAutoregressive,
-    Permutation,
-    Planar,
-    Standardise,
-)
+from marginflow import Marginalising, TrainConfig, data, evaluate, fit, log_likelihood, models
+from marginflow.distributions import Flow, StandardLogistic, StandardNormal
+from marginflow.evaluation.sample import draw
+from marginflow.transforms import BatchNorm, Dequantise, MaskedAutoregressive, Permutation, Planar, Standardise
+from marginflow.transforms.calibrate import calibrate
 
 
 def trained(model: Flow | Marginalising, epochs: int = 3) -> Flow | Marginalising:
@@ -249,7 +242,7 @@ def test_black_pictures_of_a_diverged_model_come_with_a_warning_too() -> None:
     with pytest.warns(RuntimeWarning, match="of 5 samples are not finite"):
         model.sample(5)
     with pytest.raises(FloatingPointError, match="the model has diverged"):
-        samples.draw(model, data.DataSpec((2,), levels=256), 5, seed=0)
+        draw(model, data.DataSpec((2,), levels=256), 5, seed=0)
 
 
 @pytest.mark.parametrize(

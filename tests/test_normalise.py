@@ -4,12 +4,10 @@ import pytest
 import torch
 
 from marginflow import models
-from marginflow.calibration import calibrate
-from marginflow.distributions import StandardNormal
-from marginflow.flow import Flow
-from marginflow.marginal import Marginalising
+from marginflow.distributions import Flow, Marginalising, StandardNormal
 from marginflow.training import TrainConfig, fit
 from marginflow.transforms import BatchNorm, Inverse, MaskedAutoregressive, Planar, Sequential, Standardise
+from marginflow.transforms.calibrate import calibrate
 
 
 def test_training_mode_is_torchs_batch_norm_and_its_log_det() -> None:

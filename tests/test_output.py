@@ -18,10 +18,14 @@ from command import MOONS, Call, fails, succeeds
 from pyarrow import csv, feather, parquet
 from torch import Tensor
 
-from marginflow import output, plotting, runs
-from marginflow.config import Evaluate
-from marginflow.data import DataSpec, blocks
-from marginflow.output import write, write_columns
+from marginflow.data import DataSpec
+from marginflow.data.tables import stream as blocks
+from marginflow.data.tables import write as output
+from marginflow.data.tables.write import write, write_columns
+from marginflow.report import plots
+from marginflow.runs.evaluate import evaluate
+from marginflow.runs.load import load
+from marginflow.runs.schema import Evaluate
 
 SPEC = DataSpec((3,), columns=("a", 'the "b", of two', "c"))
 
@@ -118,11 +122,11 @@ def test_evaluate_passes_rows_on_before_it_reads_more(call: Call, monkeypatch: p
             passed_on.append(each)
             assert len(read_so_far) <= i + 2  # once for its shape, then one for each block
 
-    result = runs.evaluate(Path("runs/moons"), Evaluate(), "cpu", "rows.npy", each_row=look)
+    result = evaluate(Path("runs/moons"), Evaluate(), "cpu", "rows.npy", each_row=look)
     assert [len(each) for each in passed_on] == [64] * 5 + [3]
     assert result.accounting.num_rows == len(x)
     with torch.no_grad():
-        expected = runs.load("runs/moons").log_prob(torch.from_numpy(x))
+        expected = load("runs/moons").log_prob(torch.from_numpy(x))
     torch.testing.assert_close(torch.cat(passed_on).float(), expected)
     assert result.accounting.raw_nll == pytest.approx(-float(expected.mean()), rel=1e-5)
     succeeds(call("evaluate", "runs/moons", "--data", "rows.npy", "-o", "log_p.parquet", "--rows", 70))
@@ -155,8 +159,8 @@ def test_mistakes_in_the_output_are_told_before_anything_is_drawn_or_lost(call: 
 
 def test_a_picture_of_very_many_rows_is_refused() -> None:
     with pytest.raises(ValueError, match=r"a picture shows 100,000 at most; got 100,001: write them to \.csv"):
-        plotting.check_picture(100_001, features=2)
-    plotting.check_picture(100_000, features=2)
+        plots.check_picture(100_001, features=2)
+    plots.check_picture(100_000, features=2)
 
 
 def test_an_interrupt_leaves_the_file_of_before(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from marginflow.masked import layers, passes
+from marginflow.nets.masked import forward as passes
+from marginflow.nets.masked import linear as layers
 from marginflow.transforms import Affine, MaskedAutoregressive
 
 

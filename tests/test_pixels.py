@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from marginflow import data
-from marginflow.data import images
-from marginflow.data.pixels import Pixels, noise_steps
+from marginflow.data.images import datasets as images
+from marginflow.data.images.pixels import Pixels, noise_steps
 
 needs_cifar10 = pytest.mark.skipif(bool(images.CIFAR10.missing()), reason="no CIFAR-10 files below MARGINFLOW_DATA")
 

@@ -7,15 +7,15 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from marginflow import plotting
 from marginflow.data import DataSpec
 from marginflow.distributions import StandardNormal
+from marginflow.report import plots
 from marginflow.training import EpochRecord
 
 
 def test_image_grid_puts_every_image_in_its_place() -> None:
     pixels = torch.randint(17, (5, 1, 3, 4), dtype=torch.uint8)
-    sheet = plotting.image_grid(pixels, 17)
+    sheet = plots.image_grid(pixels, 17)
     assert sheet.shape == (2 * 3 + 1, 3 * 4 + 2, 3)
     for i in range(5):
         top, left = i // 3 * 4, i % 3 * 5
@@ -26,12 +26,12 @@ def test_image_grid_puts_every_image_in_its_place() -> None:
 
 def test_image_grid_keeps_colours() -> None:
     pixels = torch.randint(256, (1, 3, 2, 2), dtype=torch.uint8)
-    np.testing.assert_array_equal(plotting.image_grid(pixels, 256), pixels[0].permute(1, 2, 0).numpy())
+    np.testing.assert_array_equal(plots.image_grid(pixels, 256), pixels[0].permute(1, 2, 0).numpy())
 
 
 def test_density_map_has_its_axes_the_right_way_round() -> None:
     axes = Figure().subplots()
-    plotting.density(
+    plots.density(
         axes, lambda x: StandardNormal(2).log_prob(x - torch.tensor([1.0, -2.0])), (-3, 3, -4, 4), "", size=81
     )
     values = np.asarray(axes.images[0].get_array())
@@ -46,7 +46,7 @@ def test_training_curves_mark_the_best() -> None:
         EpochRecord(2, 2.0, None, False, 1.0),
         EpochRecord(3, 1.0, 2.7, False, 1.0),
     ]
-    axes = plotting.training_curves(history).axes[0]
+    axes = plots.training_curves(history).axes[0]
     training, validation, best = (line.get_xydata() for line in axes.lines)
     np.testing.assert_array_equal(training, [[1, 3], [2, 2], [3, 1]])
     np.testing.assert_array_equal(validation, [[1, 2.5], [3, 2.7]])
@@ -58,6 +58,6 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     output = tmp_path / "a.png"
     output.write_text("old")
     with pytest.raises(ValueError, match="at least 2 features"):
-        plotting.write_picture(torch.zeros(3, 1), DataSpec((1,)), output)
+        plots.write_picture(torch.zeros(3, 1), DataSpec((1,)), output)
     assert output.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]

@@ -6,8 +6,7 @@ import pytest
 import torch
 from scipy import stats
 
-from marginflow.distributions import Uniform
-from marginflow.flow import Flow
+from marginflow.distributions import Flow, Uniform
 from marginflow.transforms import Dequantise, Flatten, Logit
 from marginflow.transforms.preprocess import dequantisation_noise
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from marginflow.quality import energy_distance, mean_distance, two_sample_accuracy
+from marginflow.evaluation.sample_quality import energy_distance, mean_distance, two_sample_accuracy
 
 
 def test_two_normals_in_one_dimension_have_the_closed_form() -> None:

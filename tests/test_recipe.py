@@ -11,14 +11,13 @@ import torch
 from torch import Tensor
 
 from marginflow import data, models
+from marginflow.base.distribution import Distribution
 from marginflow.data import DataSet
-from marginflow.distributions import DiagonalNormal, Distribution, StandardNormal
-from marginflow.flow import Flow
-from marginflow.marginal import Marginalising, log_likelihood
+from marginflow.distributions import DiagonalNormal, Flow, Marginalising, StandardNormal, log_likelihood
 from marginflow.training import EpochRecord, TensorBoard, TrainConfig, fit
-from marginflow.training.average import Average
+from marginflow.training.ema import Average
 from marginflow.training.objective import Objective
-from marginflow.training.settings import learning_rate
+from marginflow.training.optimiser import learning_rate
 from marginflow.transforms import Dequantise, Flatten, Logit, Planar
 
 

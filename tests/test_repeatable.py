@@ -13,16 +13,18 @@ import torch
 from command import Call, succeeds
 from registry import DISTRIBUTIONS, Case
 
-from marginflow import LabelMixture, __version__, evaluate, models, provenance, samples
-from marginflow import runs as run_directories
-from marginflow.accounting import Account, RowResults
+from marginflow import LabelMixture, __version__, evaluate, models
+from marginflow.base.distribution import Distribution
 from marginflow.base.moments import Median, Moments
 from marginflow.data import DataSpec, Split
-from marginflow.distributions import DiagonalNormal, Distribution, StandardNormal
-from marginflow.evaluation import evaluate_blocks, evaluate_rows
-from marginflow.flow import Flow
-from marginflow.marginal import Marginalising
-from marginflow.precision import disagreement
+from marginflow.distributions import DiagonalNormal, Flow, Marginalising, StandardNormal
+from marginflow.evaluation.evaluate import Account, RowResults, evaluate_blocks, evaluate_rows
+from marginflow.evaluation.float32_error import disagreement
+from marginflow.evaluation.sample import Draws, draw
+from marginflow.runs import evaluate as evaluating
+from marginflow.runs import load as runs_load
+from marginflow.runs import provenance
+from marginflow.runs.load import load
 from marginflow.transforms import Dequantise, Logit, Permutation, Standardise
 
 TABLE = "[data]\nname = 'digits'\n[preprocess]\nlogit = 0.05\n[model]\nname = 'maf'\nhidden = [32]\nblocks = 2\n"
@@ -79,10 +81,10 @@ def test_deterministic_is_asked_of_torch_while_evaluating_and_sampling(
         def sample_and_log_prob(self, num_samples: int, context: torch.Tensor | None = None) -> tuple:
             raise NotImplementedError
 
-    inner = run_directories.load("runs/moons")
+    inner = load("runs/moons")
     watched = Watched()
-    monkeypatch.setattr(run_directories, "load", lambda *_: watched)
-    monkeypatch.setattr(run_directories.evaluating, "load", lambda *_: watched)
+    monkeypatch.setattr(runs_load, "load", lambda *_: watched)
+    monkeypatch.setattr(evaluating, "load", lambda *_: watched)
     for on in (True, False):
         more = ["--deterministic"] if on else []
         succeeds(call("evaluate", "runs/moons", "--no-figures", *more))
@@ -284,11 +286,11 @@ def test_what_is_drawn_between_blocks_and_blocks_do_not_touch_each_other() -> No
     assert between == expected
     assert all(torch.equal(one, other) for one, other in zip(alone, drawn, strict=True))
     flow = Flow([Permutation(2)], models.planar(2))
-    draws = [samples.Draws(flow, DataSpec((2,)), 9000, seed=1) for _ in range(2)]
+    draws = [Draws(flow, DataSpec((2,)), 9000, seed=1) for _ in range(2)]
     pairs = list(zip(*draws, strict=True))  # in turn
     assert len(pairs) > 1
     assert all(torch.equal(one, other) for one, other in pairs)
-    assert torch.equal(torch.cat([one for one, _ in pairs]), samples.draw(flow, DataSpec((2,)), 9000, seed=1))
+    assert torch.equal(torch.cat([one for one, _ in pairs]), draw(flow, DataSpec((2,)), 9000, seed=1))
 
 
 def test_a_label_without_density_is_no_number_either() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from command import fails, run, succeeds
 
-from marginflow.report import curve, estimate
+from marginflow.report.page import curve, estimate
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # a window of a browser without a screen is never as narrow as a phone, a frame in it is

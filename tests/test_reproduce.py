@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
 from pathlib import Path
@@ -13,13 +14,17 @@ from command import fails, run, succeeds
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from marginflow import experiments, figures, plotting, runs, samples
-from marginflow import reproduce as reproducing
-from marginflow.checkpoint import SNAPSHOTS, read_metrics
-from marginflow.config import Experiment
-from marginflow.journey import Snapshots
-from marginflow.reproduce import draw, reproduce, train_once
-from marginflow.thesis import ITEMS, Item, Trained
+from marginflow.cli.reproduce_item import draw, reproduce, train_once
+from marginflow.cli.thesis import ITEMS, Item, Trained
+from marginflow.evaluation.sample import draw as draw_samples
+from marginflow.report import figures, plots
+from marginflow.report.snapshots import Snapshots
+from marginflow.runs import experiments
+from marginflow.runs.load import load
+from marginflow.runs.run import held_out, read
+from marginflow.runs.schema import Experiment
+from marginflow.training.checkpoint import SNAPSHOTS
+from marginflow.training.metrics import read_metrics
 
 
 def settings_of(trained: Trained) -> Experiment:
@@ -90,7 +95,7 @@ def test_an_interrupt_keeps_the_run_and_the_same_command_goes_on(folder: Path, m
 
     item = Item("", "", (Trained("half_moons_planar", ""),), "epochs")
     with monkeypatch.context() as patch:
-        patch.setattr("marginflow.trainer.fit", interrupted)
+        patch.setattr("marginflow.training.fit", interrupted)
         with pytest.raises(KeyboardInterrupt, match="nothing was trained yet"):
             reproduce("x", item, folder / "none", folder)
         (folder / "runs" / "x" / "y").mkdir(parents=True)
@@ -98,8 +103,8 @@ def test_an_interrupt_keeps_the_run_and_the_same_command_goes_on(folder: Path, m
             reproduce("x", item, folder / "runs", folder)
     train_once(settings, folder / "run", "")
     assert len(read_metrics(folder / "run")) == 2
-    runs.load(folder / "run")
-    monkeypatch.setattr("marginflow.trainer.train", interrupted)
+    load(folder / "run")
+    monkeypatch.setattr("marginflow.cli.reproduce_item.train_run", interrupted)
     train_once(settings, folder / "run", "")  # finished: nothing is called
 
 
@@ -141,7 +146,9 @@ def test_a_figure_by_epoch_has_all_its_panels_after_an_interrupt(folder: Path, m
 
 def test_a_training_that_went_on_without_better_weights_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     worse_and_worse = itertools.count()
-    monkeypatch.setattr("marginflow.training.loop.mean_nll", lambda *_: float(next(worse_and_worse)))
+    monkeypatch.setattr(
+        importlib.import_module("marginflow.training.fit"), "mean_nll", lambda *_: float(next(worse_and_worse))
+    )
     first, second = (result_of(MOONS, folder, epochs)["runs"][0] for epochs in (2, 4))
     assert first["weights_sha256"] == second["weights_sha256"]
     assert (second["epochs"], second["experiment"]["train"]["epochs"], len(second["curve"])) == (4, 4, 4)
@@ -159,7 +166,7 @@ def test_samples_that_are_not_finite_leave_the_numbers(folder: Path, monkeypatch
     def diverged(*_: object, **__: object) -> None:
         raise FloatingPointError("7 of 36 samples are not finite")
 
-    monkeypatch.setattr(samples, "draw", diverged)
+    monkeypatch.setattr("marginflow.cli.reproduce_item.draw_samples", diverged)
     item = Item("Moons", "Half moons.", MOONS.trained, "points")
     record = result_of(item, folder, 1)
     assert (record["figures"], record["not_drawn"]) == ([], "7 of 36 samples are not finite")
@@ -169,8 +176,8 @@ def test_samples_that_are_not_finite_leave_the_numbers(folder: Path, monkeypatch
 
 def test_all_goes_on_behind_a_training_that_diverges(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = Item("Broken", "", (Trained("half_moons_planar", "", None, (*SMALL, "train.batch_size=201")),), "epochs")
-    for module in ("reproduce", "thesis"):
-        monkeypatch.setattr(f"marginflow.{module}.ITEMS", {"broken": broken, "moons": MOONS})
+    for module in ("reproduce_item", "thesis"):
+        monkeypatch.setattr(f"marginflow.cli.{module}.ITEMS", {"broken": broken, "moons": MOONS})
     result = run("reproduce", "all", "--epochs", "1", "--results", folder)
     assert result.exit_code == 1
     assert "broken: batch_size 201 is larger than the training set of 200 rows" in result.stderr
@@ -186,7 +193,7 @@ def test_the_device_is_that_of_the_training_too(folder: Path, monkeypatch: pytes
         seen.append(settings)
         raise FloatingPointError
 
-    monkeypatch.setattr("marginflow.trainer.train", watched)
+    monkeypatch.setattr("marginflow.cli.reproduce_item.train_run", watched)
     with pytest.raises(FloatingPointError):
         reproduce("moons", MOONS, folder / "runs", folder, device="cpu")
     assert seen[0].train.device == "cpu"
@@ -223,26 +230,28 @@ def panels_of(item: Item, runs_folder: Path, monkeypatch: pytest.MonkeyPatch) ->
         shown.update(panels)
         return Figure()
 
-    monkeypatch.setattr(plotting, "image_grids", grids)
+    monkeypatch.setattr(plots, "image_grids", grids)
     draw(item, runs_folder, [])
     return shown
 
 
 def test_samples_stand_beside_test_images(folder: Path, digits: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = panels_of(Item("", "", (digits,), "samples"), folder / "runs", monkeypatch)
-    model, spec = runs.load(folder / "runs" / "digits"), runs.read(folder / "runs" / "digits")[1]
-    test, _ = runs.held_out(folder / "runs" / "digits", 36)
+    model, spec = load(folder / "runs" / "digits"), read(folder / "runs" / "digits")[1]
+    test, _ = held_out(folder / "runs" / "digits", 36)
     assert list(shown) == ["digits, test images", "planar"]
     assert torch.equal(shown["digits, test images"], test.take().x)
-    assert torch.equal(shown["planar"], samples.draw(model, spec, 36, seed=0))
+    assert torch.equal(shown["planar"], draw_samples(model, spec, 36, seed=0))
 
 
 def test_digits_are_shown_as_the_flow_leaves_them(
     folder: Path, digits: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = runs.load(folder / "runs" / "digits")
+    model = load(folder / "runs" / "digits")
     rows = torch.randn(16, 64)
-    monkeypatch.setattr(reproducing, "to_latent", lambda *_: rows)  # as if the flow had made this of them
+    monkeypatch.setattr(
+        "marginflow.cli.reproduce_item.to_latent", lambda *_: rows
+    )  # as if the flow had made this of them
     shown = panels_of(Item("", "", (digits,), "digits"), folder / "runs", monkeypatch)
     (name,) = [name for name in shown if name.startswith("through the flow, planar")]
     images = model.transform.inverse(rows)[0]
@@ -259,10 +268,10 @@ def test_points_are_data_latents_and_samples(folder: Path, monkeypatch: pytest.M
     assert [axes.get_title() for axes in figure.axes] == [
         "data: x squared, and its sign", "through the flow", "samples",
     ]  # fmt: skip
-    test = runs.held_out(folder / MOONS.trained[0].run)[0].take().x
+    test = held_out(folder / MOONS.trained[0].run)[0].take().x
     shown = [torch.tensor(axes.collections[0].get_offsets().data) for axes in figure.axes]
     torch.testing.assert_close(shown[0], test.double())
-    z, _ = runs.load(folder / MOONS.trained[0].run).base.transform(test)
+    z, _ = load(folder / MOONS.trained[0].run).base.transform(test)
     torch.testing.assert_close(shown[1], z.detach().double())
 
 
@@ -285,4 +294,4 @@ def test_lines_are_nats_a_half_moon(folder: Path) -> None:
     bars = lines["NLL, exact or by IW-K"].lines[2][0].get_segments()
     assert [segment[:, 1].tolist() for segment in bars] == [[pytest.approx(3.8), pytest.approx(4.2)]] * 2
     assert axes.get_xlabel() == "dimensions"
-    assert plotting.lines_against([1], {}, "", 0.5).axes[0].lines[0].get_ydata()[0] == 0.5
+    assert plots.lines_against([1], {}, "", 0.5).axes[0].lines[0].get_ydata()[0] == 0.5

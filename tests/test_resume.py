@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import signal
@@ -18,13 +19,13 @@ from stress import kill
 from torch import Tensor
 
 from marginflow import data, models
-from marginflow.checkpoint import TRAINER, load_trainer, read_metrics
+from marginflow.base.distribution import Distribution
 from marginflow.data import DataSet
-from marginflow.distributions import Distribution, StandardNormal
-from marginflow.flow import Flow
-from marginflow.marginal import Marginalising
+from marginflow.distributions import Flow, Marginalising, StandardNormal
 from marginflow.training import EpochRecord, TrainConfig, fit
+from marginflow.training.checkpoint import TRAINER, load_trainer
 from marginflow.training.interrupt import Interrupted, Interrupts
+from marginflow.training.metrics import read_metrics
 from marginflow.transforms import Standardise
 
 
@@ -290,7 +291,7 @@ def test_ctrl_c_on_the_command_line_says_how_to_go_on(tmp_path: Path, kill: sign
 def test_a_long_epoch_is_kept_while_it_lasts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, kept: bool
 ) -> None:
-    monkeypatch.setattr("marginflow.training.loop.SAVE_EVERY", seconds)
+    monkeypatch.setattr(importlib.import_module("marginflow.training.fit"), "SAVE_EVERY", seconds)
     steps: list[int] = []
 
     class Looks:

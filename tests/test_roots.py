@@ -2,7 +2,7 @@
 
 import torch
 
-from marginflow.roots import solve_increasing
+from marginflow.transforms.roots import solve_increasing
 
 
 def test_roots_of_a_hard_function_in_wide_brackets() -> None:

@@ -16,12 +16,19 @@ import torch
 from command import MOONS, run, succeeds
 from safetensors.torch import load_file
 
-from marginflow import TrainConfig, checkpoint, config, fit, load, runs
-from marginflow.checkpoint import keep, save_weights, verify
+from marginflow import TrainConfig, fit, load
 from marginflow.data import DataSpec
-from marginflow.flow import Flow
-from marginflow.lock import locked
+from marginflow.distributions import Flow
 from marginflow.models import maf
+from marginflow.runs.build import build, load_data
+from marginflow.runs.directory import continued, created
+from marginflow.runs.evaluate import evaluate
+from marginflow.runs.read_toml import parse
+from marginflow.runs.schema import Evaluate
+from marginflow.storage import files
+from marginflow.storage.files import keep, verify
+from marginflow.storage.lock import locked
+from marginflow.training.checkpoint import save_weights
 
 TABLE = {"data": {"name": "half_moons"}, "model": {"name": "planar"}, "noise": {"features": 1}}
 SPEC = DataSpec((2,))
@@ -29,13 +36,13 @@ SPEC = DataSpec((2,))
 
 def made(tmp_path: Path) -> tuple[Path, Flow]:
     run_dir = tmp_path / "run"
-    experiment = config.parse(TABLE, "test")
+    experiment = parse(TABLE, "test")
     torch.manual_seed(9)
-    model = config.build(experiment, SPEC)
+    model = build(experiment, SPEC)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_()
-    with runs.created(run_dir, experiment, SPEC):
+    with created(run_dir, experiment, SPEC):
         save_weights(model.state_dict(), run_dir)
     return run_dir, model
 
@@ -53,7 +60,7 @@ def test_a_model_comes_back_from_its_run(tmp_path: Path) -> None:
 
 def train_in(run_dir: Path, *, overwrite: bool = False, checkpoint: bytes | None = b"weights") -> None:
     """Stands for a training, which leaves a checkpoint or fails before it has one."""
-    with runs.created(run_dir, config.parse(TABLE, "test"), SPEC, overwrite=overwrite):
+    with created(run_dir, parse(TABLE, "test"), SPEC, overwrite=overwrite):
         if checkpoint is None:
             raise FloatingPointError("diverged")
         (run_dir / "model.safetensors").write_bytes(checkpoint)
@@ -108,10 +115,10 @@ def test_a_training_that_fails_before_a_checkpoint_leaves_what_was_there(tmp_pat
 
 
 def test_a_run_in_float64_comes_back_in_float64(tmp_path: Path) -> None:
-    experiment = config.parse({**TABLE, "train": {"precision": "64-true", "epochs": 1}}, "test")
+    experiment = parse({**TABLE, "train": {"precision": "64-true", "epochs": 1}}, "test")
     torch.set_default_dtype(torch.float32)
-    model, rows = config.build(experiment, SPEC), config.load_data(experiment)
-    with runs.created(tmp_path / "run", experiment, SPEC):
+    model, rows = build(experiment, SPEC), load_data(experiment)
+    with created(tmp_path / "run", experiment, SPEC):
         fit(model, rows, experiment.train, tmp_path / "run")
     loaded = load(tmp_path / "run")
     assert all(parameter.dtype == torch.float64 for parameter in loaded.parameters())
@@ -204,7 +211,7 @@ def test_a_kill_between_a_checksum_and_its_file_leaves_both_files_good(
         verify(path)
     assert path.read_bytes() == b"first"
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "_sync", lambda directory: killed() if path.read_bytes() == b"second" else None)
+        patch.setattr(files, "_sync", lambda directory: killed() if path.read_bytes() == b"second" else None)
         with pytest.raises(KeyboardInterrupt):
             keep(path, b"second")
     verify(path)
@@ -286,7 +293,7 @@ def test_a_file_that_the_system_cuts_short_costs_nothing(tmp_path: Path, monkeyp
 
 
 def test_a_directory_is_trained_in_by_one_at_a_time_and_a_kill_frees_it(tmp_path: Path) -> None:
-    holder = "import sys, pathlib; from marginflow.lock import locked\n"
+    holder = "import sys, pathlib; from marginflow.storage.lock import locked\n"
     holder += "with locked(pathlib.Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     process = subprocess.Popen(
         [sys.executable, "-c", holder, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -296,7 +303,7 @@ def test_a_directory_is_trained_in_by_one_at_a_time_and_a_kill_frees_it(tmp_path
     message = f"is being trained in by process {process.pid}: wait for it"
     with pytest.raises(BlockingIOError, match=message), locked(tmp_path):
         pass
-    model, rows = config.build(config.parse(TABLE, "test"), SPEC), torch.randn(300, 2)
+    model, rows = build(parse(TABLE, "test"), SPEC), torch.randn(300, 2)
     with pytest.raises(BlockingIOError, match=message):
         fit(model, rows, run_dir=tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {".lock"}
@@ -325,22 +332,22 @@ def test_a_lock_that_cannot_be_removed_hides_no_error(tmp_path: Path, monkeypatc
     "left", [[".lock"], [".config.toml.marginflow.part"], ["config.toml"], ["manifest.json", ".lock"]]
 )
 def test_what_a_kill_leaves_before_the_first_checkpoint_is_started_anew(tmp_path: Path, left: list[str]) -> None:
-    experiment = config.parse(TABLE, "test")
+    experiment = parse(TABLE, "test")
     for name in left:
         (tmp_path / name).write_text("cut sho")
-    with runs.continued(tmp_path, experiment, SPEC):
-        save_weights(config.build(experiment, SPEC).state_dict(), tmp_path)
+    with continued(tmp_path, experiment, SPEC):
+        save_weights(build(experiment, SPEC).state_dict(), tmp_path)
     load(tmp_path)
     (tmp_path / "model.safetensors").unlink()
     (tmp_path / "thesis.tex").write_text("mine")  # what is not a run's is never removed
-    with runs.continued(tmp_path, experiment, SPEC):
-        save_weights(config.build(experiment, SPEC).state_dict(), tmp_path)
+    with continued(tmp_path, experiment, SPEC):
+        save_weights(build(experiment, SPEC).state_dict(), tmp_path)
     assert (tmp_path / "thesis.tex").read_text() == "mine"
 
 
 def test_the_range_of_samples_does_not_depend_on_how_many_rows_are_evaluated(tmp_path: Path) -> None:
     run_dir, _ = made(tmp_path)
-    few, many = (runs.evaluate(run_dir, config.Evaluate(rows=rows, num_samples=1), "cpu").samples for rows in (2, 2000))
+    few, many = (evaluate(run_dir, Evaluate(rows=rows, num_samples=1), "cpu").samples for rows in (2, 2000))
     assert few == many
     assert few is not None
     assert few.saturated > 0

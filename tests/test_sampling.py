@@ -11,13 +11,15 @@ import torch
 from registry import DISTRIBUTIONS, Case, Laplaces, foreign_flow
 from torch import Tensor
 
-from marginflow import Flow, LabelMixture, Marginalising, data, models, sample, samples
+from marginflow import Flow, LabelMixture, Marginalising, data, models, sample
+from marginflow.base.seeds import seeded
+from marginflow.base.transform import Transform
 from marginflow.distributions import Conditional, StandardNormal
+from marginflow.evaluation.sample import Draws
 from marginflow.interop import Foreign, from_normflows, from_torch
 from marginflow.nets import MLP
-from marginflow.randomness import seeded
-from marginflow.transforms import Augment, Dequantise, Permutation, Sequential, Transform
-from marginflow.transforms.inversion import inverse_and_flag, miss
+from marginflow.transforms import Augment, Dequantise, Permutation, Sequential
+from marginflow.transforms.round_trip import inverse_and_flag, miss
 
 LIMIT = 1.5
 
@@ -260,7 +262,7 @@ def test_no_sample_of_a_map_that_float32_cannot_follow_passes() -> None:
 
 def test_draws_of_a_run_say_how_many_were_flagged() -> None:
     model = Flow([Permutation(2)], Flow([Breaking(lambda z: z * torch.nan)], StandardNormal(2)))
-    draws = samples.Draws(model, data.DataSpec((2,)), 9000, seed=1)
+    draws = Draws(model, data.DataSpec((2,)), 9000, seed=1)
     assert str(draws) == ""
     with warnings.catch_warnings():
         warnings.simplefilter("error")

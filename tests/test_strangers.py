@@ -20,11 +20,18 @@ from pyarrow import feather, parquet
 from stress.fuzz import CORPUS, mutated
 from stress.loaders import load, valid
 
-from marginflow import config, data, runs
-from marginflow.checkpoint import load_trainer, read_metrics
-from marginflow.data import DataSpec, columns, images, tables
-from marginflow.data.claims import claimed_by_feather
-from marginflow.data.frames import read_frame
+from marginflow import data
+from marginflow.data import DataSpec
+from marginflow.data.arrow_limits import claimed_by_feather
+from marginflow.data.images import datasets as images
+from marginflow.data.pickled_frames import read_frame
+from marginflow.data.tables import read as columns
+from marginflow.data.tables import table as tables
+from marginflow.runs.build import build, claimed_numbers, load_data
+from marginflow.runs.load import load as load_run
+from marginflow.runs.read_toml import read
+from marginflow.training.checkpoint import load_trainer
+from marginflow.training.metrics import read_metrics
 
 
 @pytest.fixture(scope="module")
@@ -115,18 +122,18 @@ def test_a_run_that_claims_a_model_larger_than_its_weights_is_not_built(
     assert change[0] in text
     path = placed("run config.toml", source, text.replace(*change).encode(), tmp_path)
     with pytest.raises(ValueError, match="they do not belong together"):
-        runs.load(path.parent)
+        load_run(path.parent)
 
 
 def test_models_of_every_kind_are_not_larger_than_they_claim(tmp_path: Path) -> None:
     """The estimate that refuses a stranger's run refuses none of our experiments."""
     for path in sorted(Path("experiments").glob("*.toml")):
-        experiment = config.read(path)
+        experiment = read(path)
         if experiment.data.name not in ("digits", "half_moons"):
             continue
-        spec = config.load_data(experiment).spec
-        held = sum(each.numel() for each in config.build(experiment, spec).state_dict().values())
-        numbers, blocks = config.claimed_numbers(experiment, spec)
+        spec = load_data(experiment).spec
+        held = sum(each.numel() for each in build(experiment, spec).state_dict().values())
+        numbers, blocks = claimed_numbers(experiment, spec)
         assert held / 200 < numbers < 8 * held + 2000, path
         assert 50 * blocks < max(4 * held, 2**20), path
 
@@ -229,18 +236,18 @@ def test_an_experiment_reaches_for_no_data_outside_its_folder(tmp_path: Path) ->
         (tmp_path / "mine" / "link.npy").symlink_to(tmp_path / "table.npy")
         experiment.write_text(f'[data]\nname = "table"\npath = "{path}"\n[model]\nname = "planar"\n')
         with pytest.raises(ValueError, match="lies outside the folder of the experiment"):
-            config.read(experiment)
-    found = config.read(experiment, [f"data.path={tmp_path / 'table.npy'}"])
+            read(experiment)
+    found = read(experiment, [f"data.path={tmp_path / 'table.npy'}"])
     assert found.data.model_dump()["path"] == str(tmp_path / "table.npy")
     experiment.write_text('[data]\nname = "table"\npath = "table.npy"\n[model]\nname = "planar"\n')
-    assert config.read(experiment).data.model_dump()["path"] == str(tmp_path / "mine" / "table.npy")
+    assert read(experiment).data.model_dump()["path"] == str(tmp_path / "mine" / "table.npy")
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "x = " + "[" * 100_000])
 def test_what_is_nested_without_end_is_refused(tmp_path: Path, text: str, seeds: dict[str, Path]) -> None:
     (tmp_path / "deep.toml").write_text(text)
     with pytest.raises(ValueError, match="is not a TOML file"):
-        config.read(tmp_path / "deep.toml")
+        read(tmp_path / "deep.toml")
     for name in ("run manifest.json", "run config.toml", "run evaluation.json", "run metrics.jsonl"):
         with pytest.raises(ValueError, match="is damaged"):
             load(name, placed(name, seeds[name], text.encode() + b"\n", tmp_path))

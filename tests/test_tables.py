@@ -16,7 +16,8 @@ import torch
 from pyarrow import csv, feather, parquet
 
 from marginflow import data
-from marginflow.data import blocks, tables
+from marginflow.data.tables import stream as blocks
+from marginflow.data.tables import table as tables
 
 WRITERS: dict[str, Callable[..., object]] = {
     ".csv": csv.write_csv,

@@ -6,10 +6,8 @@ import pytest
 import torch
 
 from marginflow import models
-from marginflow.distributions import LabelMixture, StandardNormal, Uniform
-from marginflow.flow import Flow
-from marginflow.marginal import Marginalising
-from marginflow.temperature import at_temperature
+from marginflow.distributions import Flow, LabelMixture, Marginalising, StandardNormal, Uniform
+from marginflow.distributions.temperature import at_temperature
 from marginflow.transforms import Permutation
 
 

@@ -12,8 +12,8 @@ from registry import image_model, roused
 from torch import Tensor
 
 from marginflow import models, sample
-from marginflow.distributions import Distribution, StandardNormal
-from marginflow.marginal import Marginalising, log_likelihood
+from marginflow.base.distribution import Distribution
+from marginflow.distributions import Marginalising, StandardNormal, log_likelihood
 
 THREADS, ROUNDS = 8, 5
 

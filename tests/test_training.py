@@ -10,10 +10,9 @@ import torch
 from pydantic import ValidationError
 
 from marginflow import data, models
+from marginflow.base.distribution import Distribution
 from marginflow.data import DataSet, Split
-from marginflow.distributions import Distribution, StandardNormal
-from marginflow.flow import Flow
-from marginflow.marginal import Marginalising
+from marginflow.distributions import Flow, Marginalising, StandardNormal
 from marginflow.training import EpochRecord, TrainConfig, fit
 from marginflow.transforms import BatchNorm, Dequantise, Flatten, Logit, Planar, Standardise
 

@@ -9,7 +9,7 @@ import torch
 from registry import TRANSFORMS, build_transform, concrete_classes
 from torch import Tensor
 
-from marginflow.transforms import Transform
+from marginflow.base.transform import Transform
 
 N = 6
 NAMES = list(TRANSFORMS)

@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.distributions import Categorical, MixtureSameFamily, Normal, TransformedDistribution
 from torch.distributions.transforms import AffineTransform, SigmoidTransform
 
-from marginflow.masked import kernel
-from marginflow.transforms import Additive, GaussianMixture, LogisticMixture, RationalQuadratic, Univariate
+from marginflow.base.transform import Univariate
+from marginflow.nets.masked import kernel_numba as kernel
+from marginflow.transforms import Additive, GaussianMixture, LogisticMixture, RationalQuadratic
 from marginflow.transforms.univariate.components import scaled_normal_tails
 from marginflow.transforms.univariate.spline import LEAST_SIZE, LEAST_SLOPE
 

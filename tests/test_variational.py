@@ -10,7 +10,7 @@ from torch import Tensor
 
 import marginflow as mf
 from marginflow import VariationalConfig, fit_to_density, models
-from marginflow.data.energies import ENERGIES
+from marginflow.data import ENERGIES
 from marginflow.distributions import DiagonalNormal, StandardNormal
 from marginflow.transforms import Inverse
 

@@ -6,13 +6,12 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal
 
-from marginflow.calibration import calibrate
 from marginflow.data import DataSet, Split
-from marginflow.distributions import StandardNormal
-from marginflow.flow import Flow
+from marginflow.distributions import Flow, StandardNormal
 from marginflow.training import TrainConfig, fit
-from marginflow.training.loop import rows_of_start
+from marginflow.training.fit import rows_of_start
 from marginflow.transforms import ActNorm, Sequential, Whiten
+from marginflow.transforms.calibrate import calibrate
 
 
 def correlated(num_rows: int) -> torch.Tensor:

@@ -9,20 +9,20 @@ __version__ = "0.1.0"
 
 _MODULES = ("data", "distributions", "interop", "models", "nets", "training", "transforms")
 _NAMES = {
-    "Flow": "flow",
+    "Flow": "distributions",
     "LabelMixture": "distributions",
-    "LogLikelihood": "marginal",
-    "Marginalising": "marginal",
+    "LogLikelihood": "distributions",
+    "Marginalising": "distributions",
     "TrainConfig": "training",
     "VariationalConfig": "training",
     "calibrate": "training",
-    "check": "checks",
-    "evaluate": "evaluation",
+    "check": "evaluation.check.check",
+    "evaluate": "evaluation.evaluate",
     "fit": "training",
     "fit_to_density": "training",
-    "load": "runs",
-    "log_likelihood": "marginal",
-    "sample": "sampling",
+    "load": "runs.load",
+    "log_likelihood": "distributions",
+    "sample": "evaluation.sample",
 }
 
 __all__ = [*_MODULES, *_NAMES]  # pyright: ignore[reportUnsupportedDunderAll]
@@ -35,15 +35,15 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers
     from marginflow import nets as nets
     from marginflow import training as training
     from marginflow import transforms as transforms
-    from marginflow.checks import check as check
+    from marginflow.distributions import Flow as Flow
     from marginflow.distributions import LabelMixture as LabelMixture
-    from marginflow.evaluation import evaluate as evaluate
-    from marginflow.flow import Flow as Flow
-    from marginflow.marginal import LogLikelihood as LogLikelihood
-    from marginflow.marginal import Marginalising as Marginalising
-    from marginflow.marginal import log_likelihood as log_likelihood
-    from marginflow.runs import load as load
-    from marginflow.sampling import sample as sample
+    from marginflow.distributions import LogLikelihood as LogLikelihood
+    from marginflow.distributions import Marginalising as Marginalising
+    from marginflow.distributions import log_likelihood as log_likelihood
+    from marginflow.evaluation.check.check import check as check
+    from marginflow.evaluation.evaluate import evaluate as evaluate
+    from marginflow.evaluation.sample import sample as sample
+    from marginflow.runs.load import load as load
     from marginflow.training import TrainConfig as TrainConfig
     from marginflow.training import VariationalConfig as VariationalConfig
     from marginflow.training import calibrate as calibrate

@@ -18,8 +18,9 @@ from registry import SMALL_IMAGE_MODELS, small
 from torch import Tensor
 
 from marginflow import Marginalising, TrainConfig, evaluate, fit, models
-from marginflow.distributions import Distribution, StandardNormal
-from marginflow.sampling import sample
+from marginflow.base.distribution import Distribution
+from marginflow.distributions import StandardNormal
+from marginflow.evaluation.sample import sample
 
 ROWS = 60
 EXPECTED = (ValueError, FloatingPointError)

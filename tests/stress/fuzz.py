@@ -21,8 +21,8 @@ from pathlib import Path
 
 from stress.loaders import load, valid
 
-from marginflow.checkpoint import CHECKSUMS
-from marginflow.guarded import FREE, TIMES
+from marginflow.storage.files import CHECKSUMS
+from marginflow.storage.limits import FREE, TIMES
 
 SECONDS = 10.0
 CORPUS = Path(__file__).parents[1] / "fixtures" / "fuzz"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
-from marginflow.checkpoint import load_trainer
+from marginflow.training.checkpoint import load_trainer
 
 EXPERIMENT = """
 [data]

@@ -17,13 +17,23 @@ import pyarrow as pa
 import torch
 from pyarrow import feather, parquet
 
-from marginflow import config, data, runs
-from marginflow.checkpoint import load_trainer, read_metrics, save_tensors
-from marginflow.data import images, maf_tables, tables
-from marginflow.data.frames import read_frame
-from marginflow.journey import Snapshots
-from marginflow.report import report
+from marginflow import data
+from marginflow.data import maf_tables
+from marginflow.data.images import datasets as images
+from marginflow.data.pickled_frames import read_frame
+from marginflow.data.tables import table as tables
+from marginflow.report.page import write_page
+from marginflow.report.snapshots import Snapshots
+from marginflow.runs.build import build, load_data
+from marginflow.runs.directory import created
+from marginflow.runs.evaluate import evaluate
+from marginflow.runs.load import load as load_run
+from marginflow.runs.read_toml import read
+from marginflow.runs.run import as_item
+from marginflow.storage.files import save_tensors
 from marginflow.training import fit
+from marginflow.training.checkpoint import load_trainer
+from marginflow.training.metrics import read_metrics
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 EXPERIMENT = """
@@ -54,12 +64,12 @@ def valid(folder: Path) -> dict[str, Path]:
     """name -> a valid file of its kind; those of a run stand in a run."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "experiment.toml").write_text(EXPERIMENT)
-    experiment = config.read(folder / "experiment.toml")
-    rows = config.load_data(experiment)
-    model = config.build(experiment, rows.spec)
-    with runs.created(folder / "run", experiment, rows.spec):
+    experiment = read(folder / "experiment.toml")
+    rows = load_data(experiment)
+    model = build(experiment, rows.spec)
+    with created(folder / "run", experiment, rows.spec):
         fit(model, rows, experiment.train, folder / "run")
-    runs.evaluate(folder / "run", experiment.evaluate, "cpu").keep(folder / "run")
+    evaluate(folder / "run", experiment.evaluate, "cpu").keep(folder / "run")
     found = {f"run {name}": folder / "run" / name for name in OF_RUN}
     found |= {"experiment": folder / "experiment.toml", **_tables(folder), **_of_maf(folder), **_idx(folder)}
     save_tensors({name: torch.randn(5, 2) for name in ("x", "0", "1")}, folder / "epochs.safetensors")
@@ -112,10 +122,10 @@ def _load_run(run: Path) -> None:
     """All that is read of a run; each part for itself, as a mistake in one must not hide one in another."""
     mistakes = []
     for call in (
-        lambda: runs.load(run).sample(2),
+        lambda: load_run(run).sample(2),
         lambda: load_trainer(run),
         lambda: read_metrics(run),
-        lambda: report([run], run / "page.html"),
+        lambda: write_page({run: as_item(run)}, run / "page.html"),
     ):
         try:
             call()
@@ -143,7 +153,7 @@ def _blocks(path: Path, columns: tuple[str, ...]) -> None:
 
 
 LOADERS: dict[str, Callable[[Path], object]] = {
-    "experiment": config.read,
+    "experiment": read,
     "npy": lambda path: tables.table(str(path)),
     "csv": lambda path: tables.table(str(path), labels="label"),
     "parquet": lambda path: tables.table(str(path), labels="label"),

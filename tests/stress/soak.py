@@ -16,7 +16,8 @@ import torch
 from registry import SMALL_IMAGE_MODELS, small
 
 from marginflow import Flow, Marginalising, TrainConfig, evaluate, fit, models, sample
-from marginflow.distributions import Distribution, StandardNormal
+from marginflow.base.distribution import Distribution
+from marginflow.distributions import StandardNormal
 from marginflow.transforms import Standardise
 
 SETTLED = 0.1  # of the trainings, after which memory is looked at

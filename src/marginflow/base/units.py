@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 GRID = 2**12  # steps of dequantisation noise a grey level: float32 holds level + u exactly
+LOG_ROOT_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
 def bits_per_nat(features: int) -> float:

@@ -170,13 +170,6 @@ def check_split(split: Split, name: str, *, least: int = 2) -> None:
         _check_finite(context, f"{name}, context")
 
 
-def check_seed(seed: int) -> int:
-    """A seed that every generator here takes; ValueError otherwise."""
-    if not 0 <= seed < 2**30:
-        raise ValueError(f"seed must lie between 0 and 2^30; got {seed}")
-    return seed
-
-
 def _check_finite(x: Tensor, name: str) -> None:
     """Refuse NaN and infinity: ValueError that says where the first is."""
     if not x.is_floating_point() or bool(torch.isfinite(x).all()):

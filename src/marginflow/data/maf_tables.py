@@ -12,9 +12,9 @@ import torch
 from pyarrow import csv
 
 from marginflow.data.dataset import DataSet, Split
-from marginflow.data.files import Published, Source
-from marginflow.data.frames import FrameError, read_frame
-from marginflow.guarded import array_of, check_claim
+from marginflow.data.download import Published, Source
+from marginflow.data.pickled_frames import FrameError, read_frame
+from marginflow.storage.limits import array_of, check_claim
 
 _ARCHIVE = "https://zenodo.org/record/1161203/files/data.tar.gz"
 _MD5 = "9b9c9b0375315ad270eba4ce80c093ab"

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from sklearn.datasets import make_moons
 
-from marginflow.data.dataset import DataSet, Split, check_seed
+from marginflow.base.seeds import check_seed
+from marginflow.data.dataset import DataSet, Split
 
 HALF_MOONS_ENTROPY = 0.287  # nats, +- 0.010, at noise 0.05 in raw coordinates
 NORMAL_ENTROPY = 0.5 * math.log(2 * math.pi * math.e)  # of N(0, 1)

@@ -1,49 +1,31 @@
-"""Distributions over events: the contract, the bases that flows start from, mixtures over labels."""
+"""Densities: where flows start from, flows, marginalising flows, mixtures over labels; log p(x) of them."""
 
-from marginflow.distributions.base import (
+from marginflow.base.devices import evaluation_mode, like_model, rows_at_once
+from marginflow.base.distribution import (
     Density,
     Distribution,
     check_num_samples,
     context_features_of,
-    evaluation_mode,
     event_shape_of,
     is_context_optional,
     is_exact,
-    like_model,
     not_finite,
     optional,
-    rows_at_once,
     sample_and_flag,
     takes_pixels,
     warn_of_diverged,
 )
 from marginflow.distributions.conditional import Conditional
-from marginflow.distributions.elementary import DiagonalNormal, StandardLogistic, StandardNormal, Uniform
-from marginflow.distributions.mixture import LabelMixture
-
-ELEMENTARY = (StandardNormal, StandardLogistic, DiagonalNormal, Uniform)  # where flows start from
+from marginflow.distributions.elementary import ELEMENTARY, DiagonalNormal, StandardLogistic, StandardNormal, Uniform
+from marginflow.distributions.flow import Flow
+from marginflow.distributions.label_mixture import LabelMixture
+from marginflow.distributions.log_likelihood import LogLikelihood, log_likelihood
+from marginflow.distributions.marginalising import Marginalising
 
 __all__ = [
-    "ELEMENTARY",
-    "Conditional",
-    "Density",
-    "DiagonalNormal",
-    "Distribution",
-    "LabelMixture",
-    "StandardLogistic",
-    "StandardNormal",
-    "Uniform",
-    "check_num_samples",
-    "context_features_of",
-    "evaluation_mode",
-    "event_shape_of",
-    "is_context_optional",
-    "is_exact",
-    "like_model",
-    "not_finite",
-    "optional",
-    "rows_at_once",
-    "sample_and_flag",
-    "takes_pixels",
+    "ELEMENTARY", "Conditional", "Density", "DiagonalNormal", "Distribution", "Flow", "LabelMixture",
+    "LogLikelihood", "Marginalising", "StandardLogistic", "StandardNormal", "Uniform", "check_num_samples",
+    "context_features_of", "evaluation_mode", "event_shape_of", "is_context_optional", "is_exact", "like_model",
+    "log_likelihood", "not_finite", "optional", "rows_at_once", "sample_and_flag", "takes_pixels",
     "warn_of_diverged",
-]
+]  # fmt: skip

@@ -7,8 +7,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from marginflow.distributions.base import Density, Wrapper, context_features_of, sample_and_flag
-from marginflow.shapes import check_context
+from marginflow.base.distribution import Density, Wrapper, context_features_of, sample_and_flag
+from marginflow.base.shapes import check_context
 
 
 class Conditional(Wrapper):

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from marginflow.distributions.base import Distribution, check_num_samples
-from marginflow.shapes import Shape, as_shape, check_context, check_event, sum_event
-
-LOG_ROOT_TWO_PI = 0.5 * math.log(2 * math.pi)
+from marginflow.base.distribution import Distribution, check_num_samples
+from marginflow.base.shapes import Shape, as_shape, check_context, check_event, sum_event
+from marginflow.base.units import LOG_ROOT_TWO_PI
 
 
 class _Standard(Distribution, ABC):
@@ -205,3 +204,6 @@ class Uniform(Distribution):
     def sample_and_log_prob(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x = self.sample(num_samples)
         return x, -torch.log(self.high - self.low).sum().expand(num_samples)
+
+
+ELEMENTARY = (StandardNormal, StandardLogistic, DiagonalNormal, Uniform)  # where flows start from

@@ -12,11 +12,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from marginflow.distributions import Distribution, StandardNormal, check_num_samples, not_finite
-from marginflow.flow import Flow
-from marginflow.shapes import Shape, as_shape, check_context, check_event
-from marginflow.transforms.base import Transform
-from marginflow.transforms.inversion import TOLERANCE, miss
+from marginflow.base.distribution import Distribution, check_num_samples, not_finite
+from marginflow.base.shapes import Shape, as_shape, check_context, check_event
+from marginflow.base.transform import Transform
+from marginflow.distributions import Flow, StandardNormal
+from marginflow.transforms.round_trip import TOLERANCE, miss
 
 
 @dataclass(frozen=True)

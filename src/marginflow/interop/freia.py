@@ -7,11 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from marginflow.distributions import StandardNormal
-from marginflow.flow import Flow
+from marginflow.base.shapes import as_shape, check_context, check_event
+from marginflow.base.transform import Transform
+from marginflow.distributions import Flow, StandardNormal
 from marginflow.interop.foreign import insist, try_once
-from marginflow.shapes import as_shape, check_context, check_event
-from marginflow.transforms import Transform
 
 
 def _call(inn: Any, x: Tensor, context: Tensor | None, *, rev: bool = False) -> tuple[Tensor, Tensor]:

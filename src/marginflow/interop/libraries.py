@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from marginflow.base.shapes import Shape
 from marginflow.interop.foreign import Calls, Foreign, Maps, built_for_others, insist, shape_of
-from marginflow.shapes import Shape
 
 
 def _lazy_sample(module: Any, num_samples: int, context: Tensor | None) -> Tensor:

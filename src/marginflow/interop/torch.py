@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from marginflow.distributions import Distribution, optional
-from marginflow.marginal import log_likelihood
+from marginflow.base.distribution import Distribution, optional
+from marginflow.distributions import log_likelihood
 
 
 class _AsTorch(torch.distributions.Distribution):

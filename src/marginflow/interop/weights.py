@@ -11,17 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from marginflow.distributions import StandardNormal
-from marginflow.flow import Flow
-from marginflow.transforms import (
-    BatchNorm,
-    MaskedAutoregressive,
-    Permutation,
-    SoftclipAffine,
-    SoftplusAffine,
-    Transform,
-    Univariate,
-)
+from marginflow.base.transform import Transform, Univariate
+from marginflow.distributions import Flow, StandardNormal
+from marginflow.transforms import BatchNorm, MaskedAutoregressive, Permutation, SoftclipAffine, SoftplusAffine
 
 _NAMES: dict[Any, str] = {
     torch.relu: "relu",

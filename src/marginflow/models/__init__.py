@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from marginflow.distributions import Distribution
-from marginflow.flow import Flow
+from marginflow.base.distribution import Distribution
+from marginflow.distributions import Flow
 from marginflow.models.autoregressive import iaf, made, made_mog, maf, maf_mog
-from marginflow.models.contractions import planar, radial
 from marginflow.models.coupling import nice, realnvp
-from marginflow.models.images import flowpp, glow, maf_conv, realnvp_images
-from marginflow.models.local import maf_local
+from marginflow.models.images import flowpp, glow, realnvp_images
+from marginflow.models.maf_images import maf_conv, maf_local
 from marginflow.models.noise import augmented_between, diagonal_normal, standard_normal, uniform
+from marginflow.models.planar import planar, radial
 from marginflow.models.spline import nsf
 
 __all__ = [

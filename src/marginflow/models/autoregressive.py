@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from marginflow.distributions import StandardLogistic, StandardNormal
-from marginflow.flow import Flow
-from marginflow.hidden import Activation
-from marginflow.models.stacks import (
+from marginflow.base.shapes import Shape
+from marginflow.distributions import Flow, StandardLogistic, StandardNormal
+from marginflow.models.blocks import (
     Degrees,
     Normed,
     Order,
@@ -16,7 +15,7 @@ from marginflow.models.stacks import (
     vector_features,
     with_batch_norm,
 )
-from marginflow.shapes import Shape
+from marginflow.nets.activations import Activation
 from marginflow.transforms import Affine, GaussianMixture, Inverse
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from marginflow.distributions import StandardNormal
-from marginflow.flow import Flow
-from marginflow.hidden import Activation
-from marginflow.models.stacks import Normed, check_blocks, couplings, vector_features, with_batch_norm
-from marginflow.shapes import Shape
+from marginflow.base.shapes import Shape
+from marginflow.distributions import Flow, StandardNormal
+from marginflow.models.blocks import Normed, check_blocks, couplings, vector_features, with_batch_norm
+from marginflow.nets.activations import Activation
 from marginflow.transforms import Additive, Affine, Scaling
 
 

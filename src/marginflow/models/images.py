@@ -9,24 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from marginflow.distributions import StandardNormal
-from marginflow.flow import Flow
-from marginflow.hidden import Activation
-from marginflow.models.stacks import Degrees, Order, autoregressive, check_blocks
+from marginflow.base.shapes import Shape, as_shape, image_shape
+from marginflow.base.transform import Transform
+from marginflow.distributions import Flow, StandardNormal
+from marginflow.models.blocks import check_blocks
 from marginflow.nets import ConvNet, GatedConvNet
-from marginflow.shapes import Shape, as_shape, image_shape
+from marginflow.nets.activations import Activation
 from marginflow.transforms import (
     ActNorm,
     Affine,
     Conv1x1,
     Coupling,
     FactorOut,
-    Flatten,
     Inverse,
     LogisticMixture,
     Sequential,
     Squeeze,
-    Transform,
 )
 
 Steps = Callable[[tuple[int, int, int], int], list[Transform]]  # of a level: from its (C, H, W), and its number from 0
@@ -226,56 +224,6 @@ def flowpp(
         return _mixed([Coupling(half(channels), network, univariate) for network in networks], seed + level * blocks)
 
     return Flow(multiscale(shape, levels, steps, factor_out=False), StandardNormal(shape))
-
-
-def maf_conv(
-    features: Shape,
-    *,
-    hidden: Sequence[int] = (512, 512),
-    blocks: int = 5,
-    patch: int = 2,
-    order: Order = "alternating",
-    degrees: Degrees = "even",
-    context_features: int = 0,
-    activation: Activation = "relu",
-    residual: bool = False,
-    dropout: float = 0.0,
-    seed: int = 0,
-) -> Flow:
-    """A masked autoregressive flow on images with an invertible 1 x 1 convolution in front of each block.
-
-    The future work of the thesis: what its blocks see next to each other is mixed first, and learned.
-
-    features: (C, H, W). patch: the convolution mixes the channels of patches of patch x patch pixels, which divide both
-    sides; 1 mixes the channels of each pixel. The rest: as in `maf`; each block is preceded by an `ActNorm`.
-
-    I. Lee, Masked Autoregressive Flows with a Marginalising Flow Framework, 2020; the convolutions are those of
-    Kingma and Dhariwal, Glow, 2018 (arXiv 1807.03039).
-
-    >>> maf_conv((1, 8, 8), hidden=[32], blocks=2).sample(3).shape
-    torch.Size([3, 1, 8, 8])
-    """
-    check_blocks(blocks)
-    shape = as_shape(features)
-    channels, height, width = image_shape(shape, "maf_conv")
-    if patch < 1 or height % patch or width % patch:
-        raise ValueError(
-            f"patch must divide both sides of the images, {height} x {width}; got patch={patch}: patch=1 always does"
-        )
-    channels *= patch**2
-    masked = autoregressive(
-        shape.numel(), [Affine()] * blocks, hidden, order, seed, degrees=degrees, context_features=context_features,
-        activation=activation, residual=residual, dropout=dropout,
-    )  # fmt: skip
-    layers = [
-        each
-        for block, layer in enumerate(masked)
-        for each in (
-            Squeeze(patch), ActNorm(channels), Conv1x1(channels, seed + block), Inverse(Squeeze(patch)),
-            Flatten(shape), layer, Inverse(Flatten(shape)),
-        )
-    ]  # fmt: skip
-    return Flow(layers, StandardNormal(shape))
 
 
 def _mixed(couplings: list[Coupling], seed: int) -> list[Transform]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from marginflow.distributions import DiagonalNormal, Distribution, StandardNormal
-from marginflow.flow import Flow
-from marginflow.hidden import Activation
+from marginflow.base.distribution import Distribution
+from marginflow.base.shapes import Shape, as_shape
+from marginflow.distributions import DiagonalNormal, Flow, StandardNormal
 from marginflow.nets import MLP, ConvNet
-from marginflow.shapes import Shape, as_shape
+from marginflow.nets.activations import Activation
 from marginflow.transforms import Augment
 
 LARGEST_LOG_SCALE = 5.0  # as in the affine layers

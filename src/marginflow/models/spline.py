@@ -5,19 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from marginflow.distributions import StandardNormal
-from marginflow.flow import Flow
-from marginflow.hidden import Activation
-from marginflow.models.stacks import (
-    Normed,
-    autoregressive,
-    check_blocks,
-    couplings,
-    vector_features,
-    with_batch_norm,
-)
-from marginflow.shapes import Shape
-from marginflow.transforms import RationalQuadratic, Transform
+from marginflow.base.shapes import Shape
+from marginflow.base.transform import Transform
+from marginflow.distributions import Flow, StandardNormal
+from marginflow.models.blocks import Normed, autoregressive, check_blocks, couplings, vector_features, with_batch_norm
+from marginflow.nets.activations import Activation
+from marginflow.transforms import RationalQuadratic
 
 
 def nsf(

@@ -1,6 +1,6 @@
-"""Plain conditioners: networks that turn what they see, and a context, into parameters; called net(x, context)."""
+"""Networks: plain conditioners, called net(x, context), and the masked network."""
 
-from marginflow.nets.convolutional import ConvNet
+from marginflow.nets.conv import ConvNet
 from marginflow.nets.gated import GatedConvNet
 from marginflow.nets.mlp import MLP
 

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from marginflow.hidden import check_dropout
-from marginflow.nets.patches import Patches
-from marginflow.nets.start import channels_last, start_at_zero
-from marginflow.shapes import check_at_least_one, check_context
+from marginflow.base.shapes import check_at_least_one, check_context
+from marginflow.nets.activations import check_dropout
+from marginflow.nets.context import Patches
+from marginflow.nets.init import channels_last, start_at_zero
 
 
 class GatedConvNet(nn.Module):

@@ -8,8 +8,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from marginflow.hidden import Activation
-from marginflow.nets.layered import Layered
+from marginflow.nets.activations import Activation
+from marginflow.nets.conditioner import Layered
 
 
 class MLP(Layered):

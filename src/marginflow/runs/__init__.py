@@ -10,12 +10,3 @@ checksums.json     of the files above but for metrics and evaluation, against wh
 .lock              while it is trained in
 figures/
 """
-
-from marginflow.runs.directory import check_free, check_same_rows, check_same_settings, continued, created
-from marginflow.runs.evaluating import Evaluation, check, evaluate, exhaust, held_out
-from marginflow.runs.reading import EVALUATION, as_item, load, read, read_evaluation, trained, weights_sha256
-
-__all__ = [
-    "EVALUATION", "Evaluation", "as_item", "check", "check_free", "check_same_rows", "check_same_settings", "continued",
-    "created", "evaluate", "exhaust", "held_out", "load", "read", "read_evaluation", "trained", "weights_sha256",
-]  # fmt: skip

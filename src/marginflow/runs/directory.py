@@ -9,12 +9,14 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
-from marginflow.checkpoint import METRICS, TRAINER, WEIGHTS, keep, part_of
-from marginflow.config import Experiment
 from marginflow.data import DataSpec
-from marginflow.lock import LOCK, locked
-from marginflow.provenance import provenance
-from marginflow.runs.reading import CONFIG, FILES, FOLDERS, FORMAT, MANIFEST, UNFINISHED, read
+from marginflow.runs.provenance import provenance
+from marginflow.runs.run import CONFIG, FILES, FOLDERS, FORMAT, MANIFEST, UNFINISHED, check_same_rows, read
+from marginflow.runs.schema import Experiment
+from marginflow.storage.files import keep, part_of
+from marginflow.storage.lock import LOCK, locked
+from marginflow.training.checkpoint import TRAINER, WEIGHTS
+from marginflow.training.metrics import METRICS
 
 MAY_CHANGE = {  # when a training goes on
     "train.epochs", "train.patience", "train.validate_every", "train.device", "train.checkpoint",
@@ -113,22 +115,6 @@ def check_same_settings(before: Experiment, now: Experiment, run_dir: Path) -> N
                     f"{run_dir} was started with {section}.{key} = {was!r}; it cannot go on with {is_now!r}: "
                     "set it back, or give another --run-dir"
                 )
-
-
-def check_same_rows(trained_on: DataSpec, found: DataSpec, run_dir: Path) -> None:
-    """Refuse data that are no longer what a run was trained on: ValueError that says in what they differ."""
-    for what, old, new in (
-        ("columns", trained_on.columns, found.columns),
-        ("labels", trained_on.labels, found.labels),
-        ("shape of a row", trained_on.event_shape, found.event_shape),
-    ):
-        if old != new:
-            raise ValueError(f"the data have changed since {run_dir} was trained: {what} {new}, expected {old}")
-    if trained_on != found:
-        raise ValueError(
-            f"the data have changed since {run_dir} was trained: split anew, rows that it was trained on would be held "
-            "out: put them back, or evaluate on other rows with --data"
-        )
 
 
 def _is_empty(run_dir: Path) -> bool:

@@ -1,10 +1,11 @@
 """Training on data, and on densities without data."""
 
-from marginflow.calibration import calibrate
-from marginflow.training.loop import check_ready, fit
-from marginflow.training.observers import EpochRecord, Observer, TensorBoard
-from marginflow.training.settings import TrainConfig
-from marginflow.training.variational import VariationalConfig, VariationalFit, fit_to_density
+from marginflow.training.config import TrainConfig
+from marginflow.training.fit import check_ready, fit
+from marginflow.training.fit_to_density import VariationalConfig, VariationalFit, fit_to_density
+from marginflow.training.metrics import EpochRecord
+from marginflow.training.observers import Observer, TensorBoard
+from marginflow.transforms.calibrate import calibrate
 
 __all__ = [
     "EpochRecord", "Observer", "TensorBoard", "TrainConfig", "VariationalConfig", "VariationalFit", "calibrate",

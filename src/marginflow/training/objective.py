@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 
+import torch
 from torch import Tensor, nn
 
-from marginflow.distributions import Distribution
-from marginflow.evaluation import levels_of
+from marginflow.base.distribution import Distribution, optional
+from marginflow.base.seeds import seeded
+from marginflow.data import Batch
+from marginflow.distributions.flow import levels_of
 
 
 class Objective(nn.Module):
@@ -41,3 +45,14 @@ class Objective(nn.Module):
         given = None if context is None else context.repeat(k, *[1] * (context.ndim - 1))
         log_w = density(repeated, given).view(k, -1)
         return log_w.logsumexp(0) - math.log(k) + log_det
+
+
+@torch.no_grad()
+def mean_nll(log_prob: Callable[..., Tensor], batches: Iterable[Batch], seed: int = 0) -> float:
+    """-mean log_prob over batches of rows, in nats, one draw of noise a row from `seed`."""
+    total, count = 0.0, 0
+    with seeded(seed):
+        for x, context in batches:
+            total -= float(log_prob(x, *optional(context)).double().sum())
+            count += len(x)
+    return total / count

@@ -2,28 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from marginflow.distributions import Distribution
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """What an epoch came to: mean negative log-likelihoods in nats a row, over whole rows as they were given.
-
-    validation_nll is None in epochs without validation; best says whether it is the lowest so far. lr is that of the
-    last step. For a marginalising flow both are the bound at one draw of noise a row, or the importance-weighted one
-    at as many as the configuration says; for a mixture over labels that of a row given its label.
-    """
-
-    epoch: int
-    train_nll: float
-    validation_nll: float | None
-    best: bool
-    seconds: float
-    lr: float | None = None
+from marginflow.base.distribution import Distribution
+from marginflow.training.metrics import EpochRecord
 
 
 class Observer(Protocol):

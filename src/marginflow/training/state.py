@@ -13,17 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from marginflow.checkpoint import (
-    append_metrics,
-    load_trainer,
-    read_weights,
-    save_trainer,
-    save_weights,
-    write_metrics,
-)
-from marginflow.distributions import Distribution
-from marginflow.training.average import Average
-from marginflow.training.observers import EpochRecord
+from marginflow.base.distribution import Distribution
+from marginflow.training.checkpoint import load_trainer, read_weights, save_trainer, save_weights
+from marginflow.training.ema import Average
+from marginflow.training.metrics import EpochRecord, append_metrics, write_metrics
 
 
 @dataclass

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from marginflow.distributions import Distribution
-from marginflow.transforms.base import Transform
+from marginflow.base.distribution import Distribution
+from marginflow.base.transform import Transform
 
 
 def _noise_context(noise: Distribution, x: Tensor, context: Tensor | None) -> Tensor | None:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from marginflow.hidden import Activation
-from marginflow.masked.degrees import resolve_degrees
-from marginflow.masked.network import MaskedNetwork
-from marginflow.masked.order import Order
-from marginflow.transforms.base import Transform
-from marginflow.transforms.univariate import Affine, Univariate
+from marginflow.base.transform import Transform, Univariate
+from marginflow.nets.activations import Activation
+from marginflow.nets.masked.degrees import resolve_degrees
+from marginflow.nets.masked.network import MaskedNetwork
+from marginflow.nets.masked.order import Order
+from marginflow.transforms.univariate.affine import Affine
 
 
 class MaskedAutoregressive(Transform):

@@ -8,10 +8,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from marginflow.masked.order import Order
-from marginflow.shapes import sum_event
-from marginflow.transforms.base import Transform
-from marginflow.transforms.univariate import Affine, Univariate
+from marginflow.base.shapes import sum_event
+from marginflow.base.transform import Transform, Univariate
+from marginflow.nets.masked.order import Order
+from marginflow.transforms.univariate.affine import Affine
 
 
 class Coupling(Transform):

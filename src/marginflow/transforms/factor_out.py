@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from marginflow.transforms.base import Sequential, Transform
+from marginflow.base.transform import Transform
+from marginflow.transforms.sequential import Sequential
 
 
 class FactorOut(Transform):

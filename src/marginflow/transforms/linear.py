@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from marginflow.shapes import check_at_least_one
-from marginflow.transforms.base import Transform, of_pixels
+from marginflow.base.shapes import check_at_least_one
+from marginflow.base.transform import Transform, of_pixels
 
 
 class Scaling(Transform):

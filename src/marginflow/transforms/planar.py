@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from marginflow.roots import solve_increasing
-from marginflow.shapes import check_at_least_one, check_context
-from marginflow.transforms.base import Transform
+from marginflow.base.shapes import check_at_least_one, check_context
+from marginflow.base.transform import Transform
+from marginflow.transforms.roots import solve_increasing
 
 MARGIN = 1e-3  # w.u_hat >= MARGIN - 1
 

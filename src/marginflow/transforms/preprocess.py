@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from marginflow.base.distribution import Distribution, warn_of_diverged
+from marginflow.base.shapes import check_real, sum_event
+from marginflow.base.transform import Transform
 from marginflow.base.units import GRID, log_volume_of_levels
-from marginflow.distributions import Distribution, warn_of_diverged
-from marginflow.shapes import check_real, sum_event
-from marginflow.transforms.base import Transform
 
 EDGE = 0.5 / GRID  # how near to 0 and 1 that noise may come
 

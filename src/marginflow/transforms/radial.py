@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from marginflow.shapes import check_at_least_one, check_context
-from marginflow.transforms.base import Transform
+from marginflow.base.shapes import check_at_least_one, check_context
+from marginflow.base.transform import Transform
 
 MARGIN = 1e-3  # gamma >= MARGIN - 1
 LARGEST = 10.0  # of |log alpha|, softly

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from marginflow.masked.order import Order
-from marginflow.shapes import Shape, as_shape, image_shape
-from marginflow.transforms.base import Transform, no_volume
+from marginflow.base.shapes import Shape, as_shape, image_shape
+from marginflow.base.transform import Transform, no_volume
+from marginflow.nets.masked.order import Order
 
 
 class Flatten(Transform):

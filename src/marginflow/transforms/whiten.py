@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from marginflow.transforms.base import of_pixels
+from marginflow.base.transform import of_pixels
 from marginflow.transforms.normalise import StartsOnce
 
 

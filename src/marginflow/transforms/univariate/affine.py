@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from marginflow.gradients import differentiable, left_to_autograd
+from marginflow.nets.autograd import differentiable, left_to_autograd
 
 
 @dataclass(frozen=True)

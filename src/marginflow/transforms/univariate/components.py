@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from marginflow.distributions.elementary import LOG_ROOT_TWO_PI
+from marginflow.base.units import LOG_ROOT_TWO_PI
 
 
 class Terms(NamedTuple):

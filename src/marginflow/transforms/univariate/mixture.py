@@ -11,8 +11,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from marginflow.gradients import differentiable, left_to_autograd
-from marginflow.roots import solve_increasing
+from marginflow.nets.autograd import differentiable, left_to_autograd
+from marginflow.transforms.roots import solve_increasing
 from marginflow.transforms.univariate.affine import Affine
 from marginflow.transforms.univariate.components import Component, logistic, normal
 

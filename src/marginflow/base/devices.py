@@ -1,0 +1,78 @@
+"""Where and how a model computes: on which device, in evaluation mode, how many rows at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+from typing import Literal
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+_LOCK = Lock()
+_INSIDE: dict[nn.Module, tuple[int, list[tuple[nn.Module, bool]] | None]] = {}  # who is in evaluation mode, how often
+
+
+def fabric_on(device: str, precision: Literal["32-true", "64-true"] = "32-true") -> Fabric:
+    """A Fabric on one device: "auto" (CUDA where there is any, else the CPU), "cpu", "cuda", ...
+
+    ValueError where there is no such device here, or it has no float64, in which sums are taken.
+    """
+    if device == "mps":
+        raise ValueError("device 'mps' cannot be used: it has no float64; use 'cpu'")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return Fabric(accelerator=device, devices=1, precision=precision)
+    except (ValueError, RuntimeError, ImportError) as error:
+        raise ValueError(f"device {device!r} cannot be used here: {error}") from error
+
+
+@contextmanager
+def evaluation_mode(model: object) -> Iterator[None]:
+    """Inside, a model that is a module is in evaluation mode; afterwards each of its parts is as it was.
+
+    Of several threads inside with one model, the last to leave puts back what the first found.
+    """
+    if not isinstance(model, nn.Module):
+        yield
+        return
+    with _LOCK:
+        inside, modes = _INSIDE.get(model, (0, None))
+        modes = [(module, module.training) for module in model.modules()] if modes is None else modes
+        _INSIDE[model] = inside + 1, modes
+        for module, _ in modes:
+            module.training = False
+    try:
+        yield
+    finally:
+        with _LOCK:
+            inside, modes = _INSIDE.pop(model)
+            if inside > 1:
+                _INSIDE[model] = inside - 1, modes
+            else:
+                for module, mode in modes or []:
+                    module.training = mode
+
+
+def like_model(model: object, x: Tensor) -> Tensor:
+    """x on the device and in the precision of a model that is a module; whole numbers, as pixels are, stay whole."""
+    like = next(model.parameters(), None) if isinstance(model, nn.Module) else None
+    if like is None:
+        return x
+    return x.to(like.device, like.dtype if x.is_floating_point() else x.dtype)
+
+
+def rows_at_once(model: object) -> int:
+    """How many rows go through a model at once where no gradient is wanted.
+
+    Fewer where its hidden layers are as large as images: where it convolves, or where a transform says that an
+    event is many rows to its network, `rows_of_network`.
+    """
+    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    if any(isinstance(module, nn.Conv2d) for module in modules):
+        return 250
+    of_network = max((getattr(module, "rows_of_network", 1) for module in modules), default=1)
+    return max(1, min(4096, 16_000 // of_network))

@@ -1,0 +1,87 @@
+"""Seeds: generators that start at one inside a block only, and the demand to compute deterministically."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Inside, torch's global generators start at `seed`; afterwards they go on as if nothing had been drawn.
+
+    >>> with seeded(0):
+    ...     a = torch.rand(1)
+    >>> with seeded(0):
+    ...     b = torch.rand(1)
+    >>> bool(a == b)
+    True
+    """
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        yield
+
+
+class RandomStream:
+    """Draws from a seed that go on where they stopped: inside `on()`, and only there, torch's generators are at them.
+
+    So what is made some after the other draws the same, whatever else is drawn between, and disturbs none of it.
+
+    >>> stream = RandomStream(0)
+    >>> with stream.on():
+    ...     a = torch.rand(1)
+    >>> with stream.on():
+    ...     b = torch.rand(1)
+    >>> with seeded(0):
+    ...     both = torch.rand(1), torch.rand(1)
+    >>> both == (a, b)
+    True
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.state: tuple[torch.Tensor, list[torch.Tensor]] | None = None
+
+    @contextmanager
+    def on(self) -> Iterator[None]:
+        """Inside, draws go on; afterwards all else goes on as if nothing had been drawn."""
+        with seeded(self.seed):
+            if self.state is not None:
+                torch.set_rng_state(self.state[0])
+                torch.cuda.set_rng_state_all(self.state[1])
+            yield
+            self.state = torch.get_rng_state(), torch.cuda.get_rng_state_all()
+
+
+@contextmanager
+def deterministic(on: bool = True) -> Iterator[None]:
+    """Inside, torch refuses operations whose result depends on the order in which threads finish; `on`=False does not.
+
+    >>> with deterministic():
+    ...     torch.are_deterministic_algorithms_enabled()
+    True
+    """
+    if not on:
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which CUDA asks for
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    except RuntimeError as error:
+        if "deterministic" not in str(error):
+            raise
+        raise ValueError(f"{str(error).splitlines()[0]}: leave deterministic out, or compute on the CPU") from error
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+
+def check_seed(seed: int) -> int:
+    """A seed that every generator here takes; ValueError otherwise."""
+    if not 0 <= seed < 2**30:
+        raise ValueError(f"seed must lie between 0 and 2^30; got {seed}")
+    return seed

@@ -1,0 +1,103 @@
+"""The contracts of a transform, from data to noise, and of a monotonic scalar function."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from marginflow.base.shapes import check_real
+
+
+def no_volume(x: Tensor) -> Tensor:
+    """The log_det of the identity, (N,), real also where x is pixels."""
+    return torch.zeros(len(x), device=x.device, dtype=x.dtype if x.is_floating_point() else None)
+
+
+def of_pixels(log_det: Tensor, x: Tensor) -> Tensor:
+    """The log-determinant (N,) of what adds the same to it for each pixel of x (N, C, ...), or once for a vector."""
+    return (log_det * math.prod(x.shape[2:])).expand(len(x))
+
+
+class Transform(nn.Module, ABC):
+    """An invertible map in the direction data -> noise.
+
+    forward(x, context)  (N, *event) -> z, log|det dz/dx| (N,)
+    inverse(z, context)  (N, *event) -> x, log|det dx/dz| (N,)
+
+    The context, where the transform uses one, has one row for each row of x. All log-determinants
+    are in nats, summed over the event.
+
+    features: the size of dimension 1 that the transform was built for; None where it takes any.
+    """
+
+    features: int | None = None
+
+    @property
+    def exact(self) -> bool:
+        """False where the transform draws noise: log_det is then the likelihood contribution of the draw."""
+        return True
+
+    @property
+    def context_features(self) -> int:
+        """The width of the context that the transform uses; 0 where it uses none."""
+        return 0
+
+    @property
+    def takes_pixels(self) -> bool:
+        """Whether whole grey levels go in, because it dequantises them."""
+        return False
+
+    @abstractmethod
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """z and log|det dz/dx|."""
+
+    @abstractmethod
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """x and log|det dx/dz|."""
+
+    def forward_shape(self, shape: torch.Size) -> torch.Size:
+        """The event shape of z where x has `shape`; ValueError where the transform does not fit it."""
+        self.check_features(shape[0])
+        return shape
+
+    def inverse_shape(self, shape: torch.Size) -> torch.Size:
+        """The event shape of x where z has `shape`; ValueError where the transform does not fit it."""
+        self.check_features(shape[0])
+        return shape
+
+    def check_input(self, x: Tensor) -> None:
+        """Refuse rows of another width than the transform was built for, and whole numbers."""
+        check_real(x)
+        self.check_features(x.shape[1])
+
+    def check_features(self, features: int) -> None:
+        """Refuse another size of dimension 1 than the transform was built for."""
+        if self.features is not None and features != self.features:
+            raise ValueError(
+                f"{type(self).__name__} was built for {self.features} features; got {features}: "
+                "build it for as many as reach it"
+            )
+
+
+class Univariate(Protocol):
+    """A strictly increasing scalar function with `num_params` parameters for each element.
+
+    forward(x, params)  x (...), params (..., num_params) -> y, log dy/dx (...)
+    inverse(y, params)  y (...), params (..., num_params) -> x, log dx/dy (...)
+
+    Stateless: all that varies comes in through `params`, unbounded real numbers.
+
+    It may also have `kernel`, the name and the constant of its compiled inverse in `nets/masked/kernel_numba.py`, with
+    which autoregressive sampling runs several times faster than without.
+    """
+
+    @property
+    def num_params(self) -> int: ...
+
+    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]: ...
+
+    def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]: ...

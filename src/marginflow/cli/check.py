@@ -1,0 +1,23 @@
+"""marginflow check: whether a run can be believed."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from marginflow.cli.options import Device, Run
+
+
+def check(run: Run, seed: Annotated[int, typer.Option(help="Seed of all noise.")] = 0, device: Device = "auto") -> None:
+    """Ask a run whether it can be believed: its map, its density, its samples. Exit status 1 where a check fails."""
+    from rich.console import Console
+
+    from marginflow.report.tables import findings_table
+    from marginflow.runs.evaluate import check as checked
+
+    with Console(stderr=True).status(f"checking {run}"):
+        found = checked(run, device, seed)
+    Console().print(findings_table(found))
+    if not found.ok:
+        raise ValueError(f"{run} fails {', '.join(each.check for each in found.every if each.status == 'fail')}")

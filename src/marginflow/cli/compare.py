@@ -1,0 +1,32 @@
+"""marginflow compare: runs side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from marginflow.cli.options import Device, NumSamples, Rows, Seed
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Two or more run directories.")],
+    num_samples: NumSamples = None,
+    rows: Rows = None,
+    seed: Seed = None,
+    device: Device = "auto",
+) -> None:
+    """Runs on the same held-out rows: their negative log-likelihoods, and paired differences to the best."""
+    from rich.console import Console
+
+    from marginflow.report.tables import comparison_table
+    from marginflow.runs.compare import compare as compared
+    from marginflow.runs.read_toml import evaluation
+    from marginflow.runs.run import read
+
+    settings, spec, _ = read(runs[0])
+    options = evaluation(settings, {"num_samples": num_samples, "rows": rows, "seed": seed})
+    with Console(stderr=True).status(f"evaluating {len(runs)} runs"):
+        results = compared(runs, options, device)
+    Console().print(comparison_table(results, spec))

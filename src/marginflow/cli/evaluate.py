@@ -1,0 +1,76 @@
+"""marginflow evaluate: the accounting of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from marginflow.cli.options import Deterministic, Device, NumSamples, Rows, Run, Seed
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def evaluate(
+    run: Run,
+    num_samples: NumSamples = None,
+    rows: Rows = None,
+    seed: Seed = None,
+    data: Annotated[Optional[Path], typer.Option(help="A table to evaluate on instead of the test split.")] = None,
+    to: Annotated[
+        Optional[Path], typer.Option("--output", "-o", help="Write log p of each row: .csv, .parquet, .feather, .npy.")
+    ] = None,
+    draw_figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw the figures of the run.")] = True,
+    deterministic: Deterministic = False,
+    device: Device = "auto",
+) -> None:
+    """The accounting table of a run on its test split, and its figures."""
+    from rich.console import Console
+
+    from marginflow.base import seeds
+    from marginflow.data.tables.write import check_output
+    from marginflow.report import figures
+    from marginflow.report.tables import about_precision, about_samples, accounting_table
+    from marginflow.runs.evaluate import evaluate as evaluated
+    from marginflow.runs.evaluate import exhaust
+    from marginflow.runs.load import load
+    from marginflow.runs.read_toml import evaluation
+    from marginflow.runs.run import held_out, read
+
+    if to is not None:
+        check_output(to)
+        if data is not None and to.resolve() == data.resolve():
+            raise ValueError(f"{to} is the table itself: give another --output")
+    settings, spec, _ = read(run)
+    options = evaluation(settings, {"num_samples": num_samples, "rows": rows, "seed": seed})
+    table = None if data is None else str(data)
+    sink = exhaust if to is None else partial(_write_log_prob, output=to)
+    status = Console(stderr=True).status(f"evaluating {run} with K = {options.num_samples}")
+    with status, seeds.deterministic(deterministic):
+        result = evaluated(run, options, device, table, each_row=sink)
+    Console().print(accounting_table({run.resolve().name: result.accounting}, result.entropy))
+    if result.samples is not None:
+        Console().print(about_samples(result.samples), highlight=False)
+    if result.single is not None:
+        Console().print(about_precision(result.single), highlight=False)
+    if to is not None:
+        typer.echo(f"wrote {to}")
+    if data is not None:
+        return
+    typer.echo(f"wrote {result.keep(run)}, on {result.accounting.num_rows:,} rows")
+    if draw_figures:
+        with Console(stderr=True).status("drawing figures"):
+            test, _ = held_out(run)
+            drawn = figures.of_run(load(run), test.take(), spec, run / "figures", options.seed)
+        for path in drawn:
+            typer.echo(f"wrote {path} and .svg")
+
+
+def _write_log_prob(blocks: Iterator[Tensor], output: Path) -> None:
+    from marginflow.data.tables.write import write_columns
+
+    write_columns((block[:, None] for block in blocks), ["log_prob"], output)

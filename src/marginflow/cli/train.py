@@ -1,0 +1,83 @@
+"""marginflow train: an experiment trained into a run directory, with its progress shown and its figures drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from marginflow.cli.options import Deterministic
+
+if TYPE_CHECKING:
+    from marginflow.runs.schema import Experiment
+
+
+def train(
+    experiment: Annotated[
+        Path,
+        typer.Argument(
+            help="An experiment's TOML file or name (see list), or a table: .csv, .parquet, .feather or .npy."
+        ),
+    ],
+    overrides: Annotated[
+        Optional[list[str]], typer.Option("--set", help="SECTION.KEY=VALUE, such as train.lr=1e-4.")
+    ] = None,
+    run_dir: Annotated[Optional[Path], typer.Option(help="Where the run goes; runs/NAME by default.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in that directory.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in that directory stopped.")] = False,
+    deterministic: Deterministic = False,
+) -> None:
+    """Train the model of an experiment, or one on a table; the weights best on validation are kept."""
+    from marginflow.runs.experiments import read, run_name
+
+    directory = run_dir or Path("runs") / run_name(experiment)
+    settings = read(experiment, [*(overrides or []), *(["train.deterministic=true"] if deterministic else [])])
+    trained = train_run(settings, directory, resume=resume, overwrite=overwrite)
+    done = f"wrote {directory}" if trained else f"{directory} is finished, there is nothing to go on with"
+    typer.echo(f"{done}: next, marginflow evaluate {directory}")
+
+
+def train_run(
+    settings: Experiment, run_dir: Path, *, resume: bool = False, overwrite: bool = False, label: str = ""
+) -> int:
+    """Train an experiment in a run directory; how many epochs were trained, 0 where none was left.
+
+    resume: go on where the run in that directory stopped, or start where there is none. overwrite: replace the run.
+    label: what the progress bar calls it.
+
+    FileExistsError where the directory holds something and neither is asked. ValueError where both are, where data and
+    model do not fit, or the run was started with other settings; FloatingPointError where the training diverges.
+    """
+    from marginflow.report import figures
+    from marginflow.runs.build import build, load_data
+    from marginflow.runs.directory import check_free, continued, created
+    from marginflow.training import EpochRecord, check_ready, fit
+    from marginflow.training.checkpoint import SNAPSHOTS
+    from marginflow.training.metrics import read_metrics
+    from marginflow.training.progress import TrainingProgress
+
+    if resume and overwrite:
+        raise ValueError("--overwrite starts anew and --resume goes on: give one of them")
+    if not resume:
+        check_free(run_dir, overwrite)
+    data = load_data(settings)
+    model = build(settings, data.spec)
+    check_ready(model, data, settings.train)
+    progress = TrainingProgress(settings.train, data.spec, label)
+    before = read_metrics(run_dir) if resume else []
+    for line in before:
+        progress.remember(EpochRecord(**line))
+    snapshots = figures.snapshots(data, settings.train.epochs, run_dir / SNAPSHOTS)
+    if snapshots is not None:
+        snapshots.start(model, resume=resume)
+    place = (
+        continued(run_dir, settings, data.spec)
+        if resume
+        else created(run_dir, settings, data.spec, overwrite=overwrite)
+    )
+    with place, progress:
+        watching = [progress] if snapshots is None else [progress, snapshots]
+        history = fit(model, data, settings.train, run_dir, resume=resume, observers=watching)
+    figures.of_training(history, model, data.spec, snapshots, run_dir / "figures")
+    return len(history) - len(before)

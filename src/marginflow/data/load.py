@@ -1,0 +1,61 @@
+"""Data sets by name: `load("half_moons")`, `load("mnist", noise="once")`, `load("table", path="mine.csv")`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from marginflow.data import maf_tables
+from marginflow.data.dataset import DataSet
+from marginflow.data.download import Source
+from marginflow.data.images import datasets as images
+from marginflow.data.images.datasets import cifar10, digits, mnist
+from marginflow.data.maf_tables import bsds300, gas, hepmass, miniboone, power
+from marginflow.data.tables.table import table
+from marginflow.data.toy import checkerboard, eight_gaussians, half_moons, pinwheel, spirals, two_to_one
+
+_FUNCTIONS: tuple[Callable[..., DataSet], ...] = (
+    table,
+    half_moons, checkerboard, eight_gaussians, pinwheel, spirals, two_to_one,
+    digits, mnist, cifar10,
+    power, gas, hepmass, miniboone, bsds300,
+)  # fmt: skip
+DATA_SETS = {function.__name__: function for function in _FUNCTIONS}
+
+SOURCES: dict[str, Source] = {
+    source.name: source
+    for source in (
+        images.MNIST, images.CIFAR10,
+        maf_tables.POWER, maf_tables.GAS, maf_tables.HEPMASS, maf_tables.MINIBOONE, maf_tables.BSDS300,
+    )
+}  # fmt: skip
+
+
+def source(name: str) -> Source:
+    """The files of a data set; ValueError for one that has none, or is unknown."""
+    if name not in SOURCES:
+        why = "is drawn, or comes with a library" if name in DATA_SETS else "is unknown"
+        raise ValueError(f"data set {name!r} {why}: there are files of {', '.join(SOURCES)}")
+    return SOURCES[name]
+
+
+def load(name: str, **options: Any) -> DataSet:
+    """The data set of this name.
+
+    name: a key of `DATA_SETS`, such as "half_moons", "mnist" or "table". options: those of the function of that name.
+
+    Returns a `DataSet` with train, validation and test rows. ValueError for an unknown name or option.
+
+    >>> load("half_moons", num_train=1000).train.x.shape
+    torch.Size([1000, 2])
+    """
+    if name not in DATA_SETS:
+        raise ValueError(f"unknown data set {name!r}; there are {', '.join(DATA_SETS)}")
+    known = list(inspect.signature(DATA_SETS[name]).parameters)
+    for option in options:
+        if option not in known:
+            raise ValueError(f"data set {name!r} has no option {option!r}; it takes {', '.join(known)}")
+    if name == "table" and "path" not in options:
+        raise ValueError("data set 'table' needs the path of a .csv, .parquet, .feather or .npy file")
+    return DATA_SETS[name](**options)

@@ -1,0 +1,97 @@
+"""Rows to files: a table or an array; block after block, and whole or not at all."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from csv import writer as csv_writer
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import csv, parquet
+from torch import Tensor
+
+from marginflow.data.dataset import DataSpec
+from marginflow.data.tables.read import FORMATS
+from marginflow.data.tables.stream import of_equal_size
+from marginflow.storage.files import write_whole
+
+ROWS = 2**16  # of a part of a table
+
+
+def check_output(output: Path, formats: Sequence[str] = FORMATS) -> None:
+    """Refuse an ending that is none of the formats, and a folder that does not exist."""
+    if output.is_dir():
+        raise IsADirectoryError(f"{output} is a directory: name a file in it")
+    if output.suffix.lower() not in formats:
+        raise ValueError(f"{output} must end in {', '.join(formats)}; got {output.suffix or 'no ending'!r}")
+    if not output.parent.is_dir():
+        raise FileNotFoundError(f"the folder {output.parent} does not exist: make it first")
+
+
+def write(blocks: Iterable[Tensor], spec: DataSpec, output: Path) -> None:
+    """Write rows of raw data, block after block, in the format of the file's ending, whole or not at all.
+
+    A table has one column a feature, under the names of the data's columns, or x0, x1, ... An array in .npy has the
+    shape (N, *event).
+    """
+    if output.suffix.lower() == ".npy":
+        write_whole(output, lambda file: _array(blocks, file))
+    else:
+        write_columns((block.flatten(1) for block in blocks), spec.column_names, output)
+
+
+def write_columns(blocks: Iterable[Tensor], names: Sequence[str], output: Path) -> None:
+    """Write rows (N, columns), block after block, as a table in the format of the ending, whole or not at all."""
+    ending = output.suffix.lower()
+    if ending == ".npy":
+        write_whole(output, lambda file: _array(blocks, file))
+    else:
+        write_whole(output, lambda file: _table(of_equal_size(_named(blocks, names), ROWS), names, file, ending))
+
+
+def _named(blocks: Iterable[Tensor], names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Rows as batches of columns."""
+    for block in blocks:
+        columns = np.ascontiguousarray(block.cpu().numpy().T)
+        yield pa.RecordBatch.from_arrays([pa.array(column) for column in columns], names=list(names))
+
+
+def _table(tables: Iterator[pa.Table], names: Sequence[str], file: BinaryIO, ending: str) -> None:
+    first = next(tables)
+    if ending == ".csv":
+        header = io.StringIO()
+        csv_writer(header, lineterminator="\n").writerow(names)  # quoted only where needed
+        file.write(header.getvalue().encode())
+        sink = csv.CSVWriter(file, first.schema, write_options=csv.WriteOptions(include_header=False))
+    elif ending == ".parquet":
+        sink = parquet.ParquetWriter(file, first.schema)
+    else:
+        sink = pa.ipc.new_file(file, first.schema, options=pa.ipc.IpcWriteOptions(compression="lz4"))
+    with sink:
+        sink.write_table(first)
+        for table in tables:
+            sink.write_table(table)
+
+
+def _array(blocks: Iterable[Tensor], file: BinaryIO) -> None:
+    """An array in the format of numpy, whose header is written once more at the end, when its length is known."""
+    count, rest, kind = 0, (), np.dtype(np.float32)
+    for block in blocks:
+        array = np.ascontiguousarray(block.cpu().numpy())
+        if count == 0:
+            rest, kind = array.shape[1:], array.dtype
+            _header(file, (0, *rest), kind)
+        file.write(array.data)
+        count += len(array)
+    file.seek(0)
+    _header(file, (count, *rest), kind)
+    file.seek(0, io.SEEK_END)
+
+
+def _header(file: BinaryIO, shape: tuple[int, ...], kind: np.dtype) -> None:
+    """The header of numpy's format, which leaves room for a first dimension of any size."""
+    about = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, about)

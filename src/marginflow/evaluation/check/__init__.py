@@ -1,0 +1,1 @@
+"""Whether a model can be believed: its map, its density, its samples."""

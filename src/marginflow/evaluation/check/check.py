@@ -1,0 +1,81 @@
+"""Whether a model can be believed: its map, its density, its samples, asked one by one."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from marginflow.base.devices import evaluation_mode
+from marginflow.base.distribution import Distribution
+from marginflow.data import Batch, Split
+from marginflow.data.dataset import as_split
+from marginflow.data.require import bring_to, check_fits
+from marginflow.evaluation.check.densities import estimated, of_density
+from marginflow.evaluation.check.findings import Finding, Findings
+from marginflow.evaluation.check.maps import of_map
+from marginflow.evaluation.check.parts import parts_of
+from marginflow.evaluation.check.statistics import of_batch_norm
+
+MOST_ROWS = 1000  # that most checks look at
+
+
+def check(
+    model: Distribution,
+    x: Tensor | np.ndarray | Split,
+    context: Tensor | np.ndarray | None = None,
+    *,
+    floor: float | None = None,
+    seed: int = 0,
+) -> Findings:
+    """Ask a model everything that can be asked of it without training it again.
+
+    Round trips both ways in float32 and float64; the log-determinant against autograd's Jacobian, by random
+    projections where it is large; that masked layers are triangular and cut no input off; how far scales reach;
+    batch norm's statistics against those of the rows; that log p is finite on rows and on samples, which stay in the
+    range of the rows; what z looks like; contexts that nothing uses; that the density integrates to 1 and counts no
+    noise as data; whether importance weights have converged; and that the NLL does not lie below the entropy.
+
+    model: any `Distribution`, also one of another library behind its adapter. x (N, *event), context (N, ...): rows
+    of the training set, at least 20; or a `Split` of them. floor: the entropy of the data in nats a row, where it is
+    known; then let x be rows that the model has not seen. seed: of all draws. The model is left as it is.
+
+    Returns `Findings`: each passes, warns, fails or is skipped, with a figure and what to do. `findings.ok` is False
+    where one failed. ValueError where rows and model do not fit.
+
+    >>> from marginflow import models
+    >>> findings = check(models.maf(2, hidden=[16], blocks=2), torch.randn(100, 2))
+    >>> findings.ok, findings.of("log-determinant").status
+    (True, 'pass')
+    """
+    split = x if isinstance(x, Split) else as_split(x if context is None else (x, context))
+    check_fits(model, split)
+    if len(split.x) < 20:
+        raise ValueError(f"a check needs at least 20 rows; got {len(split.x)}")
+    with evaluation_mode(model), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*samples are not finite", RuntimeWarning)  # they are counted
+        return Findings(list(_findings(model, bring_to(model, split.take()), floor, seed)))
+
+
+def floor(model: Distribution, split: Split, entropy: float, seed: int = 0) -> Finding:
+    """Whether the NLL of rows that the model has not seen lies below the entropy of their distribution."""
+    check_fits(model, split)
+    with evaluation_mode(model):
+        x, context = bring_to(model, split.take())
+        own = None if model.context_optional else context
+        return next(each for each in estimated(model, x, own, entropy, seed) if each.check == "floor")
+
+
+def _findings(model: Distribution, every: Batch, floor: float | None, seed: int) -> Iterator[Finding]:
+    try:
+        yield from of_batch_norm(model, *every, seed)
+        some = torch.linspace(0, len(every.x) - 1, min(len(every.x), MOST_ROWS)).long()
+        x, context = every.x[some], None if every.context is None else every.context[some]
+        parts = parts_of(model, x, context, seed)
+        yield from of_map(parts, seed)
+        yield from of_density(model, x, context, parts, floor, seed)
+    except ValueError as error:  # as of layers without statistics: nothing more can be asked
+        yield Finding("evaluation", "fail", str(error), "mend this first, then check again")

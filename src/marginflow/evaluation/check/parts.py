@@ -1,0 +1,74 @@
+"""A model taken apart: the map from rows to noise that stands inside, whatever is wrapped around it."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from marginflow.base.distribution import Density, Distribution
+from marginflow.base.seeds import seeded
+from marginflow.base.transform import Transform
+from marginflow.data import Batch
+from marginflow.data.require import bring_to
+from marginflow.distributions import Conditional, Flow, LabelMixture, Marginalising
+from marginflow.distributions.flow import levels_of
+from marginflow.transforms import Sequential
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The flow inside a model, with what reaches it.
+
+    transform: from rows to noise; None for a density that does not show one. base: the density of the noise.
+    rows: (N, *event), preprocessed, with noise dimensions beside them. context: as the transform takes it.
+    """
+
+    transform: Transform | None
+    base: Density | None
+    rows: Tensor
+    context: Tensor | None
+
+    def double(self) -> Parts:
+        """A copy in float64, but for the base, which nothing is asked in it."""
+        return Parts(
+            None if self.transform is None else copy.deepcopy(self.transform).double(),
+            self.base,
+            self.rows.double(),
+            None if self.context is None else self.context.double(),
+        )
+
+    def first(self, count: int) -> Parts:
+        """The same on fewer rows."""
+        return Parts(
+            self.transform, self.base, self.rows[:count], None if self.context is None else self.context[:count]
+        )
+
+
+@torch.no_grad()
+def parts_of(model: Distribution, x: Tensor, context: Tensor | None, seed: int = 0) -> Parts:
+    """The parts of a model, with rows x (N, *event) sent through all that stands before them."""
+    preprocessing, density = levels_of(model)
+    rows, context = bring_to(model, Batch(x, context))
+    with seeded(seed):
+        rows, _ = preprocessing(rows, context)
+        inner = cast(Density, density)
+        if isinstance(inner, Marginalising):
+            rows, _ = inner.augment(rows, context)
+            inner = inner.flow
+        if isinstance(inner, LabelMixture):
+            context = context if context is not None else inner._some_labels(len(rows))
+            inner = inner.flow
+        if isinstance(inner, Conditional):
+            context = inner._seen(context, len(rows))
+            inner = inner.flow
+    inner = inner.unwrap() if isinstance(inner, Distribution) else inner
+    if isinstance(inner, Flow):
+        transform, base = inner.transform, inner.base
+        while isinstance(base, Flow) and base.transform.exact and transform.exact:
+            transform, base = Sequential(transform, base.transform), base.base
+        return Parts(transform if transform.exact else None, base, rows, context)
+    return Parts(None, None, rows, context)

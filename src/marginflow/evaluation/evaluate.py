@@ -1,0 +1,269 @@
+"""A density on rows that it has not seen: log p of each row, and the accounting of all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from marginflow.base.devices import evaluation_mode, rows_at_once
+from marginflow.base.distribution import Distribution, optional
+from marginflow.base.moments import Estimate, Median, Moments
+from marginflow.base.seeds import RandomStream
+from marginflow.base.transform import Transform
+from marginflow.data import Batch, DataSpec, Rows, Split
+from marginflow.data.dataset import as_split
+from marginflow.data.require import bring_to, check_fits
+from marginflow.distributions import LogLikelihood, log_likelihood
+from marginflow.distributions.flow import levels_of
+from marginflow.transforms import Dequantise
+
+CONVERGED = 10  # a median effective sample size below this is printed as not converged
+
+
+@dataclass(frozen=True)
+class Accounting:
+    """The accounting of a density, in nats a row at the level of the preprocessed rows.
+
+    joint_nll            -E log p(x, eps), the thesis's column; not comparable between numbers of noise dimensions
+    noise_entropy        -E log q(eps | x); this and joint_nll are None unless the density is a `Marginalising`
+    bound                joint_nll - noise_entropy, an upper bound of the negative log-likelihood
+    importance_weighted  -E log 1/K sum w_k, tightens to the negative log-likelihood as K grows
+    draws_bias           how far importance_weighted lies above it still, E[standard error^2] / 2 to first order;
+                         None at K = 1 and where not `converged`, where nothing in the draws can tell
+    log_det              E of the preprocessing's log-determinant: what leads from these nats to those of the rows
+    bits_per_dim, bits_per_dim_bound   of the pixels, from importance_weighted and bound; None unless images
+    given_label          -E log p(x | y), by K draws as well; None but for a mixture over labels that are known
+    modelled_dequantisation   whether u ~ q(u | x) came from a model. One draw of it is in log_det; so the nats of the
+                         preprocessed rows, which hold no q, cannot be compared between such models. Bits/dim can: on
+                         average, as with uniform u, they lie above those of the grey levels.
+
+    For an exact density bound and importance_weighted are the negative log-likelihood itself, of preprocessed rows.
+    """
+
+    num_rows: int
+    features: int
+    num_samples: int
+    seed: int
+    exact: bool
+    joint_nll: Estimate | None
+    noise_entropy: Estimate | None
+    bound: Estimate
+    importance_weighted: Estimate
+    draws_bias: float | None
+    effective_sample_size: float
+    log_det: Estimate
+    bits_per_dim: Estimate | None
+    bits_per_dim_bound: Estimate | None
+    given_label: Estimate | None = None
+    modelled_dequantisation: bool = False
+
+    @property
+    def converged(self) -> bool:
+        """Whether the median effective sample size is enough for importance_weighted to be believed."""
+        return self.exact or self.effective_sample_size >= CONVERGED
+
+    @property
+    def raw_nll(self) -> float:
+        """The negative log-likelihood of the rows as given, before preprocessing, in nats."""
+        return self.importance_weighted.value - self.log_det.value
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain numbers, for JSON."""
+        return {**asdict(self), "converged": self.converged, "raw_nll": self.raw_nll}
+
+
+@dataclass(frozen=True)
+class RowResults:
+    """What a model says of each row: at the density, given the label where there is one, and of the preprocessing.
+
+    result: log-likelihoods of the preprocessed rows. log_det: of the preprocessing, (N,), so that their sum is the
+    log-likelihood of the rows as given. given_label: log p(x | y), (N,); None but for a mixture over known labels.
+    modelled_dequantisation: whether the preprocessing drew u ~ q(u | x) from a model.
+    """
+
+    result: LogLikelihood
+    log_det: Tensor
+    given_label: Tensor | None
+    modelled_dequantisation: bool
+
+
+class Account:
+    """An `Accounting` in the making: takes in what a model says of some rows after the others.
+
+    spec: of the rows as given. exact: whether the density is. num_samples, seed: with which the results are taken.
+    """
+
+    def __init__(self, spec: DataSpec, *, exact: bool, num_samples: int, seed: int) -> None:
+        self.spec, self.exact, self.num_samples, self.seed = spec, exact, num_samples, seed
+        self.means: dict[str, Moments] = {}
+        self.sample_size, self.squared_errors = Median(), Moments()
+        self.modelled_dequantisation = False
+
+    def add(self, rows: RowResults) -> None:
+        """Take in the results of some rows, each time with the same parts."""
+        result, entropy = rows.result, rows.result.noise_entropy
+        self.sample_size.add(result.effective_sample_size)
+        self.modelled_dequantisation = rows.modelled_dequantisation
+        if result.standard_error is not None:
+            self.squared_errors.add(result.standard_error.square())
+        if entropy is not None:
+            self._add("joint_nll", entropy - result.bound)
+            self._add("noise_entropy", entropy)
+        self._add("bound", -result.bound)
+        self._add("importance_weighted", -result.log_prob)
+        self._add("log_det", rows.log_det)
+        if rows.given_label is not None:
+            self._add("given_label", -rows.given_label)
+        if self.spec.levels is not None:
+            to_pixels = rows.log_det + self.spec.log_volume
+            self._add("bits_per_dim", -(result.log_prob + to_pixels) * self.spec.bits_per_nat)
+            self._add("bits_per_dim_bound", -(result.bound + to_pixels) * self.spec.bits_per_nat)
+
+    def _add(self, name: str, values: Tensor) -> None:
+        self.means.setdefault(name, Moments()).add(values)
+
+    def accounting(self) -> Accounting:
+        """Means and errors of all that was taken in."""
+        sample_size = self.sample_size.value()
+        squares = self.squared_errors
+        known = squares.count > 0 and (self.exact or sample_size >= CONVERGED)
+        error = math.sqrt(squares.mean / squares.count) if known else None
+        bits = self.spec.bits_per_nat
+        errors = {"importance_weighted": error, "bits_per_dim": None if error is None else error * bits}
+        found = {name: moments.estimate(errors.get(name)) for name, moments in self.means.items()}
+        return Accounting(
+            num_rows=self.means["bound"].count,
+            features=self.spec.features,
+            num_samples=self.num_samples,
+            seed=self.seed,
+            exact=self.exact,
+            joint_nll=found.get("joint_nll"),
+            noise_entropy=found.get("noise_entropy"),
+            bound=found["bound"],
+            importance_weighted=found["importance_weighted"],
+            draws_bias=0.5 * squares.mean if known else None,
+            effective_sample_size=sample_size,
+            log_det=found["log_det"],
+            given_label=found.get("given_label"),
+            modelled_dequantisation=self.modelled_dequantisation,
+            bits_per_dim=found.get("bits_per_dim"),
+            bits_per_dim_bound=found.get("bits_per_dim_bound"),
+        )
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One of several runs.
+
+    nll: -E log p of the rows as given, for images of their grey levels, in nats. behind: by how much that lies above
+    the best run's, with the standard error of the paired differences; None for the best itself.
+    """
+
+    name: str
+    nll: Estimate
+    behind: Estimate | None
+    accounting: Accounting
+
+
+def evaluate_blocks(
+    model: Distribution, blocks: Iterable[Split], *, num_samples: int = 1, seed: int = 0, chunk: int | None = None
+) -> Iterator[RowResults]:
+    """What a model says of rows that come block after block; see `evaluate`. Noise is drawn on and on from `seed`.
+
+    FloatingPointError where log p of a row is not finite, with its number.
+    """
+    preprocessing, density = levels_of(model)
+    modelled = any(isinstance(part, Dequantise) and part.noise is not None for part in preprocessing.modules())
+    chunk = chunk or rows_at_once(model)
+    first, stream = 0, RandomStream(seed)
+    for block in blocks:
+        check_fits(model, block)
+        batch = bring_to(model, block.take())
+        with stream.on(), evaluation_mode(model):
+            rows, log_det = _preprocess(preprocessing, batch, chunk)
+            context = None if density.context_optional else batch.context
+            result = log_likelihood(density, rows, context, num_samples=num_samples, chunk=chunk)
+            given_label = None
+            if density.context_optional and batch.context is not None:
+                conditional = log_likelihood(density, rows, batch.context, num_samples=num_samples, chunk=chunk)
+                given_label = conditional.log_prob
+        for log_prob in (result.log_prob, result.bound, *optional(given_label)):
+            _insist_on_finite(log_prob + log_det, first)
+        first += len(rows)
+        yield RowResults(result, log_det, given_label, modelled)
+
+
+def _insist_on_finite(log_prob: Tensor, first: int) -> None:
+    """FloatingPointError where a log-likelihood is none, which names the row; their mean would say nothing."""
+    broken = (~torch.isfinite(log_prob)).nonzero().flatten()
+    if len(broken):
+        value = float(log_prob[broken[0]])
+        why = (
+            "its density is 0 there, or too small for a number"
+            if value == -torch.inf
+            else "the model has diverged, or the row is far out"
+        )
+        raise FloatingPointError(
+            f"log p is {value} at row {first + int(broken[0])} (counted from 0), and not finite at {len(broken)} of "
+            f"{len(log_prob)} rows: {why}; leave such rows out, or train with a lower lr or another preprocessing"
+        )
+
+
+def evaluate_rows(
+    model: Distribution, split: Split, *, num_samples: int = 1, seed: int = 0, chunk: int | None = None
+) -> RowResults:
+    """What a model says of each row; see `evaluate`."""
+    (found,) = evaluate_blocks(model, [split], num_samples=num_samples, seed=seed, chunk=chunk)
+    return found
+
+
+def evaluate(
+    model: Distribution,
+    split: Split | tuple[Tensor | np.ndarray, Tensor | np.ndarray | None] | Tensor | np.ndarray | Rows,
+    *,
+    spec: DataSpec | None = None,
+    num_samples: int = 1,
+    seed: int = 0,
+    chunk: int | None = None,
+) -> Accounting:
+    """The accounting of a model on held-out rows.
+
+    The preprocessing draws its noise once, from `seed`; the density is then taken on those rows with K draws.
+
+    model: a distribution; taken in evaluation mode. One that can average over its labels does so, whether the rows
+        have labels or not.
+    split: rows (N, *event), tensor or array, or a `Split` with their context; brought to the model's device and dtype.
+    spec: of the data set; tells grey levels, for bits/dim, and whether the rows were scaled.
+    num_samples: K. seed: of all noise. chunk: rows x draws at once; fewer for models of images
+        by default.
+
+    Returns an `Accounting`. ValueError where rows and model do not fit, or K < 1. FloatingPointError where log p of a
+    row is not finite.
+
+    >>> import torch
+    >>> from marginflow import models
+    >>> evaluate(models.planar(2), torch.randn(100, 2)).exact
+    True
+    """
+    split = as_split(split)
+    spec = spec or DataSpec(tuple(split.x.shape[1:]))
+    account = Account(spec, exact=levels_of(model)[1].exact, num_samples=num_samples, seed=seed)
+    account.add(evaluate_rows(model, split, num_samples=num_samples, seed=seed, chunk=chunk))
+    return account.accounting()
+
+
+@torch.no_grad()
+def _preprocess(preprocessing: Transform, batch: Batch, chunk: int) -> tuple[Tensor, Tensor]:
+    x, context = batch
+    parts = []
+    for start in range(0, len(x), chunk):
+        rows = slice(start, start + chunk)
+        parts.append(preprocessing(x[rows], None if context is None else context[rows]))
+    rows, log_dets = zip(*parts, strict=True)
+    return torch.cat(rows), torch.cat(log_dets).double()

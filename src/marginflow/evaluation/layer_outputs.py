@@ -1,0 +1,55 @@
+"""Rows on their way through a flow, layer by layer."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from marginflow.base.devices import evaluation_mode
+from marginflow.base.distribution import Density, Distribution
+from marginflow.base.seeds import seeded
+from marginflow.base.transform import Transform
+from marginflow.data import Batch
+from marginflow.data.require import bring_to
+from marginflow.distributions import Flow, LabelMixture, Marginalising
+from marginflow.distributions.flow import levels_of
+from marginflow.transforms import Sequential
+
+
+@torch.no_grad()
+def by_layer(model: Distribution, x: Tensor, context: Tensor | None = None, seed: int = 0) -> dict[str, Tensor]:
+    """What rows are at the start of the density and after each of its layers: name -> (N, D'), the last being z.
+
+    Noise dimensions, at one draw of them, stand behind those of the data. ValueError for a density without layers.
+    """
+    preprocessing, density = levels_of(model)
+    x, context = bring_to(model, Batch(x, context))
+    with seeded(seed), evaluation_mode(model):
+        x, _ = preprocessing(x, context)
+        stages, inner = {"data": x}, cast(Density, density)
+        if isinstance(density, Marginalising):
+            x, _ = density.augment(x, context)
+            stages = {"data and noise": x}
+            inner = density.flow
+        if isinstance(inner, LabelMixture):
+            if context is None:
+                raise ValueError("this model needs labels to send data through it: give the context")
+            inner = inner.flow
+        if not isinstance(inner, Flow):
+            raise ValueError(f"{type(inner).__name__} has no layers to go through")
+        for i, layer in enumerate(layers_of(inner.transform), 1):
+            x, _ = layer(x, context)
+            stages[f"{i}: {type(layer).__name__}"] = x
+    return {name: rows.cpu() for name, rows in stages.items()}
+
+
+def layers_of(transform: Transform) -> list[Transform]:
+    """The layers of a transform, first to last."""
+    return list(transform) if isinstance(transform, Sequential) else [transform]
+
+
+def to_latent(model: Distribution, x: Tensor, context: Tensor | None = None, seed: int = 0) -> Tensor:
+    """What the flow makes of data: z (N, D'); with noise dimensions, of the joint (x, eps) at one draw of eps."""
+    return list(by_layer(model, x, context, seed).values())[-1]

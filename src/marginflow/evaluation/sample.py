@@ -1,0 +1,205 @@
+"""Samples that can be used: those that are flagged are drawn again, and counted; in the units of the raw data."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from marginflow.base.devices import evaluation_mode, rows_at_once
+from marginflow.base.distribution import Distribution, check_num_samples, not_finite
+from marginflow.base.seeds import RandomStream, check_seed
+from marginflow.data import DataSpec
+from marginflow.distributions import Flow
+from marginflow.distributions.flow import levels_of
+from marginflow.distributions.temperature import at_temperature
+
+REDRAWS = 10  # of a sample, until it is kept as it is
+MOST_NUMBERS = 2**19  # drawn together
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples x (num_samples, *event), all of them finite, and what it took to draw them.
+
+    redrawn: draws that were flagged, and drawn again. kept: samples among x that are still flagged: finite, but what
+    float32 made of their noise is more than 1e-3 away from it, so that they are not quite draws from the density.
+    """
+
+    x: Tensor
+    redrawn: int
+    kept: int
+
+
+def sample(model: Distribution, num_samples: int, context: Tensor | None = None, *, redraws: int = REDRAWS) -> Samples:
+    """Samples of a model, with those drawn again that float32 cannot invert or that are not finite.
+
+    A sample x = f^-1(z) is flagged where x is not finite or |f(x) - z| > 1e-3, in any dimension, beside |z| where that
+    is above 1. The preprocessing in front of the density, which may end in grey levels, is not asked for its way back.
+    Where many are flagged what is left is the density cut off there, and no longer all of it.
+
+    model: a distribution, taken in evaluation mode. context: (num_samples, ...), where it takes one; a sample that is
+    drawn again keeps its own. redraws: how often each may be.
+
+    Returns `Samples`. Draws come from torch's global generator, some thousands after the others; where nothing is
+    flagged the first are those of `model.sample`. FloatingPointError where a sample is still not finite at last; a
+    RuntimeWarning where some are still flagged. ValueError where num_samples or redraws is negative, or the context
+    does not fit.
+
+    >>> from marginflow import models
+    >>> drawn = sample(models.maf(2, hidden=[16], blocks=2), 5)
+    >>> drawn.x.shape, drawn.redrawn, drawn.kept
+    (torch.Size([5, 2]), 0, 0)
+    """
+    check_num_samples(num_samples)
+    if redraws < 0:
+        raise ValueError(f"redraws must not be negative; got {redraws}")
+    if context is not None and len(context) != num_samples:
+        raise ValueError(f"context must have one row for each of the {num_samples} samples; got {len(context)}")
+    at_once = samples_at_once(model)
+    parts = [
+        in_one(model, min(at_once, num_samples - start), None if context is None else context[start : start + at_once],
+               redraws)
+        for start in range(0, max(num_samples, 1), at_once)
+    ]  # fmt: skip
+    found = Samples(
+        torch.cat([each.x for each in parts]), sum(each.redrawn for each in parts), sum(each.kept for each in parts)
+    )
+    if found.kept:
+        warnings.warn(
+            f"{found.kept} of {num_samples} samples do not come back to their noise within 1e-3", RuntimeWarning,
+            stacklevel=2,
+        )  # fmt: skip
+    return found
+
+
+def samples_at_once(model: Distribution) -> int:
+    """How many samples are drawn together: fewer of many features, whose splines and mixtures take memory for each."""
+    features = 1 if model.event_shape is None else max(1, model.event_shape.numel())
+    return max(1, min(rows_at_once(model), MOST_NUMBERS // features))
+
+
+@torch.no_grad()
+def in_one(model: Distribution, num_samples: int, context: Tensor | None, redraws: int = REDRAWS) -> Samples:
+    """`sample`, all of them at once, without a warning."""
+    with evaluation_mode(model):
+        x, flagged, broken = _draw(model, num_samples, context)
+        redrawn = 0
+        for _ in range(redraws):
+            again = flagged.nonzero().flatten()
+            if len(again) == 0:
+                break
+            redrawn += len(again)
+            own = None if context is None else context[again]
+            x[again], flagged[again], broken[again] = _draw(model, len(again), own)
+    lost = int(broken.sum())
+    if lost:
+        raise FloatingPointError(
+            f"{lost} of {num_samples} samples are not finite, each drawn {redraws + 1} times: the model has diverged, "
+            "train it with a lower lr, or bound its scales"
+        )
+    return Samples(x, redrawn, int(flagged.sum()))
+
+
+def _draw(model: Distribution, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Samples brought to what the rows are; which are flagged, and which of these are not finite."""
+    preprocessing, density = levels_of(model)
+    rows, flagged = density.sample_and_flag(num_samples, context)
+    broken = not_finite(rows)
+    whole = ~broken.view(-1, *[1] * (rows.ndim - 1))
+    rows = torch.where(whole, rows, torch.zeros_like(rows))  # not a number would become a black picture
+    x, _ = preprocessing.inverse(rows, context)
+    broken = broken | not_finite(x)
+    return x, flagged | broken, broken
+
+
+class Draws:
+    """Samples of a model in the units of the raw data, drawn while they are gone through.
+
+    Blocks of real rows (N, D), or grey levels (N, C, H, W) as uint8. redrawn, kept: as in `marginflow.sample`, of the
+    blocks so far.
+
+    label: the class to draw from, by name; without it all of them, of a table by their share of the training rows,
+    of images equally often. temperature: see `at_temperature`.
+
+    FloatingPointError where one is not finite, however often it is drawn again. ValueError where there is no such
+    label, or the model needs a context that is no label.
+    """
+
+    def __init__(
+        self,
+        model: Flow,
+        spec: DataSpec,
+        num_samples: int,
+        seed: int,
+        *,
+        label: str | None = None,
+        temperature: float = 1.0,
+    ) -> None:
+        if num_samples < 1:
+            raise ValueError(f"the number of samples must be at least 1; got {num_samples}")
+        self.spec, self.num_samples, self.seed = spec, num_samples, check_seed(seed)
+        self.context = _context(model, spec, label)
+        self.model = model if temperature == 1 else at_temperature(model, temperature)
+        self.redrawn = self.kept = 0
+
+    def __iter__(self) -> Iterator[Tensor]:
+        self.redrawn = self.kept = 0
+        at_once = samples_at_once(self.model)
+        stream = RandomStream(self.seed)
+        for done in range(0, self.num_samples, at_once):
+            size = min(at_once, self.num_samples - done)
+            with stream.on():
+                drawn = in_one(self.model, size, None if self.context is None else self.context.expand(size, -1))
+            self.redrawn += drawn.redrawn
+            self.kept += drawn.kept
+            yield self._as_pixels(drawn.x)
+
+    def _as_pixels(self, x: Tensor) -> Tensor:
+        """Grey levels, where the data are images."""
+        if self.spec.levels is None or not x.is_floating_point():
+            return x
+        return (x * self.spec.levels).floor().clamp(0, self.spec.levels - 1).to(torch.uint8)
+
+    def __str__(self) -> str:
+        """How many were flagged, in a line; empty where none was."""
+        if not self.redrawn:
+            return ""
+        return (
+            f"warning: {self.redrawn:,} draws were not finite, or not inverted to 1e-3, and were drawn again for the "
+            f"{self.num_samples:,} samples; {self.kept:,} of these still are so"
+        )
+
+
+def draw(
+    model: Flow,
+    spec: DataSpec,
+    num_samples: int,
+    seed: int,
+    *,
+    label: str | None = None,
+    temperature: float = 1.0,
+) -> Tensor:
+    """All of `Draws` at once: real rows (N, D), or grey levels (N, C, H, W) as uint8."""
+    return torch.cat(list(Draws(model, spec, num_samples, seed, label=label, temperature=temperature)))
+
+
+def _context(model: Flow, spec: DataSpec, label: str | None) -> Tensor | None:
+    """The one-hot vector of a label, (1, C); None where none is asked for or needed."""
+    if label is None:
+        if model.context_features and not model.context_optional:
+            raise ValueError(
+                f"this model needs a context of {model.context_features} features for each sample: "
+                "use marginflow.load(run).sample(n, context) from Python"
+            )
+        return None
+    if not spec.labels or not model.context_features:
+        raise ValueError("this model was trained without labels: leave --label out, or train with data.labels")
+    if label not in spec.labels:
+        raise ValueError(f"label {label!r} is not one of the model's: {', '.join(spec.labels)}")
+    context = torch.zeros(1, len(spec.labels)).to(next(model.parameters()))
+    context[0, spec.labels.index(label)] = 1
+    return context

@@ -1,0 +1,103 @@
+"""Samples that leave the range of the data: how many, and in which layer and dimension it began."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from marginflow.base.devices import evaluation_mode, like_model
+from marginflow.base.distribution import Density, Distribution
+from marginflow.base.seeds import seeded
+from marginflow.data import Batch
+from marginflow.distributions import Flow, Marginalising
+from marginflow.distributions.flow import levels_of
+from marginflow.evaluation.layer_outputs import by_layer, layers_of
+
+FAR = 3.0  # a value is far out where it is so many times as far from the middle of the range as its ends are
+SIZE = 250  # samples drawn at once
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """Which part of a model's samples left the range of test rows, both as the density sees them.
+
+    The range is that of all values of all test rows. diverged: share of the samples that hold a value that is not
+    finite or far out, three times as far from the middle of the range as its ends. saturated: share of the values that
+    lie outside the range, which for images become black or full in their channel. Constant rows count as a range of
+    width 2.
+    """
+
+    num_samples: int
+    diverged: float
+    saturated: float
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a diverged sample left the range: sample is its number among those drawn.
+
+    layer: the first on the way from z to x whose output is far out of the range that test rows have there, dimension
+    which of its dimensions is the furthest, value what it is; limit: the largest |value| of a test row there.
+    """
+
+    sample: int
+    layer: str
+    dimension: int
+    value: float
+    limit: float
+
+
+def divergence(model: Distribution, test: Batch, num_samples: int = 500, seed: int = 0) -> Divergence:
+    """How many of `num_samples` samples of a model diverge, against test rows as given.
+
+    ValueError for a model that needs a context.
+    """
+    preprocessing, density = levels_of(model)
+    if model.context_features and not model.context_optional:
+        raise ValueError("samples of this model need a context each, so their share that diverges is not one number")
+    with seeded(seed), evaluation_mode(model), torch.no_grad(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*samples are not finite", RuntimeWarning)  # they are what is counted
+        rows = torch.cat([preprocessing(like_model(model, x), None)[0] for x in test.x.split(SIZE)])
+        low, high = rows.aminmax()
+        drawn = [density.sample(min(SIZE, num_samples - done)) for done in range(0, num_samples, SIZE)]
+    x = torch.cat(drawn).flatten(1)
+    middle, half = (low + high) / 2, (high - low) / 2 if high > low else 1.0
+    distance = (x - middle).abs().nan_to_num(torch.inf, torch.inf) / half
+    return Divergence(
+        num_samples, float((distance > FAR).any(1).double().mean()), float((distance > 1).double().mean())
+    )
+
+
+@torch.no_grad()
+def origins(model: Distribution, test: Batch, num_samples: int = 500, seed: int = 0) -> list[Origin]:
+    """Where each diverged sample of a flow of layers began to, on its way from z back to x.
+
+    A dimension of an image is its number when the image is flattened. ValueError for a density that has no layers.
+    """
+    _, density = levels_of(model)
+    stages = by_layer(model, test.x, test.context, seed)
+    limits = {name: float(rows.abs().max()) for name, rows in stages.items()}
+    inner = cast(Density, density.flow if isinstance(density, Marginalising) else density)
+    if not isinstance(inner, Flow):
+        raise ValueError(f"{type(inner).__name__} has no layers to trace a sample through")
+    names, layers = list(stages), layers_of(inner.transform)
+    found: dict[int, Origin] = {}
+    with seeded(seed), evaluation_mode(model):
+        x = inner.base.sample(num_samples)
+        for i in reversed(range(len(layers))):
+            x, _ = layers[i].inverse(x)
+            size = x.flatten(1).abs().nan_to_num(torch.inf, torch.inf)
+            limit = limits[names[i]]
+            for sample in (size > FAR * limit).any(1).nonzero().flatten().tolist():
+                if sample not in found:
+                    found[sample] = _origin(sample, names[i + 1], size[sample], x.flatten(1)[sample], limit)
+    return [found[sample] for sample in sorted(found)]
+
+
+def _origin(sample: int, layer: str, size: Tensor, value: Tensor, limit: float) -> Origin:
+    furthest = int(size.argmax())
+    return Origin(sample, layer, furthest, float(value[furthest]), limit)

@@ -1,0 +1,79 @@
+"""What models are stacked from: couplings and masked autoregressive layers, batch norm between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from marginflow.base.shapes import Shape, as_shape
+from marginflow.base.transform import Transform, Univariate
+from marginflow.nets import MLP
+from marginflow.transforms import BatchNorm, Coupling, MaskedAutoregressive
+
+Order = Literal["alternating", "sequential", "reversed", "random"] | Sequence[int]
+Degrees = str | Sequence[Sequence[int]]
+Normed = bool | Literal["before", "after"]
+
+
+def vector_features(features: Shape, model: str) -> int:
+    """The number of features of a model over vectors; image shapes are refused."""
+    shape = as_shape(features)
+    if len(shape) != 1:
+        raise ValueError(
+            f"{model} works on vectors; got the event shape {tuple(shape)}: give {shape.numel()} features and put "
+            f"Flatten({tuple(shape)}) in front"
+        )
+    return shape[0]
+
+
+def check_blocks(blocks: int) -> None:
+    if blocks < 1:
+        raise ValueError(f"blocks must be at least 1; got {blocks}")
+
+
+def with_batch_norm(blocks: Sequence[Transform], size: int, batch_norm: Normed) -> list[Transform]:
+    """Blocks with a `BatchNorm` after each (True or "after"), before each, or none."""
+    if batch_norm not in (False, True, "before", "after"):
+        raise ValueError(f'batch_norm must be True, False, "before" or "after"; got {batch_norm!r}')
+    if not batch_norm:
+        return list(blocks)
+    pairs = [[BatchNorm(size), each] if batch_norm == "before" else [each, BatchNorm(size)] for each in blocks]
+    return [each for pair in pairs for each in pair]
+
+
+def order_of_block(order: Order, block: int) -> str | Sequence[int]:
+    """What the order of a stack means for one of its blocks."""
+    if order == "alternating":
+        return "sequential" if block % 2 == 0 else "reversed"
+    return order if isinstance(order, str) or block % 2 == 0 else list(order)[::-1]
+
+
+def autoregressive(
+    size: int, univariates: Sequence[Univariate], hidden: Sequence[int], order: Order, seed: int, **options: Any
+) -> list[MaskedAutoregressive]:
+    """A masked autoregressive layer for each scalar function; layer k draws from seed + k."""
+    if isinstance(order, str) and order not in ("alternating", "sequential", "reversed", "random"):
+        raise ValueError(
+            f'order must be "alternating", "sequential", "reversed", "random" or a list of dimensions; got {order!r}'
+        )
+    return [
+        MaskedAutoregressive(size, hidden, univariate, order=order_of_block(order, block), seed=seed + block, **options)
+        for block, univariate in enumerate(univariates)
+    ]
+
+
+def couplings(
+    size: int, model: str, univariates: Sequence[Univariate], hidden: Sequence[int], **options: Any
+) -> list[Coupling]:
+    """A coupling for each scalar function, in which features 0, 2, 4 ... and 1, 3, 5 ... stay by turns."""
+    if size < 2:
+        raise ValueError(
+            f"a coupling needs features that stay and features that change, so {model} needs at least 2; got {size}: "
+            'take maf, add noise dimensions, or structure = "autoregressive" of nsf'
+        )
+    layers = []
+    for block, univariate in enumerate(univariates):
+        mask = [i % 2 == block % 2 for i in range(size)]
+        num_params = univariate.num_params * (size - sum(mask))
+        layers.append(Coupling(mask, MLP(sum(mask), num_params, hidden, **options), univariate))
+    return layers

@@ -1,0 +1,46 @@
+"""An order of dimensions that a module keeps, saves and insists on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from marginflow.nets.masked.degrees import resolve_order
+
+
+class Order(nn.Module):
+    """Dimensions first to last. Saved with the weights; loading those of another order is refused.
+
+    features: D. order, seed: see `resolve_order`.
+
+    order.dimensions: (D,). reorder(x): x (N, D, ...) with the first dimension of the order in front; restore: back.
+    """
+
+    def __init__(self, features: int, order: str | Sequence[int] = "sequential", seed: int = 0) -> None:
+        super().__init__()
+        resolved = resolve_order(order, features, torch.Generator().manual_seed(seed))
+        self.dimensions: Tensor
+        self.positions: Tensor
+        self.register_buffer("dimensions", resolved)
+        self.register_buffer("positions", torch.argsort(resolved), persistent=False)
+        self._is_identity = bool(torch.equal(resolved, torch.arange(features)))
+        self._is_reversal = bool(torch.equal(resolved, torch.arange(features - 1, -1, -1)))
+
+    def reorder(self, x: Tensor) -> Tensor:
+        """From the order of the data to this one: (N, D, ...)."""
+        return x if self._is_identity else x.flip(1) if self._is_reversal else x.index_select(1, self.dimensions)
+
+    def restore(self, x: Tensor) -> Tensor:
+        """From this order back to that of the data: (N, D, ...)."""
+        return x if self._is_identity else x.flip(1) if self._is_reversal else x.index_select(1, self.positions)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        loaded, mine = state_dict.get(prefix + "dimensions"), self.dimensions.clone()
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        if loaded is not None and not torch.equal(loaded.to(mine.device), mine):
+            self.dimensions.copy_(mine)
+            errors: list[str] = args[-1] if args else kwargs["error_msgs"]
+            errors.append(f"{prefix[:-1]} is another one: build the model with the order and seed it was trained with")

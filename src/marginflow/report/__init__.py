@@ -1,0 +1,1 @@
+"""What a person sees: figures, tables in the terminal, one page."""

@@ -1,0 +1,119 @@
+"""A report of runs: one HTML page that holds all of its figures and needs no network."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from marginflow.storage.files import write_whole
+from marginflow.storage.limits import json_of
+
+WIDTH, HEIGHT = 320, 120  # of a training curve, in its own units
+
+
+def write_page(items: Mapping[Path, dict[str, Any]], output: Path) -> Path:
+    """Write one page about runs and results; its path.
+
+    items: as `reproduce` writes them, by the file that each was read from, or the run directory that it is about, where
+    its figures are. output: the .html file.
+
+    Numbers stand in the page as they stand in the JSON, to the digits shown, with the full value in the title of each.
+    ValueError or FileNotFoundError where an item is not whole.
+    """
+    if output.suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"{output} must end in .html")
+    if not output.parent.is_dir():
+        raise FileNotFoundError(f"the folder {output.parent} does not exist: make it first")
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("marginflow.report"), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters.update(estimate=estimate, curve=curve, extremes=extremes)
+    of_item, page = (environment.get_template(name) for name in ("section.html", "report.html"))
+    sections = []
+    for number, (source, item) in enumerate(items.items(), 1):
+        try:
+            section = _section(item, source if source.is_dir() else source.parent)
+            html = of_item.render(section=section, id=f"section-{number}", width=WIDTH, height=HEIGHT)
+        except (LookupError, TypeError, AttributeError, jinja2.UndefinedError) as error:
+            reason = " ".join(repr(error).split())
+            raise ValueError(
+                f"{source} is not a result of reproduce, nor a whole run ({reason}): give those"
+            ) from error
+        sections.append({"title": section["title"], "html": html})
+    write_whole(output, page.render(sections=sections).encode())
+    return output
+
+
+def read_item(path: Path) -> dict[str, Any]:
+    """What `reproduce` has written; ValueError where it is no JSON."""
+    try:
+        return json_of(path)
+    except ValueError as error:
+        raise ValueError(f"{path} is not a result of reproduce ({error}): give those, or run directories") from error
+
+
+def _section(item: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """What the page shows of an item, whose figures lie in a folder."""
+    runs = [{**run, **_settings(run["experiment"])} for run in item["runs"]]
+    figures = [(_as_data(folder / each["file"]), each["caption"]) for each in item["figures"]]
+    keys = ("title", "caption")
+    return {**{key: item[key] for key in keys}, "not_drawn": item.get("not_drawn"), "runs": runs, "figures": figures}
+
+
+def _settings(experiment: dict[str, Any]) -> dict[str, Any]:
+    """The settings of an experiment as pairs: (table.key, value), without those that are not set."""
+    pairs = [
+        (f"{table}.{key}", json.dumps(value))
+        for table, section in experiment.items()
+        for key, value in section.items()
+        if value is not None
+    ]
+    return {"settings": pairs, "seed": experiment["train"]["seed"]}
+
+
+def _as_data(path: Path) -> str:
+    """A PNG as an address that holds it."""
+    if not path.is_file():
+        raise FileNotFoundError(f"the figure {path} is missing: put it beside its JSON, or call reproduce again")
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+
+
+def estimate(value: dict[str, float] | None, digits: int = 3) -> str:
+    """A mean and its standard error, or a dash.
+
+    >>> estimate({"value": 1.23456, "standard_error": 0.01}, 2)
+    '1.23 ± 0.01'
+    """
+    if value is None:
+        return "-"
+    mean, error = (value[key] + 0.0 for key in ("value", "standard_error"))  # TypeError for text
+    return f"{mean:.{digits}f} ± {error:.{digits}f}"
+
+
+def curve(records: Sequence[dict[str, Any]], key: str) -> str:
+    """A loss by epoch as the points of an SVG polyline, the lowest and highest of both losses at its ends.
+
+    >>> curve([{"epoch": 1, "train_nll": 2.0}, {"epoch": 2, "train_nll": 1.0}], "train_nll")
+    '0.0,0.0 320.0,120.0'
+    """
+    if not records:
+        return ""
+    low, high = extremes(records)
+    last = max(each["epoch"] for each in records)
+    points = [(each["epoch"], each[key]) for each in records if each.get(key) is not None]
+    return " ".join(
+        f"{WIDTH * (epoch - 1) / max(last - 1, 1):.1f},{HEIGHT * (high - loss) / ((high - low) or 1.0):.1f}"
+        for epoch, loss in points
+    )
+
+
+def extremes(records: Sequence[dict[str, Any]]) -> tuple[float, float]:
+    """The lowest and the highest of the losses of all epochs, in nats."""
+    every = [loss for each in records for loss in (each["train_nll"], each.get("validation_nll")) if loss is not None]
+    return min(every), max(every)

@@ -1,0 +1,153 @@
+"""What the command line shows of results: the accounting, comparisons and findings as tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console, Group
+from rich.markup import escape
+from rich.table import Table
+
+from marginflow.base.moments import Estimate
+from marginflow.data import DataSpec
+from marginflow.evaluation.check.findings import Findings
+from marginflow.evaluation.evaluate import Accounting, Compared
+from marginflow.evaluation.float32_error import Disagreement
+from marginflow.evaluation.sample_range import Divergence
+
+
+def findings_table(findings: Findings) -> Table:
+    """What a check has found, a row each, with what to do."""
+    table = Table()
+    for title in ("check", "", "found", "what to do"):
+        table.add_column(title, overflow="fold")
+    colours = {"pass": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}
+    for each in findings.every:
+        table.add_row(each.check, f"[{colours[each.status]}]{each.status}[/]", escape(each.found), escape(each.remedy))
+    return table
+
+
+def accounting_table(results: Mapping[str, Accounting], floor: float | None = None) -> Group:
+    """The accounting of one or more models over the same rows, side by side, means with standard errors."""
+    columns = list(results.values())
+    estimated = any(not each.exact for each in columns)
+    table = Table()
+    preprocessed = any(each.log_det.value for each in columns)
+    table.add_column("nats a row, after preprocessing" if preprocessed else "nats a row")
+    for name in results:
+        table.add_column(name, justify="right")
+    if estimated:
+        table.add_row("joint NLL  -log p(x, ε)", *[_estimate(each.joint_nll) for each in columns])
+        table.add_row("noise entropy  -log q(ε|x)", *[_estimate(each.noise_entropy) for each in columns])
+        table.add_row("bound on the NLL", *["-" if each.exact else _estimate(each.bound) for each in columns])
+    table.add_row("NLL", *[_estimate(each.importance_weighted) for each in columns], style="bold")
+    table.add_row("  computed", *[_computed(each) for each in columns])
+    if any(each.given_label for each in columns):
+        table.add_row("NLL given the label", *[_estimate(each.given_label) for each in columns])
+    if estimated:
+        table.add_row("  error from the draws", *[_from_draws(e, e.importance_weighted.draws_error) for e in columns])
+        table.add_row("  still too high by about", *[_from_draws(each, each.draws_bias) for each in columns])
+        table.add_row("  median effective sample size", *[_sample_size(each) for each in columns])
+    if floor is not None:  # of the preprocessed rows, like all above
+        table.add_row("entropy of the data", *[f"{floor + each.log_det.value:.3f}" for each in columns])
+    if preprocessed:
+        table.add_row("NLL of the rows as given", *[f"{each.raw_nll:.3f}" for each in columns])
+    if any(each.bits_per_dim for each in columns):
+        table.add_row("bits/dim", *[_estimate(each.bits_per_dim, 4) for each in columns], style="bold")
+        if estimated:
+            table.add_row("bits/dim, from the bound", *[_estimate(each.bits_per_dim_bound, 4) for each in columns])
+    return Group(table, _notes(columns, floor))
+
+
+def about_samples(drawn: Divergence) -> str:
+    """How many samples leave the range of the data, in a line."""
+    return (
+        f"of {drawn.num_samples} samples {drawn.diverged:.1%} diverged: a value not finite, or three times as far out "
+        f"as any of the test rows; {drawn.saturated:.2%} of the values saturated: outside the range of those rows"
+    )
+
+
+def about_precision(single: Disagreement) -> str:
+    """How far float32 lies from float64, in a line."""
+    mean, most = f"{single.mean:.1e}", f"{single.largest:.1e}"
+    return f"float32 is {mean} nats a row off float64, at most {most}, on {single.num_rows:,} rows"
+
+
+def comparison_table(results: Sequence[Compared], spec: DataSpec) -> Group:
+    """Runs side by side, the best first: what each is worth and by how much it lies behind the best."""
+    images = spec.levels is not None
+    unit, scale = ("bits/dim", spec.bits_per_nat) if images else ("nats a row", 1.0)
+    digits = 4 if images else 3
+    table = Table()
+    table.add_column("run")
+    for heading in (f"NLL, {unit}", "behind the best", "computed", "median effective sample size"):
+        table.add_column(heading, justify="right")
+    for each in results:
+        behind = "-" if each.behind is None else _estimate(each.behind.scaled(scale), digits)
+        nll, how = _estimate(each.nll.scaled(scale), digits), _computed(each.accounting)
+        table.add_row(each.name, nll, behind, how, _sample_size(each.accounting))
+    lines = [
+        f"means over the same {results[0].accounting.num_rows} test rows, as given, before preprocessing",
+        "behind the best: mean of the differences row by row, ± their standard error",
+    ]
+    if any(not each.accounting.exact for each in results):
+        lines.append("by IW-K: an upper bound that comes down to the NLL as K grows")
+    if any(each.accounting.modelled_dequantisation for each in results):
+        lines.append("one draw of u: a bound, on average, that K does not tighten")
+    return Group(table, "\n".join(lines))
+
+
+def listing(title: str, entries: Mapping[str, str]) -> None:
+    """Print names and what they are."""
+    table = Table(title=escape(title), title_justify="left", box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for name, about in entries.items():
+        table.add_row(name, escape(about))
+    Console().print(table)
+
+
+def _notes(columns: list[Accounting], floor: float | None) -> str:
+    first = columns[0]
+    lines = [f"means over {first.num_rows} rows of {first.features} features, ± standard error; seed {first.seed}"]
+    if any(not each.exact for each in columns):
+        lines.append("the bound lies above the NLL; IW-K comes down to it as K grows")
+    if any(each.given_label for each in columns):
+        lines.append("the NLL averages over the labels: of a table by their share of the training rows, else equally")
+    if any(each.modelled_dequantisation for each in columns):
+        lines.append("u ~ q(u|x), by a model: bits/dim, with one draw of it, are a bound on average; nats after")
+        lines.append("preprocessing hold no q and cannot be compared with those of other models")
+    if any(not each.converged for each in columns):
+        lines.append("NOT CONVERGED: effective sample size under 10; take the NLL as a bound, or raise --num-samples")
+    if floor is not None:
+        lines.append("no density's NLL averages below the entropy of the data")
+    return "\n".join(lines)
+
+
+def _computed(accounting: Accounting) -> str:
+    how = "exactly" if accounting.exact else f"by IW-{accounting.num_samples}"
+    return f"{how}, at one draw of u" if accounting.modelled_dequantisation else how
+
+
+def _estimate(estimate: Estimate | None, digits: int = 3) -> str:
+    if estimate is None:
+        return "-"
+    error = "unknown" if math.isnan(estimate.standard_error) else f"{estimate.standard_error:.{digits}f}"
+    return f"{estimate.value:.{digits}f} ± {error}"
+
+
+def _from_draws(accounting: Accounting, value: float | None) -> str:
+    """What the draws of noise add to the uncertainty; nothing to an exact density."""
+    if accounting.exact:
+        return "-"
+    if value is None:
+        return "unknown at K = 1" if accounting.num_samples == 1 else "unknown, not converged"
+    return f"{value:.1e}"
+
+
+def _sample_size(accounting: Accounting) -> str:
+    if accounting.exact:
+        return "-"
+    note = "" if accounting.converged else "  not converged"
+    return f"{accounting.effective_sample_size:.1f} of {accounting.num_samples}{note}"

@@ -1,0 +1,136 @@
+"""The data and the model that an experiment describes."""
+
+from __future__ import annotations
+
+import inspect
+from itertools import pairwise
+from typing import Any
+
+import torch
+
+from marginflow.base.distribution import Distribution
+from marginflow.base.seeds import seeded
+from marginflow.base.transform import Transform
+from marginflow.data import DATA_SETS, DataSet, DataSpec
+from marginflow.distributions import Conditional, Flow, LabelMixture, Marginalising
+from marginflow.models import DEQUANTISATIONS, FLOWS, IMAGE_MODELS, NOISES, augmented_between
+from marginflow.nets import MLP
+from marginflow.runs.schema import Experiment, NoiseBase
+from marginflow.transforms import Dequantise, Flatten, Logit, Standardise
+
+
+def load_data(experiment: Experiment, **overrides: Any) -> DataSet:
+    """The data set that the experiment names, with overrides for its options."""
+    options = {**experiment.data.model_dump(), **overrides}
+    return DATA_SETS[options.pop("name")](**options)
+
+
+def build(experiment: Experiment, spec: DataSpec) -> Flow:
+    """The model, Flow(preprocessing, base=density), for rows of this kind; weights drawn from the training seed."""
+    with seeded(experiment.train.seed):
+        model = Flow(_preprocessing(experiment, spec), base=_density(experiment, spec))
+    return model.double() if experiment.train.precision == "64-true" else model
+
+
+def _rows_shape(experiment: Experiment, spec: DataSpec) -> torch.Size:
+    """The event shape of preprocessed rows: for a model of images that of the data, otherwise they are vectors."""
+    shape = torch.Size(spec.event_shape)
+    return shape if experiment.model.name in IMAGE_MODELS else torch.Size([shape.numel()])
+
+
+def _density(experiment: Experiment, spec: DataSpec) -> Distribution:
+    """The density of preprocessed rows: the model, given the context through its network, mixed, marginalised."""
+    options = experiment.model.model_dump()
+    function = FLOWS[options.pop("name")]
+    if experiment.context.features and not spec.context_features:
+        raise ValueError("context.features is for data with a context, such as labels; leave it out for these data")
+    through_network = spec.context_features and experiment.context.features
+    if spec.context_features:
+        options["context_features"] = through_network or spec.context_features
+    noise, shape = experiment.noise, _rows_shape(experiment, spec)
+    density: Distribution
+    if noise.after_blocks and noise.features:
+        if len(shape) > 1:
+            raise ValueError(f"noise.after_blocks is for models of vectors; {experiment.model.name} is one of images")
+        if "blocks" not in options:
+            raise ValueError(f"noise.after_blocks is for models of several blocks; {experiment.model.name} is one")
+        density = augmented_between(
+            function, shape[0], _noise(noise, shape), after_blocks=noise.after_blocks, **options
+        )
+    else:
+        density = function(torch.Size([shape[0] + noise.features, *shape[1:]]), **options)
+    if through_network:
+        network = MLP(spec.context_features, experiment.context.features, experiment.context.hidden)
+        density = Conditional(density, network, spec.context_features)
+    if spec.labels and density.context_features:
+        density = LabelMixture(density, len(spec.labels), spec.label_shares or None)
+    if noise.features and not noise.after_blocks:
+        density = Marginalising(density, noise=_noise(noise, shape))
+    return density
+
+
+def _noise(noise: NoiseBase, shape: torch.Size) -> Distribution:
+    """q(eps | x) that the section names, for rows x of this shape, which it sees where it can."""
+    options = noise.model_dump(exclude={"after_blocks"})
+    function, features = NOISES[options.pop("name")], options.pop("features")
+    if "context_features" in inspect.signature(function).parameters:
+        options["context_features"] = shape[0]
+    try:
+        return function(torch.Size([features, *shape[1:]]), **options)
+    except ValueError as error:
+        raise ValueError(f"noise.name = {noise.model_dump()['name']!r}: {error}") from error
+
+
+def _dequantise(experiment: Experiment, spec: DataSpec) -> list[Transform]:
+    """What makes grey levels continuous, where the data set has not done so."""
+    options = experiment.dequantise.model_dump()
+    name = options.pop("name")
+    if name != "uniform" and (spec.levels is None or spec.dequantised):
+        raise ValueError(
+            f"dequantise.name = {name!r} models the noise that makes grey levels continuous, and these data have "
+            + ("it already: leave data.noise out" if spec.dequantised else "no grey levels: leave it out")
+        )
+    if spec.levels is None or spec.dequantised:
+        return []
+    shape = torch.Size(spec.event_shape)
+    context = {} if name == "uniform" else {"features": shape, "context_features": shape[0]}
+    return [Dequantise(spec.levels, DEQUANTISATIONS[name](**context, **options))]
+
+
+def _preprocessing(experiment: Experiment, spec: DataSpec) -> list[Transform]:
+    preprocess, transforms = experiment.preprocess, _dequantise(experiment, spec)
+    if preprocess.logit is not None:
+        if spec.levels is None:
+            raise ValueError(
+                "preprocess.logit is for images, whose values lie in [0, 1]; leave it out for this data set"
+            )
+        transforms.append(Logit(preprocess.logit))
+    shape = _rows_shape(experiment, spec)
+    if shape != torch.Size(spec.event_shape):
+        transforms.append(Flatten(torch.Size(spec.event_shape)))
+    if preprocess.standardise:
+        transforms.append(Standardise(shape[0]))
+    return transforms
+
+
+def claimed_numbers(experiment: Experiment, spec: DataSpec) -> tuple[int, int]:
+    """About how many numbers a model of these settings holds, and how many blocks: what a stranger's file asks for.
+
+    By the products of neighbouring widths: an estimate, within a few times of the truth, made without building it.
+    """
+    features = spec.features + experiment.noise.features
+    most = features + spec.context_features
+    blocks = 1
+    used = [experiment.noise] * bool(experiment.noise.features) + [experiment.context] * bool(
+        experiment.context.features
+    )
+    for section in (experiment.model, experiment.dequantise, *used):
+        options = section.model_dump()
+        name, own_blocks = options.get("name"), int(options.get("blocks", 1))
+        hidden = options.get("hidden", [options["width"]] * (options["depth"] + 1) if "width" in options else [])
+        outputs = 2 + 3 * int(options.get("components", options.get("bins", 0)))
+        ends = (1, 1) if name in IMAGE_MODELS or name in DEQUANTISATIONS else (features, outputs * features)
+        widths = [ends[0] + spec.context_features, *(abs(int(width)) for width in hidden), ends[1]]
+        most += own_blocks * sum(below * above for below, above in pairwise(widths) if hidden) + own_blocks * features
+        blocks += own_blocks
+    return most, blocks

@@ -1,0 +1,70 @@
+"""Runs side by side on the same held-out rows, with paired standard errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from marginflow.base.moments import Estimate
+from marginflow.evaluation.evaluate import Compared
+from marginflow.runs.evaluate import evaluate
+from marginflow.runs.run import read
+from marginflow.runs.schema import Evaluate
+
+# options of data that leave the held-out rows what they are; of tables, the columns that are left are compared
+OF_TRAINING = {"noise", "labels", "flips", "columns", "drop", "delimiter"}
+
+
+def compare(run_dirs: Sequence[Path], options: Evaluate, device: str = "auto") -> list[Compared]:
+    """Evaluate runs on the same test rows, the best first.
+
+    The difference of two models is taken row by row, so that what all rows have in common cancels, and its standard
+    error is that of the mean of these differences. ValueError where the runs were not trained on the same data.
+    """
+    if len(run_dirs) < 2:
+        raise ValueError("compare needs at least two runs")
+    if len({run.resolve() for run in run_dirs}) < len(run_dirs):
+        raise ValueError("a run is named twice: give each once")
+    _check_same_rows(run_dirs)
+    names = _names(run_dirs)
+    accountings, log_probs = {}, {}
+    for name, run in zip(names, run_dirs, strict=True):
+        parts: list[Tensor] = []
+        accountings[name] = evaluate(run, options, device, draw=False, each_row=parts.extend).accounting
+        log_probs[name] = torch.cat(parts)
+    best = max(log_probs, key=lambda name: float(log_probs[name].mean()))
+    compared = []
+    for name, log_prob in log_probs.items():
+        behind = None if name == best else Estimate.of(log_probs[best] - log_prob)
+        compared.append(Compared(name, Estimate.of(-log_prob), behind, accountings[name]))
+    return sorted(compared, key=lambda each: each.nll.value)
+
+
+def _check_same_rows(run_dirs: Sequence[Path]) -> None:
+    """Refuse runs whose test rows differ: ValueError that names the option that does."""
+    first, *others = [_what_decides(run) for run in run_dirs]
+    for run, other in zip(run_dirs[1:], others, strict=True):
+        for what in sorted(first.keys() | other.keys()):
+            if first.get(what) != other.get(what):
+                raise ValueError(
+                    f"{run_dirs[0]} and {run} cannot be compared: {what} is {first.get(what)!r} in one and "
+                    f"{other.get(what)!r} in the other, so their test rows differ"
+                )
+
+
+def _what_decides(run: Path) -> dict[str, Any]:
+    """What decides on the test rows of a run."""
+    experiment, spec, _ = read(run)
+    options = {f"data.{key}": value for key, value in experiment.data.model_dump().items() if key not in OF_TRAINING}
+    values = spec.fingerprint.partition("-")[0]  # without the labels
+    return {**options, "the list of columns": spec.columns, "the shape": spec.event_shape, "the table's hash": values}
+
+
+def _names(run_dirs: Sequence[Path]) -> list[str]:
+    """The last parts of the paths, or where those are not all different the paths."""
+    names = [run.resolve().name for run in run_dirs]
+    return names if len(set(names)) == len(names) else [str(run) for run in run_dirs]

@@ -1,0 +1,136 @@
+"""The accounting of a run, on its test rows or on those of a table."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from marginflow.base.devices import fabric_on
+from marginflow.data import DataSpec, Split
+from marginflow.data.tables.table import blocks_for
+from marginflow.distributions import Flow
+from marginflow.distributions.flow import levels_of
+from marginflow.evaluation.check.check import check as check_model
+from marginflow.evaluation.check.check import floor
+from marginflow.evaluation.check.findings import Findings
+from marginflow.evaluation.evaluate import Account, Accounting, evaluate_blocks
+from marginflow.evaluation.float32_error import Disagreement, disagreement
+from marginflow.evaluation.sample_range import Divergence, divergence
+from marginflow.runs.load import load
+from marginflow.runs.provenance import provenance
+from marginflow.runs.run import EVALUATION, data_of, held_out, read, trained, weights_sha256
+from marginflow.runs.schema import Evaluate
+from marginflow.storage.files import write_whole
+
+NUM_CHECKED = 10_000  # training rows, spread over all
+NUM_DIVERGED = 1000  # test rows whose range tells which samples have left it
+
+exhaust = partial(deque, maxlen=0)  # goes through all, keeps nothing
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The accounting of a run, the entropy of its data where that is known, and all of it for evaluation.json.
+
+    samples: how many of the model's leave the range of the test rows; None where that was not asked, or each needs a
+    context. single: how far float32 lies from float64; None for a model in float64.
+    """
+
+    accounting: Accounting
+    entropy: float | None
+    record: dict[str, Any]
+    samples: Divergence | None
+    single: Disagreement | None
+
+    def keep(self, run_dir: Path) -> Path:
+        """Write evaluation.json."""
+        path = run_dir / EVALUATION
+        write_whole(path, (json.dumps(self.record, indent=2) + "\n").encode())
+        return path
+
+
+def check(run_dir: Path, device: str = "auto", seed: int = 0) -> Findings:
+    """Check the model of a run: on rows of its training set, and the floor on test rows where it is known."""
+    data, model = data_of(run_dir), load(run_dir, fabric_on(device).device)
+    some = torch.linspace(0, len(data.train.x) - 1, min(len(data.train.x), NUM_CHECKED)).long()
+    found = check_model(model, Split(*data.train.take(some)), seed=seed)
+    if data.entropy is None or not found.ok:
+        return found
+    return found.and_also(floor(model, data.test, data.entropy, seed))
+
+
+def rows_of_table(run_dir: Path, table: str, rows: int | None = None) -> Iterator[Split]:
+    """The first rows of a table, by default all, block after block, for the model of a run.
+
+    ValueError where its columns are not those of the model.
+    """
+    experiment, spec, _ = read(run_dir)
+    if len(spec.event_shape) != 1:
+        raise ValueError(f"{run_dir} was trained on images: leave --data out")
+    options = experiment.data.model_dump()
+    return blocks_for(spec, table, options.get("delimiter", ","), options.get("labels"), rows)
+
+
+def evaluate(
+    run_dir: Path,
+    options: Evaluate,
+    device: str = "auto",
+    table: str | None = None,
+    *,
+    draw: bool = True,
+    each_row: Callable[[Iterator[Tensor]], object] = exhaust,
+) -> Evaluation:
+    """Take the accounting of a run on its test split, or on the rows of a table, which need not fit into memory.
+
+    draw: also draw samples, to see how many leave the range of the first 1,000 test rows, however many are evaluated,
+    but never against the rows of a table; and compare float32 with float64, of a table in its first block. each_row:
+    given the log p of the rows, block after block (N,), in nats, for images that of their grey levels; it has to go
+    through all of them.
+    """
+    _, spec, _ = read(run_dir)
+    place = fabric_on(device).device
+    model = load(run_dir, place)
+    started = time.perf_counter()
+    rows, entropy = (None, None) if table is not None else held_out(run_dir, options.rows)
+    blocks = iter([rows]) if rows is not None else rows_of_table(run_dir, str(table), options.rows)
+    first = next(blocks)
+    account = Account(spec, exact=levels_of(model)[1].exact, num_samples=options.num_samples, seed=options.seed)
+    each_row(_log_probs(model, chain([first], blocks), spec, account))
+    drawn = None
+    if draw and rows is not None and (model.context_optional or not model.context_features):
+        of_range = rows if len(rows.x) >= NUM_DIVERGED else held_out(run_dir, NUM_DIVERGED)[0]
+        drawn = divergence(model, of_range.take(slice(NUM_DIVERGED)), seed=options.seed)
+    single = disagreement(model, first, options.seed) if draw else None
+    about = trained(run_dir)
+    about["experiment"]["evaluate"] = options.model_dump(mode="json")
+    record = {
+        **about,
+        "test": account.accounting().as_dict(),
+        "samples": None if drawn is None else asdict(drawn),
+        "float32_against_float64": None if single is None else asdict(single),
+        "entropy_of_the_data": entropy,
+        **({} if table is None else {"table": table}),
+        "evaluate_seconds": round(time.perf_counter() - started, 1),
+        "device": str(place),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "evaluated_by": provenance(),
+        "weights_sha256": weights_sha256(run_dir),
+    }
+    return Evaluation(account.accounting(), entropy, record, drawn, single)
+
+
+def _log_probs(model: Flow, blocks: Iterable[Split], spec: DataSpec, account: Account) -> Iterator[Tensor]:
+    """log p of rows as given, entered into an account on the way."""
+    for found in evaluate_blocks(model, blocks, num_samples=account.num_samples, seed=account.seed):
+        account.add(found)
+        yield (found.result.log_prob + found.log_det + spec.log_volume).cpu()

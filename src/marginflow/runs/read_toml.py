@@ -1,0 +1,129 @@
+"""An experiment from its TOML file, with overrides; every mistake is named in one line."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import BaseModel, ValidationError
+
+from marginflow.runs.schema import NAMES, SECTIONS, Evaluate, Experiment
+from marginflow.storage.limits import text_of
+
+
+def read(path: Path, overrides: Iterable[str] = ()) -> Experiment:
+    """The experiment in a TOML file, with overrides such as "train.lr=1e-4"; ValueError that names the key."""
+    try:
+        table = tomllib.loads(text_of(path))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} does not exist: give the path of an experiment's TOML file") from None
+    except (ValueError, IsADirectoryError, RecursionError) as error:
+        raise ValueError(f"{path} is not a TOML file: {error}") from error
+    overrides = list(overrides)
+    if not any(override.partition("=")[0].strip() == "data.path" for override in overrides):
+        _stay_in(table, path)
+    _make_absolute(table, path.parent)
+    return parse(overridden(table, overrides), str(path))
+
+
+def parse(table: Mapping[str, Any], source: str) -> Experiment:
+    """The experiment in a table; ValueError that names the first wrong key."""
+    try:
+        return Experiment.model_validate(table)
+    except ValidationError as error:
+        raise ValueError(f"{source}: {_explain(error)}") from error
+
+
+def overridden(table: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """The table of an experiment with overrides such as "train.lr=1e-4" in it, and the path of its data absolute."""
+    for override in overrides:
+        _override(table, override)
+    _make_absolute(table, Path())
+    return table
+
+
+def _stay_in(table: dict[str, Any], file: Path) -> None:
+    """Refuse a file of an experiment, which may come from a stranger, that reaches for data outside its own folder."""
+    data = table.get("data")
+    if isinstance(data, dict) and isinstance(data.get("path"), str):
+        folder = file.parent.resolve()
+        if not (folder / data["path"]).resolve().is_relative_to(folder):
+            raise ValueError(
+                f"{file}: data.path = {data['path']!r} lies outside the folder of the experiment: move it there, or if "
+                f"that is what you mean give --set data.path={data['path']}"
+            )
+
+
+def _make_absolute(table: dict[str, Any], folder: Path) -> None:
+    """Let the path of the data begin at the root, so that the run can be evaluated from anywhere.
+
+    In a file it begins at the file's folder, on the command line where that is given.
+    """
+    data = table.get("data")
+    if isinstance(data, dict) and isinstance(data.get("path"), str):
+        data["path"] = str((folder / data["path"]).absolute())
+
+
+def evaluation(experiment: Experiment, overrides: Mapping[str, Any]) -> Evaluate:
+    """How to evaluate, with overrides for what the experiment says; those that are None do not count."""
+    given = {key: value for key, value in overrides.items() if value is not None}
+    try:
+        return Evaluate.model_validate({**experiment.evaluate.model_dump(), **given})
+    except ValidationError as error:
+        raise ValueError(_explain(error)) from error
+
+
+def _override(table: dict[str, Any], override: str) -> None:
+    """Set a key such as train.lr in the table to the TOML value (or else the text) behind the equals sign."""
+    key, equals, text = override.partition("=")
+    *parents, last = key.strip().split(".")
+    if not equals or not parents or not last:
+        raise ValueError(f"--set takes SECTION.KEY=VALUE, such as train.lr=1e-4; got {override!r}")
+    for parent in parents:
+        table = table.setdefault(parent, {})
+        if not isinstance(table, dict):
+            raise ValueError(f"--set {override}: {parent} is a value, not a section")
+    try:
+        table[last] = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        table[last] = text.strip()
+
+
+def _explain(error: ValidationError) -> str:
+    """The first mistake in one line: where, what, and what would be right."""
+    first = error.errors()[0]
+    loc = _field(first["loc"])
+    where = ".".join(part for i, part in enumerate(loc) if i != 1 or part not in NAMES)
+    context = first.get("ctx", {})
+    if first["type"] == "extra_forbidden":
+        known = list(_section_at(loc[:-1]).model_fields)
+        close = get_close_matches(loc[-1], known, 1, cutoff=0.7)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        return f"unknown key {where}; known here: {', '.join(known)}{hint}"
+    if first["type"] == "union_tag_invalid":
+        return f"unknown {where} {context.get('tag')!r}; there are {context.get('expected_tags')}"
+    if first["type"] == "union_tag_not_found":
+        return f"{where}.name is missing"
+    if first["type"] == "missing":
+        return f"{where} is missing"
+    if first["type"] == "value_error":
+        return f"{where}: {context.get('error')}"
+    # a key that may be of several types has a message for each
+    messages = dict.fromkeys(each["msg"] for each in error.errors() if _field(each["loc"]) == loc)
+    return f"{where} = {first['input']!r}: " + ", or ".join(text[0].lower() + text[1:] for text in messages)
+
+
+def _field(loc: tuple[int | str, ...]) -> tuple[str, ...]:
+    """The part of a location of pydantic's that names a key; what follows is the type that it tried."""
+    depth = 3 if len(loc) > 1 and loc[1] in SECTIONS.get(str(loc[0]), {}) else 2
+    return tuple(str(part) for part in loc[:depth])
+
+
+def _section_at(loc: tuple[str, ...]) -> type[BaseModel]:
+    """The section that a location of pydantic's lies in, such as ("model", "maf")."""
+    if len(loc) == 2:
+        return SECTIONS[loc[0]][loc[1]]
+    return cast("type[BaseModel]", Experiment.model_fields[loc[0]].annotation) if loc else Experiment

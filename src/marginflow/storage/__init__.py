@@ -1,0 +1,1 @@
+"""Files that are whole, locked, and not believed."""

@@ -1,0 +1,57 @@
+"""How to train: the configuration."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class TrainConfig(BaseModel):
+    """How to train: Adam on the mean negative log-likelihood.
+
+    epochs: passes through the training rows, shuffled anew each time; an incomplete last batch is left out.
+    batch_size, lr: as they say. weight_decay: Adam's L2 penalty.
+    schedule: of the learning rate, "constant", or "cosine" from lr down to 0 at the last step.
+    warmup_steps: steps over which the learning rate first rises linearly to lr.
+    clip_value, clip_norm: clip each gradient entry, or the norm of all; None does not.
+    ema: decay d of an exponential moving average of the weights, which is then what is validated, kept and returned;
+        0 takes the weights themselves. Early on the decay is (1 + t) / (10 + t) at step t, as far as that is below d.
+    num_samples: K draws of noise a row; above 1 the loss is the importance-weighted bound, for models that draw noise.
+    validate_every: epochs between validations; each costs a pass of the training set per `BatchNorm` layer.
+    checkpoint: keep only what enters each layer of the flow and compute the rest once more on the way back: less memory
+        for deep flows, a third more time, the same gradients.
+    patience: stop at a validation that comes so many epochs, or more, after the best; None goes on to the end.
+    seed: of the data order and all noise in training. validation_seed: of the noise in validation, by default `seed`.
+    deterministic: refuse operations whose result depends on the order in which threads finish.
+    tensorboard: also write events for TensorBoard into the run directory.
+    device: "auto" (CUDA where there is any, else the CPU), "cpu", "cuda", ... precision: "32-true" or "64-true".
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    epochs: int = Field(default=100, ge=1)
+    batch_size: int = Field(default=100, ge=1)
+    lr: float = Field(default=5e-4, gt=0, allow_inf_nan=False)
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup_steps: int = Field(default=0, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    clip_value: float | None = Field(default=None, gt=0)
+    clip_norm: float | None = Field(default=None, gt=0)
+    ema: float = Field(default=0.0, ge=0, lt=1)
+    num_samples: int = Field(default=1, ge=1)
+    validate_every: int = Field(default=1, ge=1)
+    checkpoint: bool = False
+    patience: int | None = Field(default=None, ge=1)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    validation_seed: int | None = Field(default=None, ge=0, lt=2**32)
+    deterministic: bool = False
+    tensorboard: bool = False
+    device: str = "auto"
+    precision: Literal["32-true", "64-true"] = "32-true"
+
+    @model_validator(mode="after")
+    def _clip_one_way(self) -> Self:
+        if self.clip_value is not None and self.clip_norm is not None:
+            raise ValueError("clip_value and clip_norm are two ways to do one thing: set one of them")
+        return self

@@ -1,0 +1,282 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from marginflow.base.devices import fabric_on, rows_at_once
+from marginflow.base.distribution import Distribution
+from marginflow.base.seeds import deterministic, seeded
+from marginflow.data import Batch, DataSet, Rows, Split
+from marginflow.data.dataset import as_split, check_split
+from marginflow.data.require import bring_to, check_fits
+from marginflow.storage.lock import locked
+from marginflow.training.checkpoint import prepare
+from marginflow.training.config import TrainConfig
+from marginflow.training.interrupt import Interrupted, Interrupts
+from marginflow.training.metrics import EpochRecord
+from marginflow.training.objective import Objective, mean_nll
+from marginflow.training.observers import Observer, TensorBoard
+from marginflow.training.optimiser import clip, learning_rate
+from marginflow.training.recompute import recomputing
+from marginflow.training.state import TrainingState
+from marginflow.transforms import BatchNorm, Standardise
+from marginflow.transforms.calibrate import NotFinite, calibrate
+from marginflow.transforms.normalise import Calibrated, StartsOnce
+
+SAVE_EVERY = 600.0  # seconds, in an epoch that takes longer
+ROWS_OF_START = 250  # that layers start from,
+ROWS_OF_COVARIANCE = 10  # and for a covariance at least so many times its features
+
+
+def fit(
+    model: Distribution,
+    data: DataSet | Split | Tensor | np.ndarray,
+    config: TrainConfig | None = None,
+    run_dir: str | Path | None = None,
+    *,
+    resume: bool = False,
+    observers: Sequence[Observer] = (),
+) -> list[EpochRecord]:
+    """Train a model by maximum likelihood and leave it with the weights that were best on validation.
+
+    loss = -mean log p(x), for a marginalising flow the bound -mean [log p(x, eps) - log q(eps | x)], or with
+    config.num_samples = K its importance-weighted form -mean log 1/K sum_k p(x, eps_k) / q(eps_k | x)
+
+    model: any distribution; trained in place, left on its device and in evaluation mode.
+    data: a `DataSet`; or rows (N, *event), tensor or array, or a `Split` with their context, of which a tenth,
+        drawn by the seed, becomes the validation split.
+    config: a `TrainConfig`. run_dir: where metrics.jsonl, model.safetensors (the best weights) and trainer.pt (all that
+        it takes to go on) go, made where needed.
+    resume: go on with the training in run_dir, as if it had not been interrupted; start anew where there is none.
+    observers: told of every step and epoch.
+
+    Returns the history, an `EpochRecord` an epoch. The test split is never looked at. The first Ctrl-C ends the
+    training after the step under way and keeps its state in run_dir.
+
+    The state is written after every epoch, and every ten minutes in a longer one: a training that is killed loses no
+    more. Another training in run_dir is refused: BlockingIOError. OSError where run_dir cannot be written.
+
+    ValueError where data and model do not fit: another event shape, a context that nothing uses, a batch
+    larger than the data. FileExistsError where run_dir holds another training. FloatingPointError when the
+    loss stops being finite: says at which step, and leaves the best weights so far in the model and in run_dir.
+
+    >>> import torch
+    >>> from marginflow import models
+    >>> history = fit(models.planar(2), torch.randn(1000, 2), TrainConfig(epochs=2))
+    >>> [record.epoch for record in history]
+    [1, 2]
+    """
+    config = config or TrainConfig()
+    data = data if isinstance(data, DataSet) else _held_out(data, config.seed)
+    fabric = check_ready(model, data, config)
+    directory = None if run_dir is None else prepare(Path(run_dir), resume=resume)
+    device = next(model.parameters()).device
+    with ExitStack() as stack:
+        if directory is not None:
+            stack.enter_context(locked(directory))
+        if config.tensorboard:
+            if directory is None:
+                raise ValueError("tensorboard = true needs a run_dir for its events")
+            board = TensorBoard(directory / "tensorboard")
+            stack.callback(board.close)
+            observers = [*observers, board]
+        loop = _Loop(model, data, config, fabric, directory, observers)
+        stack.enter_context(loop.state.in_the_end(device))
+        stack.enter_context(deterministic(config.deterministic))
+        stack.enter_context(seeded(config.seed))
+        stack.enter_context(recomputing(model, config.checkpoint))
+        stack.enter_context(loop.interrupts)
+        try:
+            loop.run(resume)
+        except Interrupted as interrupt:
+            loop.state.save()
+            raise KeyboardInterrupt(f": {loop.how_to_go_on()}") from interrupt
+        except KeyboardInterrupt as interrupt:
+            raise KeyboardInterrupt(f": {loop.state.what_is_kept()}") from interrupt
+    return loop.state.history
+
+
+class _Loop:
+    """A training: what it works on, and the state that it moves on."""
+
+    def __init__(
+        self,
+        model: Distribution,
+        data: DataSet,
+        config: TrainConfig,
+        fabric: Fabric,
+        directory: Path | None,
+        observers: Sequence[Observer],
+    ) -> None:
+        self.data, self.config, self.fabric, self.observers = data, config, fabric, observers
+        optimiser = torch.optim.Adam(model.parameters(), config.lr, weight_decay=config.weight_decay, fused=True)
+        self.objective, self.optimiser = fabric.setup(Objective(model, config.num_samples), optimiser)
+        self.state = TrainingState(model, self.optimiser, directory)
+        self.interrupts = Interrupts()
+        self.num_steps = len(data.train.x) // config.batch_size
+        self.validation_seed = config.seed if config.validation_seed is None else config.validation_seed
+
+    def run(self, resume: bool) -> None:
+        """Train to the end, from the start or from where a training stopped."""
+        state = self.state
+        if not (resume and state.restore(self.config.ema)):
+            self.calibrate(state.model, Standardise)
+            self.start(state.model)
+            state.start_average(self.config.ema)
+        while state.position.epoch <= self.config.epochs and not self.out_of_patience():
+            self.take_steps()
+            record = self.validate()
+            state.end_epoch(record)
+            for observer in self.observers:
+                observer.on_epoch(record, state.validated)
+
+    def take_steps(self) -> None:
+        """What is left of the steps of an epoch."""
+        state, position, config = self.state, self.state.position, self.config
+        started, before = time.perf_counter(), position.seconds
+        saved = started
+        state.model.train()
+        if position.order is None:
+            position.order = torch.randperm(len(self.data.train.x))
+        batches = position.order.split(config.batch_size)
+        done = (position.epoch - 1) * self.num_steps
+        while position.step < self.num_steps:
+            self.interrupts.check()
+            x, context = bring_to(state.model, self.data.train.take(batches[position.step]))
+            for group in self.optimiser.param_groups:
+                group["lr"] = learning_rate(config, done + position.step, config.epochs * self.num_steps)
+            loss = -self.objective(x, context).mean()
+            nll = loss.item()
+            state.insist_on_finite(nll, "loss", self.num_steps)
+            self.fabric.backward(loss)
+            clip(self.fabric, self.objective, self.optimiser, config)
+            self.optimiser.step()
+            self.optimiser.zero_grad()
+            if state.average is not None:
+                state.average.update(state.model)
+            position.step += 1
+            position.total += nll
+            position.seconds = before + time.perf_counter() - started
+            for observer in self.observers:
+                observer.on_step(position.epoch, position.step, self.num_steps, nll)
+            if time.perf_counter() - saved > SAVE_EVERY:
+                state.save()
+                saved = time.perf_counter()
+
+    def validate(self) -> EpochRecord:
+        """The record of the epoch whose steps are taken, validated where that is due."""
+        position, config, started = self.state.position, self.config, time.perf_counter()
+        validation_nll, best = None, False
+        if position.epoch % config.validate_every == 0 or position.epoch == config.epochs:
+            model = self.state.validated.eval()
+            try:
+                self.calibrate(model, BatchNorm)
+            except NotFinite:  # the rows themselves were checked: it is the model's doing
+                self.state.insist_on_finite(math.nan, "input of a batch norm", self.num_steps)
+            log_prob = Objective(model, config.num_samples)
+            validation_nll = mean_nll(log_prob, self.in_order(self.data.validation), self.validation_seed)
+            self.state.insist_on_finite(validation_nll, "validation loss", self.num_steps)
+            before = self.state.best
+            best = before is None or before.validation_nll is None or validation_nll < before.validation_nll
+        seconds = round(position.seconds + time.perf_counter() - started, 3)
+        lr = self.optimiser.param_groups[0]["lr"]
+        return EpochRecord(position.epoch, position.total / self.num_steps, validation_nll, best, seconds, lr)
+
+    def calibrate(self, model: Distribution, kind: type[Calibrated]) -> None:
+        """Give the layers of a kind the statistics of the training set."""
+        calibrate(model, self.in_order(self.data.train), layers=_layers(model, kind), seed=self.validation_seed)
+
+    def start(self, model: Distribution) -> None:
+        """Let layers that start from data, and have not yet, do so from some training rows, spread over all of them."""
+        starting = [
+            layer for layer in _layers(model, StartsOnce) if isinstance(layer, StartsOnce) and layer.needs_statistics
+        ]
+        if starting:
+            rows = self.data.train
+            some = torch.linspace(0, len(rows.x) - 1, min(len(rows.x), rows_of_start(starting, rows.x.shape))).long()
+            layers = [*starting, *_layers(model, BatchNorm)]  # whose statistics validation will replace
+            calibrate(model, [bring_to(model, rows.take(some))], layers=layers, seed=self.validation_seed)
+        for layer in starting:
+            layer.go_on()
+
+    def in_order(self, split: Split) -> _InOrder:
+        """The rows of a split for a pass without gradient, which can be interrupted."""
+        return _InOrder(split, self.state.model, self.interrupts)
+
+    def out_of_patience(self) -> bool:
+        """Whether the last validation came as long after the best as the configuration allows."""
+        best, patience = self.state.best, self.config.patience
+        if best is None or patience is None:
+            return False
+        last = max(record.epoch for record in self.state.history if record.validation_nll is not None)
+        return last - best.epoch >= patience
+
+    def how_to_go_on(self) -> str:
+        """What an interrupt leaves, and how to continue, in words."""
+        position, directory = self.state.position, self.state.directory
+        if directory is None or not self.state.under_way:
+            return self.state.what_is_kept()
+        where = f"step {position.step} of {self.num_steps} in epoch {position.epoch} of {self.config.epochs}"
+        return f"stopped after {where}; the state is kept in {directory}: go on by the same command with --resume"
+
+
+def rows_of_start(layers: Sequence[Calibrated], shape: torch.Size) -> int:
+    """How many rows layers start from: where images are many rows to a layer, its channels being few, they count so."""
+    widest = max((layer.num_features for layer in layers if layer.uses_covariance), default=0)
+    return max(ROWS_OF_START, ROWS_OF_COVARIANCE * widest**2 // shape[1:].numel())
+
+
+def _layers(model: Distribution, kind: type[Calibrated]) -> list[Calibrated]:
+    return [layer for layer in model.modules() if isinstance(layer, kind)]
+
+
+def check_ready(model: Distribution, data: DataSet, config: TrainConfig) -> Fabric:
+    """The device to train on; ValueError where it, the batch size, or the data and the model do not fit."""
+    for split in (data.train, data.validation):
+        check_fits(model, split)
+    if config.batch_size > len(data.train.x):
+        raise ValueError(
+            f"batch_size {config.batch_size} is larger than the training set of {len(data.train.x)} rows: lower it"
+        )
+    if config.batch_size < 2 and _layers(model, BatchNorm):
+        raise ValueError("batch_size must be at least 2 for a model with BatchNorm; got 1")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError(f"{type(model).__name__} has no parameters to train")
+    Objective(model, config.num_samples)
+    return fabric_on(config.device, config.precision)
+
+
+class _InOrder:
+    """The rows of a split in order, in batches for passes without gradient; can be gone through again and again."""
+
+    def __init__(self, split: Split, model: Distribution, interrupts: Interrupts) -> None:
+        self.split, self.model, self.interrupts = split, model, interrupts
+
+    def __iter__(self) -> Iterator[Batch]:
+        at_once = min(1000, rows_at_once(self.model))
+        for start in range(0, len(self.split.x), at_once):
+            self.interrupts.check()
+            yield bring_to(self.model, self.split.take(slice(start, start + at_once)))
+
+
+def _held_out(rows: Split | Tensor | np.ndarray | Rows, seed: int) -> DataSet:
+    """Rows as a data set: nine tenths to train on, a tenth, which also stands as the test split, to validate."""
+    x, context = as_split(rows).take()
+    if not x.is_floating_point() and x.dtype != torch.uint8:
+        x = x.to(torch.get_default_dtype())  # whole numbers in a table; uint8 is pixels
+    split = Split(x.detach(), context)
+    check_split(split, "data")
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
+    held_out = max(len(x) // 10, 2)
+    validation = Split(*split.take(order[:held_out]))
+    return DataSet("data", Split(*split.take(order[held_out:])), validation, validation)

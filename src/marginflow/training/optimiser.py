@@ -1,0 +1,44 @@
+"""What moves the weights: the learning rate of each step, and clipped gradients."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from marginflow.training.config import TrainConfig
+
+
+def cosine(gone: float) -> float:
+    """What is left of a learning rate, from 1 at the start (gone = 0) down to 0 at the end (gone = 1).
+
+    Loshchilov and Hutter, SGDR, 2017 (arXiv 1608.03983), without restarts.
+    """
+    return 0.5 * (1 + math.cos(math.pi * min(gone, 1.0)))
+
+
+def learning_rate(config: TrainConfig, step: int, num_steps: int) -> float:
+    """The learning rate of a step, counted from 0, of `num_steps` in all.
+
+    lr (step + 1) / warmup_steps while step < warmup_steps; afterwards lr, or by the cosine schedule
+    lr (1 + cos(pi t)) / 2 with t from 0 at the end of the warm-up to 1 after the last step.
+
+    >>> learning_rate(TrainConfig(lr=1.0, schedule="cosine", warmup_steps=2), step=6, num_steps=10)
+    0.5
+    """
+    if step < config.warmup_steps:
+        return config.lr * (step + 1) / config.warmup_steps
+    if config.schedule == "constant":
+        return config.lr
+    gone = (step - config.warmup_steps) / max(num_steps - config.warmup_steps, 1)
+    return config.lr * cosine(gone)
+
+
+def clip(fabric: Fabric, model: nn.Module, optimiser: torch.optim.Optimizer, config: TrainConfig) -> None:
+    """Clip the gradients as the configuration says; one that is not finite shows in the next loss."""
+    if config.clip_value:
+        fabric.clip_gradients(model, optimiser, clip_val=config.clip_value)
+    elif config.clip_norm:
+        fabric.clip_gradients(model, optimiser, max_norm=config.clip_norm, error_if_nonfinite=False)

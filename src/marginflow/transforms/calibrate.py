@@ -1,0 +1,148 @@
+"""Statistics of the training set, measured layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from marginflow.base.devices import evaluation_mode
+from marginflow.base.moments import FeatureMoments
+from marginflow.base.seeds import seeded
+from marginflow.transforms.normalise import Calibrated
+from marginflow.transforms.sequential import Inverse
+
+Batch = Tensor | tuple[Tensor, Tensor | None]
+
+
+class NotFinite(ValueError):
+    """What reaches a layer has no statistics."""
+
+
+class _Reached(Exception):
+    """Ends a forward pass at the last layer that it was run for."""
+
+
+def _give(moments: FeatureMoments, layer: Calibrated) -> None:
+    """Set the statistics of a layer; ValueError where what reached it was not finite, or too little."""
+    mean, variance = moments.result()
+    if not bool(torch.isfinite(mean).all() & torch.isfinite(variance).all()):
+        raise NotFinite(
+            f"what reaches {layer} is not finite, so it has no statistics: remove NaN and infinity from the rows, "
+            "or where they hold none look at the layers before it, whose scales may be too wide"
+        )
+    if moments.covariance and moments.count <= len(mean):
+        raise ValueError(
+            f"a covariance of {len(mean)} features needs more than {len(mean)} rows; got {moments.count}: give more"
+        )
+    layer.set_statistics(mean, variance)
+
+
+@torch.no_grad()
+def calibrate(
+    model: nn.Module, batches: Iterable[Batch], *, layers: Iterable[Calibrated] | None = None, seed: int = 0
+) -> None:
+    """Set what depends on data, such as the statistics of `BatchNorm` and `Standardise`.
+
+    mean and biased variance over all rows of all batches, of what reaches each layer when those before
+    it are calibrated; one pass of the data a layer, streamed, in float64. One batch alone takes one pass for all.
+    A layer that starts once and has started, as `ActNorm` and `Whiten` do, is left as it is.
+
+    model: a distribution or transform.
+    batches: tensors x or pairs (x, context), all of the training set; iterated once a layer, so a list or
+        a DataLoader, not a generator.
+    layers: which ones, in the order in which data reaches them; by default all.
+    seed: for the noise that stochastic parts draw; the same in each pass.
+
+    ValueError where there are no batches, they can be iterated only once, what reaches a layer is not finite, there are
+    too few rows for a covariance, or a layer that cannot do without statistics stands inside `Inverse` or where no data
+    reach it.
+
+    >>> import torch
+    >>> from marginflow import models
+    >>> model = models.maf(2, hidden=[16], blocks=2, batch_norm=True)
+    >>> calibrate(model, [torch.randn(100, 2) for _ in range(3)])
+    >>> model.eval().log_prob(torch.zeros(5, 2)).shape
+    torch.Size([5])
+    """
+    if isinstance(batches, Iterator):
+        raise ValueError("batches are gone through once a layer: give a list or a DataLoader, not a generator")
+    if layers is None:
+        layers = [module for module in model.modules() if isinstance(module, Calibrated)]
+    layers = [layer for layer in layers if layer.needs_statistics]
+    backwards = {id(part) for module in model.modules() if isinstance(module, Inverse) for part in module.modules()}
+    for layer in layers:
+        if id(layer) in backwards and not layer.works_without:
+            raise ValueError(f"{layer} stands inside Inverse, where its input depends on its statistics: move it out")
+    if isinstance(batches, Sequence) and not batches:
+        raise ValueError("there are no batches: give those of the training set, x or (x, context)")
+    with evaluation_mode(model):
+        if isinstance(batches, Sequence) and len(batches) == 1:
+            _in_one_pass(layers, model, batches[0], seed)
+            return
+        for layer in layers:
+            moments = _moments_before(layer, model, batches, seed)
+            if moments.count:
+                _give(moments, layer)
+            else:
+                _insist_on_data(layer)
+
+
+def _in_one_pass(layers: list[Calibrated], model: nn.Module, batch: Batch, seed: int) -> None:
+    """Set each layer when the batch reaches it, and send on what it then makes of it."""
+    left = dict.fromkeys(layers)
+
+    def set_now(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
+        if layer in left:
+            reached = cast(Calibrated, layer)
+            moments = FeatureMoments(reached.uses_covariance)
+            moments.add(inputs[0])
+            _give(moments, reached)
+            del left[reached]
+        if not left:
+            raise _Reached
+
+    handles = [layer.register_forward_pre_hook(set_now) for layer in layers]
+    try:
+        with seeded(seed):
+            _send(batch, model)
+    except _Reached:
+        pass
+    finally:
+        for handle in handles:
+            handle.remove()
+    for layer in left:
+        _insist_on_data(layer)
+
+
+def _send(batch: Batch, model: nn.Module) -> None:
+    model(*batch) if isinstance(batch, tuple) else model(batch)
+
+
+def _insist_on_data(layer: Calibrated) -> None:
+    """Refuse a layer that no data reached and that cannot do without."""
+    if not layer.works_without:
+        raise ValueError(f"no batch reached {layer}: give batches of the training set, x or (x, context)")
+
+
+def _moments_before(layer: Calibrated, model: nn.Module, batches: Iterable[Batch], seed: int) -> FeatureMoments:
+    """Moments of what reaches the layer."""
+    moments = FeatureMoments(layer.uses_covariance)
+
+    def stop_here(_: nn.Module, inputs: tuple[Any, ...]) -> None:
+        moments.add(inputs[0])
+        raise _Reached
+
+    handle = layer.register_forward_pre_hook(stop_here)
+    try:
+        with seeded(seed):
+            for batch in batches:
+                try:
+                    _send(batch, model)
+                except _Reached:
+                    pass
+    finally:
+        handle.remove()
+    return moments
