@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 _LOCK = Lock()
 _INSIDE: dict[nn.Module, tuple[int, list[tuple[nn.Module, bool]] | None]] = {}  # who is in evaluation mode, how often
@@ -20,14 +22,23 @@ def fabric_on(device: str, precision: Literal["32-true", "64-true"] = "32-true")
 
     ValueError where there is no such device here, or it has no float64, in which sums are taken.
     """
+    from lightning_fabric import Fabric  # a second to load
+
     if device == "mps":
         raise ValueError("device 'mps' cannot be used: it has no float64; use 'cpu'")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        return Fabric(accelerator=device, devices=1, precision=precision)
+        return Fabric(accelerator=_meant(device), devices=1, precision=precision)
     except (ValueError, RuntimeError, ImportError) as error:
         raise ValueError(f"device {device!r} cannot be used here: {error}") from error
+
+
+def device_on(device: str) -> torch.device:
+    """The device of `fabric_on`, which is made for others than the CPU alone."""
+    return torch.device("cpu") if _meant(device) == "cpu" else fabric_on(device).device
+
+
+def _meant(device: str) -> str:
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 
 @contextmanager

@@ -27,7 +27,7 @@ def sample(
     from rich.console import Console
 
     from marginflow.base import seeds
-    from marginflow.base.devices import fabric_on
+    from marginflow.base.devices import device_on
     from marginflow.data.tables.write import FORMATS, check_output, write
     from marginflow.evaluation.sample import Draws
     from marginflow.report.plots import check_picture, write_picture
@@ -39,7 +39,7 @@ def sample(
     as_picture = to.suffix.lower() == ".png"
     if as_picture:
         check_picture(num_samples, spec.features)
-    model = load(run, fabric_on(device).device)
+    model = load(run, device_on(device))
     draws = Draws(model, spec, num_samples, seed, label=label, temperature=temperature)
     with Console(stderr=True).status(f"drawing {num_samples:,} samples"), seeds.deterministic(deterministic):
         if as_picture:

@@ -9,12 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import pooch
-
 
 def data_root() -> Path:
     """Where data files live: MARGINFLOW_DATA, or the user's cache."""
-    return Path(os.environ.get("MARGINFLOW_DATA") or pooch.os_cache("marginflow"))
+    if given := os.environ.get("MARGINFLOW_DATA"):
+        return Path(given)
+    import pooch
+
+    return Path(pooch.os_cache("marginflow"))
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,8 @@ class Source:
 
     def _download(self, published: Published, folder: Path) -> Path:
         """A download, checked; one that is there already is not repeated."""
+        import pooch
+
         pooch.get_logger().setLevel("WARNING")  # the progress bar says enough
         try:
             path = pooch.retrieve(published.url, f"md5:{published.md5}", published.name, folder, progressbar=True)

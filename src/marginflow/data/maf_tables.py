@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pyarrow as pa
 import torch
@@ -123,6 +122,8 @@ def bsds300() -> DataSet:
 
     Papamakarios, Pavlakou, Murray, Masked Autoregressive Flow for Density Estimation, 2017 (arXiv 1705.07057).
     """
+    import h5py
+
     path = BSDS300.get("BSDS300.hdf5")
     try:
         with h5py.File(path) as file:

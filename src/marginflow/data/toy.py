@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from sklearn.datasets import make_moons
 
 from marginflow.base.seeds import check_seed
 from marginflow.data.dataset import DataSet, Split
@@ -42,6 +41,8 @@ def half_moons(
     rng = np.random.RandomState(check_seed(seed))
 
     def draw(num_rows: int, part: int) -> np.ndarray:
+        from sklearn.datasets import make_moons
+
         seeds = [3 * seed + part, *rng.randint(2**32, size=copies - 1, dtype=np.uint32)]
         return np.concatenate([make_moons(num_rows, noise=noise, random_state=each)[0] for each in seeds], 1)
 

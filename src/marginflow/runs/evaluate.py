@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from marginflow.base.devices import fabric_on
+from marginflow.base.devices import device_on
 from marginflow.data import DataSpec, Split
 from marginflow.data.tables.table import blocks_for
 from marginflow.distributions import Flow
@@ -61,7 +61,7 @@ class Evaluation:
 
 def check(run_dir: Path, device: str = "auto", seed: int = 0) -> Findings:
     """Check the model of a run: on rows of its training set, and the floor on test rows where it is known."""
-    data, model = data_of(run_dir), load(run_dir, fabric_on(device).device)
+    data, model = data_of(run_dir), load(run_dir, device_on(device))
     some = torch.linspace(0, len(data.train.x) - 1, min(len(data.train.x), NUM_CHECKED)).long()
     found = check_model(model, Split(*data.train.take(some)), seed=seed)
     if data.entropy is None or not found.ok:
@@ -98,7 +98,7 @@ def evaluate(
     through all of them.
     """
     _, spec, _ = read(run_dir)
-    place = fabric_on(device).device
+    place = device_on(device)
     model = load(run_dir, place)
     started = time.perf_counter()
     rows, entropy = (None, None) if table is not None else held_out(run_dir, options.rows)

@@ -7,10 +7,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from marginflow.base.devices import fabric_on, rows_at_once
@@ -32,6 +32,9 @@ from marginflow.training.state import TrainingState
 from marginflow.transforms import BatchNorm, Standardise
 from marginflow.transforms.calibrate import NotFinite, calibrate
 from marginflow.transforms.normalise import Calibrated, StartsOnce
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 SAVE_EVERY = 600.0  # seconds, in an epoch that takes longer
 ROWS_OF_START = 250  # that layers start from,

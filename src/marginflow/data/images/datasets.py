@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
 
 from marginflow.base.seeds import check_seed
 from marginflow.data.dataset import DataSet
@@ -60,6 +59,8 @@ def digits(noise: Noise = "fresh", labels: bool = False, seed: int = 42) -> Data
     >>> digits().train.x.shape, digits().levels
     (torch.Size([1437, 1, 8, 8]), 17)
     """
+    from sklearn.datasets import load_digits
+
     images, target = load_digits(return_X_y=True)
     order = np.random.default_rng(check_seed(seed)).permutation(len(images))
     pixels = torch.from_numpy(images[order].astype(np.uint8)).view(-1, 1, 8, 8)
