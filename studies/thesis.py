@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from marginflow.cli.thesis import ITEMS
+from marginflow.cli.thesis import items
 from marginflow.evaluation import evaluate as accounting
 from marginflow.evaluation.evaluate import evaluate, evaluate_rows
 from marginflow.evaluation.sample import draw
@@ -197,7 +197,7 @@ def artifacts_of(flow: Any, data: Any) -> list[dict[str, Any]]:
 def generation(folder: str = "runs/thesis") -> None:
     """The samples of the image models that `marginflow reproduce` has trained, beside as many real training images."""
     rows = []
-    names = {each.run for name in ("fig4", "table1", "best") for each in ITEMS[name].trained}
+    names = {each.run for name in ("fig4", "table1", "best") for each in items()[name].trained}
     for directory in sorted(Path(folder) / name for name in names):
         if not (directory / WEIGHTS).is_file():
             continue
@@ -229,7 +229,7 @@ def generation(folder: str = "runs/thesis") -> None:
 def pairs(folder: str = "runs/thesis") -> None:
     """NLL with noise minus NLL without, on the same test rows, by the bound and by IW-K."""
     rows = []
-    for plain, noisy in (ITEMS["fig4"].trained, ITEMS["table1"].trained[:2], ITEMS["table1"].trained[2:]):
+    for plain, noisy in (items()["fig4"].trained, items()["table1"].trained[:2], items()["table1"].trained[2:]):
         directories = [Path(folder) / each.run for each in (plain, noisy)]
         if not all((directory / WEIGHTS).is_file() for directory in directories):
             continue

@@ -15,7 +15,6 @@ import pytest
 import torch
 
 from marginflow import data
-from marginflow.data import download as files
 from marginflow.data import maf_tables
 from marginflow.data.pickled_frames import read_frame
 
@@ -204,7 +203,7 @@ def test_files_come_out_of_the_published_archive(root: Path, monkeypatch: pytest
         archive_of(folder / name, {"data/power/other": b"x", "./data/miniboone/data.npy": content})
         return str(folder / name)
 
-    monkeypatch.setattr(files.pooch, "retrieve", retrieve)
+    monkeypatch.setattr("pooch.retrieve", retrieve)
     assert len(data.load("miniboone").train.x) == 41
     assert data.source("miniboone").path() == root / "maf" / "miniboone"
     assert len(data.load("miniboone").train.x) == 41
@@ -212,7 +211,7 @@ def test_files_come_out_of_the_published_archive(root: Path, monkeypatch: pytest
     with pytest.raises(ValueError, match=r"does not hold data/hepmass/1000_train.csv, .*: delete it"):
         data.source("hepmass").fetch()
     (root / "archives" / "data.tar.gz").write_bytes(b"\x1f\x8b broken")
-    monkeypatch.setattr(files.pooch, "retrieve", lambda *_, **__: str(root / "archives" / "data.tar.gz"))
+    monkeypatch.setattr("pooch.retrieve", lambda *_, **__: str(root / "archives" / "data.tar.gz"))
     with pytest.raises(ValueError, match="cannot be unpacked"):
         data.source("gas").fetch()
     assert not list(root.rglob("*.part"))
@@ -222,7 +221,7 @@ def test_a_download_that_is_not_the_published_file_is_refused(root: Path, monkey
     def retrieve(*_: object, **__: object) -> str:
         raise ValueError("MD5 hash of downloaded file does not match the known hash")
 
-    monkeypatch.setattr(files.pooch, "retrieve", retrieve)
+    monkeypatch.setattr("pooch.retrieve", retrieve)
     with pytest.raises(ValueError, match=r"data.tar.gz is not the published file: MD5 hash"):
         data.source("bsds300").fetch()
 

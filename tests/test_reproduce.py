@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from marginflow.cli.reproduce_item import draw, reproduce, train_once
-from marginflow.cli.thesis import ITEMS, Item, Trained
+from marginflow.cli.thesis import Item, Trained, items
 from marginflow.evaluation.sample import draw as draw_samples
 from marginflow.report import figures, plots
 from marginflow.report.snapshots import Snapshots
@@ -43,7 +43,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_every_item_names_experiments_that_can_be_read_and_runs_that_do_not_collide() -> None:
     by_run: dict[str, Experiment] = {}
-    for item in ITEMS.values():
+    for item in items().values():
         for trained in item.trained:
             settings = settings_of(trained)
             assert by_run.setdefault(trained.run, settings) == settings
@@ -51,10 +51,10 @@ def test_every_item_names_experiments_that_can_be_read_and_runs_that_do_not_coll
 
 def test_the_settings_are_those_of_the_thesis() -> None:
     for name in [f"fig{i}" for i in range(1, 9)]:
-        for trained in ITEMS[name].trained:
+        for trained in items()[name].trained:
             train = settings_of(trained).train
             assert (train.lr, train.batch_size, train.epochs, train.clip_value) == (5e-4, 100, 100, 5e-6)
-    widths = [settings_of(each).model.model_dump() for each in ITEMS["table1"].trained]
+    widths = [settings_of(each).model.model_dump() for each in items()["table1"].trained]
     assert [each["hidden"] for each in widths] == [[1024] * 3, [1024] * 3, [3072], [3584]]
     assert [each["degrees"] for each in widths] == ["random", "random", "sequential", "sequential"]
     assert {each["blocks"] for each in widths} == {5}
@@ -176,8 +176,7 @@ def test_samples_that_are_not_finite_leave_the_numbers(folder: Path, monkeypatch
 
 def test_all_goes_on_behind_a_training_that_diverges(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = Item("Broken", "", (Trained("half_moons_planar", "", None, (*SMALL, "train.batch_size=201")),), "epochs")
-    for module in ("reproduce_item", "thesis"):
-        monkeypatch.setattr(f"marginflow.cli.{module}.ITEMS", {"broken": broken, "moons": MOONS})
+    monkeypatch.setattr("marginflow.cli.thesis.items", lambda: {"broken": broken, "moons": MOONS})
     result = run("reproduce", "all", "--epochs", "1", "--results", folder)
     assert result.exit_code == 1
     assert "broken: batch_size 201 is larger than the training set of 200 rows" in result.stderr

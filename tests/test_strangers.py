@@ -28,6 +28,7 @@ from marginflow.data.pickled_frames import read_frame
 from marginflow.data.tables import read as columns
 from marginflow.data.tables import table as tables
 from marginflow.runs.build import build, claimed_numbers, load_data
+from marginflow.runs.experiments import at_hand
 from marginflow.runs.load import load as load_run
 from marginflow.runs.read_toml import read
 from marginflow.training.checkpoint import load_trainer
@@ -127,7 +128,7 @@ def test_a_run_that_claims_a_model_larger_than_its_weights_is_not_built(
 
 def test_models_of_every_kind_are_not_larger_than_they_claim(tmp_path: Path) -> None:
     """The estimate that refuses a stranger's run refuses none of our experiments."""
-    for path in sorted(Path("experiments").glob("*.toml")):
+    for path in at_hand().values():
         experiment = read(path)
         if experiment.data.name not in ("digits", "half_moons"):
             continue

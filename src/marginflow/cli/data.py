@@ -6,21 +6,19 @@ from typing import Annotated
 
 import typer
 
+from marginflow.cli.list import PACKAGE, first_lines, print_names
+
 DataName = Annotated[str, typer.Argument(help="A data set, see data list.")]
 
 
 def list_() -> None:
     """The data sets, and where they are."""
-    from marginflow.data import DATA_SETS, SOURCES, data_root
-    from marginflow.report.tables import listing
-    from marginflow.runs.schema import about as about_function
+    from marginflow.data import SOURCES, data_root
 
-    def about(name: str) -> str:
-        source = SOURCES.get(name)
-        missing = source is not None and source.missing()
-        return f"{about_function(DATA_SETS[name])}{' [not here: fetch it]' if missing else ''}"
-
-    listing("data sets, for [data] name = ...", {name: about(name) for name in DATA_SETS})
+    about = first_lines(PACKAGE / "data" / "load.py", "DATA_SETS")
+    for name, source in SOURCES.items():
+        about[name] += " [not here: fetch it]" if source.missing() else ""
+    print_names("data sets, for [data] name = ...", about)
     typer.echo(f"files are looked for below {data_root()} (MARGINFLOW_DATA)")
 
 

@@ -10,6 +10,8 @@ from typing import TextIO
 
 import typer
 
+from marginflow.base.data_warning import DataWarning
+
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
@@ -30,8 +32,6 @@ def one_line_errors() -> Iterator[None]:
 
 def _one_line_warnings() -> None:
     """Show what is odd about data as a line each, and other warnings as Python does."""
-    from marginflow.data.dataset import DataWarning
-
     as_python_does = warnings.showwarning
     warnings.simplefilter("always", DataWarning)
 

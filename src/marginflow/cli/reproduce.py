@@ -7,6 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from marginflow.base.names import hint_at
 from marginflow.cli.options import Device
 
 
@@ -19,14 +20,17 @@ def reproduce(
     device: Device = "auto",
 ) -> None:
     """A figure or table of the thesis: train, or go on, evaluate, draw. It may be interrupted and called again."""
+    from marginflow.cli.thesis import items
+
+    known = items()
+    if item != "all" and item not in known:
+        raise ValueError(f"there is no item {item!r}: {hint_at(item, ['all', *known])}")
+
     from marginflow.cli.reproduce_item import in_turn
-    from marginflow.cli.thesis import ITEMS
     from marginflow.report.page import read_item, write_page
 
-    if item != "all" and item not in ITEMS:
-        raise ValueError(f"there is no item {item!r}: give all, or one of {', '.join(ITEMS)}")
     found, stopped = [], []
-    for name, path in in_turn(ITEMS if item == "all" else [item], run_dir, results, epochs, device):
+    for name, path in in_turn(known if item == "all" else {item: known[item]}, run_dir, results, epochs, device):
         if isinstance(path, Path):
             found.append(path)
             typer.echo(f"wrote {path}")

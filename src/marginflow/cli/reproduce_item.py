@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from matplotlib.figure import Figure
 
-from marginflow.cli.thesis import ITEMS, Item, Trained
+from marginflow.cli.thesis import Item, Trained
 from marginflow.cli.train import train_run
 from marginflow.data import DataSpec
 from marginflow.data.toy import HALF_MOONS_ENTROPY
@@ -36,12 +36,12 @@ NUM_POINTS = 1000
 
 
 def in_turn(
-    names: Iterable[str], run_dir: Path, results: Path, epochs: int | None = None, device: str = "auto"
+    items: Mapping[str, Item], run_dir: Path, results: Path, epochs: int | None = None, device: str = "auto"
 ) -> Iterator[tuple[str, Path | Exception]]:
     """Items one after the other: the name and the JSON file, or what stopped it, as a training that diverges does."""
-    for name in names:
+    for name, item in items.items():
         try:
-            yield name, reproduce(name, ITEMS[name], run_dir, results, epochs, device)
+            yield name, reproduce(name, item, run_dir, results, epochs, device)
         except (ValueError, OSError, FloatingPointError) as error:
             yield name, error
 

@@ -13,10 +13,6 @@ from torch import Tensor
 from marginflow.base.units import bits_per_nat, log_volume_of_levels
 
 
-class DataWarning(UserWarning):
-    """Something odd about data that may still be meant."""
-
-
 @runtime_checkable
 class Rows(Protocol):
     """Rows that are made when they are looked at: what a split asks of a tensor."""

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from marginflow.base.names import hint_at
 from marginflow.data import maf_tables
 from marginflow.data.dataset import DataSet
 from marginflow.data.download import Source
@@ -15,13 +16,15 @@ from marginflow.data.maf_tables import bsds300, gas, hepmass, miniboone, power
 from marginflow.data.tables.table import table
 from marginflow.data.toy import checkerboard, eight_gaussians, half_moons, pinwheel, spirals, two_to_one
 
-_FUNCTIONS: tuple[Callable[..., DataSet], ...] = (
-    table,
-    half_moons, checkerboard, eight_gaussians, pinwheel, spirals, two_to_one,
-    digits, mnist, cifar10,
-    power, gas, hepmass, miniboone, bsds300,
-)  # fmt: skip
-DATA_SETS = {function.__name__: function for function in _FUNCTIONS}
+DATA_SETS: dict[str, Callable[..., DataSet]] = {
+    each.__name__: each
+    for each in (
+        table,
+        half_moons, checkerboard, eight_gaussians, pinwheel, spirals, two_to_one,
+        digits, mnist, cifar10,
+        power, gas, hepmass, miniboone, bsds300,
+    )
+}  # fmt: skip
 
 SOURCES: dict[str, Source] = {
     source.name: source
@@ -51,7 +54,7 @@ def load(name: str, **options: Any) -> DataSet:
     torch.Size([1000, 2])
     """
     if name not in DATA_SETS:
-        raise ValueError(f"unknown data set {name!r}; there are {', '.join(DATA_SETS)}")
+        raise ValueError(f"unknown data set {name!r}; {hint_at(name, DATA_SETS)}")
     known = list(inspect.signature(DATA_SETS[name]).parameters)
     for option in options:
         if option not in known:

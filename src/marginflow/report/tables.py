@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
@@ -96,16 +96,6 @@ def comparison_table(results: Sequence[Compared], spec: DataSpec) -> Group:
     if any(each.accounting.modelled_dequantisation for each in results):
         lines.append("one draw of u: a bound, on average, that K does not tighten")
     return Group(table, "\n".join(lines))
-
-
-def listing(title: str, entries: Mapping[str, str]) -> None:
-    """Print names and what they are."""
-    table = Table(title=escape(title), title_justify="left", box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column()
-    for name, about in entries.items():
-        table.add_row(name, escape(about))
-    Console().print(table)
 
 
 def _notes(columns: list[Accounting], floor: float | None) -> str:

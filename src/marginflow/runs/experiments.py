@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from marginflow.data.tables.read import FORMATS
-from marginflow.runs.read_toml import overridden, parse
-from marginflow.runs.read_toml import read as read_toml
-from marginflow.runs.schema import Experiment
+from marginflow.base.names import hint_at
 
-FOLDERS = (Path("experiments"), Path(__file__).parents[3] / "experiments")  # here, or where the package is developed
+if TYPE_CHECKING:
+    from marginflow.runs.schema import Experiment
+
+THESIS = "thesis.toml"  # which of them stand for each item of the thesis
+# here; in the installed package; where it is developed
+FOLDERS = (Path("experiments"), Path(__file__).parents[1] / "experiments", Path(__file__).parents[3] / "experiments")
 
 
 def at_hand() -> dict[str, Path]:
@@ -19,8 +21,14 @@ def at_hand() -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in FOLDERS:
         for path in sorted(folder.glob("*.toml")):
-            found.setdefault(path.stem, path)
+            if path.name != THESIS:
+                found.setdefault(path.stem, path)
     return found
+
+
+def thesis() -> Path:
+    """The file that lists the items of the thesis."""
+    return next(folder / THESIS for folder in FOLDERS[1:] if (folder / THESIS).is_file())
 
 
 def about(path: Path) -> str:
@@ -29,24 +37,34 @@ def about(path: Path) -> str:
     return first.lstrip("# ") if first.startswith("#") else ""
 
 
-def read(given: Path, overrides: list[str]) -> Experiment:
-    """The experiment in a TOML file, of a name, or for a table; with overrides such as "train.lr=1e-4"."""
-    if given.suffix.lower() in FORMATS:
-        table = for_table(given)
-        if any(override.partition("=")[0].strip() == "model.name" for override in overrides):
-            table["model"] = {}  # what is said of one model means nothing to another
-        return parse(overridden(table, overrides), str(given))
-    if given.suffix not in ("", ".toml") or given.is_dir():
-        raise ValueError(f"{given} must be an experiment (.toml, or a name) or a table ({', '.join(FORMATS)})")
+def find(given: Path) -> Path:
+    """The TOML file of an experiment that is given by its path or its name; FileNotFoundError where there is none."""
     by_name = at_hand()
     if not given.exists() and str(given) in by_name:
-        given = by_name[str(given)]
-    if not given.exists() and not given.suffix:
-        names = ", ".join(by_name) or "none at hand"
+        return by_name[str(given)]
+    if not given.exists():
+        hint = hint_at(given.stem, by_name, "give a TOML file, a name, or a table")
         raise FileNotFoundError(
-            f"{given} is neither a file nor the name of an experiment ({names}): give a TOML file, a name, or a table"
+            f"{given} is neither a file nor the name of an experiment; {hint} (marginflow list names them all)"
         )
-    return read_toml(given, overrides)
+    return given
+
+
+def read(given: Path, overrides: list[str]) -> Experiment:
+    """The experiment in a TOML file, of a name, or for a table; with overrides such as "train.lr=1e-4"."""
+    toml = find(given) if given.suffix in ("", ".toml") and not given.is_dir() else None
+
+    from marginflow.data.tables.read import FORMATS
+    from marginflow.runs import read_toml  # with torch, which a name that is not known need not wait for
+
+    if toml is not None:
+        return read_toml.read(toml, overrides)
+    if given.suffix.lower() not in FORMATS:
+        raise ValueError(f"{given} must be an experiment (.toml, or a name) or a table ({', '.join(FORMATS)})")
+    table = for_table(given)
+    if any(override.partition("=")[0].strip() == "model.name" for override in overrides):
+        table["model"] = {}  # what is said of one model means nothing to another
+    return read_toml.parse(read_toml.overridden(table, overrides), str(given))
 
 
 def for_table(path: Path) -> dict[str, Any]:

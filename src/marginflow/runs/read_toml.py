@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 
+from marginflow.base.names import hint_at
 from marginflow.runs.schema import NAMES, SECTIONS, Evaluate, Experiment
 from marginflow.storage.limits import text_of
 
@@ -104,7 +105,8 @@ def _explain(error: ValidationError) -> str:
         hint = f"; did you mean {close[0]}?" if close else ""
         return f"unknown key {where}; known here: {', '.join(known)}{hint}"
     if first["type"] == "union_tag_invalid":
-        return f"unknown {where} {context.get('tag')!r}; there are {context.get('expected_tags')}"
+        tag = str(context.get("tag"))
+        return f"unknown {where} {tag!r}; {hint_at(tag, SECTIONS[where])}"
     if first["type"] == "union_tag_not_found":
         return f"{where}.name is missing"
     if first["type"] == "missing":

@@ -132,8 +132,3 @@ class Experiment(Section):
     def to_toml(self) -> str:
         """The experiment with every default filled in; keys that are None are left out."""
         return tomli_w.dumps(self.model_dump(exclude_none=True, mode="json"))
-
-
-def about(function: Callable[..., Any]) -> str:
-    """What a data set or model is: the first line of its docstring."""
-    return (inspect.getdoc(function) or "").partition("\n")[0]

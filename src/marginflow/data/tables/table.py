@@ -15,8 +15,9 @@ import pyarrow as pa
 import torch
 from torch.nn import functional
 
+from marginflow.base.data_warning import DataWarning
 from marginflow.base.seeds import check_seed
-from marginflow.data.dataset import DataSet, DataSpec, DataWarning, Split
+from marginflow.data.dataset import DataSet, DataSpec, Split
 from marginflow.data.tables.read import classes, codes_of, listed, matrix, read, refuse_repeated
 from marginflow.data.tables.stream import blocks
 
