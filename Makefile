@@ -1,9 +1,10 @@
-# The two commands: make demo, make test. Both set up .venv first, once, and again when the pins change.
+# make demo, make test; make quick is what to call while working: lint, types, and the tests that start no process.
+# Each sets up .venv first, once, and again when the pins change.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
 STRESS ?= kill fuzz disk extremes large soak
-.PHONY: setup demo test bench stress format clean
+.PHONY: setup demo quick test bench stress format clean
 
 setup: $(STAMP)
 
@@ -17,11 +18,17 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/marginflow demo
 
+quick: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+	$(BIN)/pytest -n 2 --dist worksteal -m "not alone and not slow" --ignore tests/processes
+
 test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
-	$(BIN)/pytest -n 2 -m "not alone"
+	$(BIN)/pytest -n 2 --dist worksteal -m "not alone"
 	$(BIN)/pytest -m alone
 
 bench: setup

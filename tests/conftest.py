@@ -1,10 +1,12 @@
 """Tests calculate in float64 unless they say otherwise; experiments on real data are skipped where there is none."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 import pytest
 import torch
-from command import call as call
+from helpers import call as call
 from hypothesis import settings
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)

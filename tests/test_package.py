@@ -1,5 +1,7 @@
 """The package's own door: public names, imported lazily; and what one sees before torch is there."""
 
+from __future__ import annotations
+
 import pytest
 
 import marginflow as mf

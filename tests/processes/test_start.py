@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from helpers import Call, succeeds
+
+import marginflow
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
@@ -54,8 +59,8 @@ finally:
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("arguments", [["train", "nosuch"], ["list"]], ids=" ".join)
-def test_a_mistake_and_a_list_take_less_than_half_a_second(arguments: list[str]) -> None:
+@pytest.mark.parametrize("arguments", [["train", "nosuch"], ["list"], ["--help"]], ids=" ".join)
+def test_a_mistake_a_list_and_help_take_less_than_half_a_second(arguments: list[str]) -> None:
     assert seconds(f"from marginflow.cli import app; app({arguments!r})") < 0.5
 
 
@@ -69,3 +74,12 @@ def test_heavy_libraries_wait_until_they_are_used() -> None:
     heavy = {"sklearn", "lightning_fabric", "matplotlib", "numba", "h5py", "tensorboard", "pooch"}
     done = run(f"import marginflow.runs.evaluate, marginflow.training, sys; print({heavy!r} & set(sys.modules))")
     assert done.stdout.strip() == "set()", done.stderr
+
+
+def test_version_and_completion(call: Call) -> None:
+    assert succeeds(call("--version")).strip() == f"marginflow {marginflow.__version__}"
+    assert "--install-completion" in succeeds(call("--help"))
+    typed = {"_MARGINFLOW_COMPLETE": "complete_bash", "COMP_WORDS": "marginflow e", "COMP_CWORD": "1"}
+    command = str(Path(sys.executable).with_name("marginflow"))
+    completed = subprocess.run([command], env={**os.environ, **typed}, capture_output=True, text=True, check=False)
+    assert completed.stdout.split() == ["evaluate"]

@@ -53,6 +53,8 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
         return []
     try:
         whole, _, _ = text_of(path, LARGEST_METRICS).rpartition("\n")
-        return [json.loads(line) for line in whole.splitlines()]
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
+        records = [json.loads(line) for line in whole.splitlines()]
+        _ = [each["epoch"] + each.get("seconds", 0) for each in records]
+        return records
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged: {error!r}") from error

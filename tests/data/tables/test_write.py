@@ -1,0 +1,152 @@
+"""Rows to files: block after block, as they come, whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from helpers import Call, fails, succeeds
+from pyarrow import csv, feather, parquet
+from torch import Tensor
+
+from marginflow.data import DataSpec
+from marginflow.data.tables import stream as blocks
+from marginflow.data.tables import write as output
+from marginflow.data.tables.write import write, write_columns
+from marginflow.runs.evaluate import evaluate
+from marginflow.runs.load import load
+from marginflow.runs.schema import Evaluate
+
+SPEC = DataSpec((3,), columns=("a", 'the "b", of two', "c"))
+
+
+def read(path: Path) -> np.ndarray:
+    """What a file holds, (N, columns), by the libraries of its format."""
+    if path.suffix == ".npy":
+        return np.load(path)
+    reader = {".csv": csv.read_csv, ".parquet": parquet.read_table, ".feather": feather.read_table}[path.suffix]
+    table = reader(path)
+    assert tuple(table.column_names) == SPEC.columns
+    return np.stack([column.to_numpy() for column in table.columns], 1)
+
+
+@pytest.mark.parametrize("ending", output.FORMATS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_is_written_in_blocks_is_read_as_one(tmp_path: Path, ending: str, dtype: torch.dtype) -> None:
+    x = torch.randn(25, 3).to(dtype)
+    path = tmp_path / f"rows{ending}"
+    write(x.split([10, 1, 14]), SPEC, path)
+    found = read(path)
+    np.testing.assert_allclose(found, x.numpy(), rtol=1e-6 if ending == ".csv" else 0)
+    assert ending == ".csv" or found.dtype == x.numpy().dtype
+    if ending == ".parquet":  # parts of a size that others can read well, however small the blocks
+        assert parquet.ParquetFile(path).num_row_groups == 1
+    write([x], SPEC, tmp_path / f"one{ending}")
+    np.testing.assert_array_equal(read(tmp_path / f"one{ending}"), found)
+
+
+def test_an_array_keeps_the_shape_of_images_however_many_rows_there_are(tmp_path: Path) -> None:
+    pixels = torch.randint(256, (1234, 1, 2, 3), dtype=torch.uint8)
+    write(pixels.split(7), DataSpec((1, 2, 3), levels=256), tmp_path / "pixels.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "pixels.npy"), pixels.numpy())
+    np.testing.assert_array_equal(np.load(tmp_path / "pixels.npy", mmap_mode="r"), pixels.numpy())
+    write(pixels.split(7), DataSpec((1, 2, 3), levels=256), tmp_path / "pixels.parquet")
+    assert parquet.read_table(tmp_path / "pixels.parquet").column_names == [f"x{i}" for i in range(6)]
+
+
+@pytest.mark.parametrize("ending", output.FORMATS)
+def test_blocks_are_written_as_they_come_and_nothing_is_left_of_half_a_file(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"rows{ending}"
+    sizes = []
+
+    def coming(stop: int) -> Iterator[Tensor]:
+        for i in range(10):
+            if i == stop:
+                raise KeyboardInterrupt
+            sizes.append(sum(each.stat().st_size for each in tmp_path.iterdir()))
+            yield torch.randn(66_000, 3)
+
+    write_columns(coming(10), SPEC.columns, path)
+    whole = path.read_bytes()
+    assert sizes[-1] > 0.7 * len(whole)  # what came before was on its way to the disk, not in memory
+    with pytest.raises(KeyboardInterrupt):
+        write_columns(coming(5), SPEC.columns, path)
+    assert path.read_bytes() == whole
+    path.unlink()
+    with pytest.raises(KeyboardInterrupt):
+        write_columns(coming(5), SPEC.columns, path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", [".csv", ".parquet", ".feather"])
+def test_what_was_read_of_a_table_does_not_stay_in_memory(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"rows{ending}"
+    write_columns((torch.randn(2**16, 3) for _ in range(48)), SPEC.columns, path)
+    before, held, rows = pa.total_allocated_bytes(), 0, 0
+    for block in blocks.blocks(path, ",", SPEC.columns):
+        held = max(held, pa.total_allocated_bytes() - before)
+        rows += len(next(iter(block.values())))
+    assert rows == 48 * 2**16
+    whole = path.stat().st_size
+    assert held < whole / 2, f"{held:,} bytes of {whole:,}"
+
+
+@pytest.mark.usefixtures("single")
+def test_evaluate_passes_rows_on_before_it_reads_more(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    succeeds(call("train", "moons.toml", "--set", "train.epochs=1"))
+    monkeypatch.setattr(blocks, "ROWS", 64)
+    x = np.random.default_rng(0).standard_normal((64 * 5 + 3, 2)).astype(np.float32)
+    np.save("rows.npy", x)
+    read_so_far: list[int] = []
+    passed_on: list[Tensor] = []
+    original = blocks.of_array
+
+    def counted(array: np.ndarray) -> dict[str, np.ndarray]:
+        read_so_far.append(len(array))
+        return original(array)
+
+    monkeypatch.setattr(blocks, "of_array", counted)
+
+    def look(log_prob: Iterator[Tensor]) -> None:
+        for i, each in enumerate(log_prob):
+            passed_on.append(each)
+            assert len(read_so_far) <= i + 2  # once for its shape, then one for each block
+
+    result = evaluate(Path("runs/moons"), Evaluate(), "cpu", "rows.npy", each_row=look)
+    assert [len(each) for each in passed_on] == [64] * 5 + [3]
+    assert result.accounting.num_rows == len(x)
+    with torch.no_grad():
+        expected = load("runs/moons").log_prob(torch.from_numpy(x))
+    torch.testing.assert_close(torch.cat(passed_on).float(), expected)
+    assert result.accounting.raw_nll == pytest.approx(-float(expected.mean()), rel=1e-5)
+    succeeds(call("evaluate", "runs/moons", "--data", "rows.npy", "-o", "log_p.parquet", "--rows", 70))
+    written = parquet.read_table("log_p.parquet")["log_prob"].to_numpy()
+    np.testing.assert_allclose(written, expected[:70], rtol=1e-5)
+
+
+@pytest.mark.usefixtures("single")
+def test_a_row_far_down_that_cannot_be_read_leaves_no_file(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    succeeds(call("train", "moons.toml", "--set", "train.epochs=1"))
+    monkeypatch.setattr(blocks, "ROWS", 64)
+    x = np.zeros((200, 2), np.float32)
+    x[150, 1] = np.inf
+    np.save("rows.npy", x)
+    message = r"column 'x1' holds inf in row 150 .*, 1 missing, infinite or huge values in the 64 rows from row 128 on"
+    fails(call("evaluate", "runs/moons", "--data", "rows.npy", "-o", "log_p.csv"), message)
+    assert not Path("log_p.csv").exists()
+    assert not list(Path().glob(".*"))
+
+
+@pytest.mark.usefixtures("single")
+def test_mistakes_in_the_output_are_told_before_anything_is_drawn_or_lost(call: Call) -> None:
+    np.save("one.npy", np.random.default_rng(0).standard_normal((200, 1)).astype(np.float32))
+    succeeds(call("train", "one.npy", "--set", "train.epochs=1", "--set", "model.hidden=[8]"))
+    fails(call("sample", "runs/one", "-n", 10**5), r"a \.png needs at least 2 features: write \.csv")
+    before = Path("one.npy").read_bytes()
+    fails(call("evaluate", "runs/one", "--data", "one.npy", "-o", "./one.npy"), "is the table itself: give another")
+    assert Path("one.npy").read_bytes() == before

@@ -1,0 +1,112 @@
+"""What several tests use: the command line as a person calls it, half moons, settings, a recorder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from marginflow import data
+from marginflow.base.distribution import Distribution
+from marginflow.cli.app import app
+from marginflow.cli.thesis import Item, items
+from marginflow.data import DataSet
+from marginflow.data.images import datasets as images
+from marginflow.training import EpochRecord, TrainConfig
+
+MOONS = """
+[data]
+name = "half_moons"
+num_train = 500
+num_validation = 100
+num_test = 200
+[model]
+name = "planar"
+blocks = 2
+[train]
+epochs = 2
+"""
+DIGITS = """
+[data]
+name = "digits"
+[preprocess]
+logit = 0.05
+[model]
+name = "maf"
+hidden = [16]
+blocks = 2
+batch_norm = true
+[noise]
+features = 3
+[train]
+epochs = 1
+"""
+Call = Callable[..., Result]
+
+
+def run(*arguments: object) -> Result:
+    """Run a command where we are."""
+    return CliRunner().invoke(app, [str(each) for each in arguments])
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
+    """Run a command in an empty directory that holds some experiments."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "moons.toml").write_text(MOONS)
+    (tmp_path / "digits.toml").write_text(DIGITS)
+    return run
+
+
+def width(path: str) -> int:
+    with Image.open(path) as image:
+        return image.size[0]
+
+
+def succeeds(result: Result) -> str:
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def fails(result: Result, message: str) -> None:
+    """Exit status 1 and one line that matches."""
+    assert result.exit_code == 1, result.output
+    lines = [line for line in result.stderr.splitlines() if line]
+    assert len(lines) == 1, result.output
+    assert re.search(message, lines[0]), lines[0]
+
+
+def config(**options: object) -> TrainConfig:
+    return TrainConfig.model_validate({"epochs": 2, "batch_size": 50, **options})
+
+
+def moons(n: int = 500) -> DataSet:
+    return data.load("half_moons", num_train=n, num_validation=200, num_test=200)
+
+
+class Recorder:
+    """Keeps the losses and records it is told."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.records: list[EpochRecord] = []
+
+    def on_step(self, epoch: int, step: int, num_steps: int, loss: float) -> None:
+        self.losses.append(loss)
+
+    def on_epoch(self, record: EpochRecord, model: Distribution) -> None:
+        self.records.append(record)
+
+
+needs_cifar10 = pytest.mark.skipif(bool(images.CIFAR10.missing()), reason="no CIFAR-10 files below MARGINFLOW_DATA")
+
+
+def evaluated_quickly(name: str) -> Item:
+    """An item of the thesis whose one training is evaluated with few draws."""
+    item = items()[name]
+    return replace(item, trained=(replace(item.trained[0], overrides=("evaluate.num_samples=20",)),))

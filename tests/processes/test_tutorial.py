@@ -1,0 +1,42 @@
+"""The tutorial's blocks run, in their order, as they stand there."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial.md"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("single")
+def test_every_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    names: dict[str, object] = {}
+    output: dict[str, str] = {}
+    blocks = re.findall(r"```(python|bash)( fails)?\n(.*?)```", TUTORIAL.read_text(), re.DOTALL)
+    assert len(blocks) == 12
+    for language, fails, block in blocks:
+        if language == "python":
+            exec(block, names)
+            continue
+        command = ["bash", "-eu", "-c", block]
+        result = subprocess.run(command, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False)
+        assert (result.returncode != 0) == bool(fails), result.stdout + result.stderr
+        output[block] = result.stdout + result.stderr
+    told = "".join(output.values())
+    expected = " ".join(re.findall(r"^    (.*)$", TUTORIAL.read_text(), re.MULTILINE)[:2])
+    assert expected.replace("/where/you/are", str(tmp_path)) in " ".join(told.split())
+    assert told.count("NLL of the rows as given") >= 3
+    ordinary, thin, old = (float(line) for line in Path("scores.csv").read_text().splitlines()[1:])
+    assert ordinary > max(thin, old) + 10
+    assert len(Path("group_b.csv").read_text().splitlines()) == 501
+    assert "['height', 'weight', 'age'] 1000" in capsys.readouterr().out
+    for figure in ("training", "marginals", "latents"):
+        assert Path(f"runs/people/figures/{figure}.svg").exists()
