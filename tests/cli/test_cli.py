@@ -190,7 +190,7 @@ def test_a_flow_of_images_is_trained_by_class_with_noise_and_sampled_by_label(ca
     Path("glow.toml").write_text(text)
     given = [each for option in options for each in ("--set", option)]
     succeeds(call("train", "glow.toml", *given))
-    table = succeeds(call("evaluate", "runs/glow", "-K", 2, "--rows", 20))
+    table = succeeds(call("evaluate", "runs/glow", "-K", 2, "--rows", 20, "--no-figures"))
     assert "bits/dim, from the bound" in table
     assert "u ~ q(u|x), by a model" in table
     succeeds(call("sample", "runs/glow", "-n", 9, "--label", "7", "--temperature", 0.7, "-o", "sevens.npy"))

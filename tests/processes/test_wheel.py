@@ -42,9 +42,9 @@ def test_it_holds_the_experiments_and_says_that_it_is_typed(site: Path) -> None:
 
 def test_experiments_are_listed_and_trained_by_name_in_an_empty_folder(site: Path, tmp_path: Path) -> None:
     assert "two_to_one_planar" in marginflow(site, tmp_path, "list")
-    marginflow(site, tmp_path, "reproduce", "fig1", "--epochs", "1", "--report")
+    marginflow(site, tmp_path, "reproduce", "two_to_one", "--epochs", "1", "--report")
     assert {path.name for path in (tmp_path / "experiments" / "results").iterdir()} == {
-        "fig1.json", "fig1.png", "fig1.html",
+        "two_to_one.json", "two_to_one.png", "two_to_one.html",
     }  # fmt: skip
     code = "import marginflow; print(marginflow.__file__)"
     there = {**os.environ, "PYTHONPATH": str(site)}

@@ -2,7 +2,7 @@
 
 python -m stress.fuzz [FILES] [SEED], in tests/: mutates a valid file of every kind and loads it in another process.
 Never may it crash, take more than ten seconds, or more memory than four times the file and 1 GB. What does is kept in
-tests/fixtures/fuzz, from which tests/test_strangers.py loads it ever after.
+tests/fixtures/fuzz, from which tests/storage/test_limits.py loads it ever after.
 """
 
 from __future__ import annotations

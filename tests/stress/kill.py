@@ -18,7 +18,7 @@ from marginflow.training.checkpoint import load_trainer
 
 EXPERIMENT = """
 [data]
-name = "half_moons"
+name = "checkerboard"
 num_train = 20000
 num_validation = 1000
 num_test = 1000
