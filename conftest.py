@@ -11,4 +11,4 @@ torch.set_num_threads(1)
 
 @pytest.fixture(autouse=True)
 def _fixed_seed() -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)

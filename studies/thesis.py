@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from marginflow.cli.thesis import items
+from marginflow.cli.items import items
 from marginflow.evaluation import evaluate as accounting
 from marginflow.evaluation.evaluate import evaluate, evaluate_rows
 from marginflow.evaluation.sample import draw

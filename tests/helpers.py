@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 from marginflow import data
 from marginflow.base.distribution import Distribution
 from marginflow.cli.app import app
-from marginflow.cli.thesis import Item, items
+from marginflow.cli.items import Item, items
 from marginflow.data import DataSet
 from marginflow.data.images import datasets as images
 from marginflow.training import EpochRecord, TrainConfig

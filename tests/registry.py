@@ -441,14 +441,14 @@ DISTRIBUTIONS: dict[str, Case] = {
 
 
 def build_transform(name: str, seed: int = 0) -> Transform:
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
     built = TRANSFORMS[name].build()
     assert isinstance(built, Transform)
     return built
 
 
 def build_distribution(name: str, seed: int = 0) -> Distribution:
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
     built = DISTRIBUTIONS[name].build()
     assert isinstance(built, Distribution)
     return built

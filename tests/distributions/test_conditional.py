@@ -34,7 +34,7 @@ def two_classes(n: int) -> tuple[Tensor, Tensor]:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_learns_from_its_context(name: str) -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model = MODELS[name](2, context_features=2, **options(name))
     x, context = two_classes(2000)
     mf.fit(model, mf.data.Split(x, context), TrainConfig(epochs=6, lr=1e-2, batch_size=100))
@@ -47,7 +47,7 @@ def test_every_model_learns_from_its_context(name: str) -> None:
 
 @pytest.mark.slow
 def test_a_network_on_the_context_is_trained_with_the_flow() -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     network = MLP(1, 4, [16])
     model = Conditional(models.realnvp(2, hidden=[16], context_features=4), network, context_features=1)
     angle = torch.rand(3000, 1) * 2 * math.pi
@@ -65,7 +65,7 @@ def test_a_density_without_context_has_no_use_for_a_network() -> None:
 
 
 def test_a_mixture_over_labels_may_see_them_through_a_network() -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     conditional = Conditional(models.maf(2, hidden=[8], context_features=5), MLP(3, 5, [8]), 3)
     model, x = LabelMixture(conditional, 3), torch.randn(6, 2)
     each = torch.stack([conditional.log_prob(x, torch.eye(3)[y].expand(6, 3)) for y in range(3)])
@@ -103,7 +103,7 @@ def learned_diagonal() -> DiagonalNormal:
 )
 def test_learned_noise_closes_the_bound(noise: object, num_samples: int) -> None:
     """Trained by the bound, q becomes p(eps | x) and one draw log p(x) itself; by that of K draws, K draws do."""
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model, x = mf.Marginalising(Joint(), noise()), torch.randn(4000, 1)
     before = mf.log_likelihood(model, x, num_samples=20).bound.mean()
     mf.fit(model, x, TrainConfig(epochs=30, lr=2e-2, num_samples=num_samples, schedule="cosine"))
@@ -117,7 +117,7 @@ def test_learned_noise_closes_the_bound(noise: object, num_samples: int) -> None
 
 def test_noise_between_blocks_is_a_density_and_bounded_by_it() -> None:
     """Against the integral over eps on a grid, where the noise is one normal dimension."""
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     noise = diagonal_normal(1, context_features=2, hidden=[8])
     flow = augmented_between(models.realnvp, 2, noise, after_blocks=1, blocks=3, hidden=[8])
     assert [type(part) for part in flow.transform][1] is Augment
@@ -216,7 +216,7 @@ def test_no_two_blocks_draw_from_one_seed_on_either_side_of_the_noise() -> None:
 
 
 def test_noise_between_blocks_may_see_a_context_beside_x() -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     noise = diagonal_normal(1, context_features=2 + 3)
     flow = augmented_between(models.maf, 2, noise, after_blocks=1, blocks=2, hidden=[8])
     assert flow.context_features == 3
@@ -245,7 +245,7 @@ def test_labels_that_are_no_labels_are_refused(labels: object) -> None:
 
 
 def test_learned_noise_is_bounded_and_takes_any_precision() -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     noise = diagonal_normal(2, context_features=2)
     eps, log_q = noise.sample_and_log_prob(3, torch.tensor([[5e4, 40.0], [-1e6, 0.0], [0.0, 1e6]]))
     assert torch.isfinite(eps).all()
@@ -254,7 +254,7 @@ def test_learned_noise_is_bounded_and_takes_any_precision() -> None:
 
 
 def test_a_temperature_reaches_through_a_network_on_the_context() -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model = Conditional(models.maf(2, hidden=[8], context_features=4), MLP(3, 4), 3)
     cold = at_temperature(model, 1e-3)
     assert cold.sample_each(50, torch.randn(4, 3)).std(1).max() < 0.05

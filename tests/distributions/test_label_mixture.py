@@ -45,7 +45,7 @@ def test_labels_are_weighed_by_their_prior() -> None:
     x = torch.randn(20, 2) * 4
     each = [torch.exp(-0.5 * (x - mean).square().sum(1)) / (2 * math.pi) for mean in MEANS]
     torch.testing.assert_close(model.log_prob(x), torch.log(0.7 * each[0] + 0.2 * each[1] + 0.1 * each[2]))
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     nearest = torch.cdist(model.sample(5000), MEANS).argmin(1)
     torch.testing.assert_close(torch.bincount(nearest, minlength=3) / 5000, model.prior, rtol=0, atol=0.03)
     for prior in ([0.5, 0.5], [0.5, 0.6, 0.1], [1.5, -0.5, 0.0]):
@@ -60,7 +60,7 @@ def test_with_a_label_it_is_the_conditional_density() -> None:
 
 
 def test_samples_come_from_their_label_or_from_all_equally() -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model = normals()
     drawn = model.sample(500, model.one_hot([2] * 500))
     torch.testing.assert_close(drawn.mean(0), MEANS[2], rtol=0, atol=0.2)
@@ -97,7 +97,7 @@ def test_the_marginal_of_a_mixture_is_estimated_without_bias() -> None:
     """p(x) = mean over labels of the integral over eps, both in closed form."""
     density = Marginalising(LabelMixture(DiagonalNormal(2, _Lookup(), 3), 3), StandardNormal(1))
     x = torch.tensor([[-5.0], [0.5], [6.0]])
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     found = log_likelihood(density, x, num_samples=100_000)
     expected = torch.log(torch.exp(-0.5 * (x - MEANS[:, 0]).square()).mean(1) / math.sqrt(2 * math.pi))
     assert found.standard_error is not None

@@ -89,9 +89,9 @@ def test_standard_error_is_the_spread_over_repetitions(x: Tensor) -> None:
 def test_weights_add_up_as_by_hand(x: Tensor) -> None:
     """The same draws, averaged without chunks and without the log-sum-exp trick."""
     model = Marginalising(JointNormal(), StandardNormal(1))
-    torch.manual_seed(5)
+    torch.default_generator.manual_seed(5)
     result = log_likelihood(model, x, num_samples=8, chunk=40 * 8)
-    torch.manual_seed(5)
+    torch.default_generator.manual_seed(5)
     eps = torch.randn(8, 40, 1)
     log_w = torch.stack([model.log_joint(x, e) - StandardNormal(1).log_prob(e) for e in eps])
     w = log_w.exp()
@@ -155,9 +155,9 @@ def test_fewer_than_one_draw_is_refused(num_samples: int, chunk: int) -> None:
 
 def test_log_prob_is_joint_minus_noise(x: Tensor) -> None:
     model = Marginalising(JointNormal(), StandardNormal(1))
-    torch.manual_seed(1)
+    torch.default_generator.manual_seed(1)
     log_prob = model.log_prob(x)
-    torch.manual_seed(1)
+    torch.default_generator.manual_seed(1)
     eps = torch.randn(40, 1)
     torch.testing.assert_close(log_prob, model.log_joint(x, eps) - torch.distributions.Normal(0, 1).log_prob(eps)[:, 0])
 
@@ -181,9 +181,9 @@ def test_flow_with_augment_in_front_is_the_same_density() -> None:
     flow = models.planar(3)
     model, as_transform = Marginalising(flow, StandardNormal(1)), Flow([Augment(StandardNormal(1))], flow)
     x = torch.randn(5, 2)
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     expected = model.log_prob(x)
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     torch.testing.assert_close(as_transform.log_prob(x), expected)
     assert not as_transform.exact
 
@@ -270,12 +270,12 @@ def test_likelihoods_are_taken_in_evaluation_mode_and_modes_are_restored() -> No
     model = Marginalising(models.maf(3, hidden=[8], blocks=2, batch_norm=True), StandardNormal(1))
     calibrate(model, [torch.randn(100, 2)])
     x = torch.randn(10, 2)
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     expected = log_likelihood(model.eval(), x, num_samples=5).log_prob
     model.train()
     frozen = next(model.children())
     frozen.eval()
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     assert torch.equal(log_likelihood(model, x, num_samples=5).log_prob, expected)
     assert model.training
     assert not frozen.training

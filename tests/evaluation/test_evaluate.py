@@ -195,7 +195,7 @@ def test_pairs_of_rows_and_context_are_taken_and_other_things_refused() -> None:
 
 @pytest.mark.parametrize("name", ["exact", "marginal", "unconverged"])
 def test_the_accounting_of_blocks_is_that_of_all_rows(name: str) -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     flow = models.maf(3, hidden=[16], blocks=2).eval()
     model = flow if name == "exact" else Marginalising(flow, StandardNormal(1))
     x, draws = torch.randn(4096 + 4096 + 10, 3 if name == "exact" else 2), 3 if name == "unconverged" else 20

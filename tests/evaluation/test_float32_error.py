@@ -16,7 +16,7 @@ from marginflow.transforms import Dequantise, Logit, Permutation, Standardise
 @pytest.mark.usefixtures("single")
 @pytest.mark.parametrize("case", DISTRIBUTIONS.values(), ids=list(DISTRIBUTIONS))
 def test_float64_sees_the_same_rows_and_the_same_noise(case: Case) -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model = case.build().eval()
     x = case.x(40)
     found = disagreement(model.float(), Split(x.float() if x.is_floating_point() else x, case.context(40)))
@@ -30,7 +30,7 @@ def test_float64_sees_the_same_rows_and_the_same_noise(case: Case) -> None:
 
 @pytest.mark.usefixtures("single")
 def test_disagreement_is_that_of_a_copy_in_float64() -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     standardise = Standardise(2)
     standardise.set_statistics(torch.tensor([3000.0, 0.0]), torch.tensor([1.0, 1.0]))
     model = Flow([standardise], models.maf(2, hidden=[16], blocks=2)).eval()
@@ -51,7 +51,7 @@ def test_disagreement_is_that_of_a_copy_in_float64() -> None:
 
 @pytest.mark.usefixtures("single")
 def test_what_float32_makes_of_the_rows_is_counted() -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     standardise = Standardise(1)
     standardise.set_statistics(torch.tensor([1e5]), torch.tensor([1.0]))
     model = Flow([standardise], Flow([Permutation(1)], StandardNormal(1)))

@@ -108,7 +108,7 @@ class Off(Transform):
 
 @pytest.mark.parametrize("case", DISTRIBUTIONS.values(), ids=list(DISTRIBUTIONS))
 def test_flagging_changes_no_draw(case: Case) -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model = case.build().eval()
     context = case.context(30)
     with seeded(1):
@@ -246,7 +246,7 @@ def test_densities_of_other_libraries_are_looked_at_where_they_show_their_map() 
 
 @pytest.mark.usefixtures("single")
 def test_no_sample_of_a_map_that_float32_cannot_follow_passes() -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model = models.maf(4, hidden=[16], blocks=3).eval()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -285,9 +285,9 @@ def test_what_is_drawn_between_blocks_and_blocks_do_not_touch_each_other() -> No
     model = Marginalising(DiagonalNormal(2), StandardNormal(1)).train()
     parts = [Split(torch.zeros(5, 1))] * 3
     alone = [found.result.bound for found in evaluate_blocks(model, parts, seed=1)]
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     expected = torch.rand(3).tolist()
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     between, drawn = [], []
     for found in evaluate_blocks(model, parts, seed=1):
         assert model.training

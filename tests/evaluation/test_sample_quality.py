@@ -12,7 +12,7 @@ from marginflow.evaluation.sample_quality import energy_distance, mean_distance,
 
 def test_two_normals_in_one_dimension_have_the_closed_form() -> None:
     """E|X - Y| of N(0, 1) and N(m, 1) is that of |N(m, 2)|; of two draws of one of them 2 / sqrt(pi)."""
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     m = 1.0
     folded = math.sqrt(4 / math.pi) * math.exp(-(m**2) / 4) + m * math.erf(m / 2)
     x, y = torch.randn(4000, 1), torch.randn(4000, 1) + m
@@ -20,7 +20,7 @@ def test_two_normals_in_one_dimension_have_the_closed_form() -> None:
 
 
 def test_two_draws_of_one_distribution_are_no_distance_apart_on_average() -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     distances = torch.tensor([energy_distance(torch.randn(200, 3), torch.randn(300, 3)) for _ in range(50)])
     assert abs(distances.mean()) < 4 * distances.std() / 50**0.5
     assert (distances < 0).any()

@@ -62,7 +62,7 @@ def test_threads_see_the_densities_of_one(name: str) -> None:
 @pytest.mark.usefixtures("single")
 @pytest.mark.parametrize("name", MODELS)
 def test_threads_draw_different_samples_of_the_density(name: str) -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model = MODELS[name]().eval()
     drawn = torch.cat(together(lambda _: torch.cat([sample(model, 100).x for _ in range(ROUNDS)])))
     with torch.no_grad():
@@ -75,7 +75,7 @@ def test_threads_draw_different_samples_of_the_density(name: str) -> None:
 
 @pytest.mark.usefixtures("single")
 def test_a_model_in_training_mode_is_put_back_by_the_last_thread() -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model = models.maf(4, hidden=[32], blocks=2, dropout=0.5).train()
     x = torch.randn(100, 4)
     expected = float(log_likelihood(model, x).log_prob.mean())
@@ -93,7 +93,7 @@ def test_a_model_in_training_mode_is_put_back_by_the_last_thread() -> None:
 
 @pytest.mark.usefixtures("single")
 def test_threads_estimate_a_marginal_while_others_sample() -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model = Marginalising(models.maf(3, hidden=[16], blocks=2), StandardNormal(1)).eval()
     x = torch.randn(50, 2)
     expected = log_likelihood(model, x, num_samples=4000).log_prob

@@ -110,7 +110,7 @@ pytestmark = pytest.mark.usefixtures("single")
 @pytest.mark.parametrize("context_features", [0, 2])
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_a_wrapped_flow_says_what_its_library_says(name: str, context_features: int) -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     library = LIBRARIES[name]
     flow = library.build(3, context_features)
     ours = library.wrap(flow, context_features=context_features)
@@ -147,15 +147,15 @@ def test_samples_are_the_librarys(name: str) -> None:
     library = LIBRARIES[name]
     flow = library.build(3, 0)
     ours = library.wrap(flow)
-    torch.manual_seed(1)
+    torch.default_generator.manual_seed(1)
     expected = library.sample(flow, 8)
-    torch.manual_seed(1)
+    torch.default_generator.manual_seed(1)
     torch.testing.assert_close(ours.sample(8), expected.detach(), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_a_wrapped_flow_is_marginalised_trained_saved_and_sampled(name: str, tmp_path: Any) -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     library = LIBRARIES[name]
     data = mf.data.load("half_moons", num_train=2000, num_validation=500, num_test=500)
     model = mf.Marginalising(library.wrap(library.build(3, 0)), StandardNormal(1))
@@ -238,7 +238,7 @@ def test_no_row_is_no_trouble(name: str) -> None:
 
 
 def test_preprocessing_in_front_of_a_wrapped_flow_is_preprocessing() -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model = mf.Flow([Logit(0.05)], base=from_zuko(zuko_flow(3, 0)))
     x = torch.rand(200, 3)
     result = mf.evaluate(model, x)
@@ -265,7 +265,7 @@ def test_a_graph_of_freia_with_two_outputs_is_refused() -> None:
 
 
 def test_a_graph_of_freia_is_a_flow() -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     start = FrEIA.framework.InputNode(4)
     block = FrEIA.framework.Node(start, FrEIA.modules.GLOWCouplingBlock, {"subnet_constructor": small_network})
     inn = FrEIA.framework.GraphINN([start, block, FrEIA.framework.OutputNode(block)], verbose=False)
@@ -274,7 +274,7 @@ def test_a_graph_of_freia_is_a_flow() -> None:
 
 
 def test_our_density_is_a_torch_distribution() -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     flow = mf.models.realnvp(3, hidden=[8])
     ours = to_torch(flow)
     assert isinstance(ours, torch.distributions.Distribution)
@@ -294,7 +294,7 @@ def test_our_density_is_a_torch_distribution() -> None:
 
 
 def test_a_context_makes_the_batch_of_a_torch_distribution() -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     flow = mf.models.maf(3, hidden=[16], context_features=2)
     context = torch.randn(6, 2)
     ours = to_torch(flow, context)
@@ -309,7 +309,7 @@ def test_a_context_makes_the_batch_of_a_torch_distribution() -> None:
 
 
 def test_there_and_back_again() -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     flow = mf.models.realnvp(2, hidden=[8])
     x = torch.randn(5, 2)
     torch.testing.assert_close(from_torch(to_torch(flow)).log_prob(x), flow.log_prob(x))
@@ -318,7 +318,7 @@ def test_there_and_back_again() -> None:
 
 
 def test_an_estimated_density_never_looks_exact_in_torch() -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model = mf.Marginalising(mf.models.planar(3), StandardNormal(1))
     with pytest.raises(ValueError, match="estimated, not exact: give num_samples=K"):
         to_torch(model)

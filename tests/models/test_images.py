@@ -149,7 +149,7 @@ def test_a_new_model_samples_before_any_forward_call_and_remembers_nothing(name:
 @pytest.mark.parametrize("name", SMALL_IMAGE_MODELS)
 def test_every_pixel_returns(single: None, name: str, trained: bool) -> None:
     """uint8 -> z -> uint8 at u = 1/2, in float32."""
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     images = data.load("digits")
     model = Flow([Dequantise(17), Logit(0.05)], models.IMAGE_MODELS[name]((1, 8, 8), **SMALL_IMAGE_MODELS[name]))
     if trained:
@@ -180,7 +180,7 @@ def test_modelled_dequantisation_noise_never_leaves_its_level(single: None, leve
 
 def test_modelled_dequantisation_weighs_its_noise() -> None:
     """E[exp(log_det)] over u ~ q is the volume of a grey level to the power D, whatever q is, but for its two edges."""
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model = image_model("realnvp_images", context_features=1, levels=1)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -208,18 +208,18 @@ def test_the_accounting_says_where_dequantisation_is_modelled() -> None:
 
 
 def test_modelled_dequantisation_sees_the_pixels() -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     transform = Dequantise(5, image_model("realnvp_images", context_features=1, levels=1))
     dark = torch.zeros(1, 1, 4, 4, dtype=torch.uint8)
-    torch.manual_seed(1)
+    torch.default_generator.manual_seed(1)
     u = transform(dark)[0] * 5
-    torch.manual_seed(1)
+    torch.default_generator.manual_seed(1)
     of_bright = transform(dark + 4)[0] * 5 - 4
     assert ((u - of_bright).abs() > 1e-6).all()
 
 
 def test_attention_reaches_every_pixel_and_convolutions_their_neighbours() -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     x = torch.randn(1, 2, 12, 12)
     for heads, everywhere in ((2, True), (0, False)):
         network = GatedConvNet(2, 3, (12, 12), width=8, blocks=1, heads=heads)
@@ -250,7 +250,7 @@ def test_new_couplings_do_not_see_their_context_yet(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["realnvp_images", "glow", "flowpp"])
 def test_an_image_can_be_the_context_at_every_level(name: str) -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model = models.IMAGE_MODELS[name]((1, 8, 8), **SMALL_IMAGE_MODELS[name], context_features=3)
     for module in model.modules():
         if isinstance(module, ConvNet | GatedConvNet):
@@ -265,7 +265,7 @@ def test_an_image_can_be_the_context_at_every_level(name: str) -> None:
 
 
 def test_a_context_beside_an_image_is_a_vector_or_of_its_size() -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     noise = image_model("realnvp_images", context_features=1 + 2, levels=1)
     model = Marginalising(image_model("glow", 2, context_features=2), noise)
     x = torch.randn(3, 1, 4, 4)
@@ -298,7 +298,7 @@ def test_recomputing_changes_no_weight_and_keeps_less(name: str) -> None:
     x = torch.randn(120, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     weights, of_flow, of_noise = [], [], []
     for on in (False, True):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         noise = image_model("glow", 1, context_features=1)
         model = Marginalising(image_model(name, 2, dropout=0.2), noise)
         fit(model, x, TrainConfig(epochs=2, lr=1e-3, batch_size=20, checkpoint=on))

@@ -72,7 +72,7 @@ def test_no_half_moons_nll_beats_the_entropy(name: str, num_noise: int) -> None:
 @pytest.mark.parametrize("noise", ["standard_normal", "diagonal_normal", "iaf"])
 @pytest.mark.parametrize("name", models.MODELS)
 def test_every_model_is_marginalised_trained_and_estimated(name: str, noise: str) -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     hidden = {} if name in ("planar", "radial") else {"hidden": [16]}
     seen = {} if noise == "standard_normal" else {"context_features": 2, "hidden": [8]}
     model = Marginalising(models.MODELS[name](4, **hidden), models.NOISES[noise](2, **seen))
@@ -145,7 +145,7 @@ def test_made_mog_has_the_closed_form_of_the_maf_paper() -> None:
 
 
 def test_maf_mog_is_a_maf_over_a_made_mog() -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model = models.maf_mog(3, hidden=[8], blocks=2, components=3, batch_norm=True)
     calibrate(model, [torch.randn(50, 3)])
     model.eval()
@@ -160,7 +160,7 @@ def test_maf_mog_is_a_maf_over_a_made_mog() -> None:
 
 
 def test_nice_keeps_the_volume_but_for_its_scaling() -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model = models.nice(4, hidden=[8], blocks=3)
     with torch.no_grad():
         model.transform[-1].log_scale.normal_()
@@ -178,9 +178,9 @@ def test_couplings_let_each_feature_stay_by_turns() -> None:
 
 def test_iaf_is_maf_backwards() -> None:
     options = {"hidden": [8], "blocks": 2, "seed": 3}
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     maf = models.maf(3, **options)
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     iaf = models.iaf(3, **options)
     z = torch.randn(5, 3)
     x, log_det = z, torch.zeros(5)

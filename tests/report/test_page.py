@@ -36,7 +36,7 @@ FRAME = """<!doctype html><iframe src="page.html" width="{width}" height="900"><
 def result(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What reproduce writes of an item with noise, after two epochs."""
     folder = tmp_path_factory.mktemp("report")
-    with patch("marginflow.cli.thesis.items", lambda: {"fig2": evaluated_quickly("fig2")}):
+    with patch("marginflow.cli.items.items", lambda: {"fig2": evaluated_quickly("fig2")}):
         succeeds(
             run("reproduce", "fig2", "--epochs", "2", "--run-dir", folder / "runs", "--results", folder, "--report")
         )

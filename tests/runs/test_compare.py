@@ -27,7 +27,7 @@ def made(path: Path, seed: int = 0, **sections: dict[str, object]) -> Path:
     table = {"data": MOONS, "model": {"name": "planar"}, **sections}
     experiment = parse(table, "test")
     data = load_data(experiment)
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
     model = build(experiment, data.spec)
     with torch.no_grad():
         for parameter in model.parameters():

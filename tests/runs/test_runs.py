@@ -29,7 +29,7 @@ SPEC = DataSpec((2,))
 def made(tmp_path: Path) -> tuple[Path, Flow]:
     run_dir = tmp_path / "run"
     experiment = parse(TABLE, "test")
-    torch.manual_seed(9)
+    torch.default_generator.manual_seed(9)
     model = build(experiment, SPEC)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -44,9 +44,9 @@ def test_a_model_comes_back_from_its_run(tmp_path: Path) -> None:
     loaded = load(run_dir)
     assert not loaded.training
     x = torch.randn(5, 2)
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     expected = model.log_prob(x)
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     assert torch.equal(loaded.log_prob(x), expected)
 
 
@@ -115,9 +115,9 @@ def test_a_run_in_float64_comes_back_in_float64(tmp_path: Path) -> None:
     loaded = load(tmp_path / "run")
     assert all(parameter.dtype == torch.float64 for parameter in loaded.parameters())
     x = rows.test.x.double()
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     expected = model.log_prob(x)
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     assert torch.equal(loaded.log_prob(x), expected)
 
 

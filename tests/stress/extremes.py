@@ -82,7 +82,7 @@ MAKES: dict[str, Make] = {
 def outcome(make: Make, extreme: str, seed: int = 0) -> str:
     """How training, evaluating and sampling end: "finite", or the error; AssertionError for anything silent."""
     features, change, by = EXTREMES[extreme]
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
     try:
         model = make(features)
         shape = model.event_shape

@@ -45,7 +45,7 @@ def model_of(i: int) -> Distribution:
 
 def once(i: int, folder: Path) -> None:
     """A training into a directory, an evaluation, some samples."""
-    torch.manual_seed(i)
+    torch.default_generator.manual_seed(i)
     model = model_of(i)
     shape = model.event_shape
     assert shape is not None

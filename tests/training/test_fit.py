@@ -20,7 +20,7 @@ from marginflow.transforms import BatchNorm, Dequantise, Flatten, Logit, Planar,
 
 @pytest.mark.parametrize(("clip_value", "clip_norm"), [(None, None), (0.01, None), (None, 0.1)])
 def test_the_loop_takes_the_steps_of_bare_pytorch(clip_value: float | None, clip_norm: float | None) -> None:
-    torch.manual_seed(7)
+    torch.default_generator.manual_seed(7)
     model, by_hand = models.planar(2), models.planar(2)
     by_hand.load_state_dict(model.state_dict())
     rows = moons()
@@ -34,7 +34,7 @@ def test_the_loop_takes_the_steps_of_bare_pytorch(clip_value: float | None, clip
 
     optimiser = torch.optim.Adam(by_hand.parameters(), 5e-4, weight_decay=1e-3)
     losses = []
-    torch.manual_seed(3)
+    torch.default_generator.manual_seed(3)
     for batch in torch.randperm(500).split(50):
         loss = -by_hand.log_prob(rows.train.x[batch]).mean()
         loss.backward()
@@ -54,7 +54,7 @@ def test_the_loop_takes_the_steps_of_bare_pytorch(clip_value: float | None, clip
 def test_the_weights_best_on_validation_are_kept_in_model_and_file(tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model, rows = models.planar(2), moons()
     best: dict[str, torch.Tensor] = {}
 
@@ -83,14 +83,14 @@ def test_the_test_split_is_never_looked_at() -> None:
     poisoned = DataSet("poisoned", rows.train, rows.validation, Split(torch.full((5, 2), 1e30)))
     results = []
     for each in (rows, poisoned):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         results.append([r.validation_nll for r in fit(models.planar(2), each, config())])
     assert results[0] == results[1]
 
 
 def test_same_seed_same_result_and_the_callers_randomness_is_left_alone() -> None:
     def run(seed: int) -> list[float | None]:
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         model = Marginalising(models.planar(3), StandardNormal(1))
         before = torch.get_rng_state()
         history = fit(model, moons(), config(seed=seed))
@@ -112,7 +112,9 @@ def test_pixels_with_batch_norm_and_standardise_end_to_end(single: None) -> None
     density = Marginalising(models.maf(72, hidden=[64], blocks=2, batch_norm=True), StandardNormal(8))
     model = Flow(transforms, base=density)
     history = fit(model, digits, config(epochs=3, lr=1e-3, seed=5))
-    torch.manual_seed(5)  # validation is in evaluation mode, under the statistics of the whole training set
+    torch.default_generator.manual_seed(
+        5
+    )  # validation is in evaluation mode, under the statistics of the whole training set
     in_evaluation_mode = -model.eval().log_prob(digits.validation.x).double().mean().item()
     assert history[-1].validation_nll == pytest.approx(in_evaluation_mode, rel=1e-6)
     assert (history[-1].validation_nll or 0) < (history[0].validation_nll or 0)
@@ -255,7 +257,7 @@ def test_arrays_train_as_tensors_do() -> None:
     rows = torch.randn(300, 2)
     results = []
     for each in (rows, rows.numpy(), rows.float().numpy().astype("float64")):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         results.append(fit(models.planar(2), each, config())[-1].validation_nll)
     assert results[0] == results[1] == pytest.approx(results[2], rel=1e-5)
     fit(models.planar(2).float(), rows.numpy(), config())

@@ -47,7 +47,7 @@ def test_a_normal_is_found_exactly() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ENERGIES)
 def test_the_four_energies_are_fitted_as_far_as_the_grid_can_tell(name: str) -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     target, model = ENERGIES[name], models.nsf(2, structure="coupling", hidden=[32, 32], blocks=4)
     fitted = fit_to_density(model, target, VariationalConfig(steps=500, lr=1e-2))
     expected = on_grid(target)
@@ -74,7 +74,7 @@ def test_the_four_energies_are_fitted_as_far_as_the_grid_can_tell(name: str) -> 
     ],
 )
 def test_every_kind_of_flow_can_be_fitted(build: object) -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     fitted = fit_to_density(build(), normal, VariationalConfig(steps=60, lr=2e-2, annealing=0.0, num_samples=64))
     assert fitted.free_energy[-1] < fitted.free_energy[0]
 
@@ -82,7 +82,7 @@ def test_every_kind_of_flow_can_be_fitted(build: object) -> None:
 @pytest.mark.slow
 def test_a_marginalising_flow_bounds_the_divergence_from_above() -> None:
     """KL(q(x, eps) || target(x) r(eps | x)) is at least KL(q(x) || target)."""
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model = mf.Marginalising(
         models.realnvp(3, hidden=[16, 16], blocks=4), models.diagonal_normal(1, context_features=2, hidden=[16])
     )
@@ -97,13 +97,13 @@ def test_a_marginalising_flow_bounds_the_divergence_from_above() -> None:
 
 def test_the_same_seed_finds_the_same() -> None:
     def fitted() -> float:
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         return fit_to_density(models.realnvp(2, hidden=[8]), normal, VariationalConfig(steps=20)).free_energy[-1]
 
     state = torch.get_rng_state()
     first = fitted()
     assert first == fitted()
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     before = torch.get_rng_state()
     fit_to_density(DiagonalNormal(2), normal, VariationalConfig(steps=2))
     assert torch.equal(before, torch.get_rng_state())

@@ -55,7 +55,7 @@ def test_learning_rates_by_hand(options: dict[str, object], expected: list[float
 
 def test_the_schedule_is_torchs_and_reaches_the_optimiser() -> None:
     """Steps under cosine annealing with warm-up, against torch's own schedulers and Adam."""
-    torch.manual_seed(7)
+    torch.default_generator.manual_seed(7)
     model, by_hand = models.planar(2), models.planar(2)
     by_hand.load_state_dict(model.state_dict())
     rows = moons(300)
@@ -65,7 +65,7 @@ def test_the_schedule_is_torchs_and_reaches_the_optimiser() -> None:
     warmup = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: min(1.0, (step + 1) / 4))
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=8)
     schedule = torch.optim.lr_scheduler.SequentialLR(optimiser, [warmup, cosine], milestones=[4])
-    torch.manual_seed(3)
+    torch.default_generator.manual_seed(3)
     rates, best = [], (math.inf, None)
     for _ in range(2):
         for batch in torch.randperm(300).split(50):
@@ -102,7 +102,7 @@ def test_the_average_follows_its_formula() -> None:
 def test_the_average_is_what_is_validated_kept_and_returned(tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model, rows = models.planar(2), moons()
     start = [p.detach().clone() for p in model.parameters()]
     watch = Watch(model)
@@ -137,7 +137,7 @@ def test_an_average_of_a_model_with_batch_norm_has_statistics_of_its_own(single:
 
 
 def test_patience_stops_so_many_epochs_after_the_best() -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model = models.planar(2)
     history = fit(model, moons(), config(epochs=100, lr=0.5, patience=3))
     losses = [record.validation_nll or math.inf for record in history]
@@ -149,7 +149,7 @@ def test_patience_stops_so_many_epochs_after_the_best() -> None:
 
 
 def test_patience_counts_epochs_between_rare_validations() -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     for patience, every, after in ((5, 4, 8), (2, 4, 4), (4, 4, 4)):
         history = fit(models.planar(2), moons(), config(epochs=60, lr=0.5, patience=patience, validate_every=every))
         best = max(record.epoch for record in history if record.best)
@@ -159,12 +159,12 @@ def test_patience_counts_epochs_between_rare_validations() -> None:
 
 def test_the_importance_weighted_objective_by_hand() -> None:
     """log 1/K sum w_k with the very draws of noise, and its gradient."""
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model = Marginalising(models.planar(3), StandardNormal(1))
     x = torch.randn(7, 2)
-    torch.manual_seed(5)
+    torch.default_generator.manual_seed(5)
     ours = Objective(model, 4)(x)
-    torch.manual_seed(5)
+    torch.default_generator.manual_seed(5)
     eps = torch.randn(4 * 7, 1)
     log_w = model.log_joint(x.repeat(4, 1), eps) - StandardNormal(1).log_prob(eps)
     w = log_w.view(4, 7).exp()
@@ -173,7 +173,7 @@ def test_the_importance_weighted_objective_by_hand() -> None:
     theirs = torch.autograd.grad(w.mean(0).log().sum(), list(model.parameters()))
     for a, b in zip(mine, theirs, strict=True):
         torch.testing.assert_close(a, b)
-    torch.manual_seed(5)
+    torch.default_generator.manual_seed(5)
     torch.testing.assert_close(ours.detach().double(), log_likelihood(model, x, num_samples=4).log_prob)
 
 
@@ -206,7 +206,7 @@ def test_the_importance_weighted_bound_is_tighter_and_is_what_training_reports()
     model = Marginalising(Joint(), StandardNormal(1))
     x = torch.randn(4000, 1)
     exact = float(StandardNormal(1).log_prob(x).mean())
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     bounds = [float(Objective(model, k)(x).mean().detach()) for k in (1, 10, 500)]
     assert bounds[0] == pytest.approx(exact - 0.5, abs=0.05)  # KL(N(0, 1) || N(x, 1)) = x^2 / 2
     assert bounds[0] < bounds[1] < bounds[2] == pytest.approx(exact, abs=0.02)
@@ -219,9 +219,9 @@ def test_the_preprocessing_draws_its_noise_once_for_all_draws() -> None:
     digits = data.load("digits").train.x[:5]
     density = Marginalising(models.planar(65, blocks=1), StandardNormal(1))
     model = Flow([Dequantise(17), Logit(0.05), Flatten((1, 8, 8))], base=density)
-    torch.manual_seed(1)
+    torch.default_generator.manual_seed(1)
     ours = Objective(model, 3)(digits)
-    torch.manual_seed(1)
+    torch.default_generator.manual_seed(1)
     rows, log_det = model.transform(digits)
     expected = density.log_prob(rows.repeat(3, 1)).view(3, 5).logsumexp(0) - math.log(3) + log_det
     torch.testing.assert_close(ours, expected)
@@ -237,7 +237,7 @@ def test_draws_are_refused_where_they_are_of_no_use() -> None:
 
 def test_validation_has_a_seed_of_its_own() -> None:
     def losses(**seeds: int) -> tuple[float, float | None]:
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         model = Marginalising(models.planar(3, blocks=1), StandardNormal(1))
         record = fit(model, moons(), config(epochs=1, lr=1e-12, **seeds))[0]
         return record.train_nll, record.validation_nll

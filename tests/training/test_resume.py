@@ -33,7 +33,7 @@ def config(**options: object) -> TrainConfig:
 
 def built() -> Flow:
     """Everything that has a state: statistics, batch norm, dropout, noise."""
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     flow = models.maf(3, hidden=[16], blocks=2, batch_norm=True, dropout=0.2)
     return Flow([Standardise(2)], base=Marginalising(flow, StandardNormal(1)))
 
@@ -73,7 +73,7 @@ def test_stopped_anywhere_and_resumed_it_ends_the_same(
         with pytest.raises(KeyboardInterrupt, match=r"stopped after step \d+ of 10 in epoch . of 4; the state is kept"):
             fit(built(), moons(), config(ema=ema), tmp_path / "parts", resume=True, observers=[StopAt(*stop)])
     resumed = built()
-    torch.manual_seed(12345)  # the caller's randomness does not matter
+    torch.default_generator.manual_seed(12345)  # the caller's randomness does not matter
     again = fit(resumed, moons(), config(ema=ema), tmp_path / "parts", resume=True)
     assert without_seconds(again) == without_seconds(history)
     assert same(resumed.state_dict(), whole.state_dict())

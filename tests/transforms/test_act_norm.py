@@ -17,7 +17,7 @@ from marginflow.transforms.calibrate import calibrate
 
 
 def test_act_norms_start_where_each_gives_mean_0_and_variance_1() -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model = models.glow((1, 8, 8), blocks=2, hidden=[4])
     x = 3 * torch.randn(50, 1, 8, 8) + 7
     calibrate(model, [x])
@@ -32,7 +32,7 @@ def test_act_norms_start_where_each_gives_mean_0_and_variance_1() -> None:
 
 
 def test_one_batch_calibrates_in_one_pass_as_several_do_in_many() -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     x = torch.randn(60, 1, 4, 4)
     once = models.maf_conv((1, 4, 4), hidden=[8], blocks=3)
     often = copy.deepcopy(once)
@@ -50,7 +50,7 @@ def test_a_layer_that_is_passed_twice_starts_from_the_first_time() -> None:
 
 
 def test_act_norm_starts_once_and_never_again_after_loading() -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     x = 2 * torch.randn(200, 1, 4, 4) + 1
     model = image_model("glow")
     norms = [each for each in model.modules() if isinstance(each, ActNorm)]
@@ -103,7 +103,7 @@ def test_a_training_with_an_average_goes_on_as_if_not_stopped(tmp_path: Path) ->
     x = 3 * torch.randn(80, 1, 4, 4, generator=torch.Generator().manual_seed(0)) + 2
     weights = []
     for stops in ((3,), (1, 3)):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         model = image_model("glow")
         for epochs in stops:
             config = TrainConfig(epochs=epochs, lr=1e-3, batch_size=20, ema=0.9)

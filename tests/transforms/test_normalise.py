@@ -67,7 +67,7 @@ def test_statistics_do_not_depend_on_the_batches() -> None:
     x = torch.randn(997, 2)
     results = []
     for size in (10, 997):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         model = models.maf(2, hidden=[16], blocks=2, batch_norm=True)
         calibrate(model, x.split(size))
         results.append(model.eval().log_prob(x))
@@ -91,7 +91,7 @@ def test_float64_accumulation_survives_a_large_mean(single: None) -> None:
 
 def test_noise_is_the_same_in_every_pass_and_in_every_calibration() -> None:
     def calibrated() -> torch.Tensor:
-        torch.manual_seed(3)
+        torch.default_generator.manual_seed(3)
         model = Marginalising(models.maf(4, hidden=[16], blocks=2, batch_norm=True), StandardNormal(2))
         before = torch.get_rng_state()
         calibrate(model, torch.linspace(-1, 1, 200).view(100, 2).split(50), seed=1)

@@ -17,7 +17,7 @@ EXACT = [name for name in NAMES if build_transform(name).exact]
 
 
 def rows(name: str, n: int = N) -> tuple[Tensor, Tensor | None]:
-    torch.manual_seed(1)
+    torch.default_generator.manual_seed(1)
     return TRANSFORMS[name].x(n), TRANSFORMS[name].context(n)
 
 
@@ -113,9 +113,9 @@ def test_weights_survive_saving_and_copying(name: str) -> None:
     x, context = rows(name)
     other.load_state_dict(transform.state_dict())
     for twin in (other, copy.deepcopy(transform)):
-        torch.manual_seed(2)
+        torch.default_generator.manual_seed(2)
         expected = transform(x, context)
-        torch.manual_seed(2)
+        torch.default_generator.manual_seed(2)
         actual = twin(x, context)
         torch.testing.assert_close(actual, expected, rtol=0, atol=0)
 

@@ -29,7 +29,7 @@ def test_additive_shifts() -> None:
 
 @pytest.mark.parametrize(("bins", "bound"), [(2, 3.0), (8, 5.0), (16, 1.0)])
 def test_the_spline_is_nflows(bins: int, bound: float) -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     spline = RationalQuadratic(bins, bound)
     x, params = torch.randn(N) * bound, torch.randn(N, spline.num_params)
     y, log_slope = spline.forward(x, params)
@@ -55,7 +55,7 @@ def test_the_spline_is_the_identity_at_zero_and_outside() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("scale", [1.0, 10.0, 1000.0])
 def test_the_inverse_of_a_spline_neither_asserts_nor_leaves_its_interval_in_float32(scale: float) -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     spline = RationalQuadratic(8, 5.0)
     y = torch.cat([torch.rand(100_000) * 10 - 5, torch.tensor([-5.0, 5.0, -5 + 1e-7, 0.0, 1e30, -1e30])]).float()
     params = (torch.randn(len(y), spline.num_params) * scale).float()
@@ -70,7 +70,7 @@ def test_the_inverse_of_a_spline_neither_asserts_nor_leaves_its_interval_in_floa
 
 
 def test_the_spline_returns_in_float32_as_well_as_its_slope_allows() -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     spline = RationalQuadratic(8, 5.0)
     x, params = torch.randn(100_000).float() * 2, torch.randn(100_000, spline.num_params).float()
     y, log_slope = spline.forward(x, params)
@@ -107,7 +107,7 @@ def without_affine(params: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("family", [GaussianMixture, LogisticMixture])
 def test_the_mixture_is_the_logit_of_its_cumulative_distribution(family: type) -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     x, params = torch.randn(N) * 2, torch.randn(N, 15)
     if family is GaussianMixture:
         y, log_slope = family(5).forward(x, params)
@@ -125,7 +125,7 @@ def test_the_mixture_is_the_logit_of_its_cumulative_distribution(family: type) -
 @pytest.mark.usefixtures("single")
 @pytest.mark.parametrize("mixture", [GaussianMixture(10), LogisticMixture(10)])
 def test_the_mixture_neither_overflows_nor_loses_its_inverse_in_float32(mixture: Univariate) -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     x = torch.cat([torch.randn(5000), torch.tensor([-1e4, -300.0, -30.0, 30.0, 300.0, 1e4])])
     params = torch.randn(len(x), mixture.num_params)
     x, params = x.requires_grad_(), params.requires_grad_()
@@ -140,7 +140,7 @@ def test_the_mixture_neither_overflows_nor_loses_its_inverse_in_float32(mixture:
 
 
 def test_what_is_drawn_through_the_mixture_follows_it() -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     params = torch.randn(1, 9).expand(50_000, 9)
     y = torch.logit(torch.rand(50_000))
     x, _ = GaussianMixture(3).inverse(y, params)
@@ -152,7 +152,7 @@ def test_what_is_drawn_through_the_mixture_follows_it() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("mixture", [GaussianMixture(3), LogisticMixture(3)])
 def test_the_mixtures_gradients_are_finite_differences_twice(mixture: Univariate) -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     x = torch.randn(4, 2, requires_grad=True)
     params = torch.randn(4, 2, mixture.num_params, requires_grad=True)
     assert torch.autograd.gradcheck(mixture.forward, (x, params))

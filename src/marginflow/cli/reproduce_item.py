@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 
-from marginflow.cli.thesis import Item, Trained
+from marginflow.cli.items import Item, Trained
 from marginflow.cli.train import train_run
 from marginflow.data import DataSpec
 from marginflow.data.toy import HALF_MOONS_ENTROPY

@@ -39,6 +39,7 @@ def save_png(figure: Figure, path: Path) -> Path:
 def save(figure: Figure, path: Path) -> Path:
     """Write a figure as PNG and beside it as SVG, making their folder where needed; the path of the PNG."""
     save_png(figure, path)
+    figure.set_layout_engine("none")  # it is laid out now, and that takes most of the time
     with mpl.rc_context({"svg.hashsalt": "marginflow", "svg.fonttype": "none"}):  # the same figure, the same file
         figure.savefig(path.with_suffix(".svg"), dpi=120, metadata={"Date": None})
     return path.with_suffix(".png")

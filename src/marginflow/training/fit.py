@@ -26,7 +26,7 @@ from marginflow.training.interrupt import Interrupted, Interrupts
 from marginflow.training.metrics import EpochRecord
 from marginflow.training.objective import Objective, mean_nll
 from marginflow.training.observers import Observer, TensorBoard
-from marginflow.training.optimiser import clip, learning_rate
+from marginflow.training.optimiser import adam, clip, learning_rate
 from marginflow.training.recompute import recomputing
 from marginflow.training.state import TrainingState
 from marginflow.transforms import BatchNorm, Standardise
@@ -122,8 +122,7 @@ class _Loop:
         observers: Sequence[Observer],
     ) -> None:
         self.data, self.config, self.fabric, self.observers = data, config, fabric, observers
-        optimiser = torch.optim.Adam(model.parameters(), config.lr, weight_decay=config.weight_decay, fused=True)
-        self.objective, self.optimiser = fabric.setup(Objective(model, config.num_samples), optimiser)
+        self.objective, self.optimiser = fabric.setup(Objective(model, config.num_samples), adam(model, config))
         self.state = TrainingState(model, self.optimiser, directory)
         self.interrupts = Interrupts()
         self.num_steps = len(data.train.x) // config.batch_size

@@ -1,4 +1,4 @@
-"""What moves the weights: the learning rate of each step, and clipped gradients."""
+"""What moves the weights: the optimiser, the learning rate of each step, and clipped gradients."""
 
 from __future__ import annotations
 
@@ -12,6 +12,14 @@ from marginflow.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+
+def adam(model: nn.Module, config: TrainConfig) -> torch.optim.Adam:
+    """Adam on the weights of a model, all of a step in one call a device.
+
+    Kingma and Ba, Adam: A Method for Stochastic Optimization, 2015 (arXiv 1412.6980).
+    """
+    return torch.optim.Adam(model.parameters(), config.lr, weight_decay=config.weight_decay, fused=True)
 
 
 def cosine(gone: float) -> float:

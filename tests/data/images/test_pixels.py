@@ -32,7 +32,7 @@ def test_drawn_flips_mirror_about_half_of_the_rows_anew_each_time() -> None:
     pixels = some_pixels(200)
     rows = Pixels(pixels, flips="drawn")
     assert len(rows) == 200
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     first, second = rows[:], rows[:]
     for taken in (first, second):
         mirrored = (taken == pixels.flip(3)).flatten(1).all(1)

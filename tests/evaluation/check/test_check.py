@@ -200,7 +200,7 @@ def test_labels_are_drawn_for_a_mixture_over_them() -> None:
 
 @pytest.mark.slow
 def test_images_and_large_maps_are_asked_by_projections() -> None:
-    torch.manual_seed(1)
+    torch.default_generator.manual_seed(1)
     layer = MaskedAutoregressive(40, [60], Affine())
     flow = strong(layer)
     x = rows(40, 5)

@@ -169,9 +169,9 @@ def test_residuals_by_hand(activation: str, dropout: float) -> None:
     """Sums of what the first, third and fifth layer are before the activation, multiplied out densely."""
     made = made_of(activation, 2, [8, 6, 8, 9, 8], residual=True, dropout=dropout, degrees="random").train()
     network, x, context = made.network, torch.randn(6, 5), torch.randn(6, 2)
-    torch.manual_seed(3)
+    torch.default_generator.manual_seed(3)
     ours = network(x, context)
-    torch.manual_seed(3)
+    torch.default_generator.manual_seed(3)
     factors = [torch.empty(6, n).bernoulli_(1 - dropout) / (1 - dropout) if dropout else 1 for n in (8, 6, 8, 9, 8)]
     h, total = torch.cat([context, network.order.reorder(x)], 1), torch.zeros(6, 8)
     for i, layer in enumerate(network.hidden_layers):
@@ -184,7 +184,7 @@ def test_residuals_by_hand(activation: str, dropout: float) -> None:
 
 
 def test_an_activation_that_works_in_place_changes_no_residual() -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     named = made_of("relu", 0, [8, 6, 8, 9, 8], residual=True, seed=1)
     own = made_of(nn.ReLU(inplace=True), 0, [8, 6, 8, 9, 8], residual=True, seed=1)
     own.load_state_dict(named.state_dict())
@@ -217,9 +217,9 @@ def test_dropout_by_hand(activation: str) -> None:
     """The output and its gradients, with the very units left out, of a network multiplied out densely."""
     made = made_of(activation, 2, dropout=0.4).train()
     network, x, context = made.network, torch.randn(6, 5), torch.randn(6, 2)
-    torch.manual_seed(3)
+    torch.default_generator.manual_seed(3)
     ours = network(x, context)
-    torch.manual_seed(3)
+    torch.default_generator.manual_seed(3)
     factors = [torch.empty(6, width).bernoulli_(0.6) / 0.6 for width in (9, 7)]
     h = torch.cat([context, network.order.reorder(x)], 1)
     for layer, factor in zip(network.hidden_layers, factors, strict=True):
@@ -233,17 +233,17 @@ def test_dropout_by_hand(activation: str) -> None:
 def test_gradients_under_dropout_are_autograds(activation: str, monkeypatch: pytest.MonkeyPatch) -> None:
     made = made_of(activation, 2, dropout=0.4).train()
     x, context = torch.randn(6, 5, requires_grad=True), torch.randn(6, 2, requires_grad=True)
-    torch.manual_seed(1)
+    torch.default_generator.manual_seed(1)
     ours = gradients(made, x, context)
-    torch.manual_seed(1)
+    torch.default_generator.manual_seed(1)
     penalty = torch.autograd.grad(loss(made, x, context), x, create_graph=True)[0].square().sum()
     of_penalty = torch.autograd.grad(penalty, list(made.parameters()))
     monkeypatch.setattr(passes, "left_to_autograd", lambda: True)
     monkeypatch.setattr("marginflow.transforms.univariate.affine.left_to_autograd", lambda: True)
-    torch.manual_seed(1)
+    torch.default_generator.manual_seed(1)
     for own, other in zip(ours, gradients(made, x, context), strict=True):
         torch.testing.assert_close(own, other, rtol=1e-12, atol=1e-12)
-    torch.manual_seed(1)
+    torch.default_generator.manual_seed(1)
     penalty = torch.autograd.grad(loss(made, x, context), x, create_graph=True)[0].square().sum()
     for own, other in zip(of_penalty, torch.autograd.grad(penalty, list(made.parameters())), strict=True):
         torch.testing.assert_close(own, other, rtol=1e-10, atol=1e-10)
@@ -259,7 +259,7 @@ def test_dropout_keeps_the_order_and_its_mean_and_ends_with_training() -> None:
         made.inverse(x)
 
     def seeded_forward(row: Tensor) -> Tensor:
-        torch.manual_seed(2)
+        torch.default_generator.manual_seed(2)
         return made(row[None])[0][0]
 
     jacobian = torch.autograd.functional.jacobian(seeded_forward, x[0])[made.order][:, made.order]

@@ -57,7 +57,7 @@ def architectures(draw: st.DrawFn) -> tuple[MaskedAutoregressive, Tensor | None,
     hidden = [hidden[0], hidden[1], hidden[0], hidden[2], hidden[0]] if residual else hidden
     context_features = draw(st.sampled_from([0, 0, 1, 3]))
     seed = draw(st.integers(0, 10_000))
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
     made = MaskedAutoregressive(
         features,
         hidden,
@@ -201,7 +201,7 @@ def test_what_diverges_in_the_compiled_loop_is_not_hidden() -> None:
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_no_scalar_function_hides_what_is_not_finite(univariate: Univariate, bad: float) -> None:
     """What comes out of the compiled loop is NaN or infinite too, from the dimension on where it came in."""
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     made = MaskedAutoregressive(3, [8], univariate)
     z = torch.randn(2, 3)
     z[0, 1] = bad

@@ -37,7 +37,7 @@ def jacobian_of(made: MaskedAutoregressive, features: int, context: torch.Tensor
 def test_jacobian_is_triangular_in_the_stated_order_and_inverse_agrees(
     features: int, hidden: list[int], order: str, degrees: str, context_features: int, seed: int
 ) -> None:
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
     made = MaskedAutoregressive(
         features, hidden, order=order, degrees=degrees, context_features=context_features, activation="tanh", seed=seed
     )
