@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Self, cast
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -37,28 +37,40 @@ class Estimate:
 
 
 class Moments:
-    """The mean and spread of values that come some after the others, in float64.
+    """The mean and spread of rows that come some after the others, in float64.
 
     Chan, Golub, LeVeque, Updating Formulae and a Pairwise Algorithm for Computing Sample Variances, 1979.
+
+    covariance: of each two features, instead of the variance of each.
     """
 
-    def __init__(self) -> None:
-        self.count, self.mean, self.squares = 0, 0.0, 0.0  # squares: the sum of squared differences from the mean
+    def __init__(self, covariance: bool = False) -> None:
+        self.count, self.covariance = 0, covariance
+        self.mean = self.squares = torch.zeros((), dtype=torch.float64)  # squares: summed products of deviations
 
-    def add(self, values: Tensor) -> Self:
-        """Take in values (N,)."""
-        values = values.double()
-        count, mean = len(values), float(values.mean())
-        apart, total = mean - self.mean, self.count + count
-        self.squares += float((values - mean).square().sum()) + apart**2 * self.count * count / total
-        self.mean += apart * count / total
+    def add(self, rows: Tensor) -> Self:
+        """Take in rows, (N,) or (N, features)."""
+        rows = rows.detach().double()
+        mean = rows.mean(0)
+        centred = rows - mean
+        squares = centred.T @ centred if self.covariance else centred.square().sum(0)
+        total = self.count + len(rows)
+        shift = mean - self.mean.to(mean.device)
+        apart = torch.outer(shift, shift) if self.covariance else shift.square()
+        self.squares = self.squares.to(mean.device) + squares + apart * (self.count * len(rows) / total)
+        self.mean = self.mean.to(mean.device) + shift * (len(rows) / total)
         self.count = total
         return self
 
+    @property
+    def variance(self) -> Tensor:
+        """The biased variance of each feature, or the covariance."""
+        return self.squares / self.count
+
     def estimate(self, draws_error: float | None = None) -> Estimate:
-        """The mean of all, whose own error from drawing noise may be known."""
-        spread = math.sqrt(self.squares / (self.count - 1) / self.count) if self.count > 1 else math.nan
-        return Estimate(self.mean, spread, draws_error)
+        """The mean of values (N,), whose own error from drawing noise may be known."""
+        spread = math.sqrt(float(self.squares) / (self.count - 1) / self.count) if self.count > 1 else math.nan
+        return Estimate(float(self.mean), spread, draws_error)
 
 
 class Median:
@@ -77,32 +89,3 @@ class Median:
     def value(self) -> float:
         """The median of what was taken in."""
         return float(self.kept.median())
-
-
-class FeatureMoments:
-    """Running mean and sum of squared deviations of each feature, in float64 (Chan, Golub, LeVeque, 1979).
-
-    covariance: of products of the deviations of each two features instead.
-    """
-
-    def __init__(self, covariance: bool = False) -> None:
-        self.count = 0
-        self.covariance = covariance
-        self.mean: Tensor | float = 0.0
-        self.deviations: Tensor | float = 0.0
-
-    def add(self, x: Tensor) -> None:
-        rows = x.detach().double().movedim(1, -1).flatten(0, -2)
-        mean = rows.mean(0)
-        centred = rows - mean
-        deviations = centred.T @ centred if self.covariance else centred.square().sum(0)
-        total = self.count + len(rows)
-        shift = mean - self.mean
-        apart = torch.outer(shift, shift) if self.covariance else shift.square()
-        self.deviations = self.deviations + deviations + apart * (self.count * len(rows) / total)
-        self.mean = self.mean + shift * (len(rows) / total)
-        self.count = total
-
-    def result(self) -> tuple[Tensor, Tensor]:
-        """Mean and biased variance, or covariance."""
-        return cast(Tensor, self.mean), cast(Tensor, self.deviations) / self.count

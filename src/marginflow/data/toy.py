@@ -68,11 +68,7 @@ def checkerboard(
 
 
 def eight_gaussians(
-    num_train: int = 25_000,
-    num_validation: int = 5_000,
-    num_test: int = 10_000,
-    noise: float = 0.2,
-    seed: int = 0,
+    num_train: int = 25_000, num_validation: int = 5_000, num_test: int = 10_000, noise: float = 0.2, seed: int = 0
 ) -> DataSet:
     """Eight normal distributions on a circle of radius 2, each of deviation `noise`: x (N, 2).
 
@@ -113,11 +109,7 @@ def pinwheel(num_train: int = 25_000, num_validation: int = 5_000, num_test: int
 
 
 def spirals(
-    num_train: int = 25_000,
-    num_validation: int = 5_000,
-    num_test: int = 10_000,
-    noise: float = 0.1,
-    seed: int = 0,
+    num_train: int = 25_000, num_validation: int = 5_000, num_test: int = 10_000, noise: float = 0.1, seed: int = 0
 ) -> DataSet:
     """Two spirals of one and a half turns, with normal noise: x (N, 2).
 
@@ -138,11 +130,7 @@ def spirals(
 
 
 def two_to_one(
-    num_train: int = 25_000,
-    num_validation: int = 5_000,
-    num_test: int = 10_000,
-    noise: float = 0.1,
-    seed: int = 0,
+    num_train: int = 25_000, num_validation: int = 5_000, num_test: int = 10_000, noise: float = 0.1, seed: int = 0
 ) -> DataSet:
     """The square of a standard normal variable beside its sign: x = (y^2, sign y + noise), y ~ N(0, 1).
 

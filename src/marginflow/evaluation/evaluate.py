@@ -133,7 +133,7 @@ class Account:
         sample_size = self.sample_size.value()
         squares = self.squared_errors
         known = squares.count > 0 and (self.exact or sample_size >= CONVERGED)
-        error = math.sqrt(squares.mean / squares.count) if known else None
+        error = math.sqrt(float(squares.mean) / squares.count) if known else None
         bits = self.spec.bits_per_nat
         errors = {"importance_weighted": error, "bits_per_dim": None if error is None else error * bits}
         found = {name: moments.estimate(errors.get(name)) for name, moments in self.means.items()}
@@ -147,7 +147,7 @@ class Account:
             noise_entropy=found.get("noise_entropy"),
             bound=found["bound"],
             importance_weighted=found["importance_weighted"],
-            draws_bias=0.5 * squares.mean if known else None,
+            draws_bias=0.5 * float(squares.mean) if known else None,
             effective_sample_size=sample_size,
             log_det=found["log_det"],
             given_label=found.get("given_label"),

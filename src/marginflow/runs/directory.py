@@ -166,10 +166,6 @@ def _put_back(run_dir: Path) -> None:
 
 def _describe(run_dir: Path, experiment: Experiment, spec: DataSpec) -> None:
     """Write the experiment and the manifest."""
-    manifest = {
-        "format": FORMAT,
-        **provenance(),
-        "data": asdict(spec),
-    }
+    manifest = {"format": FORMAT, **provenance(), "data": asdict(spec)}
     keep(run_dir / CONFIG, experiment.to_toml().encode())
     keep(run_dir / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())

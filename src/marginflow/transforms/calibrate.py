@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from marginflow.base.devices import evaluation_mode
-from marginflow.base.moments import FeatureMoments
+from marginflow.base.moments import Moments
 from marginflow.base.seeds import seeded
 from marginflow.transforms.normalise import Calibrated
 from marginflow.transforms.sequential import Inverse
@@ -25,9 +25,14 @@ class _Reached(Exception):
     """Ends a forward pass at the last layer that it was run for."""
 
 
-def _give(moments: FeatureMoments, layer: Calibrated) -> None:
+def _features_last(x: Tensor) -> Tensor:
+    """What reaches a layer, (N, C, ...), as rows of features (rows, C)."""
+    return x.movedim(1, -1).flatten(0, -2)
+
+
+def _give(moments: Moments, layer: Calibrated) -> None:
     """Set the statistics of a layer; ValueError where what reached it was not finite, or too little."""
-    mean, variance = moments.result()
+    mean, variance = moments.mean, moments.variance
     if not bool(torch.isfinite(mean).all() & torch.isfinite(variance).all()):
         raise NotFinite(
             f"what reaches {layer} is not finite, so it has no statistics: remove NaN and infinity from the rows, "
@@ -97,9 +102,7 @@ def _in_one_pass(layers: list[Calibrated], model: nn.Module, batch: Batch, seed:
     def set_now(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
         if layer in left:
             reached = cast(Calibrated, layer)
-            moments = FeatureMoments(reached.uses_covariance)
-            moments.add(inputs[0])
-            _give(moments, reached)
+            _give(Moments(reached.uses_covariance).add(_features_last(inputs[0])), reached)
             del left[reached]
         if not left:
             raise _Reached
@@ -127,12 +130,12 @@ def _insist_on_data(layer: Calibrated) -> None:
         raise ValueError(f"no batch reached {layer}: give batches of the training set, x or (x, context)")
 
 
-def _moments_before(layer: Calibrated, model: nn.Module, batches: Iterable[Batch], seed: int) -> FeatureMoments:
+def _moments_before(layer: Calibrated, model: nn.Module, batches: Iterable[Batch], seed: int) -> Moments:
     """Moments of what reaches the layer."""
-    moments = FeatureMoments(layer.uses_covariance)
+    moments = Moments(layer.uses_covariance)
 
     def stop_here(_: nn.Module, inputs: tuple[Any, ...]) -> None:
-        moments.add(inputs[0])
+        moments.add(_features_last(inputs[0]))
         raise _Reached
 
     handle = layer.register_forward_pre_hook(stop_here)

@@ -47,9 +47,7 @@ def scaled_normal_tails(a: Tensor) -> tuple[Tensor, Tensor]:
     near, u = t.clamp_max(far), t.clamp_min(far)
     beyond = 0.5 * torch.erfc(near * math.sqrt(0.5))  # 1 - Phi(t)
     tail = torch.where(
-        t < far,
-        torch.log(beyond) + 0.5 * near.square(),
-        -torch.log(u + 1 / (u + 2 / (u + 3 / u))) - LOG_ROOT_TWO_PI,
+        t < far, torch.log(beyond) + 0.5 * near.square(), -torch.log(u + 1 / (u + 2 / (u + 3 / u))) - LOG_ROOT_TWO_PI
     )
     body = torch.log1p(-beyond) + 0.5 * t.square()
     return torch.where(positive, body, tail), torch.where(positive, tail, body)
