@@ -131,6 +131,13 @@ def test_mistakes_in_evaluate_and_sample(call: Call) -> None:
     succeeds(call("train", "moons.toml"))
     fails(call("evaluate", "runs/moons", "-K", 0), "num_samples = 0")
     fails(call("evaluate", "runs/moons", "--rows", 0), "rows = 0")
+    for seed in (-1, 2**30):
+        fails(call("evaluate", "runs/moons", "--seed", seed), f"seed = {seed}: input should be")
+        fails(
+            call("sample", "runs/moons", "--seed", seed, "-o", "a.npy"), f"seed must lie between 0 and .*; got {seed}"
+        )
+        fails(call("check", "runs/moons", "--seed", seed), f"seed must lie between 0 and .*; got {seed}")
+    assert not Path("runs/moons/evaluation.json").exists()
     fails(call("sample", "runs/moons", "-n", 0, "-o", "a.npy"), "number of samples must be at least 1; got 0")
     fails(call("sample", "runs/moons", "-o", "a.gif"), "must end in .png, .csv, .parquet, .feather, .npy; got '.gif'")
     fails(call("sample", "runs/moons", "-o", "nowhere/a.png"), "folder nowhere does not exist")

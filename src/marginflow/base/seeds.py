@@ -8,6 +8,15 @@ from contextlib import contextmanager
 
 import torch
 
+SEEDS = 2**30  # of them: three are derived from a data set's, and generators take 32 bits
+
+
+def check_seed(seed: int) -> int:
+    """A seed that is in range; ValueError otherwise."""
+    if not 0 <= seed < SEEDS:
+        raise ValueError(f"seed must lie between 0 and 2^30; got {seed}")
+    return seed
+
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
@@ -21,7 +30,8 @@ def seeded(seed: int) -> Iterator[None]:
     True
     """
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed keeps a traceback each time where there is no GPU
+        # torch.manual_seed would format a traceback three times where there is no GPU
+        torch.default_generator.manual_seed(check_seed(seed))
         if torch.cuda.is_available():
             torch.cuda.manual_seed_all(seed)
         yield
@@ -44,7 +54,7 @@ class RandomStream:
     """
 
     def __init__(self, seed: int) -> None:
-        self.seed = seed
+        self.seed = check_seed(seed)
         self.state: tuple[torch.Tensor, list[torch.Tensor]] | None = None
 
     @contextmanager
@@ -80,10 +90,3 @@ def deterministic(on: bool = True) -> Iterator[None]:
         raise ValueError(f"{str(error).splitlines()[0]}: leave deterministic out, or compute on the CPU") from error
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-
-
-def check_seed(seed: int) -> int:
-    """A seed that every generator here takes; ValueError otherwise."""
-    if not 0 <= seed < 2**30:
-        raise ValueError(f"seed must lie between 0 and 2^30; got {seed}")
-    return seed

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast, get_type_
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, create_model, field_validator, model_validator
 
+from marginflow.base.seeds import SEEDS
 from marginflow.data import DATA_SETS
 from marginflow.models import DEQUANTISATIONS, FLOWS, NOISES
 from marginflow.training import TrainConfig
@@ -108,7 +109,7 @@ class Evaluate(Section):
 
     num_samples: int = Field(default=100, ge=1)
     rows: int | None = Field(default=None, ge=2)
-    seed: int = Field(default=0, ge=0, lt=2**32)
+    seed: int = Field(default=0, ge=0, lt=SEEDS)
 
 
 class Experiment(Section):

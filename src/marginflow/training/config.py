@@ -6,6 +6,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from marginflow.base.seeds import SEEDS
+
 
 class TrainConfig(BaseModel):
     """How to train: Adam on the mean negative log-likelihood.
@@ -43,8 +45,8 @@ class TrainConfig(BaseModel):
     validate_every: int = Field(default=1, ge=1)
     checkpoint: bool = False
     patience: int | None = Field(default=None, ge=1)
-    seed: int = Field(default=0, ge=0, lt=2**32)
-    validation_seed: int | None = Field(default=None, ge=0, lt=2**32)
+    seed: int = Field(default=0, ge=0, lt=SEEDS)
+    validation_seed: int | None = Field(default=None, ge=0, lt=SEEDS)
     deterministic: bool = False
     tensorboard: bool = False
     device: str = "auto"

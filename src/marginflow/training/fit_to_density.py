@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from marginflow.base.distribution import Distribution
-from marginflow.base.seeds import seeded
+from marginflow.base.seeds import SEEDS, seeded
 from marginflow.distributions import Marginalising
 from marginflow.distributions.log_likelihood import ImportanceWeights
 from marginflow.training.optimiser import cosine
@@ -37,7 +37,7 @@ class VariationalConfig(BaseModel):
     lr: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
     annealing: float = Field(default=0.5, ge=0, le=1)
     clip_norm: float | None = Field(default=10.0, gt=0)
-    seed: int = Field(default=0, ge=0, lt=2**32)
+    seed: int = Field(default=0, ge=0, lt=SEEDS)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from marginflow.base.devices import evaluation_mode
 from marginflow.base.distribution import Distribution
+from marginflow.base.seeds import check_seed
 from marginflow.data import Batch, Split
 from marginflow.data.dataset import as_split
 from marginflow.data.require import bring_to, check_fits
@@ -53,6 +54,7 @@ def check(
     """
     split = x if isinstance(x, Split) else as_split(x if context is None else (x, context))
     check_fits(model, split)
+    check_seed(seed)
     if len(split.x) < 20:
         raise ValueError(f"a check needs at least 20 rows; got {len(split.x)}")
     with evaluation_mode(model), warnings.catch_warnings():
