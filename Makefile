@@ -1,4 +1,4 @@
-# make demo, make test; make quick is what to call while working: lint, types, and the tests that start no process.
+# make demo, make test; make quick is what to call while working: lint, types, and the tests that start no Python and take no time.
 # Each sets up .venv first, once, and again when the pins change.
 PYTHON ?= python3
 BIN := .venv/bin

@@ -23,14 +23,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from marginflow.cli.items import items
-from marginflow.evaluation import evaluate as accounting
+from marginflow.base.moments import Estimate
 from marginflow.evaluation.evaluate import evaluate, evaluate_rows
 from marginflow.evaluation.sample import draw
 from marginflow.evaluation.sample_quality import energy_distance, mean_distance, two_sample_accuracy
 from marginflow.evaluation.sample_range import divergence, origins
 from marginflow.nets.masked.degrees import resolve_degrees
 from marginflow.runs.build import build, load_data
+from marginflow.runs.items import items
 from marginflow.runs.load import load
 from marginflow.runs.read_toml import parse
 from marginflow.runs.run import held_out, read
@@ -240,7 +240,7 @@ def pairs(folder: str = "runs/thesis") -> None:
             of_rows = evaluate_rows(load(directory), test, num_samples=options.num_samples, seed=options.seed)
             found.append(of_rows.result)
         costs = {
-            what: asdict(accounting.Estimate.of(getattr(found[0], what) - getattr(found[1], what)))
+            what: asdict(Estimate.of(getattr(found[0], what) - getattr(found[1], what)))
             for what in ("bound", "log_prob")
         }
         epochs = [len(read_metrics(directory)) for directory in directories]

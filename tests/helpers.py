@@ -14,9 +14,9 @@ from typer.testing import CliRunner, Result
 from marginflow import data
 from marginflow.base.distribution import Distribution
 from marginflow.cli.app import app
-from marginflow.cli.items import Item, items
 from marginflow.data import DataSet
 from marginflow.data.images import datasets as images
+from marginflow.runs.items import Item, items
 from marginflow.training import EpochRecord, TrainConfig
 
 MOONS = """

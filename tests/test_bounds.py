@@ -1,4 +1,4 @@
-"""Speed and memory that users were promised."""
+"""Speed that users were promised."""
 
 from __future__ import annotations
 

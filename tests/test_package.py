@@ -12,6 +12,7 @@ from marginflow.models import FLOWS, IMAGE_MODELS, MODELS, NOISES
 
 def test_the_public_names_are_all_that_one_sees() -> None:
     assert dir(mf) == sorted(mf.__all__)
+    assert set(mf._NAMES) < set(mf.__all__)
     for name in mf.__all__:
         assert getattr(mf, name) is not None
 

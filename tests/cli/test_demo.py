@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from marginflow import models
-from marginflow.cli import half_moons
+from marginflow.cli import run_demo as demo
 from marginflow.distributions import Marginalising, StandardNormal
 from marginflow.evaluation.layer_outputs import to_latent
 from marginflow.runs.read_toml import read
@@ -19,8 +19,8 @@ EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
 
 def test_it_runs_the_repositorys_experiments() -> None:
-    assert half_moons.experiment(0) == read(EXPERIMENTS / "half_moons_planar.toml")
-    assert half_moons.experiment(half_moons.NUM_NOISE) == read(EXPERIMENTS / "half_moons_planar_marginal.toml")
+    assert demo.experiment(0) == read(EXPERIMENTS / "half_moons_planar.toml")
+    assert demo.experiment(demo.NUM_NOISE) == read(EXPERIMENTS / "half_moons_planar_marginal.toml")
 
 
 @pytest.mark.slow
@@ -28,8 +28,8 @@ def test_it_runs_the_repositorys_experiments() -> None:
 def test_a_short_demo_writes_what_it_names(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(half_moons, "NUM_IMPORTANCE_SAMPLES", 20)
-    results = half_moons.run_demo(tmp_path / "demo", epochs=1)
+    monkeypatch.setattr(demo, "NUM_IMPORTANCE_SAMPLES", 20)
+    results = demo.run_demo(tmp_path / "demo", epochs=1)
     output = capsys.readouterr().out
     for name in ("figure1.png", "figure2.png", "half_moons.png"):
         assert name in output
@@ -40,7 +40,7 @@ def test_a_short_demo_writes_what_it_names(
         assert record[label]["test"]["bound"]["value"] == result.bound.value
         assert result.importance_weighted.value > 0.287
     assert "entropy of the data" in output
-    half_moons.run_demo(tmp_path / "demo", epochs=1)  # again over its own output
+    demo.run_demo(tmp_path / "demo", epochs=1)  # again over its own output
 
 
 def test_points_pushed_through_are_the_flows_own() -> None:

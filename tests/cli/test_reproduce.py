@@ -14,12 +14,12 @@ from helpers import evaluated_quickly, fails, run, succeeds
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from marginflow.cli.items import Item, Trained, items
 from marginflow.cli.reproduce_item import draw, reproduce, train_once
 from marginflow.evaluation.sample import draw as draw_samples
 from marginflow.report import figures, plots
 from marginflow.report.snapshots import Snapshots
 from marginflow.runs import experiments
+from marginflow.runs.items import Item, Trained, items
 from marginflow.runs.load import load
 from marginflow.runs.run import held_out, read
 from marginflow.runs.schema import Experiment
@@ -63,7 +63,7 @@ def test_the_settings_are_those_of_the_thesis() -> None:
 @pytest.mark.slow
 def test_a_figure_from_nothing_again_and_further(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     quick = evaluated_quickly("fig2")
-    monkeypatch.setattr("marginflow.cli.items.items", lambda: {"fig2": quick})
+    monkeypatch.setattr("marginflow.runs.items.items", lambda: {"fig2": quick})
     succeeds(run("reproduce", "fig2", "--epochs", "1", "--report"))
     path = folder / "experiments" / "results" / "fig2.json"
     result = json.loads(path.read_text())
@@ -181,7 +181,7 @@ def test_samples_that_are_not_finite_leave_the_numbers(folder: Path, monkeypatch
 
 def test_all_goes_on_behind_a_training_that_diverges(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = Item("Broken", "", (Trained("half_moons_planar", "", None, (*SMALL, "train.batch_size=201")),), "epochs")
-    monkeypatch.setattr("marginflow.cli.items.items", lambda: {"broken": broken, "moons": MOONS})
+    monkeypatch.setattr("marginflow.runs.items.items", lambda: {"broken": broken, "moons": MOONS})
     result = run("reproduce", "all", "--epochs", "1", "--results", folder)
     assert result.exit_code == 1
     assert "broken: batch_size 201 is larger than the training set of 200 rows" in result.stderr

@@ -36,21 +36,21 @@ epochs = 3000
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_on_the_command_line_says_how_to_go_on(tmp_path: Path, kill: signal.Signals) -> None:
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_on_the_command_line_says_how_to_go_on(tmp_path: Path, stop: signal.Signals) -> None:
     (tmp_path / "long.toml").write_text(EXPERIMENT)
     command = [sys.executable, "-m", "marginflow", "train", "long.toml"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not (tmp_path / "runs" / "long" / "trainer.pt").exists():
         time.sleep(0.05)
         assert process.poll() is None
-    process.send_signal(kill)
+    process.send_signal(stop)
     output, error = process.communicate(timeout=60)
     assert process.returncode == 130
     assert error.startswith("marginflow: interrupted: stopped after step")
     assert error.strip().endswith("the state is kept in runs/long: go on by the same command with --resume")
     assert "epoch 1/3000" in output
-    if kill == signal.SIGTERM:
+    if stop == signal.SIGTERM:
         return  # it goes on in the same way
     done = len((tmp_path / "runs" / "long" / "metrics.jsonl").read_text().splitlines())
     command += ["--set", f"train.epochs={done + 1}", "--resume"]

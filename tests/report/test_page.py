@@ -36,7 +36,7 @@ FRAME = """<!doctype html><iframe src="page.html" width="{width}" height="900"><
 def result(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What reproduce writes of an item with noise, after two epochs."""
     folder = tmp_path_factory.mktemp("report")
-    with patch("marginflow.cli.items.items", lambda: {"fig2": evaluated_quickly("fig2")}):
+    with patch("marginflow.runs.items.items", lambda: {"fig2": evaluated_quickly("fig2")}):
         succeeds(
             run("reproduce", "fig2", "--epochs", "2", "--run-dir", folder / "runs", "--results", folder, "--report")
         )
@@ -87,6 +87,7 @@ def test_the_page_holds_everything_and_the_numbers_of_the_json(result: Path) -> 
     assert "-7.27" in page
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="needs Debian's chromium")
 @pytest.mark.parametrize("width", [390, 1200])
 def test_a_browser_draws_it_and_enlarges_a_figure(result: Path, tmp_path: Path, width: int) -> None:

@@ -6,6 +6,7 @@ import io
 import math
 import re
 
+import torch
 from rich.console import Console
 
 from marginflow import models
@@ -16,8 +17,6 @@ from marginflow.report.tables import comparison_table
 
 
 def test_a_comparison_tells_errors_and_estimates_apart() -> None:
-    import torch
-
     accounting = evaluate(models.planar(2), torch.randn(50, 2))
     rows = [
         Compared("first", Estimate(64 * math.log(2), 0.1), None, accounting),

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from marginflow import load
-from marginflow.runs import compare as comparison
+from marginflow.runs import compare
 from marginflow.runs.build import build, load_data
 from marginflow.runs.directory import created
 from marginflow.runs.evaluate import evaluate
@@ -40,7 +40,7 @@ def made(path: Path, seed: int = 0, **sections: dict[str, object]) -> Path:
 @pytest.mark.usefixtures("single")
 def test_differences_are_paired(tmp_path: Path) -> None:
     paths = [made(tmp_path / name, seed) for seed, name in enumerate("abc")]
-    compared = comparison.compare(paths, OPTIONS)
+    compared = compare.compare(paths, OPTIONS)
     x = load_data(parse({"data": MOONS, "model": {"name": "planar"}}, "test")).test.x[:]
     nll = {path.name: -load(path).log_prob(x).detach().double().numpy() for path in paths}
     order = sorted(nll, key=lambda name: nll[name].mean())
@@ -60,7 +60,7 @@ def test_images_are_compared_as_grey_levels_whatever_the_preprocessing(tmp_path:
     model = {"name": "maf", "hidden": [8], "blocks": 1}
     fresh = made(tmp_path / "fresh", data={"name": "digits"}, model=model, preprocess={"logit": 0.05})
     once = made(tmp_path / "once", data={"name": "digits", "noise": "once"}, model=model, preprocess={"logit": 0.01})
-    compared = {each.name: each for each in comparison.compare([fresh, once], OPTIONS)}
+    compared = {each.name: each for each in compare.compare([fresh, once], OPTIONS)}
     for each in compared.values():
         accounting = each.accounting
         assert accounting.bits_per_dim is not None
@@ -71,14 +71,14 @@ def test_runs_on_other_rows_are_refused(tmp_path: Path) -> None:
     first = made(tmp_path / "a")
     other = made(tmp_path / "b", data={**MOONS, "seed": 3})
     with pytest.raises(ValueError, match=r"data.seed is 0 in one and 3 in the other, so their test rows differ"):
-        comparison.compare([first, other], OPTIONS)
+        compare.compare([first, other], OPTIONS)
     with pytest.raises(ValueError, match="at least two runs"):
-        comparison.compare([first], OPTIONS)
+        compare.compare([first], OPTIONS)
 
 
 def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
     paths = [made(tmp_path / folder / "run", i) for i, folder in enumerate("xy")]
-    assert {each.name for each in comparison.compare(paths, OPTIONS)} == {str(path) for path in paths}
+    assert {each.name for each in compare.compare(paths, OPTIONS)} == {str(path) for path in paths}
 
 
 @pytest.mark.usefixtures("single")

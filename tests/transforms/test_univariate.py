@@ -12,7 +12,7 @@ from torch.distributions import Categorical, MixtureSameFamily, Normal, Transfor
 from torch.distributions.transforms import AffineTransform, SigmoidTransform
 
 from marginflow.base.transform import Univariate
-from marginflow.nets.masked import kernel_numba as kernel
+from marginflow.nets.masked import kernel_numba
 from marginflow.transforms import Additive, GaussianMixture, LogisticMixture, RationalQuadratic
 from marginflow.transforms.univariate.components import scaled_normal_tails
 from marginflow.transforms.univariate.spline import LEAST_SIZE, LEAST_SLOPE
@@ -214,7 +214,7 @@ def test_the_slope_of_a_mixture_is_right_far_out_in_float32(mixture: Univariate)
 
 
 def test_the_compiled_splines_constants_are_the_splines() -> None:
-    assert kernel.LEAST == LEAST_SIZE == LEAST_SLOPE
+    assert kernel_numba.LEAST == LEAST_SIZE == LEAST_SLOPE
 
 
 @pytest.mark.parametrize(

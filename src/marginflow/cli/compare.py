@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from marginflow.cli.options import Device, NumSamples, Rows, Seed
+from marginflow.runs.is_run import check_is_run
 
 
 def compare(
@@ -18,6 +19,9 @@ def compare(
     device: Device = "auto",
 ) -> None:
     """Runs on the same held-out rows: their negative log-likelihoods, and paired differences to the best."""
+    for run in runs:
+        check_is_run(run)
+
     from rich.console import Console
 
     from marginflow.report.tables import comparison_table

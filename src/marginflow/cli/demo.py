@@ -13,6 +13,6 @@ def demo(
     epochs: Annotated[int, typer.Option(help="Epochs for each of the two flows.")] = 100,
 ) -> None:
     """Half moons through planar flows, without and with noise dimensions: accounting, figures, samples."""
-    from marginflow.cli.half_moons import run_demo
+    from marginflow.cli.run_demo import run_demo
 
     run_demo(output, epochs)

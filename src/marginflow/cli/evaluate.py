@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from marginflow.cli.options import Deterministic, Device, NumSamples, Rows, Run, Seed
+from marginflow.runs.is_run import check_is_run
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,6 +30,8 @@ def evaluate(
     device: Device = "auto",
 ) -> None:
     """The accounting table of a run on its test split, and its figures."""
+    check_is_run(run)
+
     from rich.console import Console
 
     from marginflow.base import seeds

@@ -22,7 +22,7 @@ def list_() -> None:
     print_names("models of images, for [model] name = ...", first_lines(models, "IMAGE_MODELS"))
     title = "noise, for [noise] name = ..., where any model that sees such rows will do too"
     print_names(title, first_lines(models, "NOISES"))
-    print_names("experiments, for marginflow train NAME", found or {"none": "no experiments/ folder here"})
+    print_names("experiments, for marginflow train NAME", found)
 
 
 def first_lines(file: Path, table: str) -> dict[str, str]:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from marginflow.runs.is_run import check_is_run
+
 
 def report(
     sources: Annotated[
@@ -15,9 +17,14 @@ def report(
     output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path("report.html"),
 ) -> None:
     """One page about runs, that needs no network: accounting, curves, figures, settings."""
-    from marginflow.report.page import read_item, write_page
+    for source in sources:
+        if not source.is_file():
+            check_is_run(source)
+
+    from marginflow.report.page import check_page, read_item, write_page
     from marginflow.runs.run import as_item
 
+    check_page(output)
     if len({source.resolve() for source in sources}) < len(sources):
         raise ValueError("a source is named twice: give each once")
     items = {source: read_item(source) if source.is_file() else as_item(source) for source in sources}

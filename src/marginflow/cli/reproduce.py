@@ -20,7 +20,7 @@ def reproduce(
     device: Device = "auto",
 ) -> None:
     """A figure or table of the thesis: train, or go on, evaluate, draw. It may be interrupted and called again."""
-    from marginflow.cli.items import items
+    from marginflow.runs.items import items
 
     known = items()
     if item != "all" and item not in known:

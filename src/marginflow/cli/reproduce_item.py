@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 
-from marginflow.cli.items import Item, Trained
 from marginflow.cli.train import train_run
 from marginflow.data import DataSpec
 from marginflow.data.toy import HALF_MOONS_ENTROPY
@@ -23,6 +22,7 @@ from marginflow.report.snapshots import Snapshots
 from marginflow.runs import experiments
 from marginflow.runs.directory import check_same_settings
 from marginflow.runs.evaluate import evaluate
+from marginflow.runs.items import Item, Trained
 from marginflow.runs.load import load
 from marginflow.runs.run import held_out, read, read_evaluation, trained, weights_sha256
 from marginflow.runs.schema import Evaluate, Experiment
@@ -91,7 +91,7 @@ def _make(folder: Path) -> None:
 
 def _settings(trained: Trained, epochs: int | None, device: str) -> Experiment:
     others = [f"train.device={device}", *([] if epochs is None else [f"train.epochs={epochs}"])]
-    return experiments.read(Path(trained.experiment), [*trained.overrides, *others])
+    return experiments.read(experiments.ours(f"{trained.experiment}.toml"), [*trained.overrides, *others])
 
 
 def train_once(settings: Experiment, run_dir: Path, label: str) -> None:

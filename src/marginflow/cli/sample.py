@@ -8,6 +8,7 @@ from typing import Annotated, Optional
 import typer
 
 from marginflow.cli.options import Deterministic, Device, Run
+from marginflow.runs.is_run import check_is_run
 
 
 def sample(
@@ -23,6 +24,8 @@ def sample(
     device: Device = "auto",
 ) -> None:
     """Draw samples from a run: a grid of images or a scatter plot (.png), or rows (.csv, .parquet, .feather, .npy)."""
+    check_is_run(run)
+
     import torch
     from rich.console import Console
 

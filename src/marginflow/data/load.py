@@ -10,7 +10,7 @@ from marginflow.base.names import hint_at
 from marginflow.data import maf_tables
 from marginflow.data.dataset import DataSet
 from marginflow.data.download import Source
-from marginflow.data.images import datasets as images
+from marginflow.data.images import datasets
 from marginflow.data.images.datasets import cifar10, digits, mnist
 from marginflow.data.maf_tables import bsds300, gas, hepmass, miniboone, power
 from marginflow.data.tables.table import table
@@ -29,7 +29,7 @@ DATA_SETS: dict[str, Callable[..., DataSet]] = {
 SOURCES: dict[str, Source] = {
     source.name: source
     for source in (
-        images.MNIST, images.CIFAR10,
+        datasets.MNIST, datasets.CIFAR10,
         maf_tables.POWER, maf_tables.GAS, maf_tables.HEPMASS, maf_tables.MINIBOONE, maf_tables.BSDS300,
     )
 }  # fmt: skip
@@ -39,7 +39,8 @@ def source(name: str) -> Source:
     """The files of a data set; ValueError for one that has none, or is unknown."""
     if name not in SOURCES:
         why = "is drawn, or comes with a library" if name in DATA_SETS else "is unknown"
-        raise ValueError(f"data set {name!r} {why}: there are files of {', '.join(SOURCES)}")
+        hint = hint_at(name, SOURCES, f"there are files of {', '.join(SOURCES)}")
+        raise ValueError(f"data set {name!r} {why}: {hint}")
     return SOURCES[name]
 
 

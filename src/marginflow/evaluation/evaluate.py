@@ -78,21 +78,6 @@ class Accounting:
         return {**asdict(self), "converged": self.converged, "raw_nll": self.raw_nll}
 
 
-@dataclass(frozen=True)
-class RowResults:
-    """What a model says of each row: at the density, given the label where there is one, and of the preprocessing.
-
-    result: log-likelihoods of the preprocessed rows. log_det: of the preprocessing, (N,), so that their sum is the
-    log-likelihood of the rows as given. given_label: log p(x | y), (N,); None but for a mixture over known labels.
-    modelled_dequantisation: whether the preprocessing drew u ~ q(u | x) from a model.
-    """
-
-    result: LogLikelihood
-    log_det: Tensor
-    given_label: Tensor | None
-    modelled_dequantisation: bool
-
-
 class Account:
     """An `Accounting` in the making: takes in what a model says of some rows after the others.
 
@@ -171,56 +156,19 @@ class Compared:
     accounting: Accounting
 
 
-def evaluate_blocks(
-    model: Distribution, blocks: Iterable[Split], *, num_samples: int = 1, seed: int = 0, chunk: int | None = None
-) -> Iterator[RowResults]:
-    """What a model says of rows that come block after block; see `evaluate`. Noise is drawn on and on from `seed`.
+@dataclass(frozen=True)
+class RowResults:
+    """What a model says of each row: at the density, given the label where there is one, and of the preprocessing.
 
-    FloatingPointError where log p of a row is not finite, with its number.
+    result: log-likelihoods of the preprocessed rows. log_det: of the preprocessing, (N,), so that their sum is the
+    log-likelihood of the rows as given. given_label: log p(x | y), (N,); None but for a mixture over known labels.
+    modelled_dequantisation: whether the preprocessing drew u ~ q(u | x) from a model.
     """
-    preprocessing, density = levels_of(model)
-    modelled = any(isinstance(part, Dequantise) and part.noise is not None for part in preprocessing.modules())
-    chunk = chunk or rows_at_once(model)
-    first, stream = 0, RandomStream(seed)
-    for block in blocks:
-        check_fits(model, block)
-        batch = bring_to(model, block.take())
-        with stream.on(), evaluation_mode(model):
-            rows, log_det = _preprocess(preprocessing, batch, chunk)
-            context = None if density.context_optional else batch.context
-            result = log_likelihood(density, rows, context, num_samples=num_samples, chunk=chunk)
-            given_label = None
-            if density.context_optional and batch.context is not None:
-                conditional = log_likelihood(density, rows, batch.context, num_samples=num_samples, chunk=chunk)
-                given_label = conditional.log_prob
-        for log_prob in (result.log_prob, result.bound, *optional(given_label)):
-            _insist_on_finite(log_prob + log_det, first)
-        first += len(rows)
-        yield RowResults(result, log_det, given_label, modelled)
 
-
-def _insist_on_finite(log_prob: Tensor, first: int) -> None:
-    """FloatingPointError where a log-likelihood is none, which names the row; their mean would say nothing."""
-    broken = (~torch.isfinite(log_prob)).nonzero().flatten()
-    if len(broken):
-        value = float(log_prob[broken[0]])
-        why = (
-            "its density is 0 there, or too small for a number"
-            if value == -torch.inf
-            else "the model has diverged, or the row is far out"
-        )
-        raise FloatingPointError(
-            f"log p is {value} at row {first + int(broken[0])} (counted from 0), and not finite at {len(broken)} of "
-            f"{len(log_prob)} rows: {why}; leave such rows out, or train with a lower lr or another preprocessing"
-        )
-
-
-def evaluate_rows(
-    model: Distribution, split: Split, *, num_samples: int = 1, seed: int = 0, chunk: int | None = None
-) -> RowResults:
-    """What a model says of each row; see `evaluate`."""
-    (found,) = evaluate_blocks(model, [split], num_samples=num_samples, seed=seed, chunk=chunk)
-    return found
+    result: LogLikelihood
+    log_det: Tensor
+    given_label: Tensor | None
+    modelled_dequantisation: bool
 
 
 def evaluate(
@@ -258,6 +206,42 @@ def evaluate(
     return account.accounting()
 
 
+def evaluate_rows(
+    model: Distribution, split: Split, *, num_samples: int = 1, seed: int = 0, chunk: int | None = None
+) -> RowResults:
+    """What a model says of each row; see `evaluate`."""
+    (found,) = evaluate_blocks(model, [split], num_samples=num_samples, seed=seed, chunk=chunk)
+    return found
+
+
+def evaluate_blocks(
+    model: Distribution, blocks: Iterable[Split], *, num_samples: int = 1, seed: int = 0, chunk: int | None = None
+) -> Iterator[RowResults]:
+    """What a model says of rows that come block after block; see `evaluate`. Noise is drawn on and on from `seed`.
+
+    FloatingPointError where log p of a row is not finite, with its number.
+    """
+    preprocessing, density = levels_of(model)
+    modelled = any(isinstance(part, Dequantise) and part.noise is not None for part in preprocessing.modules())
+    chunk = chunk or rows_at_once(model)
+    first, stream = 0, RandomStream(seed)
+    for block in blocks:
+        check_fits(model, block)
+        batch = bring_to(model, block.take())
+        with stream.on(), evaluation_mode(model):
+            rows, log_det = _preprocess(preprocessing, batch, chunk)
+            context = None if density.context_optional else batch.context
+            result = log_likelihood(density, rows, context, num_samples=num_samples, chunk=chunk)
+            given_label = None
+            if density.context_optional and batch.context is not None:
+                conditional = log_likelihood(density, rows, batch.context, num_samples=num_samples, chunk=chunk)
+                given_label = conditional.log_prob
+        for log_prob in (result.log_prob, result.bound, *optional(given_label)):
+            _insist_on_finite(log_prob + log_det, first)
+        first += len(rows)
+        yield RowResults(result, log_det, given_label, modelled)
+
+
 @torch.no_grad()
 def _preprocess(preprocessing: Transform, batch: Batch, chunk: int) -> tuple[Tensor, Tensor]:
     x, context = batch
@@ -267,3 +251,19 @@ def _preprocess(preprocessing: Transform, batch: Batch, chunk: int) -> tuple[Ten
         parts.append(preprocessing(x[rows], None if context is None else context[rows]))
     rows, log_dets = zip(*parts, strict=True)
     return torch.cat(rows), torch.cat(log_dets).double()
+
+
+def _insist_on_finite(log_prob: Tensor, first: int) -> None:
+    """FloatingPointError where a log-likelihood is none, which names the row; their mean would say nothing."""
+    broken = (~torch.isfinite(log_prob)).nonzero().flatten()
+    if len(broken):
+        value = float(log_prob[broken[0]])
+        why = (
+            "its density is 0 there, or too small for a number"
+            if value == -torch.inf
+            else "the model has diverged, or the row is far out"
+        )
+        raise FloatingPointError(
+            f"log p is {value} at row {first + int(broken[0])} (counted from 0), and not finite at {len(broken)} of "
+            f"{len(log_prob)} rows: {why}; leave such rows out, or train with a lower lr or another preprocessing"
+        )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -175,9 +174,11 @@ class Draws:
         )
 
 
-def draw(model: Flow, spec: DataSpec, num_samples: int, seed: int, **options: Any) -> Tensor:
-    """All of `Draws` at once, which see for options: real rows (N, D), or grey levels (N, C, H, W) as uint8."""
-    return torch.cat(list(Draws(model, spec, num_samples, seed, **options)))
+def draw(
+    model: Flow, spec: DataSpec, num_samples: int, seed: int, *, label: str | None = None, temperature: float = 1.0
+) -> Tensor:
+    """All of `Draws` at once: real rows (N, D), or grey levels (N, C, H, W) as uint8."""
+    return torch.cat(list(Draws(model, spec, num_samples, seed, label=label, temperature=temperature)))
 
 
 def _context(model: Flow, spec: DataSpec, label: str | None) -> Tensor | None:

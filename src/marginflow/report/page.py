@@ -25,10 +25,7 @@ def write_page(items: Mapping[Path, dict[str, Any]], output: Path) -> Path:
     Numbers stand in the page as they stand in the JSON, to the digits shown, with the full value in the title of each.
     ValueError or FileNotFoundError where an item is not whole.
     """
-    if output.suffix.lower() not in (".html", ".htm"):
-        raise ValueError(f"{output} must end in .html")
-    if not output.parent.is_dir():
-        raise FileNotFoundError(f"the folder {output.parent} does not exist: make it first")
+    check_page(output)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("marginflow.report"), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -48,6 +45,14 @@ def write_page(items: Mapping[Path, dict[str, Any]], output: Path) -> Path:
         sections.append({"title": section["title"], "html": html})
     write_whole(output, page.render(sections=sections).encode())
     return output
+
+
+def check_page(output: Path) -> None:
+    """Refuse an ending that is not .html, and a folder that does not exist."""
+    if output.suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"{output} must end in .html")
+    if not output.parent.is_dir():
+        raise FileNotFoundError(f"the folder {output.parent} does not exist: make it first")
 
 
 def read_item(path: Path) -> dict[str, Any]:

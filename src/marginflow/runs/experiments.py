@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,19 +17,27 @@ THESIS = "thesis.toml"  # which of them stand for each item of the thesis
 FOLDERS = (Path("experiments"), Path(__file__).parents[1] / "experiments", Path(__file__).parents[3] / "experiments")
 
 
-def at_hand() -> dict[str, Path]:
+def at_hand(folders: Sequence[Path] = FOLDERS) -> dict[str, Path]:
     """The experiments that can be called by name: name -> TOML file."""
     found: dict[str, Path] = {}
-    for folder in FOLDERS:
+    for folder in folders:
         for path in sorted(folder.glob("*.toml")):
-            if path.name != THESIS:
+            if not _is_thesis(path):
                 found.setdefault(path.stem, path)
     return found
 
 
-def thesis() -> Path:
-    """The file that lists the items of the thesis."""
-    return next(folder / THESIS for folder in FOLDERS[1:] if (folder / THESIS).is_file())
+def ours(file: str) -> Path:
+    """A file of this package's own experiments, whatever others are at hand."""
+    for folder in FOLDERS[1:]:
+        if (folder / file).is_file():
+            return folder / file
+    where = " or ".join(str(folder) for folder in FOLDERS[1:])
+    raise FileNotFoundError(f"{file} is neither in {where}: install marginflow again")
+
+
+def _is_thesis(path: Path) -> bool:
+    return path.name == THESIS and path.resolve() in [(folder / THESIS).resolve() for folder in FOLDERS[1:]]
 
 
 def about(path: Path) -> str:
@@ -47,6 +56,8 @@ def find(given: Path) -> Path:
         raise FileNotFoundError(
             f"{given} is neither a file nor the name of an experiment; {hint} (marginflow list names them all)"
         )
+    if _is_thesis(given):
+        raise ValueError(f"{given} lists what marginflow reproduce makes: give an experiment that it names")
     return given
 
 

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 from marginflow.data import DataSet, DataSpec, Split
 from marginflow.runs.build import load_data
+from marginflow.runs.is_run import CONFIG, MANIFEST, check_is_run
 from marginflow.runs.read_toml import parse
 from marginflow.runs.schema import Experiment
 from marginflow.storage.files import CHECKSUMS, part_of, sha256_of, verify
@@ -18,7 +19,7 @@ from marginflow.storage.lock import LOCK
 from marginflow.training.checkpoint import TRAINER, WEIGHTS
 from marginflow.training.metrics import METRICS, read_metrics
 
-CONFIG, MANIFEST, EVALUATION = "config.toml", "manifest.json", "evaluation.json"
+EVALUATION = "evaluation.json"
 FORMAT = 1
 FOLDERS = {"figures", "tensorboard"}
 FILES = {CONFIG, MANIFEST, EVALUATION, WEIGHTS, METRICS, TRAINER, CHECKSUMS, LOCK, *FOLDERS}
@@ -27,15 +28,7 @@ UNFINISHED = {part_of(Path(name)).name for name in FILES}
 
 def read(run_dir: Path) -> tuple[Experiment, DataSpec, dict[str, Any]]:
     """The experiment of a run, the kind of its rows, and its manifest."""
-    for name in (CONFIG, MANIFEST):
-        if not (run_dir / name).is_file():
-            meant = Path("runs") / run_dir
-            hint = f"did you mean {meant}?" if (meant / name).is_file() else "give one that train made"
-            raise FileNotFoundError(
-                f"{run_dir} is not a run directory: it has no {name}; {hint} "
-                "(weights that fit kept: build the model, then "
-                "marginflow.training.checkpoint.load_weights(model, Path(run)))"
-            )
+    check_is_run(run_dir)
     for name in (CONFIG, MANIFEST):
         verify(run_dir / name)
     try:

@@ -70,6 +70,7 @@ def make_folder(folder: Path) -> None:
 
 
 def unwritten(path: Path, error: OSError) -> OSError:
+    """What to raise where a file could not be written: which, why, and that what was there is kept."""
     if error.errno is None:  # said already, of a file beside it
         return error
     if not path.parent.is_dir():
@@ -140,6 +141,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def unusable(path: Path, error: Exception) -> ValueError:
+    """What to raise where a file could not be loaded."""
     reason = " ".join(str(error).split())
     reason = reason if len(reason) < 400 else f"{reason[:400]} ..."
     return ValueError(f"{path} cannot be loaded: {reason}: train again, or restore the file")

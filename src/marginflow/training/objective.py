@@ -1,4 +1,4 @@
-"""What is trained: log p(x), its bound at one draw of noise, or the importance-weighted bound at K draws."""
+"""What is trained, log p(x), its bound at one draw of noise, or the importance-weighted one; its mean over rows."""
 
 from __future__ import annotations
 

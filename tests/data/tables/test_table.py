@@ -16,7 +16,7 @@ import torch
 from pyarrow import csv, feather, parquet
 
 from marginflow import data
-from marginflow.data.tables import stream as blocks
+from marginflow.data.tables import stream
 from marginflow.data.tables import table as tables
 
 WRITERS: dict[str, Callable[..., object]] = {
@@ -199,9 +199,9 @@ def test_rows_for_a_model_are_found_by_name(tmp_path: Path) -> None:
 def test_rows_come_in_blocks_of_one_size_and_are_those_of_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, num_rows: int
 ) -> None:
-    monkeypatch.setattr(blocks, "ROWS", 7)
-    monkeypatch.setattr(blocks, "BYTES", 100)  # of a .csv file
-    monkeypatch.setattr(blocks, "BYTES_OF_COLUMN", 1)
+    monkeypatch.setattr(stream, "ROWS", 7)
+    monkeypatch.setattr(stream, "BYTES", 100)  # of a .csv file
+    monkeypatch.setattr(stream, "BYTES_OF_COLUMN", 1)
     path = tmp_path / f"mine{ending}"
     whole = np.arange(num_rows)
     columns = {"a": np.where(whole < 20, whole, whole + 0.25), "b": -1.5 * whole}  # whole at first
@@ -235,8 +235,8 @@ def test_rows_come_in_blocks_of_one_size_and_are_those_of_the_file(
 def test_labels_are_read_as_they_were_to_be_trained_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, texts: list[str], labels: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr(blocks, "BYTES", 100)
-    monkeypatch.setattr(blocks, "BYTES_OF_COLUMN", 1)
+    monkeypatch.setattr(stream, "BYTES", 100)
+    monkeypatch.setattr(stream, "BYTES_OF_COLUMN", 1)
     path = tmp_path / "mine.csv"
     path.write_text("a,kind\n" + "".join(f"{i}.5,{text}\n" for i, text in enumerate(texts)))
     loaded = tables.table(str(path), labels="kind")
@@ -253,7 +253,7 @@ def test_labels_are_read_as_they_were_to_be_trained_on(
 
 @pytest.mark.parametrize("ending", [*WRITERS, ".npy"])
 def test_blocks_of_many_columns_have_fewer_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
-    monkeypatch.setattr(blocks, "NUMBERS", 120)
+    monkeypatch.setattr(stream, "NUMBERS", 120)
     path, x = tmp_path / f"wide{ending}", np.random.default_rng(0).standard_normal((25, 12))
     if ending == ".npy":
         np.save(path, x)
@@ -265,7 +265,7 @@ def test_blocks_of_many_columns_have_fewer_rows(tmp_path: Path, monkeypatch: pyt
 
 
 def test_mistakes_far_down_are_named_by_their_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "ROWS", 8)
+    monkeypatch.setattr(stream, "ROWS", 8)
     spec = data.DataSpec((1,), columns=("a",), labels=("p", "q"))
     table = {"a": [1.0] * 30, "kind": ["p", "q"] * 15}
     path = tmp_path / "mine.parquet"

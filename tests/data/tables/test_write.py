@@ -14,7 +14,7 @@ from pyarrow import csv, feather, parquet
 from torch import Tensor
 
 from marginflow.data import DataSpec
-from marginflow.data.tables import stream as blocks
+from marginflow.data.tables import stream
 from marginflow.data.tables import write as output
 from marginflow.data.tables.write import write, write_columns
 from marginflow.runs.evaluate import evaluate
@@ -88,7 +88,7 @@ def test_what_was_read_of_a_table_does_not_stay_in_memory(tmp_path: Path, ending
     path = tmp_path / f"rows{ending}"
     write_columns((torch.randn(2**16, 3) for _ in range(48)), SPEC.columns, path)
     before, held, rows = pa.total_allocated_bytes(), 0, 0
-    for block in blocks.blocks(path, ",", SPEC.columns):
+    for block in stream.blocks(path, ",", SPEC.columns):
         held = max(held, pa.total_allocated_bytes() - before)
         rows += len(next(iter(block.values())))
     assert rows == 48 * 2**16
@@ -99,18 +99,18 @@ def test_what_was_read_of_a_table_does_not_stay_in_memory(tmp_path: Path, ending
 @pytest.mark.usefixtures("single")
 def test_evaluate_passes_rows_on_before_it_reads_more(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     succeeds(call("train", "moons.toml", "--set", "train.epochs=1"))
-    monkeypatch.setattr(blocks, "ROWS", 64)
+    monkeypatch.setattr(stream, "ROWS", 64)
     x = np.random.default_rng(0).standard_normal((64 * 5 + 3, 2)).astype(np.float32)
     np.save("rows.npy", x)
     read_so_far: list[int] = []
     passed_on: list[Tensor] = []
-    original = blocks.of_array
+    original = stream.of_array
 
     def counted(array: np.ndarray) -> dict[str, np.ndarray]:
         read_so_far.append(len(array))
         return original(array)
 
-    monkeypatch.setattr(blocks, "of_array", counted)
+    monkeypatch.setattr(stream, "of_array", counted)
 
     def look(log_prob: Iterator[Tensor]) -> None:
         for i, each in enumerate(log_prob):
@@ -132,7 +132,7 @@ def test_evaluate_passes_rows_on_before_it_reads_more(call: Call, monkeypatch: p
 @pytest.mark.usefixtures("single")
 def test_a_row_far_down_that_cannot_be_read_leaves_no_file(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     succeeds(call("train", "moons.toml", "--set", "train.epochs=1"))
-    monkeypatch.setattr(blocks, "ROWS", 64)
+    monkeypatch.setattr(stream, "ROWS", 64)
     x = np.zeros((200, 2), np.float32)
     x[150, 1] = np.inf
     np.save("rows.npy", x)

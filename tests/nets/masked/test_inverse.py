@@ -14,8 +14,7 @@ from torch import Tensor
 
 from marginflow.base.transform import Univariate
 from marginflow.nets.activations import ACTIVATIONS
-from marginflow.nets.masked import inverse
-from marginflow.nets.masked import kernel_numba as kernel
+from marginflow.nets.masked import inverse, kernel_numba
 from marginflow.nets.masked.plan import cut_into_blocks
 from marginflow.transforms import (
     Additive,
@@ -314,5 +313,5 @@ def test_blocks_cover_all_dimensions_and_none_is_too_large() -> None:
 
 
 def test_every_activation_and_univariate_has_its_compiled_form() -> None:
-    assert set(kernel.ACTIVATIONS) == set(ACTIVATIONS)
-    assert {each.kernel[0] for each in UNIVARIATES} == set(kernel.UNIVARIATES)
+    assert set(kernel_numba.ACTIVATIONS) == set(ACTIVATIONS)
+    assert {each.kernel[0] for each in UNIVARIATES} == set(kernel_numba.UNIVARIATES)

@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from marginflow.nets.activations import IN_PLACE
 from marginflow.nets.autograd import differentiable, left_to_autograd
-from marginflow.nets.masked.linear import hide
-
-if TYPE_CHECKING:
-    from marginflow.nets.masked.linear import MaskedLinear
-    from marginflow.nets.masked.order import Order
-    from marginflow.nets.masked.plan import MaskedPlan
-
+from marginflow.nets.masked.linear import MaskedLinear, hide
+from marginflow.nets.masked.order import Order
+from marginflow.nets.masked.plan import MaskedPlan
 
 Backward = Callable[[Tensor], Tensor]
 NO_TENSORS = (None,) * 4  # the gradients of what a pass is given besides tensors

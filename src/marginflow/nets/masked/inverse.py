@@ -5,19 +5,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pickle import UnpicklingError
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from marginflow.nets.autograd import left_to_autograd
-from marginflow.nets.masked.plan import Product
-
-if TYPE_CHECKING:
-    from marginflow.nets.masked.linear import MaskedLinear
-    from marginflow.nets.masked.order import Order
-    from marginflow.nets.masked.plan import MaskedPlan
-
+from marginflow.nets.masked.linear import MaskedLinear
+from marginflow.nets.masked.order import Order
+from marginflow.nets.masked.plan import MaskedPlan, Product
 
 CHUNK = 2**24  # numbers held at once: units x rows of z
 COMPILED_TYPES = (torch.float32, torch.float64)

@@ -12,7 +12,6 @@ from torch import Tensor
 if TYPE_CHECKING:
     from marginflow.nets.masked.linear import MaskedLinear
 
-
 BLOCK = 128  # dimensions, and units of a layer, that are resolved between two rounds of matrix products
 
 

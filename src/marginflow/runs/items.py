@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
-from marginflow.runs.experiments import thesis
+from marginflow.runs.experiments import THESIS, ours
 
 Drawing = Literal["epochs", "digits", "samples", "points", "against", "none"]
 
@@ -50,7 +50,7 @@ class Item:
 @cache
 def items() -> dict[str, Item]:
     """The items by name, in the order of the thesis."""
-    table = tomllib.loads(thesis().read_text(encoding="utf-8"))
+    table = tomllib.loads(ours(THESIS).read_text(encoding="utf-8"))
     return {name: Item(**{**item, "trained": tuple(map(_trained, item["trained"]))}) for name, item in table.items()}
 
 
