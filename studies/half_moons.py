@@ -18,7 +18,7 @@ import marginflow as mf
 from marginflow.base.seeds import seeded
 from marginflow.evaluation.sample_quality import energy_distance
 from marginflow.report import plots
-from marginflow.runs.run import held_out
+from marginflow.runs.run import Run
 from studies import RESULTS
 
 PREFIX = "half_moons_"
@@ -29,7 +29,7 @@ def judged(directory: Path) -> tuple[dict[str, Any], torch.Tensor]:
     model = mf.load(directory)
     evaluation = json.loads((directory / "evaluation.json").read_text())
     metrics = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
-    test = held_out(directory)[0].take().x
+    test = Run.open(directory).data.test.take().x
     with seeded(0):
         samples = model.sample(len(test))
     row = {
@@ -81,7 +81,7 @@ def main(directories: list[Path]) -> None:
         rows.append(row)
         samples[row["name"]] = drawn
     rows.sort(key=lambda row: row["evaluation"]["test"]["importance_weighted"]["value"])
-    test = held_out(directories[0])[0].take().x
+    test = Run.open(directories[0]).data.test.take().x
     fresh = mf.data.load("half_moons", seed=1).test.take().x
     real = energy_distance(fresh, test)
     ordered = {"data": test, **{row["name"]: samples[row["name"]] for row in rows}}

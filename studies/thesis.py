@@ -31,9 +31,8 @@ from marginflow.evaluation.sample_range import divergence, origins
 from marginflow.nets.masked.degrees import resolve_degrees
 from marginflow.runs.build import build, load_data
 from marginflow.runs.items import items
-from marginflow.runs.load import load
 from marginflow.runs.read_toml import parse
-from marginflow.runs.run import held_out, read
+from marginflow.runs.run import Run
 from marginflow.storage.files import write_whole
 from marginflow.training import fit
 from marginflow.training.checkpoint import WEIGHTS
@@ -201,7 +200,8 @@ def generation(folder: str = "runs/thesis") -> None:
     for directory in sorted(Path(folder) / name for name in names):
         if not (directory / WEIGHTS).is_file():
             continue
-        model, (experiment, spec, _) = load(directory), read(directory)
+        run = Run.open(directory)
+        model, experiment, spec = run.model, run.experiment, run.spec
         data = load_data(experiment)
         count, scale = 1000, 256 if spec.dequantised else 1
         test, real = (  # spread over all rows, as the first test images of MNIST are cleaner than the others
@@ -235,9 +235,10 @@ def pairs(folder: str = "runs/thesis") -> None:
             continue
         found = []
         for directory in directories:
-            options = read(directory)[0].evaluate
-            test, _ = held_out(directory, options.rows)
-            of_rows = evaluate_rows(load(directory), test, num_samples=options.num_samples, seed=options.seed)
+            run = Run.open(directory)
+            options = run.experiment.evaluate
+            test = run.test(options.rows)
+            of_rows = evaluate_rows(run.model, test, num_samples=options.num_samples, seed=options.seed)
             found.append(of_rows.result)
         costs = {
             what: asdict(Estimate.of(getattr(found[0], what) - getattr(found[1], what)))

@@ -14,9 +14,8 @@ from helpers import Call, fails, succeeds, width
 
 from marginflow.base.distribution import Distribution
 from marginflow.evaluation.check.findings import Finding, Findings
-from marginflow.runs import evaluate as evaluating
-from marginflow.runs import load as runs_load
 from marginflow.runs.load import load
+from marginflow.runs.run import Run
 from marginflow.training.progress import TrainingProgress
 
 pytestmark = pytest.mark.usefixtures("single")
@@ -327,8 +326,7 @@ def test_deterministic_is_asked_of_torch_while_evaluating_and_sampling(
 
     inner = load("runs/moons")
     watched = Watched()
-    monkeypatch.setattr(runs_load, "load", lambda *_: watched)
-    monkeypatch.setattr(evaluating, "load", lambda *_: watched)
+    monkeypatch.setattr(Run, "model", watched)
     for on in (True, False):
         more = ["--deterministic"] if on else []
         succeeds(call("evaluate", "runs/moons", "--no-figures", *more))

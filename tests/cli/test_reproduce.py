@@ -21,7 +21,7 @@ from marginflow.report.snapshots import Snapshots
 from marginflow.runs import experiments
 from marginflow.runs.items import Item, Trained, items
 from marginflow.runs.load import load
-from marginflow.runs.run import held_out, read
+from marginflow.runs.run import Run
 from marginflow.runs.schema import Experiment
 from marginflow.training.checkpoint import SNAPSHOTS
 from marginflow.training.metrics import read_metrics
@@ -241,8 +241,8 @@ def panels_of(item: Item, runs_folder: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_samples_stand_beside_test_images(folder: Path, digits: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = panels_of(Item("", "", (digits,), "samples"), folder / "runs", monkeypatch)
-    model, spec = load(folder / "runs" / "digits"), read(folder / "runs" / "digits")[1]
-    test, _ = held_out(folder / "runs" / "digits", 36)
+    opened = Run.open(folder / "runs" / "digits")
+    model, spec, test = opened.model, opened.spec, opened.test(36)
     assert list(shown) == ["digits, test images", "planar"]
     assert torch.equal(shown["digits, test images"], test.take().x)
     assert torch.equal(shown["planar"], draw_samples(model, spec, 36, seed=0))
@@ -272,7 +272,7 @@ def test_points_are_data_latents_and_samples(folder: Path, monkeypatch: pytest.M
     assert [axes.get_title() for axes in figure.axes] == [
         "data: x squared, and its sign", "through the flow", "samples",
     ]  # fmt: skip
-    test = held_out(folder / MOONS.trained[0].run)[0].take().x
+    test = Run.open(folder / MOONS.trained[0].run).data.test.take().x
     shown = [torch.tensor(axes.collections[0].get_offsets().data) for axes in figure.axes]
     torch.testing.assert_close(shown[0], test.double())
     z, _ = load(folder / MOONS.trained[0].run).base.transform(test)

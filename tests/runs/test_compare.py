@@ -14,7 +14,7 @@ from marginflow.runs.build import build, load_data
 from marginflow.runs.directory import created
 from marginflow.runs.evaluate import evaluate
 from marginflow.runs.read_toml import parse
-from marginflow.runs.run import read
+from marginflow.runs.run import Run
 from marginflow.runs.schema import Evaluate
 from marginflow.training.checkpoint import save_weights
 
@@ -40,7 +40,7 @@ def made(path: Path, seed: int = 0, **sections: dict[str, object]) -> Path:
 @pytest.mark.usefixtures("single")
 def test_differences_are_paired(tmp_path: Path) -> None:
     paths = [made(tmp_path / name, seed) for seed, name in enumerate("abc")]
-    compared = compare.compare(paths, OPTIONS)
+    compared = compare.compare([Run.open(path) for path in paths], OPTIONS)
     x = load_data(parse({"data": MOONS, "model": {"name": "planar"}}, "test")).test.x[:]
     nll = {path.name: -load(path).log_prob(x).detach().double().numpy() for path in paths}
     order = sorted(nll, key=lambda name: nll[name].mean())
@@ -60,7 +60,7 @@ def test_images_are_compared_as_grey_levels_whatever_the_preprocessing(tmp_path:
     model = {"name": "maf", "hidden": [8], "blocks": 1}
     fresh = made(tmp_path / "fresh", data={"name": "digits"}, model=model, preprocess={"logit": 0.05})
     once = made(tmp_path / "once", data={"name": "digits", "noise": "once"}, model=model, preprocess={"logit": 0.01})
-    compared = {each.name: each for each in compare.compare([fresh, once], OPTIONS)}
+    compared = {each.name: each for each in compare.compare([Run.open(fresh), Run.open(once)], OPTIONS)}
     for each in compared.values():
         accounting = each.accounting
         assert accounting.bits_per_dim is not None
@@ -71,20 +71,22 @@ def test_runs_on_other_rows_are_refused(tmp_path: Path) -> None:
     first = made(tmp_path / "a")
     other = made(tmp_path / "b", data={**MOONS, "seed": 3})
     with pytest.raises(ValueError, match=r"data.seed is 0 in one and 3 in the other, so their test rows differ"):
-        compare.compare([first, other], OPTIONS)
+        compare.compare([Run.open(first), Run.open(other)], OPTIONS)
     with pytest.raises(ValueError, match="at least two runs"):
-        compare.compare([first], OPTIONS)
+        compare.compare([Run.open(first)], OPTIONS)
 
 
 def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
     paths = [made(tmp_path / folder / "run", i) for i, folder in enumerate("xy")]
-    assert {each.name for each in compare.compare(paths, OPTIONS)} == {str(path) for path in paths}
+    assert {each.name for each in compare.compare([Run.open(path) for path in paths], OPTIONS)} == {
+        str(path) for path in paths
+    }
 
 
 @pytest.mark.usefixtures("single")
 def test_samples_are_held_against_the_test_split_alone_and_drawn_only_where_asked(tmp_path: Path) -> None:
     path = made(tmp_path / "a", 0)
-    np.save(tmp_path / "rows.npy", load_data(read(path)[0]).test.take().x[:50].numpy())
-    assert evaluate(path, OPTIONS).samples is not None
-    assert evaluate(path, OPTIONS, draw=False).samples is None
-    assert evaluate(path, OPTIONS, table=str(tmp_path / "rows.npy")).samples is None
+    np.save(tmp_path / "rows.npy", Run.open(path).data.test.take().x[:50].numpy())
+    assert evaluate(Run.open(path), OPTIONS).samples is not None
+    assert evaluate(Run.open(path), OPTIONS, draw=False).samples is None
+    assert evaluate(Run.open(path), OPTIONS, table=str(tmp_path / "rows.npy")).samples is None

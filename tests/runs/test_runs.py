@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 import os
 import shutil
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from helpers import Call, succeeds
 
 from marginflow import TrainConfig, fit, load
 from marginflow.data import DataSpec
@@ -19,6 +25,7 @@ from marginflow.runs.build import build, load_data
 from marginflow.runs.directory import continued, created
 from marginflow.runs.evaluate import evaluate
 from marginflow.runs.read_toml import parse
+from marginflow.runs.run import Run
 from marginflow.runs.schema import Evaluate
 from marginflow.training.checkpoint import save_weights
 
@@ -237,7 +244,31 @@ def test_what_a_kill_leaves_before_the_first_checkpoint_is_started_anew(tmp_path
 
 def test_the_range_of_samples_does_not_depend_on_how_many_rows_are_evaluated(tmp_path: Path) -> None:
     run_dir, _ = made(tmp_path)
-    few, many = (evaluate(run_dir, Evaluate(rows=rows, num_samples=1), "cpu").samples for rows in (2, 2000))
+    few, many = (evaluate(Run.open(run_dir), Evaluate(rows=rows, num_samples=1)).samples for rows in (2, 2000))
     assert few == many
     assert few is not None
     assert few.saturated > 0
+
+
+@pytest.mark.usefixtures("single")
+def test_a_run_is_read_once_however_much_is_asked_of_it(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One evaluate, figures included, parses its table once, builds its model once and hashes each file once."""
+    np.save("rows.npy", np.random.default_rng(0).standard_normal((300, 2)).astype(np.float32))
+    options = ["--set", "train.epochs=1", "--set", "model.hidden=[8]", "--set", "noise.features=1"]
+    succeeds(call("train", "rows.npy", *options))
+    counted: Counter[str] = Counter()
+
+    def count(module: str, name: str, what: Callable[..., str]) -> None:
+        original = getattr(importlib.import_module(module), name)
+
+        def counting(*given: Any, **named: Any) -> Any:
+            counted[what(*given)] += 1
+            return original(*given, **named)
+
+        monkeypatch.setattr(importlib.import_module(module), name, counting)
+
+    count("marginflow.storage.files", "sha256_of", lambda path: path.name)
+    count("marginflow.runs.run", "build", lambda *_: "built")
+    count("marginflow.data.tables.table", "read", lambda *_: "parsed")
+    succeeds(call("evaluate", "runs/rows", "-K", 2))
+    assert counted == dict.fromkeys(["built", "parsed", "config.toml", "manifest.json", "model.safetensors"], 1)

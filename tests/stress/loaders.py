@@ -29,7 +29,7 @@ from marginflow.runs.directory import created
 from marginflow.runs.evaluate import evaluate
 from marginflow.runs.load import load as load_run
 from marginflow.runs.read_toml import read
-from marginflow.runs.run import as_item
+from marginflow.runs.run import Run
 from marginflow.storage.files import save_tensors
 from marginflow.training import fit
 from marginflow.training.checkpoint import load_trainer
@@ -69,7 +69,7 @@ def valid(folder: Path) -> dict[str, Path]:
     model = build(experiment, rows.spec)
     with created(folder / "run", experiment, rows.spec):
         fit(model, rows, experiment.train, folder / "run")
-    evaluate(folder / "run", experiment.evaluate, "cpu").keep(folder / "run")
+    evaluate(Run.open(folder / "run"), experiment.evaluate).keep(folder / "run")
     found = {f"run {name}": folder / "run" / name for name in OF_RUN}
     found |= {"experiment": folder / "experiment.toml", **_tables(folder), **_of_maf(folder), **_idx(folder)}
     save_tensors({name: torch.randn(5, 2) for name in ("x", "0", "1")}, folder / "epochs.safetensors")
@@ -125,7 +125,7 @@ def _load_run(run: Path) -> None:
         lambda: load_run(run).sample(2),
         lambda: load_trainer(run),
         lambda: read_metrics(run),
-        lambda: write_page({run: as_item(run)}, run / "page.html"),
+        lambda: write_page({run: Run.open(run).as_item()}, run / "page.html"),
     ):
         try:
             call()

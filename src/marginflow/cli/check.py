@@ -16,11 +16,13 @@ def check(run: Run, seed: Annotated[int, typer.Option(help="Seed of all noise.")
 
     from rich.console import Console
 
+    from marginflow.base.devices import device_on
     from marginflow.report.tables import findings_table
     from marginflow.runs.evaluate import check as checked
+    from marginflow.runs.run import Run
 
     with Console(stderr=True).status(f"checking {run}"):
-        found = checked(run, device, seed)
+        found = checked(Run.open(run, device_on(device)), seed)
     Console().print(findings_table(found))
     if not found.ok:
         raise ValueError(f"{run} fails {', '.join(each.check for each in found.every if each.status == 'fail')}")

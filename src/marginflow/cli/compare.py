@@ -24,13 +24,14 @@ def compare(
 
     from rich.console import Console
 
+    from marginflow.base.devices import device_on
     from marginflow.report.tables import comparison_table
     from marginflow.runs.compare import compare as compared
     from marginflow.runs.read_toml import evaluation
-    from marginflow.runs.run import read
+    from marginflow.runs.run import Run
 
-    settings, spec, _ = read(runs[0])
-    options = evaluation(settings, {"num_samples": num_samples, "rows": rows, "seed": seed})
+    opened = [Run.open(run, device_on(device)) for run in runs]
+    options = evaluation(opened[0].experiment, {"num_samples": num_samples, "rows": rows, "seed": seed})
     with Console(stderr=True).status(f"evaluating {len(runs)} runs"):
-        results = compared(runs, options, device)
-    Console().print(comparison_table(results, spec))
+        results = compared(opened, options)
+    Console().print(comparison_table(results, opened[0].spec))

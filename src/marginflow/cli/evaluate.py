@@ -35,26 +35,26 @@ def evaluate(
     from rich.console import Console
 
     from marginflow.base import seeds
+    from marginflow.base.devices import device_on
     from marginflow.data.tables.write import check_output
     from marginflow.report import figures
     from marginflow.report.tables import about_precision, about_samples, accounting_table
     from marginflow.runs.evaluate import evaluate as evaluated
     from marginflow.runs.evaluate import exhaust
-    from marginflow.runs.load import load
     from marginflow.runs.read_toml import evaluation
-    from marginflow.runs.run import held_out, read
+    from marginflow.runs.run import Run
 
     if to is not None:
         check_output(to)
         if data is not None and to.resolve() == data.resolve():
             raise ValueError(f"{to} is the table itself: give another --output")
-    settings, spec, _ = read(run)
-    options = evaluation(settings, {"num_samples": num_samples, "rows": rows, "seed": seed})
+    opened = Run.open(run, device_on(device))
+    options = evaluation(opened.experiment, {"num_samples": num_samples, "rows": rows, "seed": seed})
     table = None if data is None else str(data)
     sink = exhaust if to is None else partial(_write_log_prob, output=to)
     status = Console(stderr=True).status(f"evaluating {run} with K = {options.num_samples}")
     with status, seeds.deterministic(deterministic):
-        result = evaluated(run, options, device, table, each_row=sink)
+        result = evaluated(opened, options, table, each_row=sink)
     Console().print(accounting_table({run.resolve().name: result.accounting}, result.entropy))
     if result.samples is not None:
         Console().print(about_samples(result.samples), highlight=False)
@@ -67,8 +67,8 @@ def evaluate(
     typer.echo(f"wrote {result.keep(run)}, on {result.accounting.num_rows:,} rows")
     if draw_figures:
         with Console(stderr=True).status("drawing figures"):
-            test, _ = held_out(run)
-            drawn = figures.of_run(load(run), test.take(), spec, run / "figures", options.seed)
+            test = opened.data.test.take()
+            drawn = figures.of_run(opened.model, test, opened.spec, run / "figures", options.seed)
         for path in drawn:
             typer.echo(f"wrote {path} and .svg")
 

@@ -22,10 +22,10 @@ def report(
             check_is_run(source)
 
     from marginflow.report.page import check_page, read_item, write_page
-    from marginflow.runs.run import as_item
+    from marginflow.runs.run import Run
 
     check_page(output)
     if len({source.resolve() for source in sources}) < len(sources):
         raise ValueError("a source is named twice: give each once")
-    items = {source: read_item(source) if source.is_file() else as_item(source) for source in sources}
+    items = {source: read_item(source) if source.is_file() else Run.open(source).as_item() for source in sources}
     typer.echo(f"wrote {write_page(items, output)}")

@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 
+from marginflow.base.devices import device_on
 from marginflow.cli.train import train_run
-from marginflow.data import DataSpec
 from marginflow.data.toy import HALF_MOONS_ENTROPY
-from marginflow.distributions import Flow
 from marginflow.distributions.flow import levels_of
 from marginflow.evaluation.layer_outputs import to_latent
 from marginflow.evaluation.sample import draw as draw_samples
@@ -23,8 +22,7 @@ from marginflow.runs import experiments
 from marginflow.runs.directory import check_same_settings
 from marginflow.runs.evaluate import evaluate
 from marginflow.runs.items import Item, Trained
-from marginflow.runs.load import load
-from marginflow.runs.run import held_out, read, read_evaluation, trained, weights_sha256
+from marginflow.runs.run import Run
 from marginflow.runs.schema import Evaluate, Experiment
 from marginflow.storage.files import write_whole
 from marginflow.training.checkpoint import SNAPSHOTS, WEIGHTS
@@ -102,7 +100,7 @@ def train_once(settings: Experiment, run_dir: Path, label: str) -> None:
     """
     done = max((each["epoch"] for each in read_metrics(run_dir)), default=0)
     if done:
-        before, _, _ = read(run_dir)
+        before = Run.open(run_dir).experiment
         check_same_settings(before, settings, run_dir)
         if done >= settings.train.epochs and (run_dir / WEIGHTS).is_file():
             return
@@ -116,20 +114,20 @@ def train_once(settings: Experiment, run_dir: Path, label: str) -> None:
 
 def _evaluated(run_dir: Path, options: Evaluate, device: str) -> dict[str, Any]:
     """What is known of a run, its accounting taken unless it stands in the run already for the same weights."""
-    asked = options.model_dump(mode="json")
+    run, asked = Run.open(run_dir, device_on(device)), options.model_dump(mode="json")
     try:
-        record = read_evaluation(run_dir)
-        is_of_these = record["weights_sha256"] == weights_sha256(run_dir)
+        record = run.evaluation
+        is_of_these = record["weights_sha256"] == run.weights_sha256
         found = is_of_these and record["experiment"]["evaluate"] == asked
     except (FileNotFoundError, ValueError):
         record, found = {}, False
     if not found:
-        result = evaluate(run_dir, options, device)
+        result = evaluate(run, options)
         result.keep(run_dir)
         record = result.record
-    record |= trained(run_dir)  # which may have gone on without better weights
+    record |= run.trained()  # which may have gone on without better weights
     record["experiment"]["evaluate"] = asked
-    return {"name": run_dir.name, **record, "curve": read_metrics(run_dir)}
+    return {"name": run_dir.name, **record, "curve": run.metrics}
 
 
 def _of_thesis(trained: Trained) -> dict[str, Any]:
@@ -152,19 +150,14 @@ def draw(item: Item, run_dir: Path, accountings: list[dict[str, Any]]) -> Figure
     return None
 
 
-def _opened(run_dir: Path) -> tuple[Flow, DataSpec]:
-    return load(run_dir), read(run_dir)[1]
-
-
 def _samples(directories: dict[str, Path]) -> Figure:
     """Test images, and as many samples of each run, drawn with seed 0."""
     grids: dict[str, torch.Tensor] = {}
     for label, directory in directories.items():
-        model, spec = _opened(directory)
-        test = held_out(directory, NUM_IMAGES)[0].take().x
-        real = f"{read(directory)[0].data.name}, test images"
-        grids[real] = (test * 256).floor() if spec.dequantised else test
-        grids[label] = draw_samples(model, spec, NUM_IMAGES, seed=0)
+        run = Run.open(directory)
+        test = run.test(NUM_IMAGES).take().x
+        grids[f"{run.experiment.data.name}, test images"] = (test * 256).floor() if run.spec.dequantised else test
+        grids[label] = draw_samples(run.model, run.spec, NUM_IMAGES, seed=0)
     return plots.image_grids(grids, 256, columns=3 if len(grids) < 4 else 2)
 
 
@@ -172,8 +165,8 @@ def _digits(directories: dict[str, Path]) -> Figure:
     """Digits, and what each flow makes of their pixels, drawn as images by the way back of the preprocessing."""
     grids: dict[str, torch.Tensor] = {}
     for label, directory in directories.items():
-        model, _ = _opened(directory)
-        digits = held_out(directory, NUM_DIGITS)[0].take().x
+        run = Run.open(directory)
+        model, digits = run.model, run.test(NUM_DIGITS).take().x
         preprocessing, _ = levels_of(model)
         with torch.no_grad():
             rows = preprocessing(digits)[0]
@@ -187,12 +180,11 @@ def _digits(directories: dict[str, Path]) -> Figure:
 
 def _points(directory: Path) -> Figure:
     """Data, what the flow makes of them, and samples."""
-    model, spec = _opened(directory)
-    x = held_out(directory, NUM_POINTS)[0].take().x
-    drawn = draw_samples(model, spec, NUM_POINTS, seed=0)
+    run = Run.open(directory)
+    x, drawn = run.test(NUM_POINTS).take().x, draw_samples(run.model, run.spec, NUM_POINTS, seed=0)
     stages = {
         "data: x squared, and its sign": (x, x),
-        "through the flow": (to_latent(model, x), x),
+        "through the flow": (to_latent(run.model, x), x),
         "samples": (drawn, drawn),
     }
     return plots.scatters({name: (rows, of[:, 1]) for name, (rows, of) in stages.items()})

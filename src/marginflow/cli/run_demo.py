@@ -10,6 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from rich.console import Console
 
+from marginflow.base.devices import device_on
 from marginflow.data import DataSet
 from marginflow.distributions import Flow
 from marginflow.evaluation.evaluate import Accounting
@@ -21,6 +22,7 @@ from marginflow.runs.build import build, load_data
 from marginflow.runs.directory import check_free, created
 from marginflow.runs.evaluate import Evaluation, evaluate
 from marginflow.runs.read_toml import parse
+from marginflow.runs.run import Run
 from marginflow.runs.schema import Experiment
 from marginflow.storage.files import write_whole
 from marginflow.training import fit
@@ -88,7 +90,7 @@ def run_demo(output: Path, epochs: int) -> dict[str, Accounting]:
     ):
         settings, run_dir = experiment(num_noise, epochs), output / name
         models[label], snapshots = _train(settings, run_dir, data)
-        results[label] = evaluate(run_dir, settings.evaluate)
+        results[label] = evaluate(Run.open(run_dir, device_on("auto")), settings.evaluate)
         results[label].keep(run_dir)
         title = f"half moons through planar x 8, {label}"
         drawing = plots.by_epoch(snapshots.by_epoch, shown[:, 0], title)

@@ -34,16 +34,15 @@ def sample(
     from marginflow.data.tables.write import FORMATS, check_output, write
     from marginflow.evaluation.sample import Draws
     from marginflow.report.plots import check_picture, write_picture
-    from marginflow.runs.load import load
-    from marginflow.runs.run import read
+    from marginflow.runs.run import Run
 
     check_output(to, (".png", *FORMATS))
-    _, spec, _ = read(run)
+    opened = Run.open(run, device_on(device))
+    spec = opened.spec
     as_picture = to.suffix.lower() == ".png"
     if as_picture:
         check_picture(num_samples, spec.features)
-    model = load(run, device_on(device))
-    draws = Draws(model, spec, num_samples, seed, label=label, temperature=temperature)
+    draws = Draws(opened.model, spec, num_samples, seed, label=label, temperature=temperature)
     with Console(stderr=True).status(f"drawing {num_samples:,} samples"), seeds.deterministic(deterministic):
         if as_picture:
             write_picture(torch.cat(list(draws)), spec, to)

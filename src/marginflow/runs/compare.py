@@ -12,29 +12,30 @@ from torch import Tensor
 from marginflow.base.moments import Estimate
 from marginflow.evaluation.evaluate import Compared
 from marginflow.runs.evaluate import evaluate
-from marginflow.runs.run import read
+from marginflow.runs.run import Run
 from marginflow.runs.schema import Evaluate
 
 # options of data that leave the held-out rows what they are; of tables, the columns that are left are compared
 OF_TRAINING = {"noise", "labels", "flips", "columns", "drop", "delimiter"}
 
 
-def compare(run_dirs: Sequence[Path], options: Evaluate, device: str = "auto") -> list[Compared]:
+def compare(runs: Sequence[Run], options: Evaluate) -> list[Compared]:
     """Evaluate runs on the same test rows, the best first.
 
     The difference of two models is taken row by row, so that what all rows have in common cancels, and its standard
     error is that of the mean of these differences. ValueError where the runs were not trained on the same data.
     """
-    if len(run_dirs) < 2:
+    if len(runs) < 2:
         raise ValueError("compare needs at least two runs")
-    if len({run.resolve() for run in run_dirs}) < len(run_dirs):
+    if len({run.path.resolve() for run in runs}) < len(runs):
         raise ValueError("a run is named twice: give each once")
-    _check_same_rows(run_dirs)
-    names = _names(run_dirs)
+    _check_same_rows(runs)
+    names = _names([run.path for run in runs])
     accountings, log_probs = {}, {}
-    for name, run in zip(names, run_dirs, strict=True):
+    for name, run in zip(names, runs, strict=True):
         parts: list[Tensor] = []
-        accountings[name] = evaluate(run, options, device, draw=False, each_row=parts.extend).accounting
+        accountings[name] = evaluate(run, options, draw=False, each_row=parts.extend).accounting
+        run.let_go()  # several models and data sets may not fit into memory
         log_probs[name] = torch.cat(parts)
     best = max(log_probs, key=lambda name: float(log_probs[name].mean()))
     compared = []
@@ -44,21 +45,21 @@ def compare(run_dirs: Sequence[Path], options: Evaluate, device: str = "auto") -
     return sorted(compared, key=lambda each: each.nll.value)
 
 
-def _check_same_rows(run_dirs: Sequence[Path]) -> None:
+def _check_same_rows(runs: Sequence[Run]) -> None:
     """Refuse runs whose test rows differ: ValueError that names the option that does."""
-    first, *others = [_what_decides(run) for run in run_dirs]
-    for run, other in zip(run_dirs[1:], others, strict=True):
+    first, *others = [_what_decides(run) for run in runs]
+    for run, other in zip(runs[1:], others, strict=True):
         for what in sorted(first.keys() | other.keys()):
             if first.get(what) != other.get(what):
                 raise ValueError(
-                    f"{run_dirs[0]} and {run} cannot be compared: {what} is {first.get(what)!r} in one and "
+                    f"{runs[0].path} and {run.path} cannot be compared: {what} is {first.get(what)!r} in one and "
                     f"{other.get(what)!r} in the other, so their test rows differ"
                 )
 
 
-def _what_decides(run: Path) -> dict[str, Any]:
+def _what_decides(run: Run) -> dict[str, Any]:
     """What decides on the test rows of a run."""
-    experiment, spec, _ = read(run)
+    experiment, spec = run.experiment, run.spec
     options = {f"data.{key}": value for key, value in experiment.data.model_dump().items() if key not in OF_TRAINING}
     values = spec.fingerprint.partition("-")[0]  # without the labels
     return {**options, "the list of columns": spec.columns, "the shape": spec.event_shape, "the table's hash": values}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from marginflow.data import DataSpec
 from marginflow.runs.provenance import provenance
-from marginflow.runs.run import CONFIG, FILES, FOLDERS, FORMAT, MANIFEST, UNFINISHED, check_same_rows, read
+from marginflow.runs.run import CONFIG, FILES, FOLDERS, FORMAT, MANIFEST, UNFINISHED, Run, check_same_rows
 from marginflow.runs.schema import Experiment
 from marginflow.storage.files import keep, part_of
 from marginflow.storage.lock import LOCK, locked
@@ -33,7 +33,7 @@ def check_free(run_dir: Path, overwrite: bool) -> None:
     if not overwrite:
         raise FileExistsError(f"{run_dir} exists: give another --run-dir, or --overwrite to replace the run in it")
     try:
-        read(run_dir)
+        Run.open(run_dir)
     except (ValueError, OSError) as error:
         raise FileExistsError(f"{run_dir} holds something that is not a run, and is left alone: {error}") from error
     if run_dir.resolve() in (Path.cwd(), *Path.cwd().parents):
@@ -93,9 +93,9 @@ def continued(run_dir: Path, experiment: Experiment, spec: DataSpec) -> Iterator
         with created(run_dir, experiment, spec):
             yield
         return
-    before, old_spec, _ = read(run_dir)
-    check_same_settings(before, experiment, run_dir)
-    check_same_rows(old_spec, spec, run_dir)
+    before = Run.open(run_dir)
+    check_same_settings(before.experiment, experiment, run_dir)
+    check_same_rows(before.spec, spec, run_dir)
     with locked(run_dir):
         keep(run_dir / CONFIG, experiment.to_toml().encode())
     try:

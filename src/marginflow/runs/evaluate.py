@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from marginflow.base.devices import device_on
 from marginflow.data import DataSpec, Split
 from marginflow.data.tables.table import blocks_for
 from marginflow.distributions import Flow
@@ -26,9 +25,8 @@ from marginflow.evaluation.check.findings import Findings
 from marginflow.evaluation.evaluate import Account, Accounting, evaluate_blocks
 from marginflow.evaluation.float32_error import Disagreement, disagreement
 from marginflow.evaluation.sample_range import Divergence, divergence
-from marginflow.runs.load import load
 from marginflow.runs.provenance import provenance
-from marginflow.runs.run import EVALUATION, data_of, held_out, read, trained, weights_sha256
+from marginflow.runs.run import EVALUATION, Run
 from marginflow.runs.schema import Evaluate
 from marginflow.storage.files import write_whole
 
@@ -59,9 +57,9 @@ class Evaluation:
         return path
 
 
-def check(run_dir: Path, device: str = "auto", seed: int = 0) -> Findings:
+def check(run: Run, seed: int = 0) -> Findings:
     """Check the model of a run: on rows of its training set, and the floor on test rows where it is known."""
-    data, model = data_of(run_dir), load(run_dir, device_on(device))
+    data, model = run.data, run.model
     some = torch.linspace(0, len(data.train.x) - 1, min(len(data.train.x), NUM_CHECKED)).long()
     found = check_model(model, Split(*data.train.take(some)), seed=seed)
     if data.entropy is None or not found.ok:
@@ -69,22 +67,20 @@ def check(run_dir: Path, device: str = "auto", seed: int = 0) -> Findings:
     return found.and_also(floor(model, data.test, data.entropy, seed))
 
 
-def rows_of_table(run_dir: Path, table: str, rows: int | None = None) -> Iterator[Split]:
+def rows_of_table(run: Run, table: str, rows: int | None = None) -> Iterator[Split]:
     """The first rows of a table, by default all, block after block, for the model of a run.
 
     ValueError where its columns are not those of the model.
     """
-    experiment, spec, _ = read(run_dir)
-    if len(spec.event_shape) != 1:
-        raise ValueError(f"{run_dir} was trained on images: leave --data out")
-    options = experiment.data.model_dump()
-    return blocks_for(spec, table, options.get("delimiter", ","), options.get("labels"), rows)
+    if len(run.spec.event_shape) != 1:
+        raise ValueError(f"{run.path} was trained on images: leave --data out")
+    options = run.experiment.data.model_dump()
+    return blocks_for(run.spec, table, options.get("delimiter", ","), options.get("labels"), rows)
 
 
 def evaluate(
-    run_dir: Path,
+    run: Run,
     options: Evaluate,
-    device: str = "auto",
     table: str | None = None,
     *,
     draw: bool = True,
@@ -97,21 +93,19 @@ def evaluate(
     given the log p of the rows, block after block (N,), in nats, for images that of their grey levels; it has to go
     through all of them.
     """
-    _, spec, _ = read(run_dir)
-    place = device_on(device)
-    model = load(run_dir, place)
+    model, spec = run.model, run.spec
     started = time.perf_counter()
-    rows, entropy = (None, None) if table is not None else held_out(run_dir, options.rows)
-    blocks = iter([rows]) if rows is not None else rows_of_table(run_dir, str(table), options.rows)
+    rows, entropy = (None, None) if table is not None else (run.test(options.rows), run.data.entropy)
+    blocks = iter([rows]) if rows is not None else rows_of_table(run, str(table), options.rows)
     first = next(blocks)
     account = Account(spec, exact=levels_of(model)[1].exact, num_samples=options.num_samples, seed=options.seed)
     each_row(_log_probs(model, chain([first], blocks), spec, account))
     drawn = None
     if draw and rows is not None and (model.context_optional or not model.context_features):
-        of_range = rows if len(rows.x) >= NUM_DIVERGED else held_out(run_dir, NUM_DIVERGED)[0]
+        of_range = rows if len(rows.x) >= NUM_DIVERGED else run.test(NUM_DIVERGED)
         drawn = divergence(model, of_range.take(slice(NUM_DIVERGED)), seed=options.seed)
     single = disagreement(model, first, options.seed) if draw else None
-    about = trained(run_dir)
+    about = run.trained()
     about["experiment"]["evaluate"] = options.model_dump(mode="json")
     record = {
         **about,
@@ -121,10 +115,10 @@ def evaluate(
         "entropy_of_the_data": entropy,
         **({} if table is None else {"table": table}),
         "evaluate_seconds": round(time.perf_counter() - started, 1),
-        "device": str(place),
+        "device": str(run.device),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "evaluated_by": provenance(),
-        "weights_sha256": weights_sha256(run_dir),
+        "weights_sha256": run.weights_sha256,
     }
     return Evaluation(account.accounting(), entropy, record, drawn, single)
 

@@ -1,22 +1,25 @@
-"""A run directory as it is read: its files by name, the experiment, the data, how far it was trained."""
+"""A run directory that was trained: its files by name, and what is in them."""
 
 from __future__ import annotations
 
 import tomllib
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import torch
 from pydantic import TypeAdapter
 
 from marginflow.data import DataSet, DataSpec, Split
-from marginflow.runs.build import load_data
+from marginflow.distributions import Flow
+from marginflow.runs.build import build, claimed_numbers, load_data
 from marginflow.runs.is_run import CONFIG, MANIFEST, check_is_run
 from marginflow.runs.read_toml import parse
 from marginflow.runs.schema import Experiment
-from marginflow.storage.files import CHECKSUMS, part_of, sha256_of, verify
-from marginflow.storage.limits import json_of, text_of
+from marginflow.storage.files import CHECKSUMS, part_of, verify
+from marginflow.storage.limits import FREE, TIMES, json_of, text_of
 from marginflow.storage.lock import LOCK
-from marginflow.training.checkpoint import TRAINER, WEIGHTS
+from marginflow.training.checkpoint import TRAINER, WEIGHTS, load_weights
 from marginflow.training.metrics import METRICS, read_metrics
 
 EVALUATION = "evaluation.json"
@@ -24,76 +27,134 @@ FORMAT = 1
 FOLDERS = {"figures", "tensorboard"}
 FILES = {CONFIG, MANIFEST, EVALUATION, WEIGHTS, METRICS, TRAINER, CHECKSUMS, LOCK, *FOLDERS}
 UNFINISHED = {part_of(Path(name)).name for name in FILES}
+BYTES_OF_BLOCK = 50  # of weights at least, with their names
 
 
-def read(run_dir: Path) -> tuple[Experiment, DataSpec, dict[str, Any]]:
-    """The experiment of a run, the kind of its rows, and its manifest."""
-    check_is_run(run_dir)
-    for name in (CONFIG, MANIFEST):
-        verify(run_dir / name)
-    try:
-        manifest = json_of(run_dir / MANIFEST)
-        table = tomllib.loads(text_of(run_dir / CONFIG))
-        spec = TypeAdapter(DataSpec).validate_python(manifest["data"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{run_dir}: {CONFIG} or {MANIFEST} is damaged: {reason}") from error
-    if manifest.get("format") != FORMAT:
-        raise ValueError(
-            f"{run_dir} has run format {manifest.get('format')}; this version reads {FORMAT}: update marginflow"
-        )
-    return parse(table, str(run_dir / CONFIG)), spec, manifest
+class Run:
+    """A run directory that was trained, opened once: what is asked of it is read when it is, and kept.
 
-
-def read_evaluation(run_dir: Path) -> dict[str, Any]:
-    """What `evaluate` has written of a run; FileNotFoundError where it has not, ValueError where it is damaged."""
-    path = run_dir / EVALUATION
-    if not path.is_file():
-        raise FileNotFoundError(f"{run_dir} was not evaluated: call marginflow evaluate {run_dir} first")
-    try:
-        record = json_of(path)
-        _ = record["weights_sha256"], record["experiment"]["evaluate"], record["test"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged ({error!r}): call marginflow evaluate {run_dir} again") from error
-    return record
-
-
-def as_item(run_dir: Path) -> dict[str, Any]:
-    """All that is known of an evaluated run, in the form in which `reproduce` writes an item of one run.
-
-    ValueError or FileNotFoundError where it was not evaluated, or was trained on since.
+    path: of the directory. experiment: with which it was trained. spec: of its rows. manifest: what it was made by.
+    device: where the model goes.
     """
-    experiment, _, _ = read(run_dir)
-    record, now = read_evaluation(run_dir), trained(run_dir)
-    if record["weights_sha256"] != weights_sha256(run_dir) or record.get("epochs") != now["epochs"]:
-        raise ValueError(f"{run_dir} was trained on since: call marginflow evaluate {run_dir} again")
-    name = run_dir.resolve().name
-    run = {"label": name, "reported_by_the_thesis": None, "samples": None, **record, "curve": read_metrics(run_dir)}
-    pictures = sorted((run_dir / "figures").glob("*.png"))
-    return {
-        "title": name,
-        "caption": f"{experiment.model.name} on {experiment.data.name}",
-        "runs": [run],
-        "figures": [{"file": f"figures/{path.name}", "caption": path.stem} for path in pictures],
-    }
+
+    def __init__(
+        self, path: Path, experiment: Experiment, spec: DataSpec, manifest: dict[str, Any], device: torch.device
+    ) -> None:
+        self.path, self.experiment, self.spec = path, experiment, spec
+        self.manifest, self.device = manifest, device
+
+    @classmethod
+    def open(cls, path: str | Path, device: str | torch.device = "cpu") -> Self:
+        """The run in a directory, its configuration verified; FileNotFoundError or ValueError where there is none."""
+        path = Path(path)
+        check_is_run(path)
+        for name in (CONFIG, MANIFEST):
+            verify(path / name)
+        try:
+            manifest = json_of(path / MANIFEST)
+            table = tomllib.loads(text_of(path / CONFIG))
+            spec = TypeAdapter(DataSpec).validate_python(manifest["data"])
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(f"{path}: {CONFIG} or {MANIFEST} is damaged: {reason}") from error
+        if manifest.get("format") != FORMAT:
+            raise ValueError(
+                f"{path} has run format {manifest.get('format')}; this version reads {FORMAT}: update marginflow"
+            )
+        return cls(path, parse(table, str(path / CONFIG)), spec, manifest, torch.device(device))
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """The checksum of the weights, which are what was written; FileNotFoundError where there are none yet."""
+        if not (self.path / WEIGHTS).is_file():
+            raise FileNotFoundError(
+                f"{self.path / WEIGHTS} does not exist: the run has no checkpoint yet, train it first"
+            )
+        return verify(self.path / WEIGHTS)
+
+    @cached_property
+    def model(self) -> Flow:
+        """The trained model, on the device and in evaluation mode; ValueError where its weights are damaged."""
+        _ = self.weights_sha256
+        _check_claims(self.experiment, self.spec, self.path)
+        model = build(self.experiment, self.spec)
+        load_weights(model, self.path, verified=True)
+        return model.eval().to(self.device)
+
+    @cached_property
+    def data(self) -> DataSet:
+        """The data that it was trained on; ValueError where they have changed since, and would be split anew."""
+        by_name = {"columns": list(self.spec.columns), "drop": []} if self.experiment.data.name == "table" else {}
+        data = load_data(self.experiment, **by_name)
+        check_same_rows(self.spec, data.spec, self.path)
+        return data
+
+    def test(self, rows: int | None = None) -> Split:
+        """The first test rows, by default all."""
+        return Split(*self.data.test.take(slice(rows)))
+
+    def let_go(self) -> None:
+        """Keep neither data nor model any longer."""
+        for name in ("data", "model"):
+            vars(self).pop(name, None)
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """What each epoch came to, as it stands in metrics.jsonl now."""
+        return read_metrics(self.path)
+
+    @property
+    def evaluation(self) -> dict[str, Any]:
+        """What `evaluate` has written; FileNotFoundError where it has not, ValueError where it is damaged."""
+        path = self.path / EVALUATION
+        if not path.is_file():
+            raise FileNotFoundError(f"{self.path} was not evaluated: call marginflow evaluate {self.path} first")
+        try:
+            record = json_of(path)
+            _ = record["weights_sha256"], record["experiment"]["evaluate"], record["test"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} is damaged ({error!r}): call marginflow evaluate {self.path} again") from error
+        return record
+
+    def trained(self) -> dict[str, Any]:
+        """How far it was trained, with which settings, for results."""
+        epochs = self.metrics
+        return {
+            "experiment": self.experiment.model_dump(mode="json"),
+            "epochs": max((each["epoch"] for each in epochs), default=0),
+            "best_epoch": max((each["epoch"] for each in epochs if each.get("best")), default=None),
+            "train_seconds": round(sum(each.get("seconds", 0) for each in epochs), 1),
+            **{key: self.manifest.get(key) for key in ("marginflow", "git_head", "torch", "python", "machine")},
+        }
+
+    def as_item(self) -> dict[str, Any]:
+        """All that is known once it was evaluated, in the form in which `reproduce` writes an item of one run.
+
+        ValueError or FileNotFoundError where it was not evaluated, or was trained on since.
+        """
+        record, now = self.evaluation, self.trained()
+        if record["weights_sha256"] != self.weights_sha256 or record.get("epochs") != now["epochs"]:
+            raise ValueError(f"{self.path} was trained on since: call marginflow evaluate {self.path} again")
+        name = self.path.resolve().name
+        run = {"label": name, "reported_by_the_thesis": None, "samples": None, **record, "curve": self.metrics}
+        pictures = sorted((self.path / "figures").glob("*.png"))
+        return {
+            "title": name,
+            "caption": f"{self.experiment.model.name} on {self.experiment.data.name}",
+            "runs": [run],
+            "figures": [{"file": f"figures/{path.name}", "caption": path.stem} for path in pictures],
+        }
 
 
-def weights_sha256(run_dir: Path) -> str:
-    """The checksum of the weights of a run."""
-    return sha256_of(run_dir / WEIGHTS)
-
-
-def trained(run_dir: Path) -> dict[str, Any]:
-    """How far a run was trained, with which settings, for results."""
-    experiment, _, manifest = read(run_dir)
-    epochs = read_metrics(run_dir)
-    return {
-        "experiment": experiment.model_dump(mode="json"),
-        "epochs": max((each["epoch"] for each in epochs), default=0),
-        "best_epoch": max((each["epoch"] for each in epochs if each.get("best")), default=None),
-        "train_seconds": round(sum(each.get("seconds", 0) for each in epochs), 1),
-        **{key: manifest.get(key) for key in ("marginflow", "git_head", "torch", "python", "machine")},
-    }
+def _check_claims(experiment: Experiment, spec: DataSpec, run_dir: Path) -> None:
+    """Refuse to build a model that is far larger than its weights: ValueError."""
+    size = (run_dir / WEIGHTS).stat().st_size
+    numbers, blocks = claimed_numbers(experiment, spec)
+    if 4 * numbers > max(TIMES * size, FREE) or BYTES_OF_BLOCK * blocks > max(size, FREE // 1000):
+        raise ValueError(
+            f"{run_dir / CONFIG} describes a model of about {numbers:,} numbers in {blocks:,} blocks; its weights have "
+            f"{size:,} bytes: they do not belong together"
+        )
 
 
 def check_same_rows(trained_on: DataSpec, found: DataSpec, run_dir: Path) -> None:
@@ -110,21 +171,3 @@ def check_same_rows(trained_on: DataSpec, found: DataSpec, run_dir: Path) -> Non
             f"the data have changed since {run_dir} was trained: split anew, rows that it was trained on would be held "
             "out: put them back, or evaluate on other rows with --data"
         )
-
-
-def data_of(run_dir: Path) -> DataSet:
-    """The data that a run was trained on; ValueError where they have changed since."""
-    experiment, spec, _ = read(run_dir)
-    by_name = {"columns": list(spec.columns), "drop": []} if experiment.data.name == "table" else {}
-    data = load_data(experiment, **by_name)
-    check_same_rows(spec, data.spec, run_dir)
-    return data
-
-
-def held_out(run_dir: Path, rows: int | None = None) -> tuple[Split, float | None]:
-    """The first test rows of a run, by default all, and the entropy of their distribution where it is known.
-
-    ValueError where the run's data have changed, so that they would be split anew.
-    """
-    data = data_of(run_dir)
-    return Split(*data.test.take(slice(rows))), data.entropy

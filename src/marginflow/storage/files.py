@@ -92,14 +92,15 @@ def keep(path: Path, content: bytes | Callable[[BinaryIO], None]) -> None:
     _enter(path, _checksums(path.parent)[path.name][:1])
 
 
-def verify(path: Path) -> None:
-    """Refuse a file that is not what was written: ValueError. One without a checksum, from elsewhere, passes."""
-    known = _checksums(path.parent).get(path.name)
-    if known and path.is_file() and sha256_of(path) not in known:
+def verify(path: Path) -> str:
+    """The SHA-256 of a file; ValueError where it is not what was written. One without a checksum passes."""
+    known, found = _checksums(path.parent).get(path.name), sha256_of(path)
+    if known and found not in known:
         raise ValueError(
             f"{path} is not what was written there, by its SHA-256 in {CHECKSUMS}: restore it, or where it was changed "
             f"on purpose delete {CHECKSUMS}"
         )
+    return found
 
 
 def sha256_of(path: Path) -> str:
@@ -131,10 +132,11 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     keep(path, save(copies))
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors in a .safetensors file; ValueError where it is damaged."""
-    verify(path)
+def read_tensors(path: Path, *, verified: bool = False) -> dict[str, Tensor]:
+    """The tensors in a .safetensors file; ValueError where it is damaged. verified: whether it was just now."""
     try:
+        if not verified:
+            verify(path)
         return load_file(path)
     except (SafetensorError, RuntimeError, OSError) as error:
         raise unusable(path, error) from error

@@ -39,21 +39,21 @@ def save_weights(state: Mapping[str, Tensor], run_dir: Path) -> None:
     save_tensors(state, run_dir / WEIGHTS)
 
 
-def read_weights(run_dir: Path) -> dict[str, Tensor]:
+def read_weights(run_dir: Path, *, verified: bool = False) -> dict[str, Tensor]:
     """The weights in a run directory; ValueError where they are damaged."""
     path = run_dir / WEIGHTS
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist: the run has no checkpoint yet, train it first")
-    state = read_tensors(path)
+    state = read_tensors(path, verified=verified)
     broken = [name for name, tensor in state.items() if not bool(torch.isfinite(tensor).all())]
     if broken:
         raise ValueError(f"{path} holds weights that are not finite, in {broken[0]}: train again with a lower lr")
     return state
 
 
-def load_weights(model: nn.Module, run_dir: Path) -> None:
+def load_weights(model: nn.Module, run_dir: Path, *, verified: bool = False) -> None:
     """Fill a model with the weights of a run directory; ValueError where they are damaged or of another model."""
-    state = read_weights(run_dir)
+    state = read_weights(run_dir, verified=verified)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:

@@ -19,6 +19,7 @@ from marginflow.data.tables import write as output
 from marginflow.data.tables.write import write, write_columns
 from marginflow.runs.evaluate import evaluate
 from marginflow.runs.load import load
+from marginflow.runs.run import Run
 from marginflow.runs.schema import Evaluate
 
 SPEC = DataSpec((3,), columns=("a", 'the "b", of two', "c"))
@@ -117,7 +118,7 @@ def test_evaluate_passes_rows_on_before_it_reads_more(call: Call, monkeypatch: p
             passed_on.append(each)
             assert len(read_so_far) <= i + 2  # once for its shape, then one for each block
 
-    result = evaluate(Path("runs/moons"), Evaluate(), "cpu", "rows.npy", each_row=look)
+    result = evaluate(Run.open("runs/moons"), Evaluate(), "rows.npy", each_row=look)
     assert [len(each) for each in passed_on] == [64] * 5 + [3]
     assert result.accounting.num_rows == len(x)
     with torch.no_grad():
