@@ -37,7 +37,9 @@ epochs = 3000
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_on_the_command_line_says_how_to_go_on(tmp_path: Path, stop: signal.Signals) -> None:
+def test_ctrl_c_on_the_command_line_says_how_to_go_on(
+    tmp_path: Path, stop: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "long.toml").write_text(EXPERIMENT)
     command = [sys.executable, "-m", "marginflow", "train", "long.toml"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -53,10 +55,10 @@ def test_ctrl_c_on_the_command_line_says_how_to_go_on(tmp_path: Path, stop: sign
     if stop == signal.SIGTERM:
         return  # it goes on in the same way
     done = len((tmp_path / "runs" / "long" / "metrics.jsonl").read_text().splitlines())
-    command += ["--set", f"train.epochs={done + 1}", "--resume"]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert f"epoch {done + 1}/{done + 1}" in result.stdout
-    assert "epoch 1/" not in result.stdout
+    monkeypatch.chdir(tmp_path)
+    resumed = succeeds(run("train", "long.toml", "--set", f"train.epochs={done + 1}", "--resume"))
+    assert f"epoch {done + 1}/{done + 1}" in resumed
+    assert "epoch 1/" not in resumed
 
 
 def test_killed_at_random_moments_it_ends_with_the_weights_of_one_that_was_not(
@@ -67,11 +69,12 @@ def test_killed_at_random_moments_it_ends_with_the_weights_of_one_that_was_not(
     assert re.search(r"2 kills of \d trainings, seed 1: the same weights, .* and 3 epochs; lost: nothing", found)
 
 
-def test_an_interrupt_leaves_the_file_of_before(tmp_path: Path) -> None:
+def test_an_interrupt_leaves_the_file_of_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In another process, by the signal that Ctrl-C sends."""
     (tmp_path / "moons.toml").write_text(MOONS.replace("half_moons", "checkerboard"))
     command = [sys.executable, "-m", "marginflow"]
-    subprocess.run([*command, "train", "moons.toml"], cwd=tmp_path, check=True, capture_output=True, timeout=120)
+    monkeypatch.chdir(tmp_path)
+    succeeds(run("train", "moons.toml"))
     (tmp_path / "many.csv").write_text("before\n")
     arguments = ["sample", "runs/moons", "-n", "1000000000", "-o", "many.csv"]
     process = subprocess.Popen(

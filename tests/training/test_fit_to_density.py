@@ -49,7 +49,7 @@ def test_a_normal_is_found_exactly() -> None:
 def test_the_four_energies_are_fitted_as_far_as_the_grid_can_tell(name: str) -> None:
     torch.default_generator.manual_seed(0)
     target, model = ENERGIES[name], models.nsf(2, structure="coupling", hidden=[32, 32], blocks=4)
-    fitted = fit_to_density(model, target, VariationalConfig(steps=500, lr=1e-2))
+    fitted = fit_to_density(model, target, VariationalConfig(steps=350, lr=1e-2))
     expected = on_grid(target)
     assert fitted.bound <= fitted.log_normaliser
     assert fitted.log_normaliser == pytest.approx(expected, abs=0.05)
