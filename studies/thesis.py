@@ -239,7 +239,7 @@ def pairs(folder: str = "runs/thesis") -> None:
             options = run.experiment.evaluate
             test = run.test(options.rows)
             of_rows = evaluate_rows(run.model, test, num_samples=options.num_samples, seed=options.seed)
-            found.append(of_rows.result)
+            found.append(of_rows.density)
         costs = {
             what: asdict(Estimate.of(getattr(found[0], what) - getattr(found[1], what)))
             for what in ("bound", "log_prob")

@@ -118,4 +118,4 @@ def test_evaluation_averages_over_labels_and_tells_the_conditional_beside() -> N
     assert found.log_det.value == pytest.approx(-2 * math.log(2))
     alone = evaluate_rows(model, Split(x))
     assert alone.given_label is None
-    assert -float(alone.result.log_prob.mean()) == pytest.approx(found.importance_weighted.value)
+    assert -float(alone.density.log_prob.mean()) == pytest.approx(found.importance_weighted.value)

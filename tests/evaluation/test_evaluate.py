@@ -10,7 +10,7 @@ import torch
 from marginflow import LabelMixture, models
 from marginflow.data import DataSpec, Split
 from marginflow.distributions import DiagonalNormal, Flow, Marginalising, StandardNormal, Uniform
-from marginflow.evaluation.evaluate import Account, RowResults, evaluate, evaluate_blocks, evaluate_rows
+from marginflow.evaluation.evaluate import Account, RowScores, evaluate, evaluate_blocks, evaluate_rows
 from marginflow.models import maf, planar
 from marginflow.transforms import Augment, Dequantise, Flatten, Logit, Permutation, Standardise
 
@@ -220,7 +220,7 @@ def test_blocks_draw_on_and_do_not_repeat_their_noise() -> None:
     with torch.no_grad():
         model.flow.mean.fill_(0.5)
     same = [Split(torch.zeros(5, 1))] * 2
-    first, second = (found.result.bound for found in evaluate_blocks(model, same, num_samples=2))
+    first, second = (found.density.bound for found in evaluate_blocks(model, same, num_samples=2))
     assert not torch.isclose(first, second).any()
 
 
@@ -258,10 +258,10 @@ def test_log_p_that_is_no_number_is_named_by_its_row() -> None:
         holes.value = value
         with pytest.raises(FloatingPointError, match=message):
             evaluate(holes, x)
-    results: list[RowResults] = []
+    results: list[RowScores] = []
     with pytest.raises(FloatingPointError, match=r"at row 9 \(counted from 0\), and not finite at 2 of 3 rows"):
         results.extend(evaluate_blocks(holes, [Split(x[:4]), Split(x[:4]), Split(x[5:8])]))
-    assert evaluate_rows(holes, Split(x[:6])).result.log_prob.isfinite().all()
+    assert evaluate_rows(holes, Split(x[:6])).density.log_prob.isfinite().all()
 
 
 def test_a_log_determinant_of_the_preprocessing_that_is_no_number_is_named_too() -> None:

@@ -284,14 +284,14 @@ def test_draws_of_a_run_say_how_many_were_flagged() -> None:
 def test_what_is_drawn_between_blocks_and_blocks_do_not_touch_each_other() -> None:
     model = Marginalising(DiagonalNormal(2), StandardNormal(1)).train()
     parts = [Split(torch.zeros(5, 1))] * 3
-    alone = [found.result.bound for found in evaluate_blocks(model, parts, seed=1)]
+    alone = [found.density.bound for found in evaluate_blocks(model, parts, seed=1)]
     torch.default_generator.manual_seed(0)
     expected = torch.rand(3).tolist()
     torch.default_generator.manual_seed(0)
     between, drawn = [], []
     for found in evaluate_blocks(model, parts, seed=1):
         assert model.training
-        drawn.append(found.result.bound)
+        drawn.append(found.density.bound)
         between.append(torch.rand(1).item())
     assert between == expected
     assert all(torch.equal(one, other) for one, other in zip(alone, drawn, strict=True))

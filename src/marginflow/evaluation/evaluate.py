@@ -90,9 +90,9 @@ class Account:
         self.sample_size, self.squared_errors = Median(), Moments()
         self.modelled_dequantisation = False
 
-    def add(self, rows: RowResults) -> None:
-        """Take in the results of some rows, each time with the same parts."""
-        result, entropy = rows.result, rows.result.noise_entropy
+    def add(self, rows: RowScores) -> None:
+        """Take in the scores of some rows, each time with the same parts."""
+        result, entropy = rows.density, rows.density.noise_entropy
         self.sample_size.add(result.effective_sample_size)
         self.modelled_dequantisation = rows.modelled_dequantisation
         if result.standard_error is not None:
@@ -106,9 +106,8 @@ class Account:
         if rows.given_label is not None:
             self._add("given_label", -rows.given_label)
         if self.spec.levels is not None:
-            to_pixels = rows.log_det + self.spec.log_volume
-            self._add("bits_per_dim", -(result.log_prob + to_pixels) * self.spec.bits_per_nat)
-            self._add("bits_per_dim_bound", -(result.bound + to_pixels) * self.spec.bits_per_nat)
+            self._add("bits_per_dim", -rows.log_prob * self.spec.bits_per_nat)
+            self._add("bits_per_dim_bound", -rows.bound * self.spec.bits_per_nat)
 
     def _add(self, name: str, values: Tensor) -> None:
         self.means.setdefault(name, Moments()).add(values)
@@ -157,18 +156,30 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class RowResults:
-    """What a model says of each row: at the density, given the label where there is one, and of the preprocessing.
+class RowScores:
+    """What a model says of each row as given: log p(x) = density + log-determinant of the preprocessing + log volume.
 
-    result: log-likelihoods of the preprocessed rows. log_det: of the preprocessing, (N,), so that their sum is the
-    log-likelihood of the rows as given. given_label: log p(x | y), (N,); None but for a mixture over known labels.
-    modelled_dequantisation: whether the preprocessing drew u ~ q(u | x) from a model.
+    density: log-likelihoods of the preprocessed rows, with bound, error and effective sample size. log_det: of the
+    preprocessing, (N,). given_label: log p(x | y) of the preprocessed rows, (N,); None but for a mixture over known
+    labels. spec: of the rows, which knows the volume of grey levels where they were scaled. modelled_dequantisation:
+    whether the preprocessing drew u ~ q(u | x) from a model.
     """
 
-    result: LogLikelihood
+    density: LogLikelihood
     log_det: Tensor
     given_label: Tensor | None
-    modelled_dequantisation: bool
+    spec: DataSpec
+    modelled_dequantisation: bool = False
+
+    @property
+    def log_prob(self) -> Tensor:
+        """log p of the rows as given, for images of their grey levels: (N,), nats."""
+        return self.density.log_prob + (self.log_det + self.spec.log_volume)
+
+    @property
+    def bound(self) -> Tensor:
+        """What `log_prob` is bounded by from below, on average over draws: (N,), nats."""
+        return self.density.bound + (self.log_det + self.spec.log_volume)
 
 
 def evaluate(
@@ -202,44 +213,57 @@ def evaluate(
     split = as_split(split)
     spec = spec or DataSpec(tuple(split.x.shape[1:]))
     account = Account(spec, exact=levels_of(model)[1].exact, num_samples=num_samples, seed=seed)
-    account.add(evaluate_rows(model, split, num_samples=num_samples, seed=seed, chunk=chunk))
+    account.add(evaluate_rows(model, split, spec=spec, num_samples=num_samples, seed=seed, chunk=chunk))
     return account.accounting()
 
 
-def evaluate_rows(
-    model: Distribution, split: Split, *, num_samples: int = 1, seed: int = 0, chunk: int | None = None
-) -> RowResults:
-    """What a model says of each row; see `evaluate`."""
-    (found,) = evaluate_blocks(model, [split], num_samples=num_samples, seed=seed, chunk=chunk)
+def evaluate_rows(model: Distribution, split: Split, **options: Any) -> RowScores:
+    """What a model says of each row; options as in `evaluate_blocks`."""
+    (found,) = evaluate_blocks(model, [split], **options)
     return found
 
 
 def evaluate_blocks(
-    model: Distribution, blocks: Iterable[Split], *, num_samples: int = 1, seed: int = 0, chunk: int | None = None
-) -> Iterator[RowResults]:
+    model: Distribution,
+    blocks: Iterable[Split],
+    *,
+    spec: DataSpec | None = None,
+    num_samples: int = 1,
+    seed: int = 0,
+    chunk: int | None = None,
+) -> Iterator[RowScores]:
     """What a model says of rows that come block after block; see `evaluate`. Noise is drawn on and on from `seed`.
 
     FloatingPointError where log p of a row is not finite, with its number.
     """
-    preprocessing, density = levels_of(model)
-    modelled = any(isinstance(part, Dequantise) and part.noise is not None for part in preprocessing.modules())
-    chunk = chunk or rows_at_once(model)
     first, stream = 0, RandomStream(seed)
     for block in blocks:
         check_fits(model, block)
-        batch = bring_to(model, block.take())
-        with stream.on(), evaluation_mode(model):
-            rows, log_det = _preprocess(preprocessing, batch, chunk)
-            context = None if density.context_optional else batch.context
-            result = log_likelihood(density, rows, context, num_samples=num_samples, chunk=chunk)
-            given_label = None
-            if density.context_optional and batch.context is not None:
-                conditional = log_likelihood(density, rows, batch.context, num_samples=num_samples, chunk=chunk)
-                given_label = conditional.log_prob
-        for log_prob in (result.log_prob, result.bound, *optional(given_label)):
-            _insist_on_finite(log_prob + log_det, first)
-        first += len(rows)
-        yield RowResults(result, log_det, given_label, modelled)
+        with stream.on():
+            scores = score(model, block.take(), spec=spec, num_samples=num_samples, chunk=chunk)
+        for log_prob in (scores.log_prob, scores.bound, *optional(scores.given_label)):
+            _insist_on_finite(log_prob, first)
+        first += len(scores.log_det)
+        yield scores
+
+
+def score(
+    model: Distribution, batch: Batch, *, spec: DataSpec | None = None, num_samples: int = 1, chunk: int | None = None
+) -> RowScores:
+    """What a model says of some rows, whether that is a number or not; draws come from torch's global generator."""
+    preprocessing, density = levels_of(model)
+    chunk = chunk or rows_at_once(model)
+    batch = bring_to(model, batch)
+    with evaluation_mode(model):
+        rows, log_det = _preprocess(preprocessing, batch, chunk)
+        context = None if density.context_optional else batch.context
+        result = log_likelihood(density, rows, context, num_samples=num_samples, chunk=chunk)
+        given_label = None
+        if density.context_optional and batch.context is not None:
+            conditional = log_likelihood(density, rows, batch.context, num_samples=num_samples, chunk=chunk)
+            given_label = conditional.log_prob
+    modelled = any(isinstance(part, Dequantise) and part.noise is not None for part in preprocessing.modules())
+    return RowScores(result, log_det, given_label, spec or DataSpec(tuple(batch.x.shape[1:])), modelled)
 
 
 @torch.no_grad()

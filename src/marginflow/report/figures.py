@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -13,9 +12,9 @@ from marginflow.base.distribution import Distribution
 from marginflow.base.moments import Estimate
 from marginflow.base.seeds import seeded
 from marginflow.data import Batch, DataSet, DataSpec, Split
-from marginflow.distributions import Flow, log_likelihood
+from marginflow.distributions import Flow
 from marginflow.distributions.flow import levels_of
-from marginflow.evaluation.evaluate import evaluate_rows
+from marginflow.evaluation.evaluate import evaluate_rows, score
 from marginflow.evaluation.layer_outputs import by_layer
 from marginflow.evaluation.sample import draw
 from marginflow.report import plots
@@ -78,12 +77,10 @@ def names_of(spec: DataSpec) -> list[str]:
 
 def log_prob_of(model: Distribution, seed: int = 0, num_samples: int = DRAWS_OF_MAPS) -> Callable[[Tensor], Tensor]:
     """log p(x) of rows as given, for a map: exact, or estimated with some draws a point."""
-    preprocessing, density = levels_of(model)
 
     def estimate(x: Tensor) -> Tensor:
-        with seeded(seed), torch.no_grad():
-            rows, log_det = preprocessing(x.to(next(model.parameters())))
-            return (log_likelihood(density, rows, num_samples=num_samples, chunk=100_000).log_prob + log_det).cpu()
+        with seeded(seed):
+            return score(model, Batch(x), num_samples=num_samples, chunk=100_000).log_prob.cpu()
 
     return estimate
 
@@ -124,7 +121,7 @@ def _samples_and_density(model: Flow, test: Batch, spec: DataSpec, seed: int) ->
 def _bound(model: Flow, test: Batch, seed: int) -> Figure:
     """The importance-weighted estimate against K, on some rows."""
     rows = Split(*_first(test, NUM_ROWS_OF_BOUNDS))
-    results = [evaluate_rows(model, rows, num_samples=k, seed=seed).result for k in DRAWS]
+    results = [evaluate_rows(model, rows, num_samples=k, seed=seed).density for k in DRAWS]
     bound = results[-1].bound
     below = [Estimate.of(bound - each.log_prob) for each in results]
     return plots.bound_against_samples(

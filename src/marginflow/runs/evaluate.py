@@ -125,6 +125,6 @@ def evaluate(
 
 def _log_probs(model: Flow, blocks: Iterable[Split], spec: DataSpec, account: Account) -> Iterator[Tensor]:
     """log p of rows as given, entered into an account on the way."""
-    for found in evaluate_blocks(model, blocks, num_samples=account.num_samples, seed=account.seed):
-        account.add(found)
-        yield (found.result.log_prob + found.log_det + spec.log_volume).cpu()
+    for scores in evaluate_blocks(model, blocks, spec=spec, num_samples=account.num_samples, seed=account.seed):
+        account.add(scores)
+        yield scores.log_prob.cpu()
