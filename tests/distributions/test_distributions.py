@@ -10,6 +10,7 @@ from registry import DISTRIBUTIONS, build_distribution, concrete_classes
 from torch import Tensor
 
 from marginflow.base.distribution import Density, Distribution
+from marginflow.base.seeds import seeded
 from marginflow.distributions import DiagonalNormal, StandardNormal, Uniform
 
 N = 6
@@ -45,6 +46,19 @@ def test_shapes(name: str) -> None:
 def test_it_says_whether_it_takes_pixels(name: str) -> None:
     x, _ = rows(name)
     assert build_distribution(name).takes_pixels == (x.dtype == torch.uint8)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_over_the_base_that_it_has_it_is_itself(name: str) -> None:
+    distribution = build_distribution(name)
+    x, context = rows(name)
+    found: list[object] = []
+    same = distribution.with_base(lambda base: found.append(base) or base).train(distribution.training)
+    assert found
+    with seeded(3):
+        expected = distribution.log_prob(x, context)
+    with seeded(3):
+        torch.testing.assert_close(same.log_prob(x, context), expected)
 
 
 @pytest.mark.parametrize("name", NAMES)

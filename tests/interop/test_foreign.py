@@ -137,7 +137,8 @@ def test_unwrapped_it_is_a_flow_of_ours_with_the_librarys_density_where_it_shows
     library = LIBRARIES[name]
     flow = library.build(3, 2)
     ours, x, context = library.wrap(flow, context_features=2).eval(), torch.randn(6, 3), torch.randn(6, 2)
-    inside = ours.unwrap()
+    inside, *seen = ours.unwrap(x, context)
+    assert seen == [x, context]
     assert isinstance(inside, mf.Flow) == (name != "torch")
     torch.testing.assert_close(inside.log_prob(x, context), library.log_prob(flow, x, context), rtol=0, atol=1e-5)
 

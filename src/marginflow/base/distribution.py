@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -110,9 +111,16 @@ class Distribution(nn.Module, ABC):
         """Whether rows are whole grey levels, uint8, because it dequantises them."""
         return False
 
-    def unwrap(self) -> Distribution:
-        """What stands inside, on the same rows: the flow behind an adapter that shows its map; else itself."""
-        return self
+    def unwrap(self, x: Tensor, context: Tensor | None = None) -> tuple[Density, Tensor, Tensor | None]:
+        """The density that stands inside, with rows and context as that one takes them; itself where there is none.
+
+        What appends noise or a label draws it once, from torch's global generator.
+        """
+        return self, x, context
+
+    def with_base(self, change: Callable[[Density], Distribution]) -> Distribution:
+        """The same weights over another base, which `change` makes of its own; of itself where it has none."""
+        return change(self)
 
     @abstractmethod
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -152,6 +160,21 @@ def sample_and_flag(density: Density, num_samples: int, context: Tensor | None =
         return density.sample_and_flag(num_samples, context)
     x = density.sample(num_samples, *optional(context))
     return x, not_finite(x)
+
+
+def innermost(density: Density, x: Tensor, context: Tensor | None = None) -> tuple[Density, Tensor, Tensor | None]:
+    """The density inside all wrappers, with rows and context as that one takes them; see `Distribution.unwrap`."""
+    while isinstance(density, Distribution):
+        inner, x, context = density.unwrap(x, context)
+        if inner is density:
+            break
+        density = inner
+    return density, x, context
+
+
+def with_base(density: Density, change: Callable[[Density], Distribution]) -> Distribution:
+    """Any density over another base; see `Distribution.with_base`."""
+    return density.with_base(change) if isinstance(density, Distribution) else change(density)
 
 
 class Wrapper(Distribution, ABC):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from marginflow.base.distribution import Density, Wrapper, context_features_of, sample_and_flag
+from marginflow.base.distribution import Density, Distribution, Wrapper, context_features_of, sample_and_flag, with_base
 from marginflow.base.shapes import check_context
 
 
@@ -50,6 +51,12 @@ class Conditional(Wrapper):
         check_context(context, self._context_features, num_rows)
         like = next(self.network.parameters(), cast(Tensor, context))
         return self.network(cast(Tensor, context).to(like.dtype))
+
+    def unwrap(self, x: Tensor, context: Tensor | None = None) -> tuple[Density, Tensor, Tensor | None]:
+        return self.flow, x, self._seen(context, len(x))
+
+    def with_base(self, change: Callable[[Density], Distribution]) -> Conditional:
+        return Conditional(with_base(self.flow, change), self.network, self._context_features)
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         return self.flow.log_prob(x, self._seen(context, len(x)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from marginflow.base.distribution import (
     sample_and_flag,
     takes_pixels,
     warn_of_diverged,
+    with_base,
 )
 from marginflow.base.shapes import check_event
 from marginflow.base.transform import Transform
@@ -73,6 +74,9 @@ class Flow(Distribution):
     @property
     def takes_pixels(self) -> bool:
         return self.transform.takes_pixels or takes_pixels(self.base)
+
+    def with_base(self, change: Callable[[Density], Distribution]) -> Flow:
+        return Flow(self.transform, with_base(self.base, change))
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         check_event(x, self.event_shape, real=False)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from marginflow.base.distribution import Density, Wrapper, context_features_of, sample_and_flag
+from marginflow.base.distribution import Density, Distribution, Wrapper, context_features_of, sample_and_flag, with_base
 
 
 class LabelMixture(Wrapper):
@@ -62,6 +62,13 @@ class LabelMixture(Wrapper):
         if len(wrong):
             raise ValueError(f"labels must lie in 0 ... {self.num_classes - 1}; got {int(wrong[0])}")
         return functional.one_hot(labels.long(), self.num_classes).to(self.prior)
+
+    def unwrap(self, x: Tensor, context: Tensor | None = None) -> tuple[Density, Tensor, Tensor | None]:
+        return self.flow, x, self._some_labels(len(x)) if context is None else context
+
+    def with_base(self, change: Callable[[Density], Distribution]) -> LabelMixture:
+        flow = with_base(self.flow, change)
+        return LabelMixture(flow, self.num_classes, self.prior.tolist()).to(self.prior)
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         if context is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -13,6 +15,7 @@ from marginflow.base.distribution import (
     is_context_optional,
     optional,
     sample_and_flag,
+    with_base,
 )
 from marginflow.base.shapes import check_event
 from marginflow.transforms import Augment
@@ -72,6 +75,12 @@ class Marginalising(Distribution):
     @property
     def context_optional(self) -> bool:
         return self.augment.context_features == 0 and is_context_optional(self.flow)
+
+    def unwrap(self, x: Tensor, context: Tensor | None = None) -> tuple[Density, Tensor, Tensor | None]:
+        return self.flow, self.augment(x, context)[0], context
+
+    def with_base(self, change: Callable[[Density], Distribution]) -> Marginalising:
+        return Marginalising(with_base(self.flow, change), self.noise)
 
     def log_joint(self, x: Tensor, eps: Tensor, context: Tensor | None = None) -> Tensor:
         """log p(x, eps): (N, *event), (N, *noise) -> (N,), nats; what the thesis calls the likelihood."""

@@ -6,12 +6,8 @@ import math
 
 import torch
 
-from marginflow.base.distribution import Density, Distribution
-from marginflow.distributions.conditional import Conditional
+from marginflow.base.distribution import Density, Distribution, with_base
 from marginflow.distributions.elementary import DiagonalNormal, StandardLogistic, StandardNormal
-from marginflow.distributions.flow import Flow
-from marginflow.distributions.label_mixture import LabelMixture
-from marginflow.distributions.marginalising import Marginalising
 
 
 def at_temperature(model: Density, temperature: float) -> Distribution:
@@ -29,28 +25,17 @@ def at_temperature(model: Density, temperature: float) -> Distribution:
     """
     if not 0 < temperature < math.inf:
         raise ValueError(f"the temperature must be a positive number; got {temperature}")
-    if isinstance(model, Flow):
-        changed: Distribution = Flow(model.transform, at_temperature(model.base, temperature))
-    elif isinstance(model, Marginalising):
-        changed = Marginalising(at_temperature(model.flow, temperature), model.noise)
-    elif isinstance(model, LabelMixture):
-        changed = LabelMixture(at_temperature(model.flow, temperature), model.num_classes, model.prior.tolist()).to(
-            model.prior
-        )
-    elif isinstance(model, Conditional):
-        changed = Conditional(at_temperature(model.flow, temperature), model.network, model.context_features)
-    elif isinstance(model, StandardNormal):
-        changed = _normal(model, temperature)
-    else:
-        raise ValueError(
-            f"a temperature needs a standard normal base; this model has a {type(model).__name__}"
-            + (", as made_mog and maf_mog do" if isinstance(model, StandardLogistic) else "")
-        )
-    return changed.train(model.training)
+    changed = with_base(model, lambda base: _widened(base, temperature))
+    return changed.train(getattr(model, "training", False))
 
 
-def _normal(base: StandardNormal, temperature: float) -> DiagonalNormal:
+def _widened(base: Density, temperature: float) -> DiagonalNormal:
     """N(0, T^2 I) where the base is, in its precision."""
+    if not isinstance(base, StandardNormal):
+        raise ValueError(
+            f"a temperature needs a standard normal base; this model has a {type(base).__name__}"
+            + (", as made_mog and maf_mog do" if isinstance(base, StandardLogistic) else "")
+        )
     wider = DiagonalNormal(base.event_shape).to(base.sample(0))
     with torch.no_grad():
         wider.log_scale.fill_(math.log(temperature))

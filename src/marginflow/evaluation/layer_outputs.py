@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor
 
 from marginflow.base.devices import evaluation_mode
-from marginflow.base.distribution import Density, Distribution
+from marginflow.base.distribution import Distribution, innermost
 from marginflow.base.seeds import seeded
 from marginflow.base.transform import Transform
 from marginflow.data import Batch
 from marginflow.data.require import bring_to
-from marginflow.distributions import Flow, LabelMixture, Marginalising
+from marginflow.distributions import Flow
 from marginflow.distributions.flow import levels_of
 from marginflow.transforms import Sequential
 
@@ -22,23 +20,17 @@ from marginflow.transforms import Sequential
 def by_layer(model: Distribution, x: Tensor, context: Tensor | None = None, seed: int = 0) -> dict[str, Tensor]:
     """What rows are at the start of the density and after each of its layers: name -> (N, D'), the last being z.
 
-    Noise dimensions, at one draw of them, stand behind those of the data. ValueError for a density without layers.
+    Noise dimensions, at one draw of them, stand behind those of the data; labels that are not given are drawn.
+    ValueError for a density without layers.
     """
     preprocessing, density = levels_of(model)
     x, context = bring_to(model, Batch(x, context))
     with seeded(seed), evaluation_mode(model):
-        x, _ = preprocessing(x, context)
-        stages, inner = {"data": x}, cast(Density, density)
-        if isinstance(density, Marginalising):
-            x, _ = density.augment(x, context)
-            stages = {"data and noise": x}
-            inner = density.flow
-        if isinstance(inner, LabelMixture):
-            if context is None:
-                raise ValueError("this model needs labels to send data through it: give the context")
-            inner = inner.flow
+        rows, _ = preprocessing(x, context)
+        inner, x, context = innermost(density, rows, context)
         if not isinstance(inner, Flow):
             raise ValueError(f"{type(inner).__name__} has no layers to go through")
+        stages = {"data" if x.shape == rows.shape else "data and noise": x}
         for i, layer in enumerate(layers_of(inner.transform), 1):
             x, _ = layer(x, context)
             stages[f"{i}: {type(layer).__name__}"] = x

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor
 
 from marginflow.base.devices import evaluation_mode, like_model
-from marginflow.base.distribution import Density, Distribution
+from marginflow.base.distribution import Distribution, innermost
 from marginflow.base.seeds import seeded
 from marginflow.data import Batch
-from marginflow.distributions import Flow, Marginalising
+from marginflow.data.require import bring_to
+from marginflow.distributions import Flow
 from marginflow.distributions.flow import levels_of
 from marginflow.evaluation.layer_outputs import by_layer, layers_of
 
@@ -78,10 +78,11 @@ def origins(model: Distribution, test: Batch, num_samples: int = 500, seed: int 
 
     A dimension of an image is its number when the image is flattened. ValueError for a density that has no layers.
     """
-    _, density = levels_of(model)
+    preprocessing, density = levels_of(model)
     stages = by_layer(model, test.x, test.context, seed)
     limits = {name: float(rows.abs().max()) for name, rows in stages.items()}
-    inner = cast(Density, density.flow if isinstance(density, Marginalising) else density)
+    row, context = bring_to(model, Batch(test.x[:1], None if test.context is None else test.context[:1]))
+    inner, _, _ = innermost(density, preprocessing(row, context)[0], context)
     if not isinstance(inner, Flow):
         raise ValueError(f"{type(inner).__name__} has no layers to trace a sample through")
     names, layers = list(stages), layers_of(inner.transform)

@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from marginflow.base.distribution import Distribution, check_num_samples, not_finite
+from marginflow.base.distribution import Density, Distribution, check_num_samples, not_finite
 from marginflow.base.shapes import Shape, as_shape, check_context, check_event
 from marginflow.base.transform import Transform
 from marginflow.distributions import Flow, StandardNormal
@@ -81,9 +81,9 @@ class Foreign(Distribution):
         """x and log |det dx/dz| at noise z; ValueError where the density shows no map."""
         return self._maps().inverse(self.module, z, self._given(context, len(z)))
 
-    def unwrap(self) -> Distribution:
+    def unwrap(self, x: Tensor, context: Tensor | None = None) -> tuple[Density, Tensor, Tensor | None]:
         """A `Flow` over its own map, to the N(0, I) that its noise is taken for; itself where it shows none."""
-        return Flow(ForeignMap(self), StandardNormal(self._shape)) if self.shows_map else self
+        return Flow(ForeignMap(self), StandardNormal(self._shape)) if self.shows_map else self, x, context
 
     def _maps(self) -> Maps:
         if self.calls.maps is None or not self.shows_map:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor
 
-from marginflow.base.distribution import Density, Distribution
+from marginflow.base.distribution import Density, Distribution, innermost
 from marginflow.base.seeds import seeded
 from marginflow.base.transform import Transform
 from marginflow.data import Batch
 from marginflow.data.require import bring_to
-from marginflow.distributions import Conditional, Flow, LabelMixture, Marginalising
+from marginflow.distributions import Flow
 from marginflow.distributions.flow import levels_of
 from marginflow.transforms import Sequential
 
@@ -55,17 +54,7 @@ def parts_of(model: Distribution, x: Tensor, context: Tensor | None, seed: int =
     rows, context = bring_to(model, Batch(x, context))
     with seeded(seed):
         rows, _ = preprocessing(rows, context)
-        inner = cast(Density, density)
-        if isinstance(inner, Marginalising):
-            rows, _ = inner.augment(rows, context)
-            inner = inner.flow
-        if isinstance(inner, LabelMixture):
-            context = context if context is not None else inner._some_labels(len(rows))
-            inner = inner.flow
-        if isinstance(inner, Conditional):
-            context = inner._seen(context, len(rows))
-            inner = inner.flow
-    inner = inner.unwrap() if isinstance(inner, Distribution) else inner
+        inner, rows, context = innermost(density, rows, context)
     if isinstance(inner, Flow):
         transform, base = inner.transform, inner.base
         while isinstance(base, Flow) and base.transform.exact and transform.exact:
