@@ -70,14 +70,17 @@ def test_a_mistake_a_list_and_help_take_less_than_half_a_second(typed: str) -> N
 
 
 @pytest.mark.alone
-def test_runs_load_in_less_than_four_tenths_of_a_second_beyond_torch() -> None:
+def test_runs_load_in_a_third_of_the_time_of_torch() -> None:
+    """0.4 s where torch takes 1.2: the machine may be slow just now, and is so for both."""
     code = """
-import time, torch
+import time
 started = time.process_time()
+import torch
+between = time.process_time()
 import marginflow.runs, marginflow.runs.load, marginflow.runs.evaluate, marginflow.runs.compare
-print(time.process_time() - started)
+print((time.process_time() - between) / (between - started))
 """
-    assert min(float(run(code).stdout) for _ in range(3)) < 0.4
+    assert min(float(run(code).stdout) for _ in range(4)) < 0.4 / 1.2
 
 
 def test_heavy_libraries_wait_until_they_are_used() -> None:

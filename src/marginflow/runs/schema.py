@@ -23,7 +23,7 @@ _UNFIT_FOR_NOISE = {"batch_norm", "dropout"}  # they have no inverse in training
 class Section(BaseModel):
     """A table of the file; unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)  # until it is used
 
 
 class NoiseBase(Section):
