@@ -12,6 +12,13 @@ from marginflow import data, models
 from marginflow.base.seeds import SEEDS, RandomStream, seeded
 
 X, MODEL = torch.randn(30, 2, dtype=torch.float32), models.planar(2)
+
+
+def drawn(seed: int) -> torch.Tensor:
+    with seeded(seed):
+        return torch.rand(1)
+
+
 DOORS: dict[str, Callable[[int], object]] = {
     "fit": lambda seed: mf.TrainConfig(seed=seed),
     "validation": lambda seed: mf.TrainConfig(validation_seed=seed),
@@ -20,7 +27,7 @@ DOORS: dict[str, Callable[[int], object]] = {
     "check": lambda seed: mf.check(MODEL, X, seed=seed),
     "half moons": lambda seed: data.load("half_moons", seed=seed),
     "digits": lambda seed: data.load("digits", seed=seed),
-    "a block": lambda seed: seeded(seed).__enter__(),
+    "a block": lambda seed: drawn(seed),
     "a stream": RandomStream,
 }
 
@@ -29,7 +36,7 @@ DOORS: dict[str, Callable[[int], object]] = {
 @pytest.mark.parametrize("door", DOORS)
 def test_a_seed_out_of_range_is_refused_at_every_door(door: str, seed: int) -> None:
     state = torch.get_rng_state()
-    with pytest.raises(ValueError, match=r"seed|\d"):
+    with pytest.raises(ValueError, match="seed"):
         DOORS[door](seed)
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -38,4 +45,4 @@ def test_a_seed_out_of_range_is_refused_at_every_door(door: str, seed: int) -> N
 def test_the_largest_seed_is_as_good_as_any(door: str) -> None:
     state = torch.get_rng_state()
     DOORS[door](SEEDS - 1)
-    torch.set_rng_state(state)
+    assert torch.equal(torch.get_rng_state(), state)

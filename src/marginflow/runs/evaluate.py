@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from marginflow.data import DataSpec, Split
+from marginflow.data import Split
 from marginflow.data.tables.table import blocks_for
 from marginflow.distributions import Flow
 from marginflow.distributions.flow import levels_of
@@ -99,7 +99,7 @@ def evaluate(
     blocks = iter([rows]) if rows is not None else rows_of_table(run, str(table), options.rows)
     first = next(blocks)
     account = Account(spec, exact=levels_of(model)[1].exact, num_samples=options.num_samples, seed=options.seed)
-    each_row(_log_probs(model, chain([first], blocks), spec, account))
+    each_row(_log_probs(model, chain([first], blocks), account))
     drawn = None
     if draw and rows is not None and (model.context_optional or not model.context_features):
         of_range = rows if len(rows.x) >= NUM_DIVERGED else run.test(NUM_DIVERGED)
@@ -123,8 +123,9 @@ def evaluate(
     return Evaluation(account.accounting(), entropy, record, drawn, single)
 
 
-def _log_probs(model: Flow, blocks: Iterable[Split], spec: DataSpec, account: Account) -> Iterator[Tensor]:
+def _log_probs(model: Flow, blocks: Iterable[Split], account: Account) -> Iterator[Tensor]:
     """log p of rows as given, entered into an account on the way."""
-    for scores in evaluate_blocks(model, blocks, spec=spec, num_samples=account.num_samples, seed=account.seed):
+    spec, num_samples, seed = account.spec, account.num_samples, account.seed
+    for scores in evaluate_blocks(model, blocks, spec=spec, num_samples=num_samples, seed=seed):
         account.add(scores)
         yield scores.log_prob.cpu()
