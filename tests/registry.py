@@ -46,6 +46,7 @@ from marginflow.transforms import (
     FactorOut,
     Flatten,
     GaussianMixture,
+    Identity,
     Inverse,
     LocalAutoregressive,
     LogisticMixture,
@@ -210,6 +211,26 @@ class Laplaces(nn.Module):
         return Independent(Laplace(self.mean, torch.ones_like(self.mean)), 1)
 
 
+class Elsewhere(nn.Module):
+    """A density of ours in nothing but its two methods: N(m + W c, I)."""
+
+    event_shape = (3,)
+
+    def __init__(self, width: int = 0) -> None:
+        super().__init__()
+        self.mean = nn.Parameter(torch.randn(3))
+        self.weight = nn.Parameter(torch.randn(3, width)) if width else None
+
+    def _mean(self, context: tuple[Tensor, ...]) -> Tensor:
+        return self.mean if self.weight is None else self.mean + context[0] @ self.weight.T
+
+    def log_prob(self, x: Tensor, *context: Tensor) -> Tensor:
+        return torch.distributions.Normal(self._mean(context), 1.0).log_prob(x).sum(1)
+
+    def sample(self, num_samples: int, *context: Tensor) -> Tensor:
+        return self._mean(context) + torch.randn(num_samples, 3)
+
+
 def foreign_flow() -> normflows.NormalizingFlow:
     layers = [normflows.flows.MaskedAffineAutoregressive(3, 16) for _ in range(2)]
     return normflows.NormalizingFlow(normflows.distributions.DiagGaussian(3, trainable=False), layers)
@@ -293,6 +314,7 @@ TRANSFORMS: dict[str, Case] = {
     "logit of images": Case(lambda: Logit(0.05), unit(2, 3, 2)),
     "sequential": Case(lambda: Sequential(strong(Planar(4)), Permutation(4), made(4, [8])()), real(4)),
     "empty sequential": Case(Sequential, real(4)),
+    "identity": Case(Identity, real(4)),
     "act norm": Case(lambda: strong(ActNorm(3), 1), real(3)),
     "whiten": Case(lambda: strong(Whiten(3), 0.5), real(3)),
     "whiten images": Case(lambda: strong(Whiten(2), 0.5), real(2, 3, 2)),
@@ -430,6 +452,44 @@ DISTRIBUTIONS: dict[str, Case] = {
     ),
     "from torch": Case(lambda: from_torch(Laplaces()), real(3)),
     "from freia": Case(lambda: from_freia(freia()), real(4)),
+    "from elsewhere": Case(lambda: Flow([Permutation(3)], Elsewhere()), real(3)),
+    "from elsewhere, with context": Case(lambda: Conditional(Elsewhere(width=2), MLP(1, 2, [8]), 1), real(3), 1),
+    "noise and labels, wrapped in each other": Case(
+        lambda: Conditional(
+            LabelMixture(Marginalising(models.maf(5, hidden=[8], context_features=3), conditional_normal(2, 3)), 3),
+            MLP(2, 3, [8]),
+            2,
+        ),
+        real(3),
+        2,
+    ),
+    "noise around labels": Case(
+        lambda: Marginalising(LabelMixture(models.maf(5, hidden=[8], context_features=3), 3), StandardNormal(2)),
+        real(3),
+        3,
+    ),
+    "labels around noise": Case(
+        lambda: LabelMixture(Marginalising(models.maf(5, hidden=[8], context_features=3), conditional_normal(2, 3)), 3),
+        real(3),
+        3,
+    ),
+    "noise around noise": Case(
+        lambda: Marginalising(
+            Flow([Augment(conditional_normal(1, 5))], models.planar(6, blocks=3)), conditional_normal(2, 3)
+        ),
+        real(3),
+    ),
+    "from pixels by learned noise": Case(
+        lambda: Flow(
+            [
+                Dequantise(5, image_model("realnvp_images", context_features=1, levels=1)),
+                Logit(0.05),
+                Flatten((1, 4, 4)),
+            ],
+            base=Marginalising(models.maf(17, hidden=[8], blocks=2), StandardNormal(1)),
+        ),
+        pixels(5, 1, 4, 4),
+    ),
     "from pixels": Case(
         lambda: Flow(
             [Dequantise(17), Logit(0.05), Flatten((1, 2, 2))],

@@ -313,16 +313,13 @@ def test_deterministic_is_asked_of_torch_while_evaluating_and_sampling(
     seen: list[bool] = []
 
     class Watched(Distribution):
-        def log_prob(self, x: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
+        def _log_prob(self, x: torch.Tensor, context: torch.Tensor | None) -> torch.Tensor:
             seen.append(torch.are_deterministic_algorithms_enabled())
             return inner.log_prob(x)
 
-        def sample(self, num_samples: int, context: torch.Tensor | None = None) -> torch.Tensor:
+        def _sample(self, num_samples: int, context: torch.Tensor | None) -> torch.Tensor:
             seen.append(torch.are_deterministic_algorithms_enabled())
             return inner.sample(num_samples)
-
-        def sample_and_log_prob(self, num_samples: int, context: torch.Tensor | None = None) -> tuple:
-            raise NotImplementedError
 
     inner = load("runs/moons")
     watched = Watched()

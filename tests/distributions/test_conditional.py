@@ -151,12 +151,12 @@ SPEC = DataSpec((2,))
 
 def test_the_configuration_builds_every_kind_of_noise() -> None:
     plain = build(experiment(noise={"features": 2}), SPEC).base
-    assert isinstance(plain.noise, StandardNormal)
+    assert isinstance(plain.augment.noise, StandardNormal)
     normal = build(experiment(noise={"name": "diagonal_normal", "features": 2, "hidden": [5]}), SPEC).base
-    assert isinstance(normal.noise, DiagonalNormal)
-    assert [layer.out_features for layer in normal.noise.conditioner.layers] == [5, 4]
+    assert isinstance(normal.augment.noise, DiagonalNormal)
+    assert [layer.out_features for layer in normal.augment.noise.conditioner.layers] == [5, 4]
     flow = build(experiment(noise={"name": "iaf", "features": 3, "blocks": 1, "hidden": [8]}), SPEC).base
-    assert (flow.noise.context_features, flow.noise.event_shape) == (2, (3,))
+    assert (flow.augment.noise.context_features, flow.augment.noise.event_shape) == (2, (3,))
     between = build(experiment(noise={"features": 2, "after_blocks": 3}), SPEC).base
     assert [type(part).__name__ for part in between.transform] == ["Sequential", "Augment", "Sequential"]
     assert (len(between.transform[0]), len(between.transform[2])) == (3, 1)

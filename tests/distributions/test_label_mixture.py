@@ -11,7 +11,6 @@ from torch import nn
 from marginflow import models
 from marginflow.data import Split
 from marginflow.distributions import DiagonalNormal, Flow, LabelMixture, Marginalising, StandardNormal, log_likelihood
-from marginflow.distributions.flow import levels_of
 from marginflow.evaluation.evaluate import evaluate, evaluate_rows
 from marginflow.transforms import Standardise
 
@@ -85,7 +84,7 @@ def test_the_context_may_be_left_out_through_all_levels() -> None:
     model = Flow([], base=density)
     assert model.context_optional
     assert model.context_features == 4
-    assert levels_of(model)[1] is density
+    assert model.density is density
     assert not flow.context_optional
     x, labels = torch.randn(6, 2), torch.eye(4)[[0, 1, 2, 3, 0, 1]]
     assert model.log_prob(x).shape == model.log_prob(x, labels).shape == (6,)

@@ -170,7 +170,7 @@ def test_samples_are_those_of_the_marginal() -> None:
 
 def test_sampling_never_evaluates_the_noise() -> None:
     class Unwilling(StandardNormal):
-        def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
             raise AssertionError("the noise was evaluated")
 
     assert Marginalising(models.planar(3), Unwilling(1)).sample(5).shape == (5, 2)
@@ -295,7 +295,9 @@ def test_no_rows_are_refused() -> None:
 
 def test_a_context_of_another_length_than_x_is_refused() -> None:
     model = models.maf(3, hidden=[8], context_features=2)
-    with pytest.raises(ValueError, match="one row for each of the 5 rows of x; got 9"):
+    with pytest.raises(
+        ValueError, match=r"context must have shape \(5, 2\), a row for each row, or \(2,\), one for all; got \(9, 2\)"
+    ):
         log_likelihood(model, torch.randn(5, 3), torch.randn(9, 2))
 
 

@@ -183,14 +183,15 @@ def test_what_few_effective_draws_cannot_tell_is_not_told() -> None:
     assert result.importance_weighted.draws_error is None
 
 
-def test_pairs_of_rows_and_context_are_taken_and_other_things_refused() -> None:
+def test_pairs_of_rows_and_context_are_taken_and_triples_refused() -> None:
     model = maf(2, hidden=[8], context_features=1)
     x, context = torch.randn(6, 2), torch.randn(6, 1)
     expected = evaluate(model, Split(x, context)).bound.value
     assert evaluate(model, (x, context)).bound.value == expected
     assert evaluate(model, (x.numpy(), context.numpy())).bound.value == expected
-    with pytest.raises(ValueError, match=r"a pair \(x, context\) of them; got list"):
-        evaluate(model, [[0.0, 1.0]])
+    assert evaluate(model, (x.tolist(), context.tolist())).bound.value == expected
+    with pytest.raises(ValueError, match=r"a pair \(x, context\) of them; got 3 things"):
+        evaluate(model, (x, context, x))
 
 
 @pytest.mark.parametrize("name", ["exact", "marginal", "unconverged"])
@@ -228,9 +229,9 @@ def test_a_label_without_density_is_no_number_either() -> None:
     class Never(StandardNormal):
         context_features = 2
 
-        def log_prob(self, x: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
+        def _log_prob(self, x: torch.Tensor, context: torch.Tensor | None) -> torch.Tensor:
             assert context is not None
-            return torch.where(context[:, 0] == 1, -torch.inf, super().log_prob(x))
+            return torch.where(context[:, 0] == 1, -torch.inf, super()._log_prob(x, context))
 
     rows = Split(torch.zeros(4, 1), torch.eye(2)[[1, 1, 0, 1]])
     with pytest.raises(FloatingPointError, match="log p is -inf at row 2 "):
@@ -241,8 +242,8 @@ def test_log_p_that_is_no_number_is_named_by_its_row() -> None:
     class Holes(StandardNormal):
         value = torch.nan
 
-        def log_prob(self, x: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
-            return torch.where(x[:, 0] == 7, self.value, super().log_prob(x))
+        def _log_prob(self, x: torch.Tensor, context: torch.Tensor | None) -> torch.Tensor:
+            return torch.where(x[:, 0] == 7, self.value, super()._log_prob(x, context))
 
     holes = Holes(1)
     x = torch.zeros(10, 1)

@@ -66,12 +66,12 @@ def test_what_float32_makes_of_the_rows_is_counted() -> None:
 
 def test_other_noise_is_refused_where_it_can_be_told() -> None:
     class Fickle(DiagonalNormal):
-        def log_prob(self, x: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
+        def _log_prob(self, x: torch.Tensor, context: torch.Tensor | None) -> torch.Tensor:
             for _ in range(1 + (x.dtype == torch.float64)):
                 x = x + torch.randn_like(x)
-            return super().log_prob(x)
+            return super()._log_prob(x, context)
 
-    with pytest.raises(ValueError, match="draws other noise in float64"):
+    with pytest.raises(ValueError, match="noise that its `noise` does not show"):
         disagreement(Fickle(2).float(), Split(torch.zeros(5, 2)))
 
 

@@ -8,10 +8,9 @@ from registry import DISTRIBUTIONS, build_distribution
 
 from marginflow import models
 from marginflow.base.devices import evaluation_mode
-from marginflow.base.distribution import innermost
 from marginflow.base.seeds import seeded
+from marginflow.base.wrapper import innermost
 from marginflow.distributions import Conditional, Flow, LabelMixture, Marginalising, StandardNormal
-from marginflow.distributions.flow import levels_of
 from marginflow.evaluation.layer_outputs import by_layer, to_latent
 from marginflow.nets import MLP
 from marginflow.transforms import Standardise
@@ -53,7 +52,7 @@ def test_every_density_that_holds_a_flow_has_layers_whatever_is_wrapped_around_i
     model = build_distribution(name)
     x, context = DISTRIBUTIONS[name].x(5), DISTRIBUTIONS[name].context(5)
     stages = by_layer(model, x, context, seed=3)
-    preprocessing, density = levels_of(model)
+    preprocessing, density = model.preprocessing, model.density
     with seeded(3), evaluation_mode(model):
         rows, _ = preprocessing(x, context)
         inner, rows, seen = innermost(density, rows, context)

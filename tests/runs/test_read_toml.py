@@ -122,7 +122,7 @@ def test_models_of_images_keep_them_and_take_noise_as_channels() -> None:
     assert model.transform[0].noise.context_features == 3
     assert isinstance(model.base, Marginalising)
     assert model.base.flow.event_shape == (5, 8, 8)
-    assert (model.base.noise.event_shape, model.base.noise.context_features) == ((2, 8, 8), 3)
+    assert (model.base.augment.noise.event_shape, model.base.augment.noise.context_features) == ((2, 8, 8), 3)
     model.transform[-1].set_statistics(torch.zeros(3), torch.ones(3))
     assert model.sample(2).shape == (2, 3, 8, 8)
     assert model.log_prob(torch.zeros(2, 3, 8, 8, dtype=torch.uint8)).shape == (2,)

@@ -191,13 +191,10 @@ def test_the_importance_weighted_bound_is_tighter_and_is_what_training_reports()
         def event_shape(self) -> torch.Size:
             return torch.Size([2])
 
-        def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
             return StandardNormal(1).log_prob(x[:, :1]) + self.given.log_prob(x[:, 1:], x[:, :1])
 
-        def sample(self, num_samples: int, context: Tensor | None = None) -> Tensor:
-            raise NotImplementedError
-
-        def sample_and_log_prob(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        def _sample(self, num_samples: int, context: Tensor | None) -> Tensor:
             raise NotImplementedError
 
     with torch.no_grad():

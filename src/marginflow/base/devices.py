@@ -68,12 +68,39 @@ def evaluation_mode(model: object) -> Iterator[None]:
                     module.training = mode
 
 
-def like_model(model: object, x: Tensor) -> Tensor:
-    """x on the device and in the precision of a model that is a module; whole numbers, as pixels are, stay whole."""
-    like = next(model.parameters(), None) if isinstance(model, nn.Module) else None
-    if like is None:
+def like_of(model: object) -> Tensor | None:
+    """A tensor of a model that is a module, whose device and precision are the model's; None where it has none.
+
+    The first parameter, or else the first buffer, of real numbers.
+    """
+    if not isinstance(model, nn.Module):
+        return None
+    parameter = _first(model, "_parameters")
+    return _first(model, "_buffers") if parameter is None else parameter
+
+
+def _first(module: nn.Module, kind: str) -> Tensor | None:
+    """The first tensor of real numbers of a kind; `parameters()` takes several times as long, and every call asks."""
+    for tensor in getattr(module, kind).values():
+        if tensor is not None and tensor.is_floating_point():
+            return tensor
+    for child in module._modules.values():
+        found = None if child is None else _first(child, kind)
+        if found is not None:
+            return found
+    return None
+
+
+def to_like(x: Tensor, like: Tensor | None) -> Tensor:
+    """x on the device and in the precision of `like`; whole numbers, as pixels are, stay whole."""
+    if like is None or (x.device == like.device and (x.dtype == like.dtype or not x.is_floating_point())):
         return x
     return x.to(like.device, like.dtype if x.is_floating_point() else x.dtype)
+
+
+def like_model(model: object, x: Tensor) -> Tensor:
+    """x on the device and in the precision of a model that is a module; whole numbers, as pixels are, stay whole."""
+    return to_like(x, like_of(model))
 
 
 def rows_at_once(model: object) -> int:

@@ -1,14 +1,19 @@
-"""The contracts of a density and of a distribution, and what their callers share."""
+"""The contracts of a density and of a distribution."""
 
 from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from typing import Protocol, SupportsIndex, final, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+
+from marginflow.base.arguments import Values, as_context, as_rows, check_num_samples
+from marginflow.base.devices import like_of, to_like
+from marginflow.base.noise import NoiseSite, Sites, at_given
+from marginflow.base.transform import Identity, Transform
 
 
 @runtime_checkable
@@ -24,53 +29,16 @@ class Density(Protocol):
         ...
 
 
-def optional(context: Tensor | None) -> tuple[Tensor, ...]:
-    """The context as positional arguments, none where there is none: densities from elsewhere may not take one."""
-    return () if context is None else (context,)
-
-
-def event_shape_of(density: Density) -> torch.Size | None:
-    """The shape of one event; None where a density from elsewhere does not say."""
-    shape = getattr(density, "event_shape", None)
-    return None if shape is None else torch.Size(shape)
-
-
-def is_exact(density: Density) -> bool:
-    """Whether log_prob is the log density itself; what comes from elsewhere is taken at its word."""
-    return getattr(density, "exact", True)
-
-
-def context_features_of(density: Density, unknown: int = 0) -> int:
-    """The width of the context that it uses; `unknown` where it does not say."""
-    return getattr(density, "context_features", unknown)
-
-
-def is_context_optional(density: Density) -> bool:
-    """Whether the context may be left out."""
-    return getattr(density, "context_optional", False)
-
-
-def takes_pixels(density: Density) -> bool:
-    """Whether its rows are whole grey levels."""
-    return getattr(density, "takes_pixels", False)
-
-
 def not_finite(x: Tensor) -> Tensor:
     """Which rows hold a value that is no finite number, (N,)."""
     return ~torch.isfinite(x.flatten(1)).all(1)
 
 
-def warn_of_diverged(samples: Tensor) -> None:
+def warn_of_diverged(samples: Tensor, stacklevel: int = 3) -> None:
     """Flag samples that are not finite with a RuntimeWarning: they are never returned silently."""
     diverged = int(not_finite(samples).sum())
     if diverged:
-        warnings.warn(f"{diverged} of {len(samples)} samples are not finite", RuntimeWarning, stacklevel=3)
-
-
-def check_num_samples(num_samples: int) -> None:
-    """Refuse a negative number of draws."""
-    if num_samples < 0:
-        raise ValueError(f"num_samples must not be negative; got {num_samples}")
+        warnings.warn(f"{diverged} of {len(samples)} samples are not finite", RuntimeWarning, stacklevel=stacklevel)
 
 
 class Distribution(nn.Module, ABC):
@@ -79,7 +47,13 @@ class Distribution(nn.Module, ABC):
     log_prob(x, context)    (N, *event) -> (N,), log p(x) in nats
     sample(num, context)    -> (num, *event), independent draws without gradients
 
-    The context, where a part uses one, has one row for each row of x (for each sample in `sample`).
+    The context, where a part uses one, has one row for each row of x (for each sample in `sample`), or one row that
+    stands for all. Rows and contexts may be tensors, arrays or lists, of any precision; one row may come without its
+    batch dimension. They are brought to the model's shape, precision and device here, and refused here: ValueError.
+
+    A subclass owes `_log_prob` and `_sample`, which get rows and contexts that fit, and call those of its parts; what
+    is not exact owes `_noise`, what is exact `_sample_and_log_prob`; a density around another one owes `unwrap` and
+    `with_base`. It says what it is by the properties below. It leaves the public methods as they are.
     """
 
     @property
@@ -111,7 +85,131 @@ class Distribution(nn.Module, ABC):
         """Whether rows are whole grey levels, uint8, because it dequantises them."""
         return False
 
-    def unwrap(self, x: Tensor, context: Tensor | None = None) -> tuple[Density, Tensor, Tensor | None]:
+    @property
+    def preprocessing(self) -> Transform:
+        """What stands before the `density` of rows: the identity, but for a flow over a density."""
+        return Identity()
+
+    @property
+    def density(self) -> Distribution:
+        """The density of preprocessed rows, at which likelihoods are accounted for."""
+        return self
+
+    @final
+    def log_prob(self, x: Values, context: Values | None = None) -> Tensor:
+        """log p(x | context) in nats: (N, *event) -> (N,)."""
+        return self._log_prob(*self._fitting(x, context))
+
+    @final
+    @torch.no_grad()
+    def sample(self, num_samples: SupportsIndex, context: Values | None = None) -> Tensor:
+        """Independent draws without gradients: (num_samples, *event); a RuntimeWarning where some are not finite."""
+        x = self._sample(*self._asked(num_samples, context))
+        warn_of_diverged(x, 4)
+        return x
+
+    @final
+    def sample_and_log_prob(self, num_samples: SupportsIndex, context: Values | None = None) -> tuple[Tensor, Tensor]:
+        """Reparameterised draws and their log_prob, gradients kept; ValueError unless `exact`."""
+        if not self.exact:
+            raise self._without_draws()
+        return self._sample_and_log_prob(*self._asked(num_samples, context))
+
+    @final
+    @torch.no_grad()
+    def sample_and_flag(self, num_samples: SupportsIndex, context: Values | None = None) -> tuple[Tensor, Tensor]:
+        """The draws of `sample`, and which of them not to trust, (num_samples,).
+
+        Those are the ones that hold a value that is not finite, and where a flow maps noise to samples, those whose way
+        back misses the noise by more than 1e-3: they have left the range in which the precision inverts.
+        """
+        return self._sample_and_flag(*self._asked(num_samples, context))
+
+    @final
+    def sample_each(self, num_samples: SupportsIndex, context: Values) -> Tensor:
+        """Several draws for each row of a context: context (M, C, ...) -> (M, num_samples, *event)."""
+        number = check_num_samples(num_samples)
+        given = as_context(context, self.context_features, None)
+        if given is None:
+            raise ValueError("sample_each draws for each row of a context; got none: use sample(num_samples)")
+        drawn = self.sample(len(given) * number, given.repeat_interleave(number, 0))
+        return drawn.unflatten(0, (len(given), number))
+
+    @final
+    def noise(self, x: Values, context: Values | None = None) -> Sites[Tensor]:
+        """The sites at which `log_prob` draws noise: a generator that is sent the noise eps of each before the next.
+
+        It returns log p(x, eps), (N,). An exact density has no sites.
+
+        >>> from marginflow import models
+        >>> from marginflow.distributions import Marginalising, StandardNormal
+        >>> site = next(Marginalising(models.planar(5), StandardNormal(3)).noise([[0.0, 1.0]]))
+        >>> site.shape
+        torch.Size([1, 3])
+        """
+        return self._noise(*self._fitting(x, context))
+
+    @final
+    def log_weight(self, x: Values, eps: Sequence[Tensor], context: Values | None = None) -> tuple[Tensor, Tensor]:
+        """log p(x, eps) and log q(eps | x), each (N,), at given noise, a tensor for each site; differentiable in it.
+
+        `log_prob` is their difference at noise that is drawn.
+        """
+        return at_given(self.noise(x, context), eps)
+
+    @final
+    def forward(self, x: Values, context: Values | None = None) -> Tensor:
+        return self.log_prob(x, context)
+
+    def _fitting(self, x: Values, context: Values | None) -> tuple[Tensor, Tensor | None]:
+        """Rows and context in shape, precision and on the device of the model; only shapes and types are looked at."""
+        like = like_of(self)
+        x = as_rows(x, self.event_shape, pixels=self.takes_pixels, dtype=None if like is None else like.dtype)
+        return to_like(x, like), self._given(context, len(x), like)
+
+    def _asked(self, num_samples: SupportsIndex, context: Values | None) -> tuple[int, Tensor | None]:
+        """A number of samples, and the context of each."""
+        number = check_num_samples(num_samples)
+        return number, self._given(context, number, like_of(self))
+
+    def _given(self, context: Values | None, num_rows: int, like: Tensor | None) -> Tensor | None:
+        dtype = None if like is None else like.dtype
+        given = as_context(context, self.context_features, num_rows, optional=self.context_optional, dtype=dtype)
+        return None if given is None else to_like(given, like)
+
+    @abstractmethod
+    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """log p(x | context), or one draw of its bound; noise is drawn in the order of `_noise`."""
+
+    @abstractmethod
+    def _sample(self, num_samples: int, context: Tensor | None) -> Tensor:
+        """Independent draws; called without gradients."""
+
+    def _sample_and_log_prob(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Reparameterised draws and their log_prob; ValueError where there are none."""
+        raise self._without_draws()
+
+    def _without_draws(self) -> ValueError:
+        return ValueError(
+            f"{type(self).__name__} has no reparameterised draws with an exact log_prob, as its noise is drawn or it "
+            "comes from elsewhere: use sample, and log_likelihood"
+        )
+
+    def _sample_and_bound(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Reparameterised draws, and what is on average at least their log_prob: itself where it is exact."""
+        return self._sample_and_log_prob(num_samples, context)
+
+    def _sample_and_flag(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The draws of `_sample`, and which of them not to trust; called without gradients."""
+        x = self._sample(num_samples, context)
+        return x, not_finite(x)
+
+    def _noise(self, x: Tensor, context: Tensor | None) -> Sites[Tensor]:
+        """The sites at which `_log_prob` draws noise; returns log p(x, eps)."""
+        yield from ()
+        return self._log_prob(x, context)
+
+    def unwrap(self, x: Tensor, context: Tensor | None = None) -> tuple[Distribution, Tensor, Tensor | None]:
         """The density that stands inside, with rows and context as that one takes them; itself where there is none.
 
         What appends noise or a label draws it once, from torch's global generator.
@@ -122,82 +220,11 @@ class Distribution(nn.Module, ABC):
         """The same weights over another base, which `change` makes of its own; of itself where it has none."""
         return change(self)
 
-    @abstractmethod
-    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """log p(x | context) in nats: (N, *event) -> (N,)."""
 
-    @abstractmethod
-    def sample(self, num_samples: int, context: Tensor | None = None) -> Tensor:
-        """Independent draws without gradients: (num_samples, *event)."""
-
-    @abstractmethod
-    def sample_and_log_prob(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Reparameterised draws and their log_prob, gradients kept; ValueError unless `exact`."""
-
-    @torch.no_grad()
-    def sample_and_flag(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The draws of `sample`, and which of them not to trust, (num_samples,).
-
-        Those are the ones that hold a value that is not finite, and where a flow maps noise to samples, those whose way
-        back misses the noise by more than 1e-3: they have left the range in which the precision inverts.
-        """
-        x = self.sample(num_samples, context)
-        return x, not_finite(x)
-
-    def sample_each(self, num_samples: int, context: Tensor) -> Tensor:
-        """Several draws for each row of a context: context (M, C, ...) -> (M, num_samples, *event)."""
-        check_num_samples(num_samples)
-        drawn = self.sample(len(context) * num_samples, context.repeat_interleave(num_samples, 0))
-        return drawn.unflatten(0, (len(context), num_samples))
-
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        return self.log_prob(x, context)
-
-
-def sample_and_flag(density: Density, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Draws of any density, and which of them not to trust; see `Distribution.sample_and_flag`."""
-    if isinstance(density, Distribution):
-        return density.sample_and_flag(num_samples, context)
-    x = density.sample(num_samples, *optional(context))
-    return x, not_finite(x)
-
-
-def innermost(density: Density, x: Tensor, context: Tensor | None = None) -> tuple[Density, Tensor, Tensor | None]:
-    """The density inside all wrappers, with rows and context as that one takes them; see `Distribution.unwrap`."""
-    while isinstance(density, Distribution):
-        inner, x, context = density.unwrap(x, context)
-        if inner is density:
-            break
-        density = inner
-    return density, x, context
-
-
-def with_base(density: Density, change: Callable[[Density], Distribution]) -> Distribution:
-    """Any density over another base; see `Distribution.with_base`."""
-    return density.with_base(change) if isinstance(density, Distribution) else change(density)
-
-
-class Wrapper(Distribution, ABC):
-    """A distribution around another density, `flow`, whose events it shares."""
-
-    def __init__(self, flow: Density) -> None:
-        super().__init__()
-        self.flow = flow
-
-    @property
-    def event_shape(self) -> torch.Size | None:
-        return event_shape_of(self.flow)
-
-    @property
-    def exact(self) -> bool:
-        return is_exact(self.flow)
-
-    @property
-    def takes_pixels(self) -> bool:
-        return takes_pixels(self.flow)
-
-    def own_flow(self) -> Distribution:
-        """The flow, where it is a distribution of ours, which alone draws with gradients; ValueError else."""
-        if not isinstance(self.flow, Distribution):
-            raise ValueError("sample_and_log_prob needs a marginflow density inside; use sample and log_prob")
-        return self.flow
+def site_of(noise: Distribution, num_rows: int, context: Tensor | None) -> NoiseSite:
+    """The site at which a distribution draws noise for some rows, given a context that fits them."""
+    return NoiseSite(
+        torch.Size([num_rows, *(noise.event_shape or ())]),
+        lambda: noise._sample_and_log_prob(num_rows, context),
+        lambda eps: noise._log_prob(eps, context),
+    )

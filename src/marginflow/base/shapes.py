@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterable
+from typing import SupportsIndex
 
 import torch
 from torch import Tensor
 
-Shape = int | Sequence[int]
+Shape = SupportsIndex | Iterable[SupportsIndex]
 
 
 def as_shape(shape: Shape) -> torch.Size:
@@ -16,8 +18,11 @@ def as_shape(shape: Shape) -> torch.Size:
     >>> as_shape(2), as_shape((1, 28, 28))
     (torch.Size([2]), torch.Size([1, 28, 28]))
     """
-    sizes = (shape,) if isinstance(shape, int) else tuple(shape)
-    if not sizes or any(not isinstance(size, int) or size < 0 for size in sizes):
+    try:
+        sizes = [operator.index(size) for size in (shape if isinstance(shape, Iterable) else (shape,))]
+    except TypeError:
+        sizes = []
+    if not sizes or min(sizes) < 0:
         raise ValueError(f"event shape must be a number of features or sizes (C, H, W), none negative; got {shape!r}")
     return torch.Size(sizes)
 
@@ -34,13 +39,6 @@ def image_shape(shape: torch.Size, what: str) -> tuple[int, int, int]:
 def sum_event(x: Tensor) -> Tensor:
     """Sum over all but the batch dimension: (N, ...) -> (N,)."""
     return x.sum(tuple(range(1, x.ndim)))
-
-
-def check_event(x: Tensor, event_shape: torch.Size | None, *, real: bool = True) -> None:
-    """Refuse rows whose event shape is not `event_shape` (None accepts any), or whole numbers where `real`."""
-    check_rows(x.shape, event_shape)
-    if real:
-        check_real(x)
 
 
 def check_rows(shape: torch.Size, event_shape: torch.Size | None) -> None:

@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from marginflow.base.noise import Sites
 from marginflow.base.shapes import check_real
 
 
@@ -59,6 +60,11 @@ class Transform(nn.Module, ABC):
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """x and log|det dx/dz|."""
 
+    def _noise(self, x: Tensor, context: Tensor | None) -> Sites[tuple[Tensor, Tensor]]:
+        """The sites at which `forward` draws noise; returns z, and log_det without the -log q(eps | x) of the noise."""
+        yield from ()
+        return self(x, context)
+
     def forward_shape(self, shape: torch.Size) -> torch.Size:
         """The event shape of z where x has `shape`; ValueError where the transform does not fit it."""
         self.check_features(shape[0])
@@ -81,6 +87,20 @@ class Transform(nn.Module, ABC):
                 f"{type(self).__name__} was built for {self.features} features; got {features}: "
                 "build it for as many as reach it"
             )
+
+
+class Identity(Transform):
+    """z = x, log_det = 0.
+
+    >>> Identity()(torch.ones(1, 2))
+    (tensor([[1., 1.]]), tensor([0.]))
+    """
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return x, no_volume(x)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return z, no_volume(z)
 
 
 class Univariate(Protocol):

@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from marginflow.base.devices import device_on
 from marginflow.cli.train import train_run
 from marginflow.data.toy import HALF_MOONS_ENTROPY
-from marginflow.distributions.flow import levels_of
 from marginflow.evaluation.layer_outputs import to_latent
 from marginflow.evaluation.sample import draw as draw_samples
 from marginflow.report import figures, plots
@@ -167,7 +166,7 @@ def _digits(directories: dict[str, Path]) -> Figure:
     for label, directory in directories.items():
         run = Run.open(directory)
         model, digits = run.model, run.test(NUM_DIGITS).take().x
-        preprocessing, _ = levels_of(model)
+        preprocessing = model.preprocessing
         with torch.no_grad():
             rows = preprocessing(digits)[0]
             z = to_latent(model, digits)[:, : rows.shape[1]]

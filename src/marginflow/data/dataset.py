@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, cast, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from marginflow.base.arguments import as_tensor
 from marginflow.base.units import bits_per_nat, log_volume_of_levels
 
 
@@ -134,17 +135,15 @@ class DataSet:
         )
 
 
-def as_split(rows: object) -> Split:
-    """Rows, or a pair of rows and context, tensors or arrays, as a `Split` of tensors; ValueError for anything else."""
-    parts = rows if isinstance(rows, tuple) else (rows, None)
-    if len(parts) != 2 or not isinstance(parts[0], Tensor | np.ndarray | Rows):
-        raise ValueError(
-            "rows must be a tensor or an array, or a pair (x, context) of them; got "
-            f"{type(parts[0] if len(parts) == 2 else rows).__name__}"
-        )
+def as_split(rows: Any) -> Split:
+    """Rows, or a pair of rows and context, as a `Split` of tensors; ValueError for what is no number."""
+    parts: tuple[Any, ...] = rows if isinstance(rows, tuple) else (rows, None)
+    if len(parts) != 2:
+        raise ValueError(f"rows must be numbers (N, ...), or a pair (x, context) of them; got {len(parts)} things")
     x, context = parts
-    x = torch.as_tensor(x) if isinstance(x, Tensor | np.ndarray) else cast(Rows, x)
-    return Split(x, None if context is None else torch.as_tensor(context))
+    if isinstance(x, np.ndarray) or not isinstance(x, Rows):  # an array looks like rows, too
+        x = as_tensor(x, "rows")
+    return Split(x, None if context is None else as_tensor(context, "context"))
 
 
 def check_split(split: Split, name: str, *, least: int = 2) -> None:

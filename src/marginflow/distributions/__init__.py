@@ -1,20 +1,17 @@
 """Densities: where flows start from, flows, marginalising flows, mixtures over labels; log p(x) of them."""
 
-from marginflow.base.devices import evaluation_mode, like_model, rows_at_once
-from marginflow.base.distribution import (
-    Density,
-    Distribution,
-    check_num_samples,
+from marginflow.base.adapter import (
     context_features_of,
     event_shape_of,
     is_context_optional,
     is_exact,
-    not_finite,
     optional,
     sample_and_flag,
     takes_pixels,
-    warn_of_diverged,
 )
+from marginflow.base.arguments import check_num_samples
+from marginflow.base.devices import evaluation_mode, like_model, rows_at_once
+from marginflow.base.distribution import Density, Distribution, not_finite, warn_of_diverged
 from marginflow.distributions.conditional import Conditional
 from marginflow.distributions.elementary import ELEMENTARY, DiagonalNormal, StandardLogistic, StandardNormal, Uniform
 from marginflow.distributions.flow import Flow

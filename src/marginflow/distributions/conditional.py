@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 
-from marginflow.base.distribution import Density, Distribution, Wrapper, context_features_of, sample_and_flag, with_base
-from marginflow.base.shapes import check_context
+from marginflow.base.devices import like_of, to_like
+from marginflow.base.distribution import Density, Distribution
+from marginflow.base.noise import Sites
+from marginflow.base.wrapper import Wrapper
 
 
 class Conditional(Wrapper):
@@ -29,9 +30,9 @@ class Conditional(Wrapper):
     """
 
     def __init__(self, flow: Density, network: nn.Module, context_features: int) -> None:
-        super().__init__(flow)
         said = getattr(network, "out_features", None)
-        width = context_features_of(flow, unknown=said or 1)
+        super().__init__(flow, said or 1)
+        width = self.flow.context_features
         if width == 0:
             raise ValueError("the flow takes no context, so nothing would use the network: give it context_features")
         takes, returns = getattr(network, "in_features", context_features), said or width
@@ -47,27 +48,28 @@ class Conditional(Wrapper):
     def context_features(self) -> int:
         return self._context_features
 
-    def _seen(self, context: Tensor | None, num_rows: int) -> Tensor:
-        check_context(context, self._context_features, num_rows)
-        like = next(self.network.parameters(), cast(Tensor, context))
-        return self.network(cast(Tensor, context).to(like.dtype))
+    def _seen(self, context: Tensor | None) -> Tensor:
+        """What the network makes of the context, which it takes in its own precision."""
+        given = cast(Tensor, context)
+        return self.network(to_like(given, like_of(self.network)))
 
-    def unwrap(self, x: Tensor, context: Tensor | None = None) -> tuple[Density, Tensor, Tensor | None]:
-        return self.flow, x, self._seen(context, len(x))
+    def unwrap(self, x: Tensor, context: Tensor | None = None) -> tuple[Distribution, Tensor, Tensor | None]:
+        return self.flow, x, self._seen(context)
 
     def with_base(self, change: Callable[[Density], Distribution]) -> Conditional:
-        return Conditional(with_base(self.flow, change), self.network, self._context_features)
+        return Conditional(self.flow.with_base(change), self.network, self._context_features)
 
-    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        return self.flow.log_prob(x, self._seen(context, len(x)))
+    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return self.flow._log_prob(x, self._seen(context))
 
-    @torch.no_grad()
-    def sample(self, num_samples: int, context: Tensor | None = None) -> Tensor:
-        return self.flow.sample(num_samples, self._seen(context, num_samples))
+    def _noise(self, x: Tensor, context: Tensor | None) -> Sites[Tensor]:
+        return self.flow._noise(x, self._seen(context))
 
-    @torch.no_grad()
-    def sample_and_flag(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return sample_and_flag(self.flow, num_samples, self._seen(context, num_samples))
+    def _sample(self, num_samples: int, context: Tensor | None) -> Tensor:
+        return self.flow._sample(num_samples, self._seen(context))
 
-    def sample_and_log_prob(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self.own_flow().sample_and_log_prob(num_samples, self._seen(context, num_samples))
+    def _sample_and_flag(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        return self.flow._sample_and_flag(num_samples, self._seen(context))
+
+    def _sample_and_log_prob(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        return self.flow._sample_and_log_prob(num_samples, self._seen(context))

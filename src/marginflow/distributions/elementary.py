@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from marginflow.base.distribution import Distribution, check_num_samples
-from marginflow.base.shapes import Shape, as_shape, check_context, check_event, sum_event
+from marginflow.base.devices import like_of, to_like
+from marginflow.base.distribution import Distribution
+from marginflow.base.shapes import Shape, as_shape, sum_event
 from marginflow.base.units import LOG_ROOT_TWO_PI
 
 
@@ -29,9 +30,9 @@ class _Standard(Distribution, ABC):
     def event_shape(self) -> torch.Size:
         return self._shape
 
-    def sample_and_log_prob(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        x = self.sample(num_samples)
-        return x, self.log_prob(x)
+    def _sample_and_log_prob(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        x = self._sample(num_samples, context)
+        return x, self._log_prob(x, context)
 
     def extra_repr(self) -> str:
         return str(tuple(self._shape))
@@ -49,13 +50,10 @@ class StandardNormal(_Standard):
     tensor([-1.8379])
     """
 
-    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        check_event(x, self._shape)
+    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         return -0.5 * sum_event(x.square()) - self._shape.numel() * LOG_ROOT_TWO_PI
 
-    @torch.no_grad()
-    def sample(self, num_samples: int, context: Tensor | None = None) -> Tensor:
-        check_num_samples(num_samples)
+    def _sample(self, num_samples: int, context: Tensor | None) -> Tensor:
         return torch.randn(num_samples, *self._shape, dtype=self._like.dtype, device=self._like.device)
 
 
@@ -71,13 +69,10 @@ class StandardLogistic(_Standard):
     tensor([-2.7726])
     """
 
-    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        check_event(x, self._shape)
+    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         return -sum_event(x.abs() + 2 * functional.softplus(-x.abs()))
 
-    @torch.no_grad()
-    def sample(self, num_samples: int, context: Tensor | None = None) -> Tensor:
-        check_num_samples(num_samples)
+    def _sample(self, num_samples: int, context: Tensor | None) -> Tensor:
         u = torch.rand(num_samples, *self._shape, dtype=torch.float64, device=self._like.device)
         return torch.logit(u, eps=1e-16).to(self._like.dtype)  # in float32 u would reach 0 and 1
 
@@ -130,10 +125,7 @@ class DiagonalNormal(Distribution):
     def _mean_and_log_scale(self, num_rows: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
         if self.conditioner is None:
             return self.mean.expand(num_rows, *self._shape), self.log_scale.expand(num_rows, *self._shape)
-        check_context(context, self._context_features, num_rows)
-        context = cast(Tensor, context)
-        like = next(self.conditioner.parameters(), context) if isinstance(self.conditioner, nn.Module) else context
-        joined = self.conditioner(context.to(like.dtype))
+        joined = self.conditioner(to_like(cast(Tensor, context), like_of(self.conditioner)))
         expected = (num_rows, 2 * self._shape[0], *self._shape[1:])
         if joined.shape != expected:
             raise ValueError(
@@ -146,17 +138,14 @@ class DiagonalNormal(Distribution):
     def _log_density(standard: Tensor, log_scale: Tensor) -> Tensor:
         return sum_event(-0.5 * standard.square() - log_scale - LOG_ROOT_TWO_PI)
 
-    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        check_event(x, self._shape)
+    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         mean, log_scale = self._mean_and_log_scale(len(x), context)
         return self._log_density((x - mean) * torch.exp(-log_scale), log_scale)
 
-    @torch.no_grad()
-    def sample(self, num_samples: int, context: Tensor | None = None) -> Tensor:
-        return self.sample_and_log_prob(num_samples, context)[0]
+    def _sample(self, num_samples: int, context: Tensor | None) -> Tensor:
+        return self._sample_and_log_prob(num_samples, context)[0]
 
-    def sample_and_log_prob(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        check_num_samples(num_samples)
+    def _sample_and_log_prob(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
         mean, log_scale = self._mean_and_log_scale(num_samples, context)
         standard = torch.randn_like(mean)
         return mean + standard * torch.exp(log_scale), self._log_density(standard, log_scale)
@@ -190,19 +179,16 @@ class Uniform(Distribution):
     def event_shape(self) -> torch.Size:
         return self._shape
 
-    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        check_event(x, self._shape)
+    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         inside = ((x >= self.low) & (x <= self.high)).flatten(1).all(1)
         return torch.where(inside, -torch.log(self.high - self.low).sum(), -math.inf)
 
-    @torch.no_grad()
-    def sample(self, num_samples: int, context: Tensor | None = None) -> Tensor:
-        check_num_samples(num_samples)
+    def _sample(self, num_samples: int, context: Tensor | None) -> Tensor:
         unit = torch.rand(num_samples, *self._shape, dtype=self.low.dtype, device=self.low.device)
         return self.low + (self.high - self.low) * unit
 
-    def sample_and_log_prob(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        x = self.sample(num_samples)
+    def _sample_and_log_prob(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        x = self._sample(num_samples, context)
         return x, -torch.log(self.high - self.low).sum().expand(num_samples)
 
 

@@ -7,20 +7,9 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from marginflow.base.distribution import (
-    Density,
-    Distribution,
-    context_features_of,
-    event_shape_of,
-    is_context_optional,
-    is_exact,
-    optional,
-    sample_and_flag,
-    takes_pixels,
-    warn_of_diverged,
-    with_base,
-)
-from marginflow.base.shapes import check_event
+from marginflow.base.adapter import Adapter, as_distribution
+from marginflow.base.distribution import Density, Distribution
+from marginflow.base.noise import Sites
 from marginflow.base.transform import Transform
 from marginflow.distributions.elementary import ELEMENTARY
 from marginflow.transforms import Augment, Sequential
@@ -51,68 +40,69 @@ class Flow(Distribution):
     def __init__(self, transform: Transform | Iterable[Transform], base: Density) -> None:
         super().__init__()
         self.transform = transform if isinstance(transform, Transform) else Sequential(*transform)
-        self.base = base
-        _ = self.event_shape  # refuses a transform that does not fit the base
+        self.base = as_distribution(base)
+        shape, width = self.base.event_shape, self.transform.context_features
+        self._event_shape = None if shape is None else self.transform.inverse_shape(shape)  # once: every call looks
+        self._context_features = max(width, self.base.context_features)
+        self._context_optional = width == 0 and self.base.context_optional
+        self._takes_pixels = self.transform.takes_pixels or self.base.takes_pixels
 
     @property
     def event_shape(self) -> torch.Size | None:
-        shape = event_shape_of(self.base)
-        return None if shape is None else self.transform.inverse_shape(shape)
+        return self._event_shape
 
     @property
     def exact(self) -> bool:
-        return self.transform.exact and is_exact(self.base)
+        return self.transform.exact and self.base.exact
 
     @property
     def context_features(self) -> int:
-        return max(self.transform.context_features, context_features_of(self.base))
+        return self._context_features
 
     @property
     def context_optional(self) -> bool:
-        return self.transform.context_features == 0 and is_context_optional(self.base)
+        return self._context_optional
 
     @property
     def takes_pixels(self) -> bool:
-        return self.transform.takes_pixels or takes_pixels(self.base)
+        return self._takes_pixels
+
+    @property
+    def _is_preprocessed(self) -> bool:
+        """Whether the transform prepares rows for the base: not where that is elementary, or noise is added for it."""
+        augments = any(isinstance(part, Augment) for part in self.transform.modules())
+        return not augments and not isinstance(self.base, (*ELEMENTARY, Adapter))
+
+    @property
+    def preprocessing(self) -> Transform:
+        return self.transform if self._is_preprocessed else super().preprocessing
+
+    @property
+    def density(self) -> Distribution:
+        return self.base if self._is_preprocessed else self
 
     def with_base(self, change: Callable[[Density], Distribution]) -> Flow:
-        return Flow(self.transform, with_base(self.base, change))
+        return Flow(self.transform, self.base.with_base(change))
 
-    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        check_event(x, self.event_shape, real=False)
+    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         z, log_det = self.transform(x, context)
-        return self.base.log_prob(z, *optional(context)) + log_det
+        return self.base._log_prob(z, context) + log_det
 
-    @torch.no_grad()
-    def sample(self, num_samples: int, context: Tensor | None = None) -> Tensor:
-        x, _ = self.transform.inverse(self.base.sample(num_samples, *optional(context)), context)
-        warn_of_diverged(x)
-        return x
+    def _noise(self, x: Tensor, context: Tensor | None) -> Sites[Tensor]:
+        z, log_det = yield from self.transform._noise(x, context)
+        return (yield from self.base._noise(z, context)) + log_det
 
-    @torch.no_grad()
-    def sample_and_flag(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        z, flagged = sample_and_flag(self.base, num_samples, context)
+    def _sample(self, num_samples: int, context: Tensor | None) -> Tensor:
+        return self.transform.inverse(self.base._sample(num_samples, context), context)[0]
+
+    def _sample_and_flag(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        z, flagged = self.base._sample_and_flag(num_samples, context)
         x, missed = inverse_and_flag(self.transform, z, context)
         return x, flagged | missed
 
-    def sample_and_log_prob(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        if not self.exact or not isinstance(self.base, Distribution):
-            raise ValueError(
-                "sample_and_log_prob needs an exact flow over a marginflow base; this one draws noise or "
-                "stands on a density from elsewhere: use sample and log_likelihood"
-            )
-        z, log_prob = self.base.sample_and_log_prob(num_samples, context)
+    def _sample_and_log_prob(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        if not self.transform.exact:
+            raise self._without_draws()
+        z, log_prob = self.base._sample_and_log_prob(num_samples, context)
         x, log_det = self.transform.inverse(z, context)
         return x, log_prob - log_det
-
-
-def levels_of(model: Distribution) -> tuple[Transform, Distribution]:
-    """Preprocessing and density of a model: Flow(preprocessing, base=density), or all of it density.
-
-    A transform that augments is no preprocessing: its noise belongs to the density. Nor is one over an elementary base.
-    """
-    if isinstance(model, Flow) and isinstance(model.base, Distribution) and not isinstance(model.base, ELEMENTARY):
-        augments = any(isinstance(part, Augment) for part in model.transform.modules())
-        if not augments:
-            return model.transform, model.base
-    return Sequential(), model

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from marginflow.base.distribution import Density, Distribution, Wrapper, context_features_of, sample_and_flag, with_base
+from marginflow.base.distribution import Density, Distribution
+from marginflow.base.noise import Sites, weighed
+from marginflow.base.wrapper import Wrapper
 
 
 class LabelMixture(Wrapper):
@@ -31,8 +33,8 @@ class LabelMixture(Wrapper):
     """
 
     def __init__(self, flow: Density, num_classes: int, prior: Sequence[float] | None = None) -> None:
-        super().__init__(flow)
-        width = context_features_of(flow, unknown=num_classes)
+        super().__init__(flow, num_classes)
+        width = self.flow.context_features
         if num_classes < 1 or width != num_classes:
             raise ValueError(
                 f"the flow must take one-hot labels as its context, {num_classes} features; it takes {width}: "
@@ -63,35 +65,51 @@ class LabelMixture(Wrapper):
             raise ValueError(f"labels must lie in 0 ... {self.num_classes - 1}; got {int(wrong[0])}")
         return functional.one_hot(labels.long(), self.num_classes).to(self.prior)
 
-    def unwrap(self, x: Tensor, context: Tensor | None = None) -> tuple[Density, Tensor, Tensor | None]:
-        return self.flow, x, self._some_labels(len(x)) if context is None else context
+    def unwrap(self, x: Tensor, context: Tensor | None = None) -> tuple[Distribution, Tensor, Tensor | None]:
+        return self.flow, x, self._given_or_drawn(context, len(x))
 
     def with_base(self, change: Callable[[Density], Distribution]) -> LabelMixture:
-        flow = with_base(self.flow, change)
-        return LabelMixture(flow, self.num_classes, self.prior.tolist()).to(self.prior)
+        return LabelMixture(self.flow.with_base(change), self.num_classes, self.prior.tolist()).to(self.prior)
 
-    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def _each_label(self, num_rows: int) -> list[Tensor]:
+        """A context for each label, the same in all rows."""
+        return [label.expand(num_rows, -1) for label in torch.eye(self.num_classes).to(self.prior)]
+
+    def _mean(self, log_probs: list[Tensor]) -> Tensor:
+        """log sum over y of p(y) p_y, of the log p_y (N,) of each label."""
+        return (torch.stack(log_probs) + self.prior.log()[:, None]).logsumexp(0)
+
+    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         if context is not None:
-            return self.flow.log_prob(x, context)
-        each = [
-            self.flow.log_prob(x, label.expand(len(x), -1)) for label in self.one_hot(torch.arange(self.num_classes))
-        ]
-        return (torch.stack(each) + self.prior.log()[:, None]).logsumexp(0)
+            return self.flow._log_prob(x, context)
+        return self._mean([self.flow._log_prob(x, label) for label in self._each_label(len(x))])
 
-    def _some_labels(self, num_samples: int) -> Tensor:
-        return self.one_hot(torch.multinomial(self.prior, num_samples, replacement=True) if num_samples else [])
-
-    @torch.no_grad()
-    def sample(self, num_samples: int, context: Tensor | None = None) -> Tensor:
-        return self.flow.sample(num_samples, self._some_labels(num_samples) if context is None else context)
-
-    @torch.no_grad()
-    def sample_and_flag(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return sample_and_flag(self.flow, num_samples, self._some_labels(num_samples) if context is None else context)
-
-    def sample_and_log_prob(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        flow = self.own_flow()
+    def _noise(self, x: Tensor, context: Tensor | None) -> Sites[Tensor]:
+        """Without a label the noise of all: p(x, eps) = sum over y of p(y) p(x, eps_y | y) times q of the others."""
         if context is not None:
-            return flow.sample_and_log_prob(num_samples, context)
-        x, _ = flow.sample_and_log_prob(num_samples, self._some_labels(num_samples))
-        return x, self.log_prob(x)
+            return (yield from self.flow._noise(x, context))
+        weights, log_q = [], torch.zeros(())
+        for label in self._each_label(len(x)):
+            log_p, of_label = yield from weighed(self.flow._noise(x, label))
+            weights.append(log_p - of_label)
+            log_q = log_q + of_label
+        return self._mean(weights) + log_q
+
+    def _given_or_drawn(self, context: Tensor | None, num_rows: int) -> Tensor:
+        """The labels that are given, or some drawn by p(y)."""
+        if context is not None:
+            return context
+        labels = (
+            torch.multinomial(self.prior, num_rows, replacement=True) if num_rows else self.prior.new_zeros(0).long()
+        )
+        return functional.one_hot(labels, self.num_classes).to(self.prior)
+
+    def _sample(self, num_samples: int, context: Tensor | None) -> Tensor:
+        return self.flow._sample(num_samples, self._given_or_drawn(context, num_samples))
+
+    def _sample_and_flag(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        return self.flow._sample_and_flag(num_samples, self._given_or_drawn(context, num_samples))
+
+    def _sample_and_log_prob(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        x, log_prob = self.flow._sample_and_log_prob(num_samples, self._given_or_drawn(context, num_samples))
+        return x, log_prob if context is not None else self._log_prob(x, None)

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from marginflow.base.devices import evaluation_mode, like_model, rows_at_once
-from marginflow.base.distribution import Density, is_exact, optional
+from marginflow.base.adapter import as_distribution
+from marginflow.base.arguments import Values
+from marginflow.base.devices import evaluation_mode, rows_at_once
+from marginflow.base.distribution import Density, Distribution
+from marginflow.base.noise import at_noise
 from marginflow.distributions.marginalising import Marginalising
 
 
@@ -72,14 +75,14 @@ def _chunks(num_rows: int, num_samples: int, chunk: int) -> Iterator[tuple[slice
 
 @torch.no_grad()
 def log_likelihood(
-    model: Density, x: Tensor, context: Tensor | None = None, *, num_samples: int = 1, chunk: int | None = None
+    model: Density, x: Values, context: Values | None = None, *, num_samples: int = 1, chunk: int | None = None
 ) -> LogLikelihood:
     """Estimate log p(x) with K importance samples, and say how far to trust it.
 
     log p(x) ~ log 1/K sum_k w_k,  w_k = p(x, eps_k) / q(eps_k | x),  eps_k ~ q(eps | x)
 
     model: any density, taken in evaluation mode; one that is exact is evaluated once.
-    x: (N, *event); context: (N, ...) where the model uses one. Tensors or arrays, brought to the model's precision.
+    x: (N, *event); context: (N, ...) where the model uses one, or one row for all; as `Distribution` takes them.
     num_samples: K, at least 1.
     chunk: rows x draws evaluated at once; bounds the memory; by default 4096, or 250 where networks convolve. Another
         chunk means other draws of the same kind.
@@ -97,16 +100,14 @@ def log_likelihood(
     >>> bool((result.bound <= result.log_prob).all())
     True
     """
+    model = as_distribution(model)
     chunk = rows_at_once(model) if chunk is None else chunk
     if num_samples < 1 or chunk < 1:
         raise ValueError(f"num_samples (K) and chunk must be at least 1; got {num_samples} and {chunk}")
-    x = like_model(model, torch.as_tensor(x))
-    context = None if context is None else like_model(model, torch.as_tensor(context))
+    x, context = model._fitting(x, context)
     if len(x) == 0:
         raise ValueError("x has no rows: give at least one")
-    if context is not None and len(context) != len(x):
-        raise ValueError(f"context must have one row for each of the {len(x)} rows of x; got {len(context)}")
-    if is_exact(model):
+    if model.exact:
         return _exactly(model, x, context, num_samples, chunk)
     parts = []
     with evaluation_mode(model):
@@ -115,7 +116,7 @@ def log_likelihood(
             for size in sizes:
                 repeated = x[rows].repeat(size, *[1] * (x.ndim - 1))
                 given = None if context is None else context[rows].repeat(size, *[1] * (context.ndim - 1))
-                log_joint, log_q = _draw(model, repeated, given)
+                log_joint, log_q = at_noise(model._noise(repeated, given), lambda site: site.draw())
                 weights.add((log_joint - log_q).view(size, -1), log_q.view(size, -1))
             parts.append(weights.result())
     log_prob, bound, error, ess, entropy = (torch.cat(part) for part in zip(*parts, strict=True))
@@ -128,19 +129,11 @@ def log_likelihood(
     )
 
 
-def _draw(model: Density, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-    """log p(x, eps) and log q(eps | x) at one draw, or where they cannot be told apart their difference and 0."""
-    if isinstance(model, Marginalising):
-        return model.draw(x, context)
-    log_w = model.log_prob(x, *optional(context))
-    return log_w, torch.zeros_like(log_w)
-
-
-def _exactly(model: Density, x: Tensor, context: Tensor | None, num_samples: int, chunk: int) -> LogLikelihood:
+def _exactly(model: Distribution, x: Tensor, context: Tensor | None, num_samples: int, chunk: int) -> LogLikelihood:
     """The log density of an exact model, of which every draw would be the same."""
     with evaluation_mode(model):
         parts = [
-            model.log_prob(x[rows], *optional(None if context is None else context[rows]))
+            model._log_prob(x[rows], None if context is None else context[rows])
             for rows, _ in _chunks(len(x), 1, chunk)
         ]
     log_prob = torch.cat(parts).double()

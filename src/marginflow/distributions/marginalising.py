@@ -7,17 +7,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from marginflow.base.distribution import (
-    Density,
-    Distribution,
-    context_features_of,
-    event_shape_of,
-    is_context_optional,
-    optional,
-    sample_and_flag,
-    with_base,
-)
-from marginflow.base.shapes import check_event
+from marginflow.base.adapter import as_distribution
+from marginflow.base.arguments import Values, as_rows
+from marginflow.base.devices import to_like
+from marginflow.base.distribution import Density, Distribution
+from marginflow.base.noise import Sites
 from marginflow.transforms import Augment
 
 
@@ -46,22 +40,15 @@ class Marginalising(Distribution):
 
     def __init__(self, flow: Density, noise: Distribution) -> None:
         super().__init__()
-        if not isinstance(flow, Density):
-            raise ValueError(f"flow must have the methods log_prob and sample; got {type(flow).__name__}")
         self.augment = Augment(noise)
-        self.flow = flow
+        self.flow = as_distribution(flow)
         shape = self.event_shape  # refuses a flow too narrow for the noise
         if shape is not None:
             self.augment = Augment(noise, shape[0])  # which knows now how wide x is
 
     @property
-    def noise(self) -> Distribution:
-        """The distribution q(eps | x)."""
-        return self.augment.noise
-
-    @property
     def event_shape(self) -> torch.Size | None:
-        shape = event_shape_of(self.flow)
+        shape = self.flow.event_shape
         return None if shape is None else self.augment.inverse_shape(shape)
 
     @property
@@ -70,48 +57,43 @@ class Marginalising(Distribution):
 
     @property
     def context_features(self) -> int:
-        return max(context_features_of(self.flow), self.augment.context_features)
+        return max(self.flow.context_features, self.augment.context_features)
 
     @property
     def context_optional(self) -> bool:
-        return self.augment.context_features == 0 and is_context_optional(self.flow)
+        return self.augment.context_features == 0 and self.flow.context_optional
 
-    def unwrap(self, x: Tensor, context: Tensor | None = None) -> tuple[Density, Tensor, Tensor | None]:
+    def unwrap(self, x: Tensor, context: Tensor | None = None) -> tuple[Distribution, Tensor, Tensor | None]:
         return self.flow, self.augment(x, context)[0], context
 
     def with_base(self, change: Callable[[Density], Distribution]) -> Marginalising:
-        return Marginalising(with_base(self.flow, change), self.noise)
+        return Marginalising(self.flow.with_base(change), self.augment.noise)
 
-    def log_joint(self, x: Tensor, eps: Tensor, context: Tensor | None = None) -> Tensor:
+    def log_joint(self, x: Values, eps: Values, context: Values | None = None) -> Tensor:
         """log p(x, eps): (N, *event), (N, *noise) -> (N,), nats; what the thesis calls the likelihood."""
-        return self.flow.log_prob(torch.cat([x, eps], 1), *optional(context))
+        x, given = self._fitting(x, context)
+        noise = self.augment.noise
+        eps = to_like(as_rows(eps, noise.event_shape), x)
+        if len(eps) != len(x):
+            raise ValueError(f"eps must have a row for each of the {len(x)} rows of x; got {len(eps)}")
+        return self.flow._log_prob(torch.cat([x, eps], 1), given)
 
-    def draw(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """One importance weight of each row: log p(x, eps) and log q(eps | x) at the same eps ~ q, both (N,)."""
-        check_event(x, self.event_shape)
+    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         joint, minus_log_q = self.augment(x, context)
-        return self.flow.log_prob(joint, *optional(context)), -minus_log_q
+        return self.flow._log_prob(joint, context) + minus_log_q
 
-    def split(self, joint: Tensor, log_joint: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """x of joint draws (x, eps), and log p(x, eps) - log q(eps | x), (N,): on average at least log p(x) there."""
-        x, _ = self.augment.inverse(joint)
-        return x, log_joint - self.augment.log_noise(joint[:, x.shape[1] :], x, context)
+    def _noise(self, x: Tensor, context: Tensor | None) -> Sites[Tensor]:
+        joint, _ = yield from self.augment._noise(x, context)
+        return (yield from self.flow._noise(joint, context))
 
-    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        log_joint, log_q = self.draw(x, context)
-        return log_joint - log_q
+    def _sample(self, num_samples: int, context: Tensor | None) -> Tensor:
+        return self.augment.inverse(self.flow._sample(num_samples, context))[0]
 
-    @torch.no_grad()
-    def sample(self, num_samples: int, context: Tensor | None = None) -> Tensor:
-        x, _ = self.augment.inverse(self.flow.sample(num_samples, *optional(context)))
-        return x
-
-    @torch.no_grad()
-    def sample_and_flag(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        joint, flagged = sample_and_flag(self.flow, num_samples, context)
+    def _sample_and_flag(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        joint, flagged = self.flow._sample_and_flag(num_samples, context)
         return self.augment.inverse(joint)[0], flagged
 
-    def sample_and_log_prob(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        raise ValueError(
-            "the log density of a marginal is estimated, not exact: use sample, and log_likelihood for its density"
-        )
+    def _sample_and_bound(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        joint, log_joint = self.flow._sample_and_log_prob(num_samples, context)
+        x, _ = self.augment.inverse(joint)
+        return x, log_joint - self.augment.log_noise(joint[:, x.shape[1] :], x, context)

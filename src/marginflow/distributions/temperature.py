@@ -6,11 +6,11 @@ import math
 
 import torch
 
-from marginflow.base.distribution import Density, Distribution, with_base
+from marginflow.base.distribution import Density, Distribution
 from marginflow.distributions.elementary import DiagonalNormal, StandardLogistic, StandardNormal
 
 
-def at_temperature(model: Density, temperature: float) -> Distribution:
+def at_temperature(model: Distribution, temperature: float) -> Distribution:
     """The model with N(0, T^2 I) for each standard normal base, sharing its weights: for sampling.
 
     temperature: T > 0; below 1 samples lie closer to the modes and differ less. At 1 it is the model itself.
@@ -25,8 +25,8 @@ def at_temperature(model: Density, temperature: float) -> Distribution:
     """
     if not 0 < temperature < math.inf:
         raise ValueError(f"the temperature must be a positive number; got {temperature}")
-    changed = with_base(model, lambda base: _widened(base, temperature))
-    return changed.train(getattr(model, "training", False))
+    changed = model.with_base(lambda base: _widened(base, temperature))
+    return changed.train(model.training)
 
 
 def _widened(base: Density, temperature: float) -> DiagonalNormal:

@@ -7,20 +7,20 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from marginflow.base.adapter import optional
+from marginflow.base.arguments import Values
 from marginflow.base.devices import evaluation_mode, rows_at_once
-from marginflow.base.distribution import Distribution, optional
+from marginflow.base.distribution import Distribution
 from marginflow.base.moments import Estimate, Median, Moments
 from marginflow.base.seeds import RandomStream
 from marginflow.base.transform import Transform
 from marginflow.data import Batch, DataSpec, Rows, Split
 from marginflow.data.dataset import as_split
-from marginflow.data.require import bring_to, check_fits
+from marginflow.data.require import bring_to, fitting
 from marginflow.distributions import LogLikelihood, log_likelihood
-from marginflow.distributions.flow import levels_of
 from marginflow.transforms import Dequantise
 
 CONVERGED = 10  # a median effective sample size below this is printed as not converged
@@ -184,7 +184,7 @@ class RowScores:
 
 def evaluate(
     model: Distribution,
-    split: Split | tuple[Tensor | np.ndarray, Tensor | np.ndarray | None] | Tensor | np.ndarray | Rows,
+    split: Split | tuple[Values, Values | None] | Values | Rows,
     *,
     spec: DataSpec | None = None,
     num_samples: int = 1,
@@ -197,7 +197,7 @@ def evaluate(
 
     model: a distribution; taken in evaluation mode. One that can average over its labels does so, whether the rows
         have labels or not.
-    split: rows (N, *event), tensor or array, or a `Split` with their context; brought to the model's device and dtype.
+    split: rows (N, *event), or a pair or `Split` of rows and their context, as `Distribution` takes them.
     spec: of the data set; tells grey levels, for bits/dim, and whether the rows were scaled.
     num_samples: K. seed: of all noise. chunk: rows x draws at once; fewer for models of images
         by default.
@@ -211,8 +211,8 @@ def evaluate(
     True
     """
     split = as_split(split)
-    spec = spec or DataSpec(tuple(split.x.shape[1:]))
-    account = Account(spec, exact=levels_of(model)[1].exact, num_samples=num_samples, seed=seed)
+    spec = spec or DataSpec(tuple(split.x.shape[1:] if model.event_shape is None else model.event_shape))
+    account = Account(spec, exact=model.density.exact, num_samples=num_samples, seed=seed)
     account.add(evaluate_rows(model, split, spec=spec, num_samples=num_samples, seed=seed, chunk=chunk))
     return account.accounting()
 
@@ -238,7 +238,7 @@ def evaluate_blocks(
     """
     first, stream = 0, RandomStream(seed)
     for block in blocks:
-        check_fits(model, block)
+        block = fitting(model, block)
         with stream.on():
             scores = score(model, block.take(), spec=spec, num_samples=num_samples, chunk=chunk)
         for log_prob in (scores.log_prob, scores.bound, *optional(scores.given_label)):
@@ -251,7 +251,7 @@ def score(
     model: Distribution, batch: Batch, *, spec: DataSpec | None = None, num_samples: int = 1, chunk: int | None = None
 ) -> RowScores:
     """What a model says of some rows, whether that is a number or not; draws come from torch's global generator."""
-    preprocessing, density = levels_of(model)
+    preprocessing, density = model.preprocessing, model.density
     chunk = chunk or rows_at_once(model)
     batch = bring_to(model, batch)
     with evaluation_mode(model):

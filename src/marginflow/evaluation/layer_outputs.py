@@ -5,35 +5,33 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from marginflow.base.arguments import Values
 from marginflow.base.devices import evaluation_mode
-from marginflow.base.distribution import Distribution, innermost
+from marginflow.base.distribution import Distribution
 from marginflow.base.seeds import seeded
 from marginflow.base.transform import Transform
-from marginflow.data import Batch
-from marginflow.data.require import bring_to
+from marginflow.base.wrapper import innermost
 from marginflow.distributions import Flow
-from marginflow.distributions.flow import levels_of
 from marginflow.transforms import Sequential
 
 
 @torch.no_grad()
-def by_layer(model: Distribution, x: Tensor, context: Tensor | None = None, seed: int = 0) -> dict[str, Tensor]:
+def by_layer(model: Distribution, x: Values, context: Values | None = None, seed: int = 0) -> dict[str, Tensor]:
     """What rows are at the start of the density and after each of its layers: name -> (N, D'), the last being z.
 
     Noise dimensions, at one draw of them, stand behind those of the data; labels that are not given are drawn.
     ValueError for a density without layers.
     """
-    preprocessing, density = levels_of(model)
-    x, context = bring_to(model, Batch(x, context))
+    rows, given = model._fitting(x, context)
     with seeded(seed), evaluation_mode(model):
-        rows, _ = preprocessing(x, context)
-        inner, x, context = innermost(density, rows, context)
+        rows, _ = model.preprocessing(rows, given)
+        inner, h, given = innermost(model.density, rows, given)
         if not isinstance(inner, Flow):
             raise ValueError(f"{type(inner).__name__} has no layers to go through")
-        stages = {"data" if x.shape == rows.shape else "data and noise": x}
+        stages = {"data" if h.shape == rows.shape else "data and noise": h}
         for i, layer in enumerate(layers_of(inner.transform), 1):
-            x, _ = layer(x, context)
-            stages[f"{i}: {type(layer).__name__}"] = x
+            h, _ = layer(h, given)
+            stages[f"{i}: {type(layer).__name__}"] = h
     return {name: rows.cpu() for name, rows in stages.items()}
 
 
@@ -42,6 +40,6 @@ def layers_of(transform: Transform) -> list[Transform]:
     return list(transform) if isinstance(transform, Sequential) else [transform]
 
 
-def to_latent(model: Distribution, x: Tensor, context: Tensor | None = None, seed: int = 0) -> Tensor:
+def to_latent(model: Distribution, x: Values, context: Values | None = None, seed: int = 0) -> Tensor:
     """What the flow makes of data: z (N, D'); with noise dimensions, of the joint (x, eps) at one draw of eps."""
     return list(by_layer(model, x, context, seed).values())[-1]

@@ -5,16 +5,17 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import SupportsIndex
 
 import torch
 from torch import Tensor
 
+from marginflow.base.arguments import Values
 from marginflow.base.devices import evaluation_mode, rows_at_once
-from marginflow.base.distribution import Distribution, check_num_samples, not_finite
+from marginflow.base.distribution import Distribution, not_finite
 from marginflow.base.seeds import RandomStream, check_seed
 from marginflow.data import DataSpec
 from marginflow.distributions import Flow
-from marginflow.distributions.flow import levels_of
 from marginflow.distributions.temperature import at_temperature
 
 REDRAWS = 10  # of a sample, until it is kept as it is
@@ -34,15 +35,17 @@ class Samples:
     kept: int
 
 
-def sample(model: Distribution, num_samples: int, context: Tensor | None = None, *, redraws: int = REDRAWS) -> Samples:
+def sample(
+    model: Distribution, num_samples: SupportsIndex, context: Values | None = None, *, redraws: int = REDRAWS
+) -> Samples:
     """Samples of a model, with those drawn again that float32 cannot invert or that are not finite.
 
     A sample x = f^-1(z) is flagged where x is not finite or |f(x) - z| > 1e-3, in any dimension, beside |z| where that
     is above 1. The preprocessing in front of the density, which may end in grey levels, is not asked for its way back.
     Where many are flagged what is left is the density cut off there, and no longer all of it.
 
-    model: a distribution, taken in evaluation mode. context: (num_samples, ...), where it takes one; a sample that is
-    drawn again keeps its own. redraws: how often each may be.
+    model: a distribution, taken in evaluation mode. context: (num_samples, ...), or one row for all, where it takes
+    one; a sample that is drawn again keeps its own. redraws: how often each may be.
 
     Returns `Samples`. Draws come from torch's global generator, some thousands after the others; where nothing is
     flagged the first are those of `model.sample`. FloatingPointError where a sample is still not finite at last; a
@@ -54,14 +57,12 @@ def sample(model: Distribution, num_samples: int, context: Tensor | None = None,
     >>> drawn.x.shape, drawn.redrawn, drawn.kept
     (torch.Size([5, 2]), 0, 0)
     """
-    check_num_samples(num_samples)
+    num_samples, given = model._asked(num_samples, context)
     if redraws < 0:
         raise ValueError(f"redraws must not be negative; got {redraws}")
-    if context is not None and len(context) != num_samples:
-        raise ValueError(f"context must have one row for each of the {num_samples} samples; got {len(context)}")
     at_once = samples_at_once(model)
     parts = [
-        in_one(model, min(at_once, num_samples - start), None if context is None else context[start : start + at_once],
+        in_one(model, min(at_once, num_samples - start), None if given is None else given[start : start + at_once],
                redraws)
         for start in range(0, max(num_samples, 1), at_once)
     ]  # fmt: skip
@@ -106,12 +107,11 @@ def in_one(model: Distribution, num_samples: int, context: Tensor | None, redraw
 
 def _draw(model: Distribution, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Samples brought to what the rows are; which are flagged, and which of these are not finite."""
-    preprocessing, density = levels_of(model)
-    rows, flagged = density.sample_and_flag(num_samples, context)
+    rows, flagged = model.density.sample_and_flag(num_samples, context)
     broken = not_finite(rows)
     whole = ~broken.view(-1, *[1] * (rows.ndim - 1))
     rows = torch.where(whole, rows, torch.zeros_like(rows))  # not a number would become a black picture
-    x, _ = preprocessing.inverse(rows, context)
+    x, _ = model.preprocessing.inverse(rows, context)
     broken = broken | not_finite(x)
     return x, flagged | broken, broken
 

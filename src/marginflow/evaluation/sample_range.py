@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 
 from marginflow.base.devices import evaluation_mode, like_model
-from marginflow.base.distribution import Distribution, innermost
+from marginflow.base.distribution import Distribution
 from marginflow.base.seeds import seeded
+from marginflow.base.wrapper import innermost
 from marginflow.data import Batch
-from marginflow.data.require import bring_to
 from marginflow.distributions import Flow
-from marginflow.distributions.flow import levels_of
 from marginflow.evaluation.layer_outputs import by_layer, layers_of
 
 FAR = 3.0  # a value is far out where it is so many times as far from the middle of the range as its ends are
@@ -56,7 +55,7 @@ def divergence(model: Distribution, test: Batch, num_samples: int = 500, seed: i
 
     ValueError for a model that needs a context.
     """
-    preprocessing, density = levels_of(model)
+    preprocessing, density = model.preprocessing, model.density
     if model.context_features and not model.context_optional:
         raise ValueError("samples of this model need a context each, so their share that diverges is not one number")
     with seeded(seed), evaluation_mode(model), torch.no_grad(), warnings.catch_warnings():
@@ -78,19 +77,21 @@ def origins(model: Distribution, test: Batch, num_samples: int = 500, seed: int 
 
     A dimension of an image is its number when the image is flattened. ValueError for a density that has no layers.
     """
-    preprocessing, density = levels_of(model)
+    preprocessing, density = model.preprocessing, model.density
     stages = by_layer(model, test.x, test.context, seed)
     limits = {name: float(rows.abs().max()) for name, rows in stages.items()}
-    row, context = bring_to(model, Batch(test.x[:1], None if test.context is None else test.context[:1]))
-    inner, _, _ = innermost(density, preprocessing(row, context)[0], context)
+    some = torch.arange(num_samples) % len(test.x)  # whose contexts the samples get
+    rows, context = model._fitting(test.x[some], None if test.context is None else test.context[some])
+    with seeded(seed), evaluation_mode(model):
+        inner, _, context = innermost(density, preprocessing(rows, context)[0], context)
     if not isinstance(inner, Flow):
         raise ValueError(f"{type(inner).__name__} has no layers to trace a sample through")
     names, layers = list(stages), layers_of(inner.transform)
     found: dict[int, Origin] = {}
     with seeded(seed), evaluation_mode(model):
-        x = inner.base.sample(num_samples)
+        x = inner.base._sample(num_samples, context)
         for i in reversed(range(len(layers))):
-            x, _ = layers[i].inverse(x)
+            x, _ = layers[i].inverse(x, context)
             size = x.flatten(1).abs().nan_to_num(torch.inf, torch.inf)
             limit = limits[names[i]]
             for sample in (size > FAR * limit).any(1).nonzero().flatten().tolist():

@@ -12,8 +12,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from marginflow.base.distribution import Density, Distribution, check_num_samples, not_finite
-from marginflow.base.shapes import Shape, as_shape, check_context, check_event
+from marginflow.base.distribution import Distribution, not_finite
+from marginflow.base.shapes import Shape, as_shape
 from marginflow.base.transform import Transform
 from marginflow.distributions import Flow, StandardNormal
 from marginflow.transforms.round_trip import TOLERANCE, miss
@@ -75,13 +75,13 @@ class Foreign(Distribution):
 
     def to_latent(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """z and log |det dz/dx| at rows x; ValueError where the density shows no map."""
-        return self._maps().forward(self.module, x, self._given(context, len(x)))
+        return self._maps().forward(self.module, x, self._used(context))
 
     def from_latent(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """x and log |det dx/dz| at noise z; ValueError where the density shows no map."""
-        return self._maps().inverse(self.module, z, self._given(context, len(z)))
+        return self._maps().inverse(self.module, z, self._used(context))
 
-    def unwrap(self, x: Tensor, context: Tensor | None = None) -> tuple[Density, Tensor, Tensor | None]:
+    def unwrap(self, x: Tensor, context: Tensor | None = None) -> tuple[Distribution, Tensor, Tensor | None]:
         """A `Flow` over its own map, to the N(0, I) that its noise is taken for; itself where it shows none."""
         return Flow(ForeignMap(self), StandardNormal(self._shape)) if self.shows_map else self, x, context
 
@@ -90,16 +90,13 @@ class Foreign(Distribution):
             raise ValueError(f"this density of {self.calls.library} does not show its map from rows to noise")
         return self.calls.maps
 
-    def _given(self, context: Tensor | None, num_rows: int) -> Tensor | None:
-        check_context(context, self._context_features, num_rows)
+    def _used(self, context: Tensor | None) -> Tensor | None:
         return context if self._context_features else None
 
-    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        check_event(x, self._shape)
-        given = self._given(context, len(x))
+    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         if len(x) == 0:  # which not every library can take
             return x.new_zeros(0)
-        log_prob = self.calls.log_prob(self.module, x, given)
+        log_prob = self.calls.log_prob(self.module, x, self._used(context))
         if log_prob.shape != (len(x),):
             raise ValueError(
                 f"this density of {self.calls.library} gives log_prob of shape {tuple(log_prob.shape)} for "
@@ -107,17 +104,13 @@ class Foreign(Distribution):
             )
         return log_prob
 
-    @torch.no_grad()
-    def sample(self, num_samples: int, context: Tensor | None = None) -> Tensor:
-        check_num_samples(num_samples)
-        given = self._given(context, num_samples)
+    def _sample(self, num_samples: int, context: Tensor | None) -> Tensor:
         if num_samples == 0:
             return self._none()
-        return self.calls.sample(self.module, num_samples, given)
+        return self.calls.sample(self.module, num_samples, self._used(context))
 
-    @torch.no_grad()
-    def sample_and_flag(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        x = self.sample(num_samples, context)
+    def _sample_and_flag(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        x = self._sample(num_samples, context)
         flagged = not_finite(x)
         if self.shows_map and num_samples:
             there = torch.where(flagged.view(-1, *[1] * (x.ndim - 1)), torch.zeros_like(x), x)
@@ -126,12 +119,10 @@ class Foreign(Distribution):
             )
         return x, flagged
 
-    def sample_and_log_prob(self, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        check_num_samples(num_samples)
-        given = self._given(context, num_samples)
+    def _sample_and_log_prob(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
         if num_samples == 0:
             return self._none(), self._none().flatten()[:0]
-        return self.calls.sample_and_log_prob(self.module, num_samples, given)
+        return self.calls.sample_and_log_prob(self.module, num_samples, self._used(context))
 
     def _none(self) -> Tensor:
         """No draws, where and in the precision that draws would be."""

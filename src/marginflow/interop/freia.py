@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from marginflow.base.shapes import as_shape, check_context, check_event
+from marginflow.base.shapes import as_shape, check_context, check_rows
 from marginflow.base.transform import Transform
 from marginflow.distributions import Flow, StandardNormal
 from marginflow.interop.foreign import insist, try_once
@@ -37,7 +37,7 @@ class ForeignTransform(Transform):
         return self._context_features
 
     def _run(self, x: Tensor, context: Tensor | None, *, rev: bool) -> tuple[Tensor, Tensor]:
-        check_event(x, self.latent_shape if rev else self.shape)
+        check_rows(x.shape, self.latent_shape if rev else self.shape)
         check_context(context, self._context_features, len(x))
         if len(x) == 0:  # which not every layer there can take
             return x.new_empty(0, *(self.shape if rev else self.latent_shape)), x.new_empty(0)

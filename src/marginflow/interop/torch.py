@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from marginflow.base.distribution import Distribution, optional
+from marginflow.base.distribution import Distribution
 from marginflow.distributions import log_likelihood
 
 
@@ -56,7 +56,7 @@ class _AsTorch(torch.distributions.Distribution):
         x = value.expand(*shape, *self.event_shape).reshape(-1, *self.event_shape)
         context = self._context_for(shape)
         if self.model.exact:
-            return self.model.log_prob(x, *optional(context)).view(shape)
+            return self.model.log_prob(x, context).view(shape)
         estimate = log_likelihood(self.model, x, context, num_samples=self.num_samples or 1)
         return estimate.log_prob.to(value.dtype).view(shape)
 

@@ -13,7 +13,6 @@ from marginflow.base.moments import Estimate
 from marginflow.base.seeds import seeded
 from marginflow.data import Batch, DataSet, DataSpec, Split
 from marginflow.distributions import Flow
-from marginflow.distributions.flow import levels_of
 from marginflow.evaluation.evaluate import evaluate_rows, score
 from marginflow.evaluation.layer_outputs import by_layer
 from marginflow.evaluation.sample import draw
@@ -39,7 +38,7 @@ def of_run(model: Flow, test: Batch, spec: DataSpec, directory: Path, seed: int 
             colour = next(iter(stages.values()))[:, 0]
             title = "test rows on their way through the layers; colour: their first feature; circle: two deviations"
             figures["layers"] = plots.journey(stages, colour, title)
-    if not levels_of(model)[1].exact:
+    if not model.density.exact:
         figures["bound"] = _bound(model, test, seed)
     return [plots.save(figure, directory / f"{name}.png") for name, figure in figures.items()]
 
@@ -60,7 +59,7 @@ def of_training(
     history: Sequence[EpochRecord], model: Flow, spec: DataSpec, watched: Snapshots | None, directory: Path
 ) -> list[Path]:
     """Draw the figures of a training into a directory; their paths."""
-    density = levels_of(model)[1]
+    density = model.density
     loss = "NLL" if density.exact else "bound on the NLL"
     loss += " given the label" if density.context_optional else ""
     unit, convert = ("nats a row", float) if spec.levels is None else ("bits/dim", spec.bits_per_dim)
@@ -108,7 +107,7 @@ def _samples_and_density(model: Flow, test: Batch, spec: DataSpec, seed: int) ->
         grids = {"test images": pixels, f"samples, seed {seed}": draw(model, spec, NUM_IMAGES, seed)}
         yield "samples", plots.image_grids(grids, spec.levels)
         return
-    label = "p(x)" if levels_of(model)[1].exact else f"p(x), by IW-{DRAWS_OF_MAPS}"
+    label = "p(x)" if model.density.exact else f"p(x), by IW-{DRAWS_OF_MAPS}"
     rows = test.x[: 10 * NUM_ROWS].cpu()
     drawn, names = draw(model, spec, len(rows), seed).cpu(), names_of(spec)
     yield "marginals", plots.marginals(rows, drawn, names)

@@ -18,7 +18,6 @@ from torch import Tensor
 from marginflow.data import Split
 from marginflow.data.tables.table import blocks_for
 from marginflow.distributions import Flow
-from marginflow.distributions.flow import levels_of
 from marginflow.evaluation.check.check import check as check_model
 from marginflow.evaluation.check.check import floor
 from marginflow.evaluation.check.findings import Findings
@@ -98,7 +97,7 @@ def evaluate(
     rows, entropy = (None, None) if table is not None else (run.test(options.rows), run.data.entropy)
     blocks = iter([rows]) if rows is not None else rows_of_table(run, str(table), options.rows)
     first = next(blocks)
-    account = Account(spec, exact=levels_of(model)[1].exact, num_samples=options.num_samples, seed=options.seed)
+    account = Account(spec, exact=model.density.exact, num_samples=options.num_samples, seed=options.seed)
     each_row(_log_probs(model, chain([first], blocks), account))
     drawn = None
     if draw and rows is not None and (model.context_optional or not model.context_features):

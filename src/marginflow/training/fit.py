@@ -6,19 +6,19 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from torch import Tensor
 
+from marginflow.base.arguments import Values
 from marginflow.base.devices import fabric_on, rows_at_once
 from marginflow.base.distribution import Distribution
 from marginflow.base.seeds import deterministic, seeded
 from marginflow.data import Batch, DataSet, Rows, Split
-from marginflow.data.dataset import as_split, check_split
-from marginflow.data.require import bring_to, check_fits
+from marginflow.data.dataset import as_split
+from marginflow.data.require import bring_to, fitting
 from marginflow.storage.lock import locked
 from marginflow.training.checkpoint import prepare
 from marginflow.training.config import TrainConfig
@@ -43,7 +43,7 @@ ROWS_OF_COVARIANCE = 10  # and for a covariance at least so many times its featu
 
 def fit(
     model: Distribution,
-    data: DataSet | Split | Tensor | np.ndarray,
+    data: DataSet | Split | Values | Rows,
     config: TrainConfig | None = None,
     run_dir: str | Path | None = None,
     *,
@@ -80,8 +80,8 @@ def fit(
     [1, 2]
     """
     config = config or TrainConfig()
-    data = data if isinstance(data, DataSet) else _held_out(data, config.seed)
-    fabric = check_ready(model, data, config)
+    data = data if isinstance(data, DataSet) else _held_out(model, data, config.seed)
+    data, fabric = _ready(model, data, config)
     directory = None if run_dir is None else prepare(Path(run_dir), resume=resume)
     device = next(model.parameters()).device
     with ExitStack() as stack:
@@ -244,8 +244,12 @@ def _layers(model: Distribution, kind: type[Calibrated]) -> list[Calibrated]:
 
 def check_ready(model: Distribution, data: DataSet, config: TrainConfig) -> Fabric:
     """The device to train on; ValueError where it, the batch size, or the data and the model do not fit."""
-    for split in (data.train, data.validation):
-        check_fits(model, split)
+    return _ready(model, data, config)[1]
+
+
+def _ready(model: Distribution, data: DataSet, config: TrainConfig) -> tuple[DataSet, Fabric]:
+    """The data in the shapes that the model takes, and the device; see `check_ready`."""
+    data = replace(data, train=fitting(model, data.train), validation=fitting(model, data.validation))
     if config.batch_size > len(data.train.x):
         raise ValueError(
             f"batch_size {config.batch_size} is larger than the training set of {len(data.train.x)} rows: lower it"
@@ -255,7 +259,7 @@ def check_ready(model: Distribution, data: DataSet, config: TrainConfig) -> Fabr
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError(f"{type(model).__name__} has no parameters to train")
     Objective(model, config.num_samples)
-    return fabric_on(config.device, config.precision)
+    return data, fabric_on(config.device, config.precision)
 
 
 class _InOrder:
@@ -271,13 +275,10 @@ class _InOrder:
             yield bring_to(self.model, self.split.take(slice(start, start + at_once)))
 
 
-def _held_out(rows: Split | Tensor | np.ndarray | Rows, seed: int) -> DataSet:
+def _held_out(model: Distribution, rows: Values | Split | Rows, seed: int) -> DataSet:
     """Rows as a data set: nine tenths to train on, a tenth, which also stands as the test split, to validate."""
-    x, context = as_split(rows).take()
-    if not x.is_floating_point() and x.dtype != torch.uint8:
-        x = x.to(torch.get_default_dtype())  # whole numbers in a table; uint8 is pixels
+    x, context = fitting(model, as_split(rows), "data", least=2).take()
     split = Split(x.detach(), context)
-    check_split(split, "data")
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
     held_out = max(len(x) // 10, 2)
     validation = Split(*split.take(order[:held_out]))

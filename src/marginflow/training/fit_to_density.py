@@ -12,7 +12,6 @@ from torch import Tensor
 
 from marginflow.base.distribution import Distribution
 from marginflow.base.seeds import SEEDS, seeded
-from marginflow.distributions import Marginalising
 from marginflow.distributions.log_likelihood import ImportanceWeights
 from marginflow.training.optimiser import cosine
 from marginflow.transforms import BatchNorm
@@ -59,16 +58,6 @@ class VariationalFit:
     effective_sample_size: float
 
 
-def _draw(model: Distribution, num_samples: int) -> tuple[Tensor, Tensor]:
-    """x with gradients, and log q(x), of a marginalising flow log q(x, eps) - log r(eps | x), on average above it."""
-    if not isinstance(model, Marginalising):
-        return model.sample_and_log_prob(num_samples)
-    if not isinstance(model.flow, Distribution):
-        raise ValueError("a marginalising flow needs a flow of marginflow inside to be fitted to a density")
-    joint, log_joint = model.flow.sample_and_log_prob(num_samples)
-    return model.split(joint, log_joint)
-
-
 def fit_to_density(
     model: Distribution, log_density: LogDensity, config: VariationalConfig | None = None
 ) -> VariationalFit:
@@ -111,7 +100,7 @@ def fit_to_density(
             weight = min(1.0, 0.01 + 0.99 * gone / config.annealing) if config.annealing else 1.0
             for group in optimiser.param_groups:
                 group["lr"] = config.lr * cosine(gone)
-            x, log_q = _draw(model, config.num_samples)
+            x, log_q = model._sample_and_bound(config.num_samples, None)
             loss = (log_q - weight * _checked(log_density, x)).mean()
             optimiser.zero_grad()
             loss.backward()
@@ -138,7 +127,7 @@ def _judged(
     model: Distribution, log_density: LogDensity, history: list[float], num_samples: int = 20_000
 ) -> VariationalFit:
     """What the importance weights of draws from the fitted model say: those of one row, the target itself."""
-    x, log_q = _draw(model, num_samples)
+    x, log_q = model._sample_and_bound(num_samples, None)
     weights = ImportanceWeights(1, x.device)
     weights.add((log_density(x) - log_q)[:, None], log_q[:, None])
     log_normaliser, bound, error, sample_size, _ = (float(each) for each in weights.result())

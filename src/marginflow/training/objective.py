@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
-from marginflow.base.distribution import Distribution, optional
+from marginflow.base.distribution import Distribution
 from marginflow.base.seeds import seeded
 from marginflow.data import Batch
-from marginflow.distributions.flow import levels_of
 
 
 class Objective(nn.Module):
@@ -29,7 +28,7 @@ class Objective(nn.Module):
     def __init__(self, model: Distribution, num_samples: int = 1) -> None:
         super().__init__()
         self.model, self.num_samples = model, num_samples
-        if num_samples > 1 and levels_of(model)[1].exact:
+        if num_samples > 1 and model.density.exact:
             raise ValueError(
                 f"num_samples = {num_samples} draws of noise are of no use to a model whose density is exact: "
                 "leave it at 1, or add noise dimensions"
@@ -38,12 +37,11 @@ class Objective(nn.Module):
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         if self.num_samples == 1:
             return self.model(x, context)
-        preprocessing, density = levels_of(self.model)
-        rows, log_det = preprocessing(x, context)
+        rows, log_det = self.model.preprocessing(x, context)
         k = self.num_samples
         repeated = rows.repeat(k, *[1] * (rows.ndim - 1))
         given = None if context is None else context.repeat(k, *[1] * (context.ndim - 1))
-        log_w = density(repeated, given).view(k, -1)
+        log_w = self.model.density(repeated, given).view(k, -1)
         return log_w.logsumexp(0) - math.log(k) + log_det
 
 
@@ -53,6 +51,6 @@ def mean_nll(log_prob: Callable[..., Tensor], batches: Iterable[Batch], seed: in
     total, count = 0.0, 0
     with seeded(seed):
         for x, context in batches:
-            total -= float(log_prob(x, *optional(context)).double().sum())
+            total -= float(log_prob(x, context).double().sum())
             count += len(x)
     return total / count

@@ -1,6 +1,6 @@
 """Transforms, data to noise: each with forward, inverse and log-determinant."""
 
-from marginflow.base.transform import Transform, Univariate
+from marginflow.base.transform import Identity, Transform, Univariate
 from marginflow.transforms.augment import Augment
 from marginflow.transforms.autoregressive import MaskedAutoregressive
 from marginflow.transforms.coupling import Coupling
@@ -20,7 +20,7 @@ from marginflow.transforms.whiten import Whiten
 
 __all__ = [
     "ActNorm", "Additive", "Affine", "Augment", "BatchNorm", "Conv1x1", "Coupling", "Dequantise", "FactorOut",
-    "Flatten", "GaussianMixture", "Inverse", "LocalAutoregressive", "LogisticMixture", "Logit", "MaskedAutoregressive",
-    "Permutation", "Planar", "Radial", "RationalQuadratic", "Scaling", "Sequential", "SoftclipAffine", "SoftplusAffine",
-    "Squeeze", "Standardise", "Transform", "Univariate", "Whiten",
+    "Flatten", "GaussianMixture", "Identity", "Inverse", "LocalAutoregressive", "LogisticMixture", "Logit",
+    "MaskedAutoregressive", "Permutation", "Planar", "Radial", "RationalQuadratic", "Scaling", "Sequential",
+    "SoftclipAffine", "SoftplusAffine", "Squeeze", "Standardise", "Transform", "Univariate", "Whiten",
 ]  # fmt: skip

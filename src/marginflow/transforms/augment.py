@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from marginflow.base.distribution import Distribution
+from marginflow.base.distribution import Distribution, site_of
+from marginflow.base.noise import Sites
 from marginflow.base.transform import Transform
 
 
@@ -80,12 +81,17 @@ class Augment(Transform):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.check_features(x.shape[1])
-        eps, log_q = self.noise.sample_and_log_prob(len(x), _noise_context(self.noise, x, context))
+        eps, log_q = self.noise._sample_and_log_prob(len(x), _noise_context(self.noise, x, context))
         return torch.cat([x, eps], 1), -log_q
+
+    def _noise(self, x: Tensor, context: Tensor | None) -> Sites[tuple[Tensor, Tensor]]:
+        self.check_features(x.shape[1])
+        eps = yield site_of(self.noise, len(x), _noise_context(self.noise, x, context))
+        return torch.cat([x, eps], 1), x.new_zeros(len(x))
 
     def log_noise(self, eps: Tensor, x: Tensor, context: Tensor | None = None) -> Tensor:
         """log q(eps | x), (N,), for given noise."""
-        return self.noise.log_prob(eps, _noise_context(self.noise, x, context))
+        return self.noise._log_prob(eps, _noise_context(self.noise, x, context))
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return z[:, : z.shape[1] - self.num_noise], z.new_zeros(len(z))

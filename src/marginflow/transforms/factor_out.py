@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from marginflow.base.noise import Sites
 from marginflow.base.transform import Transform
 from marginflow.transforms.sequential import Sequential
 
@@ -53,6 +54,12 @@ class FactorOut(Transform):
         self.check_input(x)
         going_on, leaving = x.split([self.going_on, self.leaving], 1)
         z, log_det = self.transform(going_on, context)
+        return torch.cat([z, leaving], 1), log_det
+
+    def _noise(self, x: Tensor, context: Tensor | None) -> Sites[tuple[Tensor, Tensor]]:
+        self.check_input(x)
+        going_on, leaving = x.split([self.going_on, self.leaving], 1)
+        z, log_det = yield from self.transform._noise(going_on, context)
         return torch.cat([z, leaving], 1), log_det
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

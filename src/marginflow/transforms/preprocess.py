@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from marginflow.base.distribution import Distribution, warn_of_diverged
+from marginflow.base.distribution import Distribution, site_of, warn_of_diverged
+from marginflow.base.noise import NoiseSite, Sites
 from marginflow.base.shapes import check_real, sum_event
 from marginflow.base.transform import Transform
 from marginflow.base.units import GRID, log_volume_of_levels
@@ -18,7 +19,8 @@ EDGE = 0.5 / GRID  # how near to 0 and 1 that noise may come
 
 def dequantisation_noise(pixels: Tensor, dtype: torch.dtype, generator: torch.Generator | None = None) -> Tensor:
     """u ~ U[0, 1) on the grid (k + 1/2) / 2^12, so that float32 never rounds pixels + u to the next level."""
-    steps = torch.randint(GRID, pixels.shape, dtype=torch.int16, generator=generator, device=pixels.device)
+    steps = torch.empty(pixels.shape, dtype=torch.int16, device=pixels.device)
+    steps = steps.random_(GRID) if generator is None else steps.random_(GRID, generator=generator)  # for torch.compile
     return steps.to(dtype).add_(0.5).div_(GRID)
 
 
@@ -65,17 +67,12 @@ class Dequantise(Transform):
         return True
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        if x.is_floating_point() or x.dtype == torch.bool:
-            raise ValueError(f"Dequantise takes whole grey levels as uint8; got {x.dtype}: pass the raw pixels")
-        every_value_fits = x.dtype == torch.uint8 and self.levels == 256
-        if not every_value_fits and x.numel() and not 0 <= int(x.min()) <= int(x.max()) < self.levels:
-            raise ValueError(f"grey levels must lie in 0 ... {self.levels - 1}; got {int(x.min())} ... {int(x.max())}")
-        log_volume = log_volume_of_levels(math.prod(x.shape[1:]), self.levels)
-        if self.noise is None:
-            z = (x + dequantisation_noise(x, self._like.dtype)) / self.levels
-            return z, z.new_full((len(z),), log_volume)
-        u, log_q = self._modelled_noise(x, self.noise)
-        return (x + u) / self.levels, log_volume - log_q
+        noise, log_q = self._site(x).draw()
+        z, log_det = self._dequantised(x, noise)
+        return z, log_det - log_q
+
+    def _noise(self, x: Tensor, context: Tensor | None) -> Sites[tuple[Tensor, Tensor]]:
+        return self._dequantised(x, (yield self._site(x)))
 
     def forward_shape(self, shape: torch.Size) -> torch.Size:
         noise = self.noise
@@ -94,14 +91,33 @@ class Dequantise(Transform):
     def inverse_shape(self, shape: torch.Size) -> torch.Size:
         return self.forward_shape(shape)
 
-    def _modelled_noise(self, x: Tensor, noise: Distribution) -> tuple[Tensor, Tensor]:
-        """u ~ q(u | x), like x, and log q(u | x), (N,)."""
+    def _site(self, x: Tensor) -> NoiseSite:
+        """Where u is drawn, or v of which a model makes it."""
+        if x.is_floating_point() or x.dtype == torch.bool:
+            raise ValueError(f"Dequantise takes whole grey levels as uint8; got {x.dtype}: pass the raw pixels")
+        every_value_fits = x.dtype == torch.uint8 and self.levels == 256
+        unseen = every_value_fits or x.numel() == 0 or torch.compiler.is_compiling()
+        if not unseen and not 0 <= int(x.min()) <= int(x.max()) < self.levels:
+            raise ValueError(f"grey levels must lie in 0 ... {self.levels - 1}; got {int(x.min())} ... {int(x.max())}")
+        if self.noise is None:
+            none = self._like.new_zeros(len(x))
+            return NoiseSite(
+                x.shape,
+                lambda: (dequantisation_noise(x, self._like.dtype), none),
+                lambda u: none.where(((u >= 0) & (u < 1)).flatten(1).all(1), -math.inf),
+            )
         self.forward_shape(x.shape[1:])
         seen = (2 * x.to(self._like.dtype) + 1) / self.levels - 1
-        v, log_q = noise.sample_and_log_prob(len(x), seen if noise.context_features else None)
+        return site_of(self.noise, len(x), seen if self.noise.context_features else None)
+
+    def _dequantised(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """z of levels and the noise of their site, and log_det without the -log q of that noise."""
+        log_volume = log_volume_of_levels(math.prod(x.shape[1:]), self.levels)
+        if self.noise is None:
+            return (x + noise) / self.levels, noise.new_full((len(x),), log_volume)
         width = 1 - 2 * EDGE
-        log_slope = functional.logsigmoid(v) + functional.logsigmoid(-v) + math.log(width)
-        return EDGE + width * torch.sigmoid(v), log_q - sum_event(log_slope)
+        log_slope = functional.logsigmoid(noise) + functional.logsigmoid(-noise) + math.log(width)
+        return (x + (EDGE + width * torch.sigmoid(noise))) / self.levels, log_volume + sum_event(log_slope)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         warn_of_diverged(z)  # not a number would become black

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from marginflow.base.noise import Sites
 from marginflow.base.transform import Transform, no_volume
 
 Direction = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]
@@ -71,6 +72,13 @@ class Sequential(Transform):
         total = None
         for transform in self:
             x, log_det = self._through(transform, transform, x, context)
+            total = log_det if total is None else total + log_det
+        return x, no_volume(x) if total is None else total
+
+    def _noise(self, x: Tensor, context: Tensor | None) -> Sites[tuple[Tensor, Tensor]]:
+        total = None
+        for transform in self:
+            x, log_det = yield from transform._noise(x, context)
             total = log_det if total is None else total + log_det
         return x, no_volume(x) if total is None else total
 

@@ -15,6 +15,7 @@ import zuko
 from torch import Tensor
 
 from marginflow import check, data, models
+from marginflow.base.noise import Sites
 from marginflow.distributions import Flow, LabelMixture, Marginalising, StandardNormal
 from marginflow.evaluation.check.findings import Findings
 from marginflow.evaluation.check.maps import _projected
@@ -94,12 +95,12 @@ class Leaks(MaskedAutoregressive):
 class CountsNoise(Marginalising):
     """Says that log p(x, eps) is log p(x)."""
 
-    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        return self.draw(x, context)[0]
+    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return self.flow._log_prob(self.augment(x, context)[0], context)
 
-    def draw(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        log_joint, _ = super().draw(x, context)
-        return log_joint, torch.zeros_like(log_joint)
+    def _noise(self, x: Tensor, context: Tensor | None) -> Sites[Tensor]:
+        yield from ()
+        return self._log_prob(x, context)
 
 
 @dataclass(frozen=True)
@@ -165,9 +166,10 @@ def test_noise_counted_as_data_below_the_entropy_is_found_by_the_floor_too() -> 
     x = rows(2)
 
     class CountsTwice(Marginalising):
-        def draw(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-            log_joint, log_q = super().draw(x, context)
-            return log_joint, 2 * log_q
+        def _noise(self, x: Tensor, context: Tensor | None) -> Sites[Tensor]:
+            joint, minus_log_q = self.augment(x, context)
+            yield from ()
+            return self.flow._log_prob(joint, context) + 2 * minus_log_q
 
     findings = check(CountsTwice(flow, StandardNormal(2)), x, floor=2.83)
     assert {"floor", "normalisation"} <= failed(findings)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 
-import numpy as np
 import torch
-from torch import Tensor
 
+from marginflow.base.arguments import Values
 from marginflow.base.devices import evaluation_mode
 from marginflow.base.distribution import Distribution
 from marginflow.base.seeds import check_seed
 from marginflow.data import Batch, Split
 from marginflow.data.dataset import as_split
-from marginflow.data.require import bring_to, check_fits
+from marginflow.data.require import bring_to, fitting
 from marginflow.evaluation.check.densities import estimated, of_density
 from marginflow.evaluation.check.findings import Finding, Findings
 from marginflow.evaluation.check.maps import of_map
@@ -26,8 +25,8 @@ MOST_ROWS = 1000  # that most checks look at
 
 def check(
     model: Distribution,
-    x: Tensor | np.ndarray | Split,
-    context: Tensor | np.ndarray | None = None,
+    x: Values | Split,
+    context: Values | None = None,
     *,
     floor: float | None = None,
     seed: int = 0,
@@ -52,8 +51,7 @@ def check(
     >>> findings.ok, findings.of("log-determinant").status
     (True, 'pass')
     """
-    split = x if isinstance(x, Split) else as_split(x if context is None else (x, context))
-    check_fits(model, split)
+    split = fitting(model, x if isinstance(x, Split) else as_split((x, context)))
     check_seed(seed)
     if len(split.x) < 20:
         raise ValueError(f"a check needs at least 20 rows; got {len(split.x)}")
@@ -64,7 +62,7 @@ def check(
 
 def floor(model: Distribution, split: Split, entropy: float, seed: int = 0) -> Finding:
     """Whether the NLL of rows that the model has not seen lies below the entropy of their distribution."""
-    check_fits(model, split)
+    split = fitting(model, split)
     with evaluation_mode(model):
         x, context = bring_to(model, split.take())
         own = None if model.context_optional else context

@@ -9,11 +9,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from marginflow.base.distribution import Distribution, optional
+from marginflow.base.distribution import Distribution
 from marginflow.base.seeds import seeded
 from marginflow.data import Batch
 from marginflow.distributions import StandardNormal, log_likelihood
-from marginflow.distributions.flow import levels_of
 from marginflow.evaluation.check.findings import Finding
 from marginflow.evaluation.check.parts import Parts
 from marginflow.evaluation.evaluate import CONVERGED
@@ -28,7 +27,7 @@ def of_density(
     model: Distribution, x: Tensor, context: Tensor | None, parts: Parts, floor: float | None, seed: int
 ) -> Iterator[Finding]:
     """What there is to say of a density on rows, and of its samples. floor: the entropy of the data, nats a row."""
-    density = levels_of(model)[1]
+    density = model.density
     own_context = None if context is None or density.context_optional else context
     yield finite(model, x, context, own_context, seed)
     yield range_of_samples(model, x, context, seed)
@@ -43,18 +42,18 @@ def of_density(
 def _draw(model: Distribution, num_samples: int, context: Tensor | None) -> Tensor:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # it is what is looked for
-        return model.sample(num_samples, *optional(None if context is None else context[:num_samples]))
+        return model.sample(num_samples, None if context is None else context[:num_samples])
 
 
 @torch.no_grad()
 def finite(model: Distribution, x: Tensor, context: Tensor | None, own: Tensor | None, seed: int) -> Finding:
     """log p of rows and of samples, and samples themselves, are numbers: after preprocessing, which images leave."""
-    density = levels_of(model)[1]
+    density = model.density
     with seeded(seed):
-        of_rows = ~torch.isfinite(model.log_prob(x, *optional(context)))
+        of_rows = ~torch.isfinite(model.log_prob(x, context))
         drawn = _draw(density, len(x), own)
         whole = torch.isfinite(drawn.flatten(1).double()).all(1)
-        of_samples = ~torch.isfinite(density.log_prob(drawn[whole], *optional(None if own is None else own[whole])))
+        of_samples = ~torch.isfinite(density.log_prob(drawn[whole], None if own is None else own[whole]))
     wrong = int(of_rows.sum()), int((~whole).sum()), int(of_samples.sum())
     return Finding(
         "finite",

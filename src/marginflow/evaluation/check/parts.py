@@ -8,13 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from marginflow.base.distribution import Density, Distribution, innermost
+from marginflow.base.distribution import Distribution
 from marginflow.base.seeds import seeded
 from marginflow.base.transform import Transform
-from marginflow.data import Batch
-from marginflow.data.require import bring_to
+from marginflow.base.wrapper import innermost
 from marginflow.distributions import Flow
-from marginflow.distributions.flow import levels_of
 from marginflow.transforms import Sequential
 
 
@@ -27,7 +25,7 @@ class Parts:
     """
 
     transform: Transform | None
-    base: Density | None
+    base: Distribution | None
     rows: Tensor
     context: Tensor | None
 
@@ -50,11 +48,10 @@ class Parts:
 @torch.no_grad()
 def parts_of(model: Distribution, x: Tensor, context: Tensor | None, seed: int = 0) -> Parts:
     """The parts of a model, with rows x (N, *event) sent through all that stands before them."""
-    preprocessing, density = levels_of(model)
-    rows, context = bring_to(model, Batch(x, context))
+    rows, context = model._fitting(x, context)
     with seeded(seed):
-        rows, _ = preprocessing(rows, context)
-        inner, rows, context = innermost(density, rows, context)
+        rows, _ = model.preprocessing(rows, context)
+        inner, rows, context = innermost(model.density, rows, context)
     if isinstance(inner, Flow):
         transform, base = inner.transform, inner.base
         while isinstance(base, Flow) and base.transform.exact and transform.exact:

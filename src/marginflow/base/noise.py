@@ -1,0 +1,84 @@
+"""Where a density draws noise: its sites in order, each of which is sent its noise before it gives the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class NoiseSite:
+    """Noise eps ~ q(eps | x) at some rows.
+
+    shape: of eps, (N, *noise). draw: gives eps, reparameterised, and its log q(eps | x), (N,). log_prob: of given eps.
+    """
+
+    shape: torch.Size
+    draw: Callable[[], tuple[Tensor, Tensor]]
+    log_prob: Callable[[Tensor], Tensor]
+
+
+Sites = Generator[NoiseSite, Tensor, T]  # gives sites, is sent the noise of each, and returns what comes of it
+
+
+def at_noise(sites: Sites[Tensor], choose: Callable[[NoiseSite], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """log p(x, eps) and log q(eps | x), (N,), at the noise that `choose` gives for each site, with its log q."""
+    log_q: list[Tensor] = []
+    try:
+        site = next(sites)
+        while True:
+            eps, of_site = choose(site)
+            log_q.append(of_site)
+            site = sites.send(eps)
+    except StopIteration as end:
+        return end.value, sum(log_q, torch.zeros_like(end.value))
+
+
+def weighed(sites: Sites[Tensor]) -> Sites[tuple[Tensor, Tensor]]:
+    """The same sites, which return log p(x, eps) and log q(eps | x) at what they were sent."""
+    log_q: list[Tensor] = []
+    try:
+        site = next(sites)
+        while True:
+            eps = yield site
+            log_q.append(site.log_prob(eps))
+            site = sites.send(eps)
+    except StopIteration as end:
+        return end.value, sum(log_q, torch.zeros_like(end.value))
+
+
+def draw_noise(sites: Sites[Tensor]) -> list[Tensor]:
+    """A draw of the noise of each site."""
+    found: list[Tensor] = []
+
+    def choose(site: NoiseSite) -> tuple[Tensor, Tensor]:
+        eps, log_q = site.draw()
+        found.append(eps)
+        return eps, log_q
+
+    at_noise(sites, choose)
+    return found
+
+
+def at_given(sites: Sites[Tensor], eps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """log p(x, eps) and log q(eps | x), (N,), at given noise, a tensor for each site, ValueError otherwise."""
+    left = list(eps)
+
+    def choose(site: NoiseSite) -> tuple[Tensor, Tensor]:
+        if not left or left[0].shape != site.shape:
+            got = f"shape {tuple(left[0].shape)}" if left else f"{len(eps)} in all"
+            raise ValueError(
+                f"eps must hold a tensor for each site of noise, here of shape {tuple(site.shape)}; got {got}"
+            )
+        return left[0], site.log_prob(left.pop(0))
+
+    found = at_noise(sites, choose)
+    if left:
+        raise ValueError(f"eps must hold a tensor for each site of noise, {len(eps) - len(left)}; got {len(eps)}")
+    return found
