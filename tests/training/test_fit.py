@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import math
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from pydantic import ValidationError
 from marginflow import data, models
 from marginflow.base.distribution import Distribution
 from marginflow.data import DataSet, Split
+from marginflow.data.loader import Loader
 from marginflow.distributions import Flow, Marginalising, StandardNormal
 from marginflow.training import EpochRecord, fit
 from marginflow.transforms import BatchNorm, Dequantise, Flatten, Logit, Planar, Standardise
@@ -34,9 +38,8 @@ def test_the_loop_takes_the_steps_of_bare_pytorch(clip_value: float | None, clip
 
     optimiser = torch.optim.Adam(by_hand.parameters(), 5e-4, weight_decay=1e-3)
     losses = []
-    torch.default_generator.manual_seed(3)
-    for batch in torch.randperm(500).split(50):
-        loss = -by_hand.log_prob(rows.train.x[batch]).mean()
+    for batch in Loader(rows.train, 50, seed=3).epoch(1):
+        loss = -by_hand.log_prob(batch.x).mean()
         loss.backward()
         if clip_value:
             torch.nn.utils.clip_grad_value_(by_hand.parameters(), clip_value)
@@ -267,3 +270,64 @@ def test_a_directory_with_a_training_in_it_is_left_alone(tmp_path: Path) -> None
     with pytest.raises(FileExistsError, match="holds a training already"):
         fit(models.planar(2), moons(), config(), tmp_path / "new" / "run")
     assert (tmp_path / "new" / "run" / "metrics.jsonl").read_text() == before
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.AdamW])
+def test_another_optimiser_takes_the_steps_at_its_own_rates(kind: type, tmp_path: Path) -> None:
+    """Two groups with rates of their own, under the schedule, against the same by hand; and it goes on when resumed."""
+    torch.default_generator.manual_seed(7)
+    model, by_hand = models.maf(2, hidden=[8], blocks=2), models.maf(2, hidden=[8], blocks=2)
+    by_hand.load_state_dict(model.state_dict())
+    resumed = copy.deepcopy(model)
+    rows, settings = moons(), config(schedule="cosine", warmup_steps=3, seed=3)
+
+    def built(flow: Flow) -> torch.optim.Optimizer:
+        first, *rest = flow.transform
+        others = [parameter for part in rest for parameter in part.parameters()]
+        return kind([{"params": first.parameters(), "lr": 1e-2}, {"params": others}], lr=1e-3, weight_decay=1e-2)
+
+    fit(model, rows, settings, optimiser=built(model))
+    optimiser, loader, best = built(by_hand), Loader(rows.train, 50, seed=3), (math.inf, None)
+    for epoch in (1, 2):
+        for step, batch in enumerate(loader.epoch(epoch), (epoch - 1) * 10):
+            factor = (step + 1) / 3 if step < 3 else 0.5 * (1 + math.cos(math.pi * (step - 3) / 17))
+            for group, lr in zip(optimiser.param_groups, (1e-2, 1e-3), strict=True):
+                group["lr"] = lr * factor
+            optimiser.zero_grad()
+            (-by_hand.log_prob(batch.x).mean()).backward()
+            optimiser.step()
+        nll = -by_hand.log_prob(rows.validation.x[:]).mean().item()
+        best = min(best, (nll, copy.deepcopy(by_hand.state_dict())), key=lambda each: each[0])
+    assert best[1] is not None
+    for name, weight in model.state_dict().items():
+        torch.testing.assert_close(weight, best[1][name])
+
+    class Stop:
+        def on_step(self, epoch: int, step: int, num_steps: int, loss: float) -> None:
+            if (epoch, step) == (2, 4):
+                signal.raise_signal(signal.SIGINT)
+
+        def on_epoch(self, record: object, model: object) -> None:
+            """Nothing."""
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(parts := copy.deepcopy(resumed), rows, settings, tmp_path, optimiser=built(parts), observers=[Stop()])
+    fit(resumed, rows, settings, tmp_path, optimiser=built(resumed), resume=True)
+    for name, weight in resumed.state_dict().items():
+        torch.testing.assert_close(weight, model.state_dict()[name], rtol=0, atol=0)
+
+
+def test_optimisers_that_cannot_step_here_are_refused() -> None:
+    model = models.planar(2)
+    with pytest.raises(ValueError, match=r"2 of the parameters of this Adam are not the model's: build it from model"):
+        fit(model, moons(), config(), optimiser=torch.optim.Adam(torch.nn.Linear(2, 2).parameters()))
+    with pytest.raises(ValueError, match="LBFGS evaluates the loss several times a step"):
+        fit(model, moons(), config(), optimiser=torch.optim.LBFGS(model.parameters()))
+
+
+def test_progress_is_shown_where_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    fit(models.planar(2), moons(), config())
+    assert capsys.readouterr().out == ""
+    fit(models.planar(2), moons(), config(), progress=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from marginflow import data, models
 from marginflow.base.distribution import Distribution
+from marginflow.data.loader import Loader
 from marginflow.distributions import DiagonalNormal, Flow, Marginalising, StandardNormal, log_likelihood
 from marginflow.training import EpochRecord, TensorBoard, fit
 from marginflow.training.ema import Average
@@ -65,12 +66,11 @@ def test_the_schedule_is_torchs_and_reaches_the_optimiser() -> None:
     warmup = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: min(1.0, (step + 1) / 4))
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=8)
     schedule = torch.optim.lr_scheduler.SequentialLR(optimiser, [warmup, cosine], milestones=[4])
-    torch.default_generator.manual_seed(3)
     rates, best = [], (math.inf, None)
-    for _ in range(2):
-        for batch in torch.randperm(300).split(50):
+    for epoch in (1, 2):
+        for batch in Loader(rows.train, 50, seed=3).epoch(epoch):
             optimiser.zero_grad()
-            (-by_hand.log_prob(rows.train.x[batch]).mean()).backward()
+            (-by_hand.log_prob(batch.x).mean()).backward()
             rates.append(optimiser.param_groups[0]["lr"])
             optimiser.step()
             schedule.step()

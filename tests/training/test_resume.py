@@ -17,9 +17,10 @@ from torch import Tensor
 from marginflow import data, models
 from marginflow.base.distribution import Distribution
 from marginflow.data import DataSet
+from marginflow.data.loader import Loader
 from marginflow.distributions import Flow, Marginalising, StandardNormal
 from marginflow.training import EpochRecord, TrainConfig, fit
-from marginflow.training.checkpoint import TRAINER, load_trainer
+from marginflow.training.checkpoint import TRAINER, load_trainer, save_trainer
 from marginflow.training.interrupt import Interrupted, Interrupts
 from marginflow.training.metrics import read_metrics
 from marginflow.transforms import Standardise
@@ -87,6 +88,30 @@ def test_stopped_anywhere_and_resumed_it_ends_the_same(
     assert states[1] is not None
     assert same(states[0]["model"], states[1]["model"])
     assert torch.equal(states[0]["random"], states[1]["random"])
+
+
+def test_a_state_from_before_finishes_its_epoch_by_the_order_that_it_drew(tmp_path: Path) -> None:
+    """Marginflow drew the order of an epoch, and kept it: such a file is made here of a new one."""
+    seen: list[Tensor] = []
+
+    class Seen(Standardise):
+        def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+            if self.training:
+                seen.append(x)
+            return super().forward(x, context)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(built(), moons(), config(), tmp_path, observers=[StopAt(2, 7)])
+    state = load_trainer(tmp_path)
+    assert state is not None
+    assert state["position"]["order"] is None
+    order = state["position"]["order"] = torch.randperm(500)
+    save_trainer(state, tmp_path)
+    fit(Flow([Seen(2)], base=built().base), moons(), config(), tmp_path, resume=True)
+    rows = moons().train
+    expected = [rows.x[part] for part in order.split(50)[7:]]
+    expected += [batch.x for epoch in (3, 4) for batch in Loader(rows, 50, seed=0).epoch(epoch)]
+    torch.testing.assert_close(seen, expected, rtol=0, atol=0)
 
 
 def test_an_interrupt_in_validation_resumes_at_validation(tmp_path: Path) -> None:

@@ -76,8 +76,8 @@ def train_run(
         if resume
         else created(run_dir, settings, data.spec, overwrite=overwrite)
     )
-    with place, progress:
-        watching = [progress] if snapshots is None else [progress, snapshots]
-        history = fit(model, data, settings.train, run_dir, resume=resume, observers=watching)
+    with place:
+        watching = [] if snapshots is None else [snapshots]
+        history = fit(model, data, settings.train, run_dir, resume=resume, observers=watching, progress=progress)
     figures.of_training(history, model, data.spec, snapshots, run_dir / "figures")
     return len(history) - len(before)

@@ -18,6 +18,7 @@ from marginflow.base.distribution import Distribution
 from marginflow.base.seeds import deterministic, seeded
 from marginflow.data import Batch, DataSet, Rows, Split
 from marginflow.data.dataset import as_split
+from marginflow.data.loader import Loader
 from marginflow.data.require import bring_to, fitting
 from marginflow.storage.lock import locked
 from marginflow.training.checkpoint import prepare
@@ -26,7 +27,7 @@ from marginflow.training.interrupt import Interrupted, Interrupts
 from marginflow.training.metrics import EpochRecord
 from marginflow.training.objective import Objective, mean_nll
 from marginflow.training.observers import Observer, TensorBoard
-from marginflow.training.optimiser import adam, clip, learning_rate
+from marginflow.training.optimiser import adam, clip, learning_rate, require_over
 from marginflow.training.recompute import recomputing
 from marginflow.training.state import TrainingState
 from marginflow.transforms import BatchNorm, Standardise
@@ -35,6 +36,8 @@ from marginflow.transforms.normalise import Calibrated, StartsOnce
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+    from marginflow.training.progress import TrainingProgress
 
 SAVE_EVERY = 600.0  # seconds, in an epoch that takes longer
 ROWS_OF_START = 250  # that layers start from,
@@ -49,6 +52,8 @@ def fit(
     *,
     resume: bool = False,
     observers: Sequence[Observer] = (),
+    optimiser: torch.optim.Optimizer | None = None,
+    progress: bool | TrainingProgress | None = None,
 ) -> list[EpochRecord]:
     """Train a model by maximum likelihood and leave it with the weights that were best on validation.
 
@@ -62,6 +67,9 @@ def fit(
         it takes to go on) go, made where needed.
     resume: go on with the training in run_dir, as if it had not been interrupted; start anew where there is none.
     observers: told of every step and epoch.
+    optimiser: one of torch's, over parameters of the model; None is Adam as `config` says. The schedule starts from its
+        learning rates, in place of config.lr.
+    progress: True shows a bar, or a line an epoch where there is no terminal.
 
     Returns the history, an `EpochRecord` an epoch. The test split is never looked at. The first Ctrl-C ends the
     training after the step under way and keeps its state in run_dir.
@@ -84,6 +92,7 @@ def fit(
     data, fabric = _ready(model, data, config)
     directory = None if run_dir is None else prepare(Path(run_dir), resume=resume)
     device = next(model.parameters()).device
+    optimiser = adam(model, config) if optimiser is None else require_over(model, optimiser)
     with ExitStack() as stack:
         if directory is not None:
             stack.enter_context(locked(directory))
@@ -93,7 +102,12 @@ def fit(
             board = TensorBoard(directory / "tensorboard")
             stack.callback(board.close)
             observers = [*observers, board]
-        loop = _Loop(model, data, config, fabric, directory, observers)
+        if progress:
+            from marginflow.training.progress import TrainingProgress
+
+            bar = TrainingProgress(config, data.spec) if progress is True else progress
+            observers = [stack.enter_context(bar), *observers]
+        loop = _Loop(model, data, config, fabric, optimiser, directory, observers)
         stack.enter_context(loop.state.in_the_end(device))
         stack.enter_context(deterministic(config.deterministic))
         stack.enter_context(seeded(config.seed))
@@ -118,14 +132,16 @@ class _Loop:
         data: DataSet,
         config: TrainConfig,
         fabric: Fabric,
+        optimiser: torch.optim.Optimizer,
         directory: Path | None,
         observers: Sequence[Observer],
     ) -> None:
         self.data, self.config, self.fabric, self.observers = data, config, fabric, observers
-        self.objective, self.optimiser = fabric.setup(Objective(model, config.num_samples), adam(model, config))
-        self.state = TrainingState(model, self.optimiser, directory)
+        self.loader = Loader(data.train, config.batch_size, seed=config.seed)
+        self.rates = [group["lr"] for group in optimiser.param_groups]
+        self.objective, self.optimiser = fabric.setup(Objective(model, config.num_samples), optimiser)
+        self.state = TrainingState(model, self.optimiser, self.loader, directory)
         self.interrupts = Interrupts()
-        self.num_steps = len(data.train.x) // config.batch_size
         self.validation_seed = config.seed if config.validation_seed is None else config.validation_seed
 
     def run(self, resume: bool) -> None:
@@ -135,64 +151,59 @@ class _Loop:
             self.calibrate(state.model, Standardise)
             self.start(state.model)
             state.start_average(self.config.ema)
-        while state.position.epoch <= self.config.epochs and not self.out_of_patience():
-            self.take_steps()
+        while self.loader.number <= self.config.epochs and not self.out_of_patience():
+            self.train_epoch()
             record = self.validate()
-            state.end_epoch(record)
+            state.end_epoch(record)  # keeps it
             for observer in self.observers:
                 observer.on_epoch(record, state.validated)
 
-    def take_steps(self) -> None:
+    def train_epoch(self) -> None:
         """What is left of the steps of an epoch."""
-        state, position, config = self.state, self.state.position, self.config
-        started, before = time.perf_counter(), position.seconds
+        state, loader, config = self.state, self.loader, self.config
+        started, before = time.perf_counter(), state.seconds
         saved = started
         state.model.train()
-        if position.order is None:
-            position.order = torch.randperm(len(self.data.train.x))
-        batches = position.order.split(config.batch_size)
-        done = (position.epoch - 1) * self.num_steps
-        while position.step < self.num_steps:
-            self.interrupts.check()
-            x, context = bring_to(state.model, self.data.train.take(batches[position.step]))
-            for group in self.optimiser.param_groups:
-                group["lr"] = learning_rate(config, done + position.step, config.epochs * self.num_steps)
-            loss = -self.objective(x, context).mean()
+        for batch in loader.epoch(loader.number):
+            step = (loader.number - 1) * loader.num_batches + loader.step - 1
+            for group, lr in zip(self.optimiser.param_groups, self.rates, strict=True):
+                group["lr"] = learning_rate(config, step, config.epochs * loader.num_batches, lr)
+            loss = -self.objective(*bring_to(state.model, batch)).mean()
             nll = loss.item()
-            state.insist_on_finite(nll, "loss", self.num_steps)
+            state.insist_on_finite(nll, "loss")
             self.fabric.backward(loss)
             clip(self.fabric, self.objective, self.optimiser, config)
             self.optimiser.step()
             self.optimiser.zero_grad()
             if state.average is not None:
                 state.average.update(state.model)
-            position.step += 1
-            position.total += nll
-            position.seconds = before + time.perf_counter() - started
+            state.total += nll
+            state.seconds = before + time.perf_counter() - started
             for observer in self.observers:
-                observer.on_step(position.epoch, position.step, self.num_steps, nll)
+                observer.on_step(loader.number, loader.step, loader.num_batches, nll)
             if time.perf_counter() - saved > SAVE_EVERY:
                 state.save()
                 saved = time.perf_counter()
+            self.interrupts.check()
 
     def validate(self) -> EpochRecord:
         """The record of the epoch whose steps are taken, validated where that is due."""
-        position, config, started = self.state.position, self.config, time.perf_counter()
+        state, config, epoch, started = self.state, self.config, self.loader.number, time.perf_counter()
         validation_nll, best = None, False
-        if position.epoch % config.validate_every == 0 or position.epoch == config.epochs:
-            model = self.state.validated.eval()
+        if epoch % config.validate_every == 0 or epoch == config.epochs:
+            model = state.validated.eval()
             try:
                 self.calibrate(model, BatchNorm)
             except NotFinite:  # the rows themselves were checked: it is the model's doing
-                self.state.insist_on_finite(math.nan, "input of a batch norm", self.num_steps)
+                state.insist_on_finite(math.nan, "input of a batch norm")
             log_prob = Objective(model, config.num_samples)
             validation_nll = mean_nll(log_prob, self.in_order(self.data.validation), self.validation_seed)
-            self.state.insist_on_finite(validation_nll, "validation loss", self.num_steps)
-            before = self.state.best
+            state.insist_on_finite(validation_nll, "validation loss")
+            before = state.best
             best = before is None or before.validation_nll is None or validation_nll < before.validation_nll
-        seconds = round(position.seconds + time.perf_counter() - started, 3)
+        seconds = round(state.seconds + time.perf_counter() - started, 3)
         lr = self.optimiser.param_groups[0]["lr"]
-        return EpochRecord(position.epoch, position.total / self.num_steps, validation_nll, best, seconds, lr)
+        return EpochRecord(epoch, state.total / self.loader.num_batches, validation_nll, best, seconds, lr)
 
     def calibrate(self, model: Distribution, kind: type[Calibrated]) -> None:
         """Give the layers of a kind the statistics of the training set."""
@@ -225,10 +236,10 @@ class _Loop:
 
     def how_to_go_on(self) -> str:
         """What an interrupt leaves, and how to continue, in words."""
-        position, directory = self.state.position, self.state.directory
+        loader, directory = self.loader, self.state.directory
         if directory is None or not self.state.under_way:
             return self.state.what_is_kept()
-        where = f"step {position.step} of {self.num_steps} in epoch {position.epoch} of {self.config.epochs}"
+        where = f"step {loader.step} of {loader.num_batches} in epoch {loader.number} of {self.config.epochs}"
         return f"stopped after {where}; the state is kept in {directory}: go on by the same command with --resume"
 
 
@@ -250,10 +261,7 @@ def check_ready(model: Distribution, data: DataSet, config: TrainConfig) -> Fabr
 def _ready(model: Distribution, data: DataSet, config: TrainConfig) -> tuple[DataSet, Fabric]:
     """The data in the shapes that the model takes, and the device; see `check_ready`."""
     data = replace(data, train=fitting(model, data.train), validation=fitting(model, data.validation))
-    if config.batch_size > len(data.train.x):
-        raise ValueError(
-            f"batch_size {config.batch_size} is larger than the training set of {len(data.train.x)} rows: lower it"
-        )
+    Loader(data.train, config.batch_size, seed=config.seed)
     if config.batch_size < 2 and _layers(model, BatchNorm):
         raise ValueError("batch_size must be at least 2 for a model with BatchNorm; got 1")
     if not any(parameter.requires_grad for parameter in model.parameters()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import TYPE_CHECKING
 
@@ -30,8 +31,22 @@ def cosine(gone: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(gone, 1.0)))
 
 
-def learning_rate(config: TrainConfig, step: int, num_steps: int) -> float:
-    """The learning rate of a step, counted from 0, of `num_steps` in all.
+def require_over(model: nn.Module, optimiser: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """An optimiser whose parameters are the model's, and whose step needs no closure; ValueError for others."""
+    own = {id(parameter) for parameter in model.parameters()}
+    foreign = sum(id(each) not in own for group in optimiser.param_groups for each in group["params"])
+    name = type(optimiser).__name__
+    if foreign:
+        raise ValueError(
+            f"{foreign} of the parameters of this {name} are not the model's: build it from model.parameters()"
+        )
+    if inspect.signature(optimiser.step).parameters["closure"].default is inspect.Parameter.empty:
+        raise ValueError(f"{name} evaluates the loss several times a step, which fit does not: take Adam, AdamW or SGD")
+    return optimiser
+
+
+def learning_rate(config: TrainConfig, step: int, num_steps: int, lr: float | None = None) -> float:
+    """The learning rate of a step, counted from 0, of `num_steps` in all. lr: by default the configuration's.
 
     lr (step + 1) / warmup_steps while step < warmup_steps; afterwards lr, or by the cosine schedule
     lr (1 + cos(pi t)) / 2 with t from 0 at the end of the warm-up to 1 after the last step.
@@ -39,12 +54,13 @@ def learning_rate(config: TrainConfig, step: int, num_steps: int) -> float:
     >>> learning_rate(TrainConfig(lr=1.0, schedule="cosine", warmup_steps=2), step=6, num_steps=10)
     0.5
     """
+    lr = config.lr if lr is None else lr
     if step < config.warmup_steps:
-        return config.lr * (step + 1) / config.warmup_steps
+        return lr * (step + 1) / config.warmup_steps
     if config.schedule == "constant":
-        return config.lr
+        return lr
     gone = (step - config.warmup_steps) / max(num_steps - config.warmup_steps, 1)
-    return config.lr * cosine(gone)
+    return lr * cosine(gone)
 
 
 def clip(fabric: Fabric, model: nn.Module, optimiser: torch.optim.Optimizer, config: TrainConfig) -> None:

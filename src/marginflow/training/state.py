@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,38 +14,28 @@ import torch
 from torch import Tensor
 
 from marginflow.base.distribution import Distribution
+from marginflow.data.loader import Loader
 from marginflow.training.checkpoint import load_trainer, read_weights, save_trainer, save_weights
 from marginflow.training.ema import Average
 from marginflow.training.metrics import EpochRecord, append_metrics, write_metrics
 
 
-@dataclass
-class Position:
-    """How far a training has come: the epoch under way, and what has been done of it.
-
-    step: steps taken. total: the sum of their losses. seconds: they took. order: of the rows, drawn at its start.
-    """
-
-    epoch: int = 1
-    step: int = 0
-    total: float = 0.0
-    seconds: float = 0.0
-    order: Tensor | None = None
-
-
 class TrainingState:
     """A model in training and what belongs to it.
 
-    model: that the optimiser steps. average: its moving average; None without. optimiser: with its moments.
-    directory: where it is kept; None keeps nothing. position, history, best_weights: as they say.
+    model: that the optimiser steps. average: its moving average; None without. optimiser: with its moments. loader: of
+    the batches, which knows the epoch under way and its steps. directory: where it is kept; None keeps nothing.
+    total: of the losses of the epoch's steps so far. seconds: that they took. history, best_weights: as they say.
     under_way: whether there is a state to keep, once the preprocessing has its statistics and the average has started.
     """
 
-    def __init__(self, model: Distribution, optimiser: torch.optim.Optimizer, directory: Path | None) -> None:
-        self.model, self.optimiser, self.directory = model, optimiser, directory
+    def __init__(
+        self, model: Distribution, optimiser: torch.optim.Optimizer, loader: Loader, directory: Path | None
+    ) -> None:
+        self.model, self.optimiser, self.loader, self.directory = model, optimiser, loader, directory
         self.average: Average | None = None
         self.under_way = False
-        self.position = Position()
+        self.total = self.seconds = 0.0
         self.history: list[EpochRecord] = []
         self.best_weights: dict[str, Tensor] | None = None
 
@@ -64,7 +54,8 @@ class TrainingState:
         if record.best:
             self.best_weights = copy.deepcopy(self.validated.state_dict())
         self.history.append(record)
-        self.position = Position(record.epoch + 1)
+        self.loader.start(record.epoch + 1)
+        self.total = self.seconds = 0.0
         if self.directory is None:
             return
         if record.best and self.best_weights is not None:
@@ -78,7 +69,7 @@ class TrainingState:
             return
         average = self.average
         content: dict[str, Any] = {
-            "position": vars(self.position),
+            "position": {**self.loader.state_dict(), "total": self.total, "seconds": self.seconds},
             "history": [asdict(record) for record in self.history],
             "model": self.model.state_dict(),
             "average": None if average is None else (average.num_updates, average.model.state_dict()),
@@ -97,7 +88,9 @@ class TrainingState:
         if content is None or self.directory is None:
             return False
         try:
-            self.position = Position(**content["position"])
+            position = content["position"]
+            self.loader.load_state_dict(position)
+            self.total, self.seconds = position["total"], position["seconds"]
             self.history = [EpochRecord(**record) for record in content["history"]]
             self.model.load_state_dict(content["model"])
             self.start_average(decay)
@@ -143,11 +136,11 @@ class TrainingState:
             f"the weights of epoch {self.best.epoch} (validation {self.best.validation_nll:.3f} nats) are kept{where}"
         )
 
-    def insist_on_finite(self, value: float, what: str, num_steps: int) -> None:
+    def insist_on_finite(self, value: float, what: str) -> None:
         """FloatingPointError where a loss of the step or epoch under way is not finite."""
         if math.isfinite(value):
             return
-        epoch, step = self.position.epoch, min(self.position.step + 1, num_steps)
+        epoch, step, num_steps = self.loader.number, self.loader.step, self.loader.num_batches
         remedy = "lower the learning rate or set clip_norm"
         if epoch == step == 1:
             remedy = "before any step: look at the data and the preprocessing, whose range may not fit"
