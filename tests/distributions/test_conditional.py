@@ -37,7 +37,7 @@ def test_every_model_learns_from_its_context(name: str) -> None:
     torch.default_generator.manual_seed(0)
     model = MODELS[name](2, context_features=2, **options(name))
     x, context = two_classes(2000)
-    mf.fit(model, mf.data.Split(x, context), TrainConfig(epochs=6, lr=1e-2, batch_size=100))
+    mf.fit(model, mf.data.Split(x, context), TrainConfig(epochs=10, lr=1e-2, batch_size=100))
     given, other = model.log_prob(x, context).mean(), model.log_prob(x, context.flip(1)).mean()
     assert given > other + 1
     drawn = model.sample_each(300, torch.eye(2))

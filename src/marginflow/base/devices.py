@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from threading import Lock
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +15,18 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+P = ParamSpec("P")
+T = TypeVar("T")
 _LOCK = Lock()
-_INSIDE: dict[nn.Module, tuple[int, list[tuple[nn.Module, bool]] | None]] = {}  # who is in evaluation mode, how often
+_INSIDE = "_in_evaluation_mode"
+
+
+@dataclass
+class _Inside:
+    """Which parts of a model were in training mode, and how many threads have it in evaluation mode."""
+
+    training: list[nn.Module]
+    threads: int = 0
 
 
 def fabric_on(device: str, precision: Literal["32-true", "64-true"] = "32-true") -> Fabric:
@@ -45,27 +57,42 @@ def _meant(device: str) -> str:
 def evaluation_mode(model: object) -> Iterator[None]:
     """Inside, a model that is a module is in evaluation mode; afterwards each of its parts is as it was.
 
-    Of several threads inside with one model, the last to leave puts back what the first found.
+    Nothing is done to one that is so already. Of several threads inside, the last to leave puts back what the first
+    found; until then the model knows how many they are.
     """
     if not isinstance(model, nn.Module):
         yield
         return
     with _LOCK:
-        inside, modes = _INSIDE.get(model, (0, None))
-        modes = [(module, module.training) for module in model.modules()] if modes is None else modes
-        _INSIDE[model] = inside + 1, modes
-        for module, _ in modes:
+        inside = vars(model).get(_INSIDE) or _Inside([module for module in model.modules() if module.training])
+        if inside.training:
+            inside.threads += 1
+            vars(model)[_INSIDE] = inside
+        for module in inside.training:
             module.training = False
     try:
         yield
     finally:
         with _LOCK:
-            inside, modes = _INSIDE.pop(model)
-            if inside > 1:
-                _INSIDE[model] = inside - 1, modes
-            else:
-                for module, mode in modes or []:
-                    module.training = mode
+            inside.threads -= 1
+            if inside.training and inside.threads == 0:
+                del vars(model)[_INSIDE]
+                for module in inside.training:
+                    module.training = True
+
+
+def on_cpu(function: Callable[P, T]) -> Callable[P, T]:
+    """What it makes lies on the CPU, whatever torch's default device: the structure of networks, which is read at once.
+
+    So a network can be built on the meta device, and counted there.
+    """
+
+    @functools.wraps(function)
+    def inside(*args: P.args, **kwargs: P.kwargs) -> T:
+        with torch.device("cpu"):
+            return function(*args, **kwargs)
+
+    return inside
 
 
 def like_of(model: object) -> Tensor | None:

@@ -172,7 +172,7 @@ class Uniform(Distribution):
             self.register_buffer(name, bound.expand(self._shape).clone())
         self.low: Tensor
         self.high: Tensor
-        if not bool((self.low < self.high).all()):
+        if not self.low.is_meta and not bool((self.low < self.high).all()):
             raise ValueError(f"low must be below high in every feature; got low={low}, high={high}")
 
     @property

@@ -40,12 +40,14 @@ class LabelMixture(Wrapper):
                 f"the flow must take one-hot labels as its context, {num_classes} features; it takes {width}: "
                 "build it with context_features=num_classes"
             )
-        shares = torch.full((num_classes,), 1 / num_classes) if prior is None else torch.as_tensor(prior)
+        shares = torch.as_tensor([1 / num_classes] * num_classes if prior is None else prior, device="cpu")
         if shares.shape != (num_classes,) or not bool((shares >= 0).all()) or abs(float(shares.sum()) - 1) > 1e-5:
             raise ValueError(f"the prior must be {num_classes} shares that sum to 1; got {prior}")
         self.num_classes = num_classes
         self.prior: Tensor  # and it carries dtype and device
-        self.register_buffer("prior", shares.to(torch.get_default_dtype()), persistent=False)
+        self.register_buffer(
+            "prior", shares.to(torch.get_default_device(), torch.get_default_dtype()), persistent=False
+        )
 
     @property
     def context_features(self) -> int:

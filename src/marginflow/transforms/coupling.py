@@ -44,7 +44,7 @@ class Coupling(Transform):
         self, mask: Sequence[bool] | Tensor, conditioner: nn.Module, univariate: Univariate | None = None
     ) -> None:
         super().__init__()
-        stays = torch.as_tensor(mask)
+        stays = torch.as_tensor(mask, device="cpu")
         if stays.ndim != 1 or not bool(((stays == 0) | (stays == 1)).all()):
             raise ValueError(f"the mask must be one true or false for each feature; got {mask!r}")
         stays = stays.bool()

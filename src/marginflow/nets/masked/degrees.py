@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from marginflow.base.devices import on_cpu
 from marginflow.base.shapes import check_at_least_one
 from marginflow.nets.activations import check_hidden
 
 
+@on_cpu
 def resolve_order(order: str | Sequence[int], features: int, generator: torch.Generator) -> Tensor:
     """The dimensions first to last that `order` means: (features,), a permutation.
 
@@ -36,6 +38,7 @@ def resolve_order(order: str | Sequence[int], features: int, generator: torch.Ge
     return torch.tensor(order)
 
 
+@on_cpu
 def resolve_degrees(
     degrees: str | Sequence[Sequence[int]],
     features: int,

@@ -57,7 +57,8 @@ class MaskedLinear(nn.Module):
         for i, (top, bottom) in enumerate(pairwise(self.cuts)):
             seen = visible[top:bottom]
             start, end = int(seen[0]), int(seen[-1])
-            edge = (torch.arange(start, end) < seen[:, None]).to(torch.get_default_dtype())
+            edge = torch.arange(start, end) < seen[:, None].to(torch.get_default_device())
+            edge = edge.to(torch.get_default_dtype())
             weight = torch.empty(len(seen), end).uniform_(-bound, bound)
             self.weights.append(nn.Parameter(hide(weight, edge)))
             self.register_buffer(f"edge{i}", edge, persistent=False)

@@ -49,12 +49,12 @@ class MaskedNetwork(nn.Module):
         self.features, self.context_features = features, context_features
         self.order, self.dropout = order, dropout
         self.activation = as_activation(activation)  # a module of the user's own is trained and saved too
-        dimensions = torch.arange(1, features + 1)
-        degrees = [torch.cat([torch.zeros(context_features, dtype=torch.long), dimensions]), *hidden_degrees]
+        with torch.device("cpu"):
+            dimensions, known = torch.arange(1, features + 1), torch.arange(features + 1)
+            degrees = [torch.cat([torch.zeros(context_features, dtype=torch.long), dimensions]), *hidden_degrees]
         self.hidden_layers = nn.ModuleList(MaskedLinear(below, above) for below, above in pairwise(degrees))
         self.output_layer = MaskedLinear(degrees[-1], dimensions.repeat_interleave(num_params), strict=True)
         self.layers = [*cast("list[MaskedLinear]", list(self.hidden_layers)), self.output_layer]  # input to output
-        known = torch.arange(features + 1)
         counts: list[list[int]] = [torch.searchsorted(layer, known, right=True).tolist() for layer in degrees]
         self.plan = MaskedPlan(
             features, num_params, context_features, counts, blocks_of(counts, self.layers, num_params),

@@ -24,10 +24,10 @@ class Order(nn.Module):
         resolved = resolve_order(order, features, torch.Generator().manual_seed(seed))
         self.dimensions: Tensor
         self.positions: Tensor
-        self.register_buffer("dimensions", resolved)
-        self.register_buffer("positions", torch.argsort(resolved), persistent=False)
-        self._is_identity = bool(torch.equal(resolved, torch.arange(features)))
-        self._is_reversal = bool(torch.equal(resolved, torch.arange(features - 1, -1, -1)))
+        self.register_buffer("dimensions", resolved.to(torch.get_default_device()))
+        self.register_buffer("positions", torch.argsort(self.dimensions), persistent=False)
+        self._is_identity = resolved.tolist() == list(range(features))
+        self._is_reversal = resolved.tolist() == list(reversed(range(features)))
 
     def reorder(self, x: Tensor) -> Tensor:
         """From the order of the data to this one: (N, D, ...)."""
