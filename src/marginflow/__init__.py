@@ -22,12 +22,13 @@ _NAMES = {
     "load": "runs.load",
     "log_likelihood": "distributions",
     "sample": "evaluation.sample",
+    "save": "runs.save",
 }
 
 __all__ = [
     "Flow", "LabelMixture", "LogLikelihood", "Marginalising", "TrainConfig", "VariationalConfig", "calibrate", "check",
     "data", "distributions", "evaluate", "fit", "fit_to_density", "interop", "load", "log_likelihood", "models", "nets",
-    "sample", "training", "transforms",
+    "sample", "save", "training", "transforms",
 ]  # fmt: skip
 
 if TYPE_CHECKING:  # the same names, for editors and type checkers
@@ -37,6 +38,7 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers
     from marginflow.evaluation.evaluate import evaluate
     from marginflow.evaluation.sample import sample
     from marginflow.runs.load import load
+    from marginflow.runs.save import save
     from marginflow.training import TrainConfig, VariationalConfig, calibrate, fit, fit_to_density
 
 

@@ -268,7 +268,9 @@ def test_a_run_is_read_once_however_much_is_asked_of_it(call: Call, monkeypatch:
         monkeypatch.setattr(importlib.import_module(module), name, counting)
 
     count("marginflow.storage.files", "sha256_of", lambda path: path.name)
-    count("marginflow.runs.run", "build", lambda *_: "built")
+    meta = torch.device("meta")  # where it is counted, without memory
+    count("marginflow.runs.run", "build", lambda *_: "counted" if torch.get_default_device() == meta else "built")
     count("marginflow.data.tables.table", "read", lambda *_: "parsed")
     succeeds(call("evaluate", "runs/rows", "-K", 2))
+    assert counted.pop("counted") == 1
     assert counted == dict.fromkeys(["built", "parsed", "config.toml", "manifest.json", "model.safetensors"], 1)

@@ -30,7 +30,7 @@ from marginflow.runs.evaluate import evaluate
 from marginflow.runs.load import load as load_run
 from marginflow.runs.read_toml import read
 from marginflow.runs.run import Run
-from marginflow.storage.files import save_tensors
+from marginflow.storage.files import keep, packed
 from marginflow.training import fit
 from marginflow.training.checkpoint import load_trainer
 from marginflow.training.metrics import read_metrics
@@ -72,7 +72,7 @@ def valid(folder: Path) -> dict[str, Path]:
     evaluate(Run.open(folder / "run"), experiment.evaluate).keep(folder / "run")
     found = {f"run {name}": folder / "run" / name for name in OF_RUN}
     found |= {"experiment": folder / "experiment.toml", **_tables(folder), **_of_maf(folder), **_idx(folder)}
-    save_tensors({name: torch.randn(5, 2) for name in ("x", "0", "1")}, folder / "epochs.safetensors")
+    keep(folder / "epochs.safetensors", packed({name: torch.randn(5, 2) for name in ("x", "0", "1")}))
     return {**found, "snapshots": folder / "epochs.safetensors"}
 
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Protocol, SupportsIndex, final, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, SupportsIndex, final, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from marginflow.base.arguments import Values, as_context, as_rows, check_num_samples
+from marginflow.base.call import RemembersArguments
 from marginflow.base.devices import like_of, to_like
 from marginflow.base.noise import NoiseSite, Sites, at_given
 from marginflow.base.transform import Identity, Transform
+
+if TYPE_CHECKING:
+    from marginflow.data import DataSpec
 
 
 @runtime_checkable
@@ -41,7 +45,7 @@ def warn_of_diverged(samples: Tensor, stacklevel: int = 3) -> None:
         warnings.warn(f"{diverged} of {len(samples)} samples are not finite", RuntimeWarning, stacklevel=stacklevel)
 
 
-class Distribution(nn.Module, ABC):
+class Distribution(RemembersArguments, nn.Module, ABC):
     """A distribution over events of `event_shape`.
 
     log_prob(x, context)    (N, *event) -> (N,), log p(x) in nats
@@ -54,7 +58,11 @@ class Distribution(nn.Module, ABC):
     A subclass owes `_log_prob` and `_sample`, which get rows and contexts that fit, and call those of its parts; what
     is not exact owes `_noise`, what is exact `_sample_and_log_prob`; a density around another one owes `unwrap` and
     `with_base`. It says what it is by the properties below. It leaves the public methods as they are.
+
+    spec: what is known of the rows that it was trained on, columns and labels among them; None before.
     """
+
+    spec: DataSpec | None = None
 
     @property
     def event_shape(self) -> torch.Size | None:

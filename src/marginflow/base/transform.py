@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from marginflow.base.call import RemembersArguments
 from marginflow.base.noise import Sites
 from marginflow.base.shapes import check_real
 
@@ -23,7 +24,7 @@ def of_pixels(log_det: Tensor, x: Tensor) -> Tensor:
     return (log_det * math.prod(x.shape[2:])).expand(len(x))
 
 
-class Transform(nn.Module, ABC):
+class Transform(RemembersArguments, nn.Module, ABC):
     """An invertible map in the direction data -> noise.
 
     forward(x, context)  (N, *event) -> z, log|det dz/dx| (N,)

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional
 
+from marginflow.base.call import RemembersArguments
 from marginflow.base.shapes import check_context
 from marginflow.nets.activations import IN_PLACE, Activation, as_activation, check_dropout, check_hidden
 
 
-class Layered(nn.Module, ABC):
+class Layered(RemembersArguments, nn.Module, ABC):
     """Layers with an activation between them: the hidden ones, then the output.
 
     residual: add what the first, third, fifth ... hidden layer is before its activation to that of the one two

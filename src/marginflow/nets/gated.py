@@ -6,13 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from marginflow.base.call import RemembersArguments
 from marginflow.base.shapes import check_at_least_one, check_context
 from marginflow.nets.activations import check_dropout
 from marginflow.nets.context import Patches
 from marginflow.nets.init import channels_last, start_at_zero
 
 
-class GatedConvNet(nn.Module):
+class GatedConvNet(RemembersArguments, nn.Module):
     """Gated convolutions and self-attention by turns: (N, in_features, H, W) -> (N, out_features, H, W).
 
     h <- norm(h + gated(conv(conv(h)))),  h <- norm(h + gated(attention(h))) in every block,  gated(a, b) = a sigmoid(b)
@@ -51,7 +52,7 @@ class GatedConvNet(nn.Module):
         if heads < 0 or (heads and width % heads):
             raise ValueError(f"heads must divide the width of {width}; got {heads}: 0 leaves attention out")
         self.in_features, self.out_features, self.context_features = in_features, out_features, context_features
-        self.dropout, self.size = dropout, size
+        self.dropout, self.size = dropout, tuple(size)
         self.input = nn.Conv2d(in_features, width, 3, padding=1)
         self.blocks = nn.ModuleList()
         for _ in range(blocks):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from marginflow.base.distribution import Distribution
 from marginflow.evaluation.layer_outputs import to_latent
-from marginflow.storage.files import make_folder, read_tensors, save_tensors
+from marginflow.storage.files import keep, make_folder, packed, read_tensors
 from marginflow.training import EpochRecord
 
 
@@ -57,4 +57,4 @@ class Snapshots:
             if self.path is not None:
                 kept = {str(epoch): z for epoch, z in self.by_epoch.items()}
                 make_folder(self.path.parent)
-                save_tensors({"x": self.x, **kept}, self.path)
+                keep(self.path, packed({"x": self.x, **kept}))

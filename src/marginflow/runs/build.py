@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -111,26 +110,3 @@ def _preprocessing(experiment: Experiment, spec: DataSpec) -> list[Transform]:
     if preprocess.standardise:
         transforms.append(Standardise(shape[0]))
     return transforms
-
-
-def claimed_numbers(experiment: Experiment, spec: DataSpec) -> tuple[int, int]:
-    """About how many numbers a model of these settings holds, and how many blocks: what a stranger's file asks for.
-
-    By the products of neighbouring widths: an estimate, within a few times of the truth, made without building it.
-    """
-    features = spec.features + experiment.noise.features
-    most = features + spec.context_features
-    blocks = 1
-    used = [experiment.noise] * bool(experiment.noise.features) + [experiment.context] * bool(
-        experiment.context.features
-    )
-    for section in (experiment.model, experiment.dequantise, *used):
-        options = section.model_dump()
-        name, own_blocks = options.get("name"), int(options.get("blocks", 1))
-        hidden = options.get("hidden", [options["width"]] * (options["depth"] + 1) if "width" in options else [])
-        outputs = 2 + 3 * int(options.get("components", options.get("bins", 0)))
-        ends = (1, 1) if name in IMAGE_MODELS or name in DEQUANTISATIONS else (features, outputs * features)
-        widths = [ends[0] + spec.context_features, *(abs(int(width)) for width in hidden), ends[1]]
-        most += own_blocks * sum(below * above for below, above in pairwise(widths) if hidden) + own_blocks * features
-        blocks += own_blocks
-    return most, blocks

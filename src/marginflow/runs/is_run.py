@@ -7,14 +7,19 @@ from pathlib import Path
 CONFIG, MANIFEST = "config.toml", "manifest.json"
 
 
-def check_is_run(run_dir: Path) -> None:
+def is_run(directory: Path) -> bool:
+    """Whether a directory has what a run has."""
+    return all((directory / name).is_file() for name in (CONFIG, MANIFEST))
+
+
+def check_is_run(directory: Path) -> None:
     """Refuse a directory that holds no run: FileNotFoundError that says what it lacks."""
-    for name in (CONFIG, MANIFEST):
-        if not (run_dir / name).is_file():
-            meant = Path("runs") / run_dir
-            hint = f"did you mean {meant}?" if (meant / name).is_file() else "give one that train made"
-            raise FileNotFoundError(
-                f"{run_dir} is not a run directory: it has no {name}; {hint} "
-                "(weights that fit kept: build the model, then "
-                "marginflow.training.checkpoint.load_weights(model, Path(run)))"
-            )
+    if is_run(directory):
+        return
+    lacks = next(name for name in (CONFIG, MANIFEST) if not (directory / name).is_file())
+    hint = "give one that marginflow train made"
+    if is_run(meant := Path("runs") / directory):
+        hint = f"did you mean {meant}?"
+    elif next(directory.glob("*.safetensors"), None) is not None:
+        hint = "it holds a model that was trained in Python, without an experiment: marginflow.load opens that"
+    raise FileNotFoundError(f"{directory} is not a run directory: it has no {lacks}; {hint}")

@@ -1,21 +1,59 @@
-"""The trained model of a run directory."""
+"""The trained model of a run directory, or of a file that `save` wrote."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 
-from marginflow.distributions import Flow
+from marginflow.base.call import from_data
+from marginflow.base.distribution import Distribution
+from marginflow.data import DataSpec
+from marginflow.runs.is_run import is_run
 from marginflow.runs.run import Run
+from marginflow.storage.files import read_about, read_tensors, unusable
+from marginflow.storage.limits import check_model
+from marginflow.training.checkpoint import ABOUT, WEIGHTS
 
 
-def load(run_dir: str | Path, device: str | torch.device = "cpu") -> Flow:
-    """The trained model of a run directory, in evaluation mode.
+def load(path: str | Path, device: str | torch.device = "cpu") -> Distribution:
+    """The trained model of a run directory, or of what `save` and `fit` wrote, in evaluation mode.
 
-    run_dir: a directory that `marginflow train` made. device: where the model goes.
+    path: a directory that `marginflow train` or `fit(run_dir=...)` made, or a file of `save`. device: where the model
+    goes.
 
-    Returns a `Flow`. FileNotFoundError where there is no run or no checkpoint yet, ValueError where a file is
-    damaged.
+    Returns a `Flow`, or the distribution that was saved; `spec` says what is known of its rows. FileNotFoundError where
+    there is no model, ValueError where a file is damaged, or is not marginflow's.
     """
-    return Run.open(run_dir, device).model
+    path = Path(path)
+    if path.is_dir() and (is_run(path) or not (path / WEIGHTS).is_file()):
+        return Run.open(path, device).model
+    return _built(path / WEIGHTS if path.is_dir() else path).eval().to(device)
+
+
+def _built(path: Path) -> Distribution:
+    """The model that a file tells of; nothing is made before it is known that its weights are as large."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist: give a run directory, or a file that marginflow.save wrote")
+    state, about = read_tensors(path), read_about(path).get(ABOUT)
+    if about is None:
+        raise ValueError(
+            f"{path} does not say how its model was built: build it by your own code, then "
+            f"model.load_state_dict(safetensors.torch.load_file({str(path)!r}))"
+        )
+    try:
+        told: dict[str, Any] = json.loads(about)
+        call, dtype = told["call"], {"float32": torch.float32, "float64": torch.float64}[told["dtype"]]
+        spec = TypeAdapter(DataSpec | None).validate_python(told["spec"])
+        check_model(path, call, lambda: from_data(call))
+        model = from_data(call)
+        if not isinstance(model, Distribution):
+            raise ValueError(f"it tells of a {type(model).__name__}, which is no density")
+        model.to(dtype).load_state_dict(state)
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RuntimeError, RecursionError) as error:
+        raise unusable(path, error) from error
+    model.spec = spec
+    return model

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tomllib
-from functools import cached_property
+from dataclasses import asdict
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,12 +13,12 @@ from pydantic import TypeAdapter
 
 from marginflow.data import DataSet, DataSpec, Split
 from marginflow.distributions import Flow
-from marginflow.runs.build import build, claimed_numbers, load_data
+from marginflow.runs.build import build, load_data
 from marginflow.runs.is_run import CONFIG, MANIFEST, check_is_run
 from marginflow.runs.read_toml import parse
 from marginflow.runs.schema import Experiment
 from marginflow.storage.files import CHECKSUMS, part_of, verify
-from marginflow.storage.limits import FREE, TIMES, json_of, text_of
+from marginflow.storage.limits import check_model, json_of, text_of
 from marginflow.storage.lock import LOCK
 from marginflow.training.checkpoint import TRAINER, WEIGHTS, load_weights
 from marginflow.training.metrics import METRICS, read_metrics
@@ -27,7 +28,6 @@ FORMAT = 1
 FOLDERS = {"figures", "tensorboard"}
 FILES = {CONFIG, MANIFEST, EVALUATION, WEIGHTS, METRICS, TRAINER, CHECKSUMS, LOCK, *FOLDERS}
 UNFINISHED = {part_of(Path(name)).name for name in FILES}
-BYTES_OF_BLOCK = 50  # of weights at least, with their names
 
 
 class Run:
@@ -76,9 +76,12 @@ class Run:
     def model(self) -> Flow:
         """The trained model, on the device and in evaluation mode; ValueError where its weights are damaged."""
         _ = self.weights_sha256
-        _check_claims(self.experiment, self.spec, self.path)
-        model = build(self.experiment, self.spec)
+        make = partial(build, self.experiment, self.spec)
+        sections = self.experiment.model_dump(include={"model", "noise", "dequantise", "context"})
+        check_model(self.path / WEIGHTS, [sections, asdict(self.spec)], make)
+        model = make()
         load_weights(model, self.path, verified=True)
+        model.spec = self.spec
         return model.eval().to(self.device)
 
     @cached_property
@@ -144,17 +147,6 @@ class Run:
             "runs": [run],
             "figures": [{"file": f"figures/{path.name}", "caption": path.stem} for path in pictures],
         }
-
-
-def _check_claims(experiment: Experiment, spec: DataSpec, run_dir: Path) -> None:
-    """Refuse to build a model that is far larger than its weights: ValueError."""
-    size = (run_dir / WEIGHTS).stat().st_size
-    numbers, blocks = claimed_numbers(experiment, spec)
-    if 4 * numbers > max(TIMES * size, FREE) or BYTES_OF_BLOCK * blocks > max(size, FREE // 1000):
-        raise ValueError(
-            f"{run_dir / CONFIG} describes a model of about {numbers:,} numbers in {blocks:,} blocks; its weights have "
-            f"{size:,} bytes: they do not belong together"
-        )
 
 
 def check_same_rows(trained_on: DataSpec, found: DataSpec, run_dir: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -126,10 +126,19 @@ def _enter(path: Path, known: list[str]) -> None:
     write_whole(path.parent / CHECKSUMS, f"{text}\n".encode())
 
 
-def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Write tensors by name to a .safetensors file."""
+def packed(tensors: Mapping[str, Tensor], about: dict[str, str] | None = None) -> bytes:
+    """What a .safetensors file of tensors by name holds. about: words that stand in its header."""
     copies = {name: tensor.cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
-    keep(path, save(copies))
+    return save(copies, about)
+
+
+def read_about(path: Path) -> dict[str, str]:
+    """The words in the header of a .safetensors file; ValueError where it is damaged."""
+    try:
+        with safe_open(path, "pt") as file:
+            return file.metadata() or {}
+    except (SafetensorError, RuntimeError, OSError) as error:
+        raise unusable(path, error) from error
 
 
 def read_tensors(path: Path, *, verified: bool = False) -> dict[str, Tensor]:

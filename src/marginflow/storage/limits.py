@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import pickletools
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+BYTES_OF_PART = 50  # of a model at least, with the names of its weights
 LARGEST_TEXT = 2**24  # bytes of a configuration or a file of results,
 LARGEST_METRICS = 2**27  # of a line for each of a million epochs
 FREE = 2**30  # bytes that any file may claim to be,
@@ -44,6 +46,44 @@ def check_claim(path: Path, num_bytes: int) -> None:
             f"{path} has {path.stat().st_size:,} bytes and claims to hold {num_bytes:,}, more than {TIMES} times as "
             f"many and than {FREE:,}: it is damaged; or where it is yours, write it without compression"
         )
+
+
+def check_model(path: Path, claims: object, make: Callable[[], Any]) -> None:
+    """Refuse to build a model that is far larger than the file of its weights: ValueError.
+
+    claims: what describes it, whose whole numbers must not be beyond any weights of that size. make: builds it, here on
+    the meta device, where tensors take no memory.
+    """
+    import torch
+
+    size = path.stat().st_size
+    parts = max(size // BYTES_OF_PART, 100)
+    _check_numbers(path, claims, "", {"blocks": parts, "depth": parts})
+    with torch.device("meta"):
+        held = sum(each.numel() for each in make().state_dict().values())
+    if 4 * held > max(TIMES * size, 2**20):
+        raise _apart(path, f"a model of {held:,} numbers")
+
+
+def _check_numbers(path: Path, claims: object, name: str, limits: dict[str, int]) -> None:
+    if isinstance(claims, dict):
+        for key, value in claims.items():
+            _check_numbers(path, value, str(key), limits)
+    elif isinstance(claims, list | tuple):
+        for value in claims:
+            _check_numbers(path, value, name, limits)
+    elif (
+        isinstance(claims, int)
+        and "seed" not in name
+        and abs(claims) > limits.get(name, max(path.stat().st_size, 2**16))
+    ):
+        raise _apart(path, f"a model with {name or 'a number'} = {claims:,}")
+
+
+def _apart(path: Path, what: str) -> ValueError:
+    return ValueError(
+        f"{path} has {path.stat().st_size:,} bytes and is to hold the weights of {what}: they do not belong together"
+    )
 
 
 def array_of(path: Path) -> np.ndarray:

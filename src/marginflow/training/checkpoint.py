@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from marginflow.storage.files import keep, read_tensors, save_tensors, unusable, verify
+from marginflow.base.call import as_data, same_parameters
+from marginflow.base.devices import like_of
+from marginflow.base.distribution import Distribution
+from marginflow.storage.files import keep, packed, read_tensors, unusable, verify
 from marginflow.storage.limits import check_state
 from marginflow.training.metrics import METRICS
 
 WEIGHTS = "model.safetensors"
+ABOUT = "marginflow"  # in its header
 TRAINER = "trainer.pt"
 SNAPSHOTS = "figures/epochs.safetensors"
 
@@ -34,9 +40,32 @@ def prepare(run_dir: Path, *, resume: bool = False) -> Path:
     return run_dir
 
 
-def save_weights(state: Mapping[str, Tensor], run_dir: Path) -> None:
-    """Write a model's state to model.safetensors in a run directory."""
-    save_tensors(state, run_dir / WEIGHTS)
+def described(model: Distribution) -> dict[str, str]:
+    """What a model's file says of it: the call that built it, its precision, the rows that it was trained on.
+
+    ValueError where the call cannot be told: something in the model is no public class, or was changed since.
+    """
+    try:
+        call = as_data(model)
+        if not same_parameters(call, model):
+            raise ValueError("it was changed since it was built")
+    except ValueError as error:
+        raise ValueError(
+            f"the call that built this {type(model).__name__} cannot be kept as plain data ({error}): keep its weights "
+            "by torch.save(model.state_dict(), path), for a model that your own code builds"
+        ) from error
+    like = like_of(model)
+    about = {
+        "call": call,
+        "dtype": str(torch.get_default_dtype() if like is None else like.dtype).removeprefix("torch."),
+        "spec": None if model.spec is None else asdict(model.spec),
+    }
+    return {ABOUT: json.dumps(about)}
+
+
+def save_weights(state: Mapping[str, Tensor], run_dir: Path, about: dict[str, str] | None = None) -> None:
+    """Write a model's state to model.safetensors in a run directory. about: see `described`."""
+    keep(run_dir / WEIGHTS, packed(state, about))
 
 
 def read_weights(run_dir: Path, *, verified: bool = False) -> dict[str, Tensor]:

@@ -71,6 +71,9 @@ def fit(
         learning rates, in place of config.lr.
     progress: True shows a bar, or a line an epoch where there is no terminal.
 
+    model.spec becomes that of the data. Where the model is built of public classes, `marginflow.load(run_dir)` builds
+    it again.
+
     Returns the history, an `EpochRecord` an epoch. The test split is never looked at. The first Ctrl-C ends the
     training after the step under way and keeps its state in run_dir.
 
@@ -92,6 +95,7 @@ def fit(
     data, fabric = _ready(model, data, config)
     directory = None if run_dir is None else prepare(Path(run_dir), resume=resume)
     device = next(model.parameters()).device
+    model.spec = data.spec
     optimiser = adam(model, config) if optimiser is None else require_over(model, optimiser)
     with ExitStack() as stack:
         if directory is not None:

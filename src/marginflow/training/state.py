@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from marginflow.base.distribution import Distribution
 from marginflow.data.loader import Loader
-from marginflow.training.checkpoint import load_trainer, read_weights, save_trainer, save_weights
+from marginflow.training.checkpoint import described, load_trainer, read_weights, save_trainer, save_weights
 from marginflow.training.ema import Average
 from marginflow.training.metrics import EpochRecord, append_metrics, write_metrics
 
@@ -25,8 +25,9 @@ class TrainingState:
 
     model: that the optimiser steps. average: its moving average; None without. optimiser: with its moments. loader: of
     the batches, which knows the epoch under way and its steps. directory: where it is kept; None keeps nothing.
-    total: of the losses of the epoch's steps so far. seconds: that they took. history, best_weights: as they say.
-    under_way: whether there is a state to keep, once the preprocessing has its statistics and the average has started.
+    total, seconds: of the losses of the epoch's steps so far, and that they took. history, best_weights: as they say.
+    about: what the file of its weights says of the model. under_way: whether there is a state to keep, once the
+    preprocessing has its statistics and the average has started.
     """
 
     def __init__(
@@ -36,6 +37,10 @@ class TrainingState:
         self.average: Average | None = None
         self.under_way = False
         self.total = self.seconds = 0.0
+        self.about: dict[str, str] = {}
+        if directory is not None:
+            with suppress(ValueError):  # such a model is kept as weights alone
+                self.about = described(model)
         self.history: list[EpochRecord] = []
         self.best_weights: dict[str, Tensor] | None = None
 
@@ -59,7 +64,7 @@ class TrainingState:
         if self.directory is None:
             return
         if record.best and self.best_weights is not None:
-            save_weights(self.best_weights, self.directory)
+            save_weights(self.best_weights, self.directory, self.about)
         self.save()
         append_metrics(asdict(record), self.directory)
 

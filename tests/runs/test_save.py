@@ -1,0 +1,187 @@
+"""Models trained in Python, kept as weights and the call that built them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers import config
+from registry import DISTRIBUTIONS, build_distribution
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+import marginflow as mf
+from marginflow import models
+from marginflow.base.call import RemembersArguments, as_data, from_data
+from marginflow.base.distribution import Distribution
+from marginflow.base.seeds import seeded
+from marginflow.distributions import Flow, LabelMixture, Marginalising, StandardNormal
+from marginflow.storage.files import packed, read_about
+from marginflow.training.checkpoint import ABOUT
+from marginflow.transforms import Coupling, Planar, Standardise
+
+# of another library, from elsewhere, or with a network of torch's
+UNTOLD = {
+    "from torch", "from freia", "from elsewhere", "from elsewhere, with context", "conditional diagonal normal",
+    "marginalising with learned noise", "conditional marginalising flow", "labels around noise", "noise around noise",
+    "noise and labels, wrapped in each other",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(set(DISTRIBUTIONS) - UNTOLD))
+def test_what_was_saved_is_loaded(name: str, tmp_path: Path) -> None:
+    model = build_distribution(name)
+    path = mf.save(model, tmp_path / "model.safetensors")
+    loaded = mf.load(path)
+    x, context = DISTRIBUTIONS[name].x(5), DISTRIBUTIONS[name].context(5)
+    with seeded(1):
+        expected = model.eval().log_prob(x, context)
+    with seeded(1):
+        torch.testing.assert_close(loaded.log_prob(x, context), expected, rtol=0, atol=0)
+    assert not loaded.training
+    assert loaded.spec is None
+    assert mf.load(mf.save(loaded, tmp_path)).state_dict().keys() == model.state_dict().keys()  # once more, as it is
+
+
+@pytest.mark.parametrize("name", sorted(UNTOLD))
+def test_what_cannot_be_told_is_refused_with_a_remedy_that_works(name: str, tmp_path: Path) -> None:
+    model = build_distribution(name)
+    with pytest.raises(ValueError, match=r"is no public class .*torch\.save\(model\.state_dict\(\), path\)"):
+        mf.save(model, tmp_path / "model.safetensors")
+    assert not list(tmp_path.iterdir())
+    torch.save(model.state_dict(), tmp_path / "weights.pt")
+    build_distribution(name, seed=5).load_state_dict(torch.load(tmp_path / "weights.pt"))
+
+
+def table(tmp_path: Path) -> mf.data.DataSet:
+    rows = torch.randn(300, 2) * torch.tensor([30.0, 0.01]) + torch.tensor([170.0, 3.0])
+    path = tmp_path / "people.csv"
+    path.write_text("height,ratio\n" + "".join(f"{a},{b}\n" for a, b in rows.tolist()))
+    return mf.data.table(path)
+
+
+@pytest.mark.usefixtures("single")
+def test_a_model_fitted_to_a_table_keeps_its_columns_and_units(tmp_path: Path) -> None:
+    people = table(tmp_path)
+    model = Flow([Standardise(2)], base=models.maf(2, hidden=[16], blocks=2, batch_norm=True))
+    mf.fit(model, people, config(), tmp_path / "run")
+    assert model.spec == people.spec
+    rows = people.test.x[:]
+    for path in (tmp_path / "run", tmp_path / "run" / "model.safetensors", mf.save(model, tmp_path / "file")):
+        loaded = mf.load(path)
+        assert loaded.spec is not None
+        assert loaded.spec.columns == ("height", "ratio")
+        assert loaded.spec == people.spec
+        torch.testing.assert_close(loaded.log_prob(rows), model.log_prob(rows), rtol=0, atol=0)
+    assert 100 < float(loaded.sample(500)[:, 0].mean()) < 240
+
+
+def test_a_directory_of_fit_whose_model_cannot_be_told_says_so(tmp_path: Path) -> None:
+    model = Flow([Coupling([True, False], nn.Linear(1, 2))], StandardNormal(2))
+    mf.fit(model, torch.randn(200, 2), config(), tmp_path)
+    with pytest.raises(ValueError, match=r"does not say how its model was built: build it by your own code") as raised:
+        mf.load(tmp_path)
+    remedy = str(raised.value).partition("then ")[2]
+    assert "load_state_dict(safetensors.torch.load_file(" in remedy
+    with torch.no_grad():
+        model.transform[0].conditioner.weight.zero_()
+    import safetensors.torch
+
+    exec(remedy, {"model": model, "safetensors": safetensors})
+    assert not bool((model.transform[0].conditioner.weight == 0).any())
+
+
+def test_float64_and_what_stands_in_two_places_stay_so(tmp_path: Path) -> None:
+    shared = Planar(2)
+    model = Flow([shared, Planar(2, "sigmoid"), shared], StandardNormal(2)).float()
+    loaded = mf.load(mf.save(model, tmp_path))
+    assert loaded.transform[0] is loaded.transform[2]
+    assert {each.dtype for each in loaded.parameters()} == {torch.float32}
+    assert {each.dtype for each in mf.load(mf.save(model.double(), tmp_path)).parameters()} == {torch.float64}
+
+
+def test_a_model_that_was_changed_since_it_was_built_is_refused(tmp_path: Path) -> None:
+    model = models.planar(2, blocks=2)
+    model.transform.transforms.append(Planar(2))
+    with pytest.raises(ValueError, match="it was changed since it was built"):
+        mf.save(model, tmp_path)
+
+
+def test_no_model_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"nowhere does not exist: give a run directory, or a file"):
+        mf.load(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match=r"is not a run directory: it has no config\.toml; give one that"):
+        mf.load(tmp_path)
+    (tmp_path / "text").write_text("text")
+    with pytest.raises(ValueError, match="text cannot be loaded"):
+        mf.load(tmp_path / "text")
+
+
+class Evil(RemembersArguments):
+    pass
+
+
+def told(model: Distribution) -> dict[str, Any]:
+    return {"call": as_data(model), "dtype": "float32", "spec": None}
+
+
+def changed(**changes: object) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda about: {**about, **changes}
+
+
+def widened(about: dict[str, Any]) -> dict[str, Any]:
+    return json.loads(json.dumps(about).replace("[8]", "[1000000000]"))
+
+
+@pytest.mark.usefixtures("single")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (changed(call={"call": "os.system", "args": ["true"], "kwargs": {}}), "os.system is no public class"),
+        (changed(call={"call": "distributions.evaluation_mode", "args": [1], "kwargs": {}}), "is no public class"),
+        (changed(call={"call": "models.maf", "args": [2], "kwargs": {}}), "models.maf is no public class"),
+        (changed(call={"call": "transforms.Planar", "args": [2], "kwargs": {}}), "a Planar, which is no density"),
+        (changed(call={"same": 3}), "cannot be loaded"),
+        (changed(call=[1]), "cannot be loaded"),
+        (
+            changed(call={"call": "distributions.StandardNormal", "args": [10**12], "kwargs": {}}),
+            "do not belong together",
+        ),
+        (changed(dtype="int8"), "cannot be loaded"),
+        (changed(spec={"event_shape": "x"}), "cannot be loaded"),
+        (widened, "do not belong together"),
+    ],
+)
+def test_what_a_strangers_file_tells_is_not_believed(
+    change: Callable[[dict[str, Any]], dict[str, Any]], message: str, tmp_path: Path
+) -> None:
+    model = models.maf(2, hidden=[8], blocks=2)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(packed(model.state_dict(), {ABOUT: json.dumps(change(told(model)))}))
+    with pytest.raises(ValueError, match=message):
+        mf.load(path)
+
+
+def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
+    model = models.maf(2, hidden=[8], blocks=2)
+    mf.save(model, tmp_path)
+    path = tmp_path / "model.safetensors"
+    state = load_file(path)
+    state.pop(next(iter(state)))
+    save_file(state, path, read_about(path))
+    with pytest.raises(ValueError, match="Missing key"):
+        mf.load(path)
+
+
+def test_every_kind_of_argument_is_told() -> None:
+    """Tensors, tuples, numbers that are not finite and numpy's, modules in modules."""
+    model = Marginalising(LabelMixture(models.maf(4, context_features=2, hidden=(8, 8)), 2, torch.tensor([0.25, 0.75])),
+                          StandardNormal((1,)))  # fmt: skip
+    again = from_data(json.loads(json.dumps(as_data(model))))
+    torch.testing.assert_close(again.flow.prior, model.flow.prior)
+    uniform = mf.distributions.Uniform(2, torch.tensor([-1.0, 0.0]), 2.0)
+    torch.testing.assert_close(from_data(as_data(uniform)).low, uniform.low)
