@@ -17,8 +17,8 @@ from marginflow.base.shapes import Shape, as_shape, sum_event
 from marginflow.base.units import LOG_ROOT_TWO_PI
 
 
-class _Standard(Distribution, ABC):
-    """A distribution without parameters over events of one shape."""
+class _Elementary(Distribution, ABC):
+    """A distribution over events of one shape that stands on no other."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class _Standard(Distribution, ABC):
         return str(tuple(self._shape))
 
 
-class StandardNormal(_Standard):
+class StandardNormal(_Elementary):
     """The normal distribution N(0, I).
 
     log p(x) = -1/2 |x|^2 - D/2 log 2 pi
@@ -57,7 +57,7 @@ class StandardNormal(_Standard):
         return torch.randn(num_samples, *self._shape, dtype=self._like.dtype, device=self._like.device)
 
 
-class StandardLogistic(_Standard):
+class StandardLogistic(_Elementary):
     """Independent standard logistic features, where a cumulative distribution in logits ends.
 
     log p(x) = -sum (x + 2 log(1 + exp(-x)))
@@ -77,7 +77,7 @@ class StandardLogistic(_Standard):
         return torch.logit(u, eps=1e-16).to(self._like.dtype)  # in float32 u would reach 0 and 1
 
 
-class DiagonalNormal(Distribution):
+class DiagonalNormal(_Elementary):
     """A normal distribution with independent features, mean m and scale s trained or from a context.
 
     log p(x) = -1/2 |(x - m) / s|^2 - sum log s - D/2 log 2 pi
@@ -101,8 +101,7 @@ class DiagonalNormal(Distribution):
         context_features: int = 0,
         bound: float | None = None,
     ) -> None:
-        super().__init__()
-        self._shape = as_shape(shape)
+        super().__init__(shape)
         self._context_features, self.bound = context_features, bound
         if (conditioner is None) != (context_features == 0):
             raise ValueError(
@@ -113,10 +112,6 @@ class DiagonalNormal(Distribution):
         if conditioner is None:
             self.mean = nn.Parameter(torch.zeros(self._shape))
             self.log_scale = nn.Parameter(torch.zeros(self._shape))
-
-    @property
-    def event_shape(self) -> torch.Size:
-        return self._shape
 
     @property
     def context_features(self) -> int:
@@ -151,7 +146,7 @@ class DiagonalNormal(Distribution):
         return mean + standard * torch.exp(log_scale), self._log_density(standard, log_scale)
 
 
-class Uniform(Distribution):
+class Uniform(_Elementary):
     """The uniform distribution on a box.
 
     p(x) = prod 1 / (high - low) inside, 0 (log_prob -inf) outside
@@ -165,8 +160,7 @@ class Uniform(Distribution):
     """
 
     def __init__(self, shape: Shape, low: float | Tensor = 0.0, high: float | Tensor = 1.0) -> None:
-        super().__init__()
-        self._shape = as_shape(shape)
+        super().__init__(shape)
         for name, bound in (("low", low), ("high", high)):
             bound = torch.as_tensor(bound, dtype=torch.get_default_dtype())
             self.register_buffer(name, bound.expand(self._shape).clone())
@@ -175,10 +169,6 @@ class Uniform(Distribution):
         if not self.low.is_meta and not bool((self.low < self.high).all()):
             raise ValueError(f"low must be below high in every feature; got low={low}, high={high}")
 
-    @property
-    def event_shape(self) -> torch.Size:
-        return self._shape
-
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         inside = ((x >= self.low) & (x <= self.high)).flatten(1).all(1)
         return torch.where(inside, -torch.log(self.high - self.low).sum(), -math.inf)
@@ -186,10 +176,6 @@ class Uniform(Distribution):
     def _sample(self, num_samples: int, context: Tensor | None) -> Tensor:
         unit = torch.rand(num_samples, *self._shape, dtype=self.low.dtype, device=self.low.device)
         return self.low + (self.high - self.low) * unit
-
-    def _sample_and_log_prob(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        x = self._sample(num_samples, context)
-        return x, -torch.log(self.high - self.low).sum().expand(num_samples)
 
 
 ELEMENTARY = (StandardNormal, StandardLogistic, DiagonalNormal, Uniform)  # where flows start from
