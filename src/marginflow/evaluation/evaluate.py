@@ -106,8 +106,8 @@ class Account:
         if rows.given_label is not None:
             self._add("given_label", -rows.given_label)
         if self.spec.levels is not None:
-            self._add("bits_per_dim", -rows.log_prob * self.spec.bits_per_nat)
-            self._add("bits_per_dim_bound", -rows.bound * self.spec.bits_per_nat)
+            self._add("bits_per_dim", rows.bits_per_dim(rows.log_prob))
+            self._add("bits_per_dim_bound", rows.bits_per_dim(rows.bound))
 
     def _add(self, name: str, values: Tensor) -> None:
         self.means.setdefault(name, Moments()).add(values)
@@ -180,6 +180,10 @@ class RowScores:
     def bound(self) -> Tensor:
         """What `log_prob` is bounded by from below, on average over draws: (N,), nats."""
         return self.density.bound + (self.log_det + self.spec.log_volume)
+
+    def bits_per_dim(self, nats: Tensor) -> Tensor:
+        """What `log_prob`, or its bound, is in bits/dim: (N,)."""
+        return -nats * self.spec.bits_per_nat
 
 
 def evaluate(
