@@ -11,7 +11,8 @@ from torch import Tensor
 
 from marginflow.base.distribution import Density, Distribution
 from marginflow.base.seeds import seeded
-from marginflow.distributions import DiagonalNormal, StandardNormal, Uniform
+from marginflow.distributions import DiagonalNormal, Flow, StandardNormal, Uniform
+from marginflow.transforms import Permutation
 
 N = 6
 NAMES = list(DISTRIBUTIONS)
@@ -139,6 +140,20 @@ def test_context_is_checked_where_it_is_used(name: str) -> None:
             distribution.log_prob(x, context[:, 1:])
         with pytest.raises(ValueError, match="context"):
             distribution.sample(N + 1, context)
+
+
+class Broken(Permutation):
+    """Its inverse gives no numbers."""
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return z * torch.nan, z.new_zeros(len(z))
+
+
+def test_samples_that_are_not_finite_come_with_one_warning_of_the_callers_line() -> None:
+    model = Flow([Permutation(2)], base=Flow([Broken(2)], base=StandardNormal(2)))
+    with pytest.warns(RuntimeWarning, match="3 of 3 samples are not finite") as warned:
+        model.sample(3)
+    assert [each.filename for each in warned] == [__file__]
 
 
 def test_normals_against_torch() -> None:

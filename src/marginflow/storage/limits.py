@@ -77,7 +77,7 @@ def _check_numbers(path: Path, claims: object, name: str, limits: dict[str, int]
         and "seed" not in name
         and abs(claims) > limits.get(name, max(path.stat().st_size, 2**16))
     ):
-        raise _apart(path, f"a model with {name or 'a number'} = {claims:,}")
+        raise _apart(path, f"a model of the size {claims:,}")
 
 
 def _apart(path: Path, what: str) -> ValueError:
