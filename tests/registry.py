@@ -452,6 +452,14 @@ DISTRIBUTIONS: dict[str, Case] = {
     ),
     "from torch": Case(lambda: from_torch(Laplaces()), real(3)),
     "from freia": Case(lambda: from_freia(freia()), real(4)),
+    "context for the preprocessing alone": Case(
+        lambda: Flow([made(3, [8], context_features=2)()], models.maf(3, hidden=[8], blocks=2)), real(3), 2
+    ),
+    "context for the preprocessing alone, with noise": Case(
+        lambda: Flow([made(3, [8], context_features=2)()], Marginalising(models.maf(4, hidden=[8]), StandardNormal(1))),
+        real(3),
+        2,
+    ),
     "from elsewhere": Case(lambda: Flow([Permutation(3)], Elsewhere()), real(3)),
     "from elsewhere, with context": Case(lambda: Conditional(Elsewhere(width=2), MLP(1, 2, [8]), 1), real(3), 1),
     "noise and labels, wrapped in each other": Case(

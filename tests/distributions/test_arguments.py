@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -18,8 +19,10 @@ from marginflow.base.noise import draw_noise
 from marginflow.base.seeds import seeded
 from marginflow.distributions import DiagonalNormal, Flow, LabelMixture, Marginalising, StandardNormal
 from marginflow.evaluation.layer_outputs import by_layer
+from marginflow.interop import to_torch
+from marginflow.nets import MLP
 from marginflow.training import TrainConfig
-from marginflow.transforms import Dequantise, Flatten, Logit
+from marginflow.transforms import Dequantise, Flatten, Logit, Planar
 
 N, D, C, E = 24, 3, 2, 2
 Call = Callable[[Distribution, Any, Any], object]
@@ -55,6 +58,10 @@ OF_ROWS: dict[str, Call] = {
     "log_likelihood": lambda m, x, c: mf.log_likelihood(m, x, c, num_samples=3).log_prob,
     "evaluate": lambda m, x, c: mf.evaluate(m, x if c is None else (x, c)).bound.value,
     "layer outputs": lambda m, x, c: list(by_layer(m, x, c).values()),
+}
+IN_TORCH: dict[str, Call] = {  # whose batch shapes are torch's own
+    "to_torch.log_prob": lambda m, x, c: to_torch(m.flow, c).log_prob(torch.cat([torch.as_tensor(x), noise_of(N)], 1)),
+    "to_torch.sample": lambda m, n, c: to_torch(m.flow, c).sample(),
 }
 OF_MANY: dict[str, Call] = {
     **OF_ROWS,
@@ -185,6 +192,181 @@ def test_sizes_may_be_numpys_and_are_whole(call: str) -> None:
             OF_SIZES[call](noisy(), size, context())
 
 
+@pytest.mark.parametrize("kind", ROWS)
+def test_a_context_of_any_kind_is_the_same_in_torchs_distributions(kind: str) -> None:
+    same(IN_TORCH["to_torch.log_prob"], rows(), ROWS[kind](context()), (rows(), context()))
+    same(IN_TORCH["to_torch.sample"], None, ROWS[kind](context()), (None, context()))
+
+
+def test_torchs_distributions_take_values_and_images_of_context_too() -> None:
+    flow = noisy().flow
+    value = torch.randn(7, N, D + E)
+    expected = flow.log_prob(value.reshape(-1, D + E), context().repeat(7, 1)).view(7, N)
+    for given in (value, value.numpy(), value.tolist()):
+        torch.testing.assert_close(to_torch(flow, context().tolist()).log_prob(given), expected)
+    image = build_distribution("image normal by a network")
+    c, x = DISTRIBUTIONS["image normal by a network"].context(4), torch.randn(4, 2, 3, 2)
+    assert c is not None
+    torch.testing.assert_close(to_torch(image, c).log_prob(x), image.log_prob(x, c))
+    torch.testing.assert_close(to_torch(image, c[0]).log_prob(x), image.log_prob(x, c[0].expand(4, -1, -1, -1)))
+    with pytest.raises(ValueError, match="num_samples must be at least 1; got 0"):
+        to_torch(noisy(), context(), num_samples=0)
+
+
+@pytest.mark.parametrize("kind", ROWS)
+def test_noise_of_any_kind_is_the_same_noise(kind: str) -> None:
+    eps = torch.arange(N * E).reshape(N, E).remainder(3) - 1.0
+    given = ROWS[kind](eps)
+    for call in (
+        lambda e: noisy().log_weight(rows(), [e], context()),
+        lambda e: noisy().log_joint(rows(), e, context()),
+    ):
+        torch.testing.assert_close(call(given), call(eps))
+    torch.testing.assert_close(
+        noisy().float().log_weight(rows(), [given], context())[0],
+        noisy().log_joint(rows(), eps, context()).float(), rtol=1e-4, atol=1e-4,
+    )  # fmt: skip
+
+
+def test_noise_that_does_not_fit_is_called_eps() -> None:
+    for wrong, message in (
+        (torch.zeros(N, 3), r"eps must have shape \(N, 2\), one row an event; got \(24, 3\)"),
+        (torch.zeros(N, 2, dtype=torch.uint8), "eps is uint8"),
+        ("ab", "eps must be real numbers; got str"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            noisy().log_joint(rows(), wrong, context())
+
+
+SEEDED = {
+    "evaluate": lambda seed: mf.evaluate(noisy(0), rows(), seed=seed).bound.value,
+    "check": lambda seed: str(mf.check(noisy(0), rows(), seed=seed)),
+}
+COUNTED = {
+    "log_likelihood": lambda k: mf.log_likelihood(noisy(0), rows(), num_samples=k).log_prob,
+    "of an exact model": lambda k: mf.log_likelihood(noisy(0).flow, torch.zeros(4, D + E), num_samples=k).log_prob,
+    "chunk": lambda k: mf.log_likelihood(noisy(0), rows(), num_samples=k, chunk=k).log_prob,
+    "evaluate": lambda k: mf.evaluate(noisy(0), rows(), num_samples=k).bound.value,
+}
+
+
+@pytest.mark.parametrize("call", SEEDED)
+def test_seeds_are_whole_numbers_in_range(call: str) -> None:
+    assert SEEDED[call](np.int64(3)) == SEEDED[call](3)
+    for seed, message in (
+        (1.5, "whole number; got 1.5"), ("1", "whole number"), (None, "whole"), (-1, "between 0 and 2"),
+        (2**30, "between 0 and 2"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=f"seed must .*{message}"):
+            SEEDED[call](seed)
+
+
+@pytest.mark.parametrize("call", COUNTED)
+def test_numbers_of_draws_are_whole(call: str) -> None:
+    with seeded(1):
+        expected = COUNTED[call](3)
+    with seeded(1):
+        torch.testing.assert_close(COUNTED[call](np.int64(3)), expected)
+    for number in (0, -1, 2.5, "3", None if call != "chunk" else 0):
+        with pytest.raises(ValueError, match=r"must be (a whole number|at least 1)"):
+            COUNTED[call](number)
+
+
+def test_an_accounting_is_json_whatever_the_numbers_were_of() -> None:
+    json.dumps(mf.evaluate(noisy(0), rows(), num_samples=np.int64(2), seed=np.int64(1)).as_dict())
+
+
+class Plain:
+    """A density in nothing but its methods."""
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        return -x.square().sum(1)
+
+    def sample(self, num_samples: int) -> Tensor:
+        return torch.zeros(num_samples, 2)
+
+
+ENTRIES = {
+    "sample": lambda m: mf.sample(m, 3), "evaluate": lambda m: mf.evaluate(m, torch.zeros(3, 2)),
+    "check": lambda m: mf.check(m, torch.zeros(30, 2)), "fit": lambda m: mf.fit(m, torch.zeros(30, 2)),
+    "fit_to_density": lambda m: mf.fit_to_density(m, lambda x: x.sum(1)), "to_torch": to_torch,
+    "save": lambda m: mf.save(m, "nowhere"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_what_is_no_distribution_is_refused_alike(entry: str) -> None:
+    for wrong in (Plain(), Planar(2), torch.nn.Linear(2, 2)):
+        with pytest.raises(
+            ValueError, match=f"{type(wrong).__name__} is not a marginflow distribution: wrap it in Flow"
+        ):
+            ENTRIES[entry](wrong)
+
+
+def test_a_density_from_elsewhere_is_asked_for_numbers_in_shape() -> None:
+    class Wide(Plain):
+        def log_prob(self, x: Tensor) -> Tensor:
+            return super().log_prob(x)[:, None]
+
+    class Arrays(Plain):
+        def log_prob(self, x: Tensor) -> Any:
+            return x.numpy().sum(1)
+
+    class Unsure(Plain):
+        event_shape, context_features = 2, None
+
+    for wrong, message in ((Wide(), r"Wide.log_prob must give a tensor \(4,\) for so many rows; got \(4, 1\)"),
+                           (Arrays(), r"must give a tensor \(4,\) for so many rows; got ndarray")):  # fmt: skip
+        for call in (Flow([], wrong).log_prob, lambda x, m=wrong: mf.log_likelihood(m, x)):
+            with pytest.raises(ValueError, match=message):
+                call(torch.zeros(4, 2))
+    assert Flow([], Unsure()).event_shape == (2,)
+    with pytest.raises(ValueError, match="got the class Plain"):
+        Flow([], Plain)
+    with pytest.raises(ValueError, match=r"MultivariateNormal is one of torch's: marginflow\.interop\.from_torch"):
+        Flow([], torch.distributions.MultivariateNormal(torch.zeros(2), torch.eye(2)))
+    for x, got in ((1.0, r"\(\)"), ([0.0, 1.0], r"\(2,\)")):
+        with pytest.raises(ValueError, match=rf"x must have shape \(N, ...\), one row an event; got {got}"):
+            Flow([], Plain()).log_prob(x)
+
+
+def test_tables_of_other_libraries_and_special_tensors() -> None:
+    class Series:
+        """Looks like rows that are made when they are looked at, as a data frame does, but for torch's types."""
+
+        def __init__(self, values: np.ndarray) -> None:
+            self.values, self.shape, self.dtype = values, values.shape, values.dtype
+
+        def __len__(self) -> int:
+            return len(self.values)
+
+        def __getitem__(self, rows: Any) -> np.ndarray:
+            return self.values[rows]
+
+        def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+            return self.values
+
+    for call in OF_MANY:
+        same(OF_MANY[call], Series(rows().numpy()), context(), (rows(), context()))
+    for wrong, message in (
+        (rows().to_sparse(), "real numbers; got torch.float64, torch.sparse_coo"),
+        (np.ma.masked_array(rows().numpy(), rows().numpy() > 1), "has masked values"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            noisy().log_prob(wrong, context())
+    pixels = Flow([Dequantise(17)], StandardNormal(2))
+    assert pixels.log_prob(torch.zeros(3, 2, dtype=torch.uint16)).shape == (3,)
+
+
+def test_checks_take_pairs() -> None:
+    assert str(mf.check(noisy(), (rows(), context()))) == str(mf.check(noisy(), rows(), context()))
+
+
+def test_a_context_is_asked_for_where_draws_need_one() -> None:
+    with pytest.raises(ValueError, match=r"this model takes a context of 2 features, \(256, 2\)"):
+        mf.fit_to_density(noisy(), lambda x: x.sum(1))
+
+
 def test_draws_for_each_row_of_a_context() -> None:
     model = noisy()
     with seeded(2):
@@ -230,10 +412,11 @@ def test_rows_come_to_the_precision_of_the_model_and_gradients_reach_them() -> N
     assert gradient.dtype == torch.float64
     assert model.double().log_prob(x.float()).dtype == torch.float64
     assert StandardNormal(2).log_prob(x).dtype == torch.float32  # which has a precision, too
-    big = torch.tensor([[2**40 + 1, 0]])
-    torch.testing.assert_close(
-        DiagonalNormal(2).double().log_prob(big), DiagonalNormal(2).double().log_prob(big.double())
-    )
+    big, base = torch.tensor([[2**30 + 1, 0]]), DiagonalNormal(2).double()  # float32 has no such number
+    torch.testing.assert_close(base.log_prob(big), base.log_prob(big.double()), rtol=0, atol=0)
+    conditional = DiagonalNormal(1, MLP(2, 2, []), 2).double()
+    there, here = (conditional.log_prob([[0.5]], given) for given in (big, big.double()))
+    torch.testing.assert_close(there, here, rtol=0, atol=0)
 
 
 def test_a_mixture_takes_one_label_for_all() -> None:
@@ -243,6 +426,20 @@ def test_a_mixture_takes_one_label_for_all() -> None:
     assert model.sample(4, [0, 0, 1]).shape == (4, 2)
     with pytest.raises(ValueError, match=r"context must have shape \(5, 3\), .*; got \(5,\)"):
         model.log_prob(x, [0, 1, 2, 0, 1])
+    for labels in ([0, 1, 2], np.array([2, 1, 0]), torch.tensor([1, 1, 0])):  # as many as there are classes
+        with pytest.raises(ValueError, match=r"labels are one-hot vectors; got .*: give model.one_hot\(labels\)"):
+            model.log_prob(x[:3], labels)
+        with pytest.raises(ValueError, match="labels are one-hot vectors"):
+            model.sample(3, labels)
+
+
+def test_one_image_of_context_stands_for_all() -> None:
+    model = build_distribution("image normal by a network")
+    c, x = DISTRIBUTIONS["image normal by a network"].context(1), torch.randn(4, 2, 3, 2)
+    assert c is not None
+    expected = model.log_prob(x, c.expand(4, -1, -1, -1))
+    for one in (c, c[0], c[0].numpy()):
+        torch.testing.assert_close(model.log_prob(x, one), expected)
 
 
 def test_the_public_calls_are_final() -> None:

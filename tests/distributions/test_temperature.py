@@ -49,3 +49,10 @@ def test_what_has_no_temperature_is_refused() -> None:
             at_temperature(models.planar(2), temperature)
     with pytest.raises(ValueError, match="this model has a Uniform"):
         at_temperature(Flow([], Uniform(2)), 0.5)
+
+
+def test_a_mixture_keeps_its_shares() -> None:
+    model = LabelMixture(models.maf(2, hidden=[8], context_features=2), 2, [0.9, 0.1])
+    x = torch.randn(5, 2)
+    torch.testing.assert_close(model.with_base(lambda base: base).log_prob(x), model.log_prob(x))
+    torch.testing.assert_close(at_temperature(model, 2.0).prior, model.prior)

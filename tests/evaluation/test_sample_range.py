@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
 from marginflow import models
 from marginflow.data import Batch
@@ -63,3 +64,24 @@ def test_contexts_and_densities_without_layers_are_refused() -> None:
         divergence(models.maf(2, hidden=[8], context_features=1), Batch(torch.zeros(5, 2), torch.zeros(5, 1)))
     with pytest.raises(ValueError, match="no layers"):
         origins(StandardNormal(2), Batch(torch.zeros(5, 2), None))
+
+
+def test_samples_are_traced_under_the_contexts_of_the_rows_in_turn() -> None:
+    """Samples under the second label are stretched by 1,000, and all of them far out."""
+
+    class ByLabel(Scaling):
+        @property
+        def context_features(self) -> int:
+            return 2
+
+        def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+            assert context is not None
+            return x / (1 + 999 * context[:, 1:]), -2 * torch.log(1 + 999 * context[:, 1])
+
+        def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+            assert context is not None
+            return z * (1 + 999 * context[:, 1:]), 2 * torch.log(1 + 999 * context[:, 1])
+
+    model, labels = Flow([ByLabel(2)], StandardNormal(2)), torch.eye(2)[[0, 1, 0]]
+    found = origins(model, Batch(torch.randn(3, 2), labels), 9)
+    assert [each.sample for each in found] == [1, 4, 7]

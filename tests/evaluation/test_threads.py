@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
@@ -12,6 +13,7 @@ from registry import image_model, roused
 from torch import Tensor
 
 from marginflow import models, sample
+from marginflow.base.devices import evaluation_mode
 from marginflow.base.distribution import Distribution
 from marginflow.distributions import Marginalising, StandardNormal, log_likelihood
 
@@ -107,3 +109,15 @@ def test_threads_estimate_a_marginal_while_others_sample() -> None:
             assert float((each - expected).abs().max()) < 0.2
         else:
             assert bool(torch.isfinite(each).all())
+
+
+def test_a_copy_made_in_evaluation_mode_is_in_it_until_it_is_trained() -> None:
+    model = models.maf(2, hidden=[8], dropout=0.5).train()
+    with evaluation_mode(model):
+        copied = copy.deepcopy(model)
+    assert model.training
+    assert not copied.training
+    copied.train()
+    x = torch.randn(50, 2)
+    torch.testing.assert_close(log_likelihood(copied, x).log_prob, log_likelihood(model, x).log_prob)
+    assert all(module.training for module in copied.modules())

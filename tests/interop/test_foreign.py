@@ -217,9 +217,9 @@ def test_a_distribution_that_is_there_takes_no_context() -> None:
     normal = Independent(Normal(torch.zeros(2), torch.ones(2)), 1)
     with pytest.raises(ValueError, match="is there already and takes no context"):
         from_torch(normal, context_features=7)
-    with pytest.raises(ValueError, match="takes a context of 0 features; got 2"):
+    with pytest.raises(ValueError, match="nothing in this model uses a context"):
         to_torch(mf.models.maf(2), torch.randn(5, 2))
-    with pytest.raises(ValueError, match="takes a context of 3 features; got 2"):
+    with pytest.raises(ValueError, match=r"context must have shape \(N, 3\), .*; got \(5, 2\)"):
         to_torch(mf.models.maf(2, context_features=3), torch.randn(5, 2))
 
 

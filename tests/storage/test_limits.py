@@ -116,7 +116,7 @@ def test_a_state_names_nothing_that_takes_memory_or_runs_code(tmp_path: Path) ->
     [
         ("hidden = [\n    8,\n]", "hidden = [100000, 100000]"),
         ("hidden = [\n    8,\n]", "hidden = [1000000000]"),
-        ("hidden = [\n    8,\n]", "hidden = [60000, 60000]"),
+        ("hidden = [\n    8,\n]", "hidden = [15000, 15000]"),
         ("blocks = 2", "blocks = 1000000000"),
         ("features = 1", "features = 10000000000"),
     ],

@@ -323,6 +323,29 @@ def test_optimisers_that_cannot_step_here_are_refused() -> None:
         fit(model, moons(), config(), optimiser=torch.optim.Adam(torch.nn.Linear(2, 2).parameters()))
     with pytest.raises(ValueError, match="LBFGS evaluates the loss several times a step"):
         fit(model, moons(), config(), optimiser=torch.optim.LBFGS(model.parameters()))
+    for wrong in ("Adam", torch.optim.Adam):
+        with pytest.raises(ValueError, match=r"optimiser must be one of torch's, as torch\.optim\.AdamW"):
+            fit(model, moons(), config(), optimiser=wrong)
+
+
+def test_an_optimiser_keeps_its_rates_and_another_kind_does_not_go_on(tmp_path: Path) -> None:
+    model = models.planar(2)
+    optimiser = torch.optim.Adam(model.parameters(), lr=torch.tensor(1e-2))
+    history = fit(model, moons(), config(schedule="cosine"), tmp_path, optimiser=optimiser)
+    assert history[-1].lr == pytest.approx(1e-2 * 0.5 * (1 + math.cos(math.pi * 19 / 20)))
+    assert optimiser.param_groups[0]["lr"] == pytest.approx(1e-2)  # for whoever goes on with it
+    with pytest.raises(ValueError, match=r"does not belong to this model and configuration \(its optimiser is Adam\)"):
+        fit(model, moons(), config(epochs=3), tmp_path, resume=True, optimiser=torch.optim.SGD(model.parameters(), 0.1))
+
+
+def test_a_training_that_is_refused_leaves_what_the_model_knows() -> None:
+    model = models.planar(2)
+    fit(model, moons(), config())
+    spec = model.spec
+    assert spec == moons().spec
+    with pytest.raises(ValueError, match="tensorboard = true needs a run_dir"):
+        fit(model, torch.randn(200, 2), config(tensorboard=True))
+    assert model.spec is spec
 
 
 def test_progress_is_shown_where_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from marginflow.base.distribution import Density, Distribution
+from marginflow.base.shapes import as_shape
 
 
 def event_shape_of(density: Density) -> torch.Size | None:
     """The shape of one event; None where a density from elsewhere does not say."""
     shape = getattr(density, "event_shape", None)
-    return None if shape is None else torch.Size(shape)
+    return None if shape is None else as_shape(shape)
 
 
 def is_exact(density: Density) -> bool:
@@ -23,7 +24,8 @@ def is_exact(density: Density) -> bool:
 
 def context_features_of(density: Density, unknown: int = 0) -> int:
     """The width of the context that it uses; `unknown` where it does not say."""
-    return getattr(density, "context_features", unknown)
+    width = getattr(density, "context_features", None)
+    return unknown if width is None else width
 
 
 def is_context_optional(density: Density) -> bool:
@@ -49,6 +51,12 @@ def as_distribution(density: Density, context_features: int = 0) -> Distribution
     return density if isinstance(density, Distribution) else Adapter(density, context_features)
 
 
+def require_distribution(model: object) -> None:
+    """Refuse what is no `Distribution`: ValueError."""
+    if not isinstance(model, Distribution):
+        raise ValueError(f"{type(model).__name__} is not a marginflow distribution: wrap it in Flow([], base=...)")
+
+
 def sample_and_flag(density: Density, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Draws of any density, and which of them not to trust; see `Distribution.sample_and_flag`."""
     return as_distribution(density).sample_and_flag(num_samples, context)
@@ -63,8 +71,13 @@ class Adapter(Distribution):
 
     def __init__(self, given: Density, context_features: int = 0) -> None:
         super().__init__()
-        if not isinstance(given, Density):
-            raise ValueError(f"expected a density, with the methods log_prob and sample; got {type(given).__name__}")
+        if isinstance(given, torch.distributions.Distribution):
+            raise ValueError(
+                f"{type(given).__name__} is one of torch's: marginflow.interop.from_torch makes a density of it"
+            )
+        if not isinstance(given, Density) or isinstance(given, type):
+            what = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
+            raise ValueError(f"expected a density, with the methods log_prob and sample; got {what}")
         self.given = given
         self._context_features = context_features_of(given, context_features)
 
@@ -95,7 +108,13 @@ class Adapter(Distribution):
         return optional(context if self._context_features else None)
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
-        return self.given.log_prob(x, *self._used(context))
+        log_prob = self.given.log_prob(x, *self._used(context))
+        if not isinstance(log_prob, Tensor) or log_prob.shape != (len(x),):
+            got = tuple(log_prob.shape) if isinstance(log_prob, Tensor) else type(log_prob).__name__
+            raise ValueError(
+                f"{type(self.given).__name__}.log_prob must give a tensor ({len(x)},) for so many rows; got {got}"
+            )
+        return log_prob
 
     def _sample(self, num_samples: int, context: Tensor | None) -> Tensor:
         return self.given.sample(num_samples, *self._used(context))

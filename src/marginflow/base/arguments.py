@@ -22,9 +22,13 @@ def as_tensor(values: Values, what: str) -> Tensor:
         if rows and len(rows) == len(values) and len({each.shape for each in rows}) == 1:
             values = torch.stack(rows)
     if isinstance(values, Tensor):
-        if values.is_complex():
-            raise ValueError(f"{what} must be real numbers; got {values.dtype}: take .real, or two columns for one")
-        return values
+        if values.is_complex() or values.is_quantized or values.layout != torch.strided:
+            raise ValueError(
+                f"{what} must be real numbers; got {values.dtype}, {values.layout}: make it a dense, real tensor"
+            )
+        return values.long() if values.dtype in (torch.uint16, torch.uint32, torch.uint64) else values
+    if np.ma.is_masked(values):
+        raise ValueError(f"{what} has masked values: remove or fill them")
     try:
         array = np.asarray(values)
     except (ValueError, TypeError, RuntimeError) as error:
@@ -46,23 +50,30 @@ def as_tensor(values: Values, what: str) -> Tensor:
 
 
 def as_rows(
-    x: Values, event_shape: torch.Size | None, *, pixels: bool = False, dtype: torch.dtype | None = None
+    x: Values,
+    event_shape: torch.Size | None,
+    *,
+    pixels: bool = False,
+    dtype: torch.dtype | None = None,
+    what: str = "x",
 ) -> Tensor:
     """Rows (N, *event) as a tensor; one row (*event) becomes (1, *event), whole numbers become real.
 
     event_shape: None accepts any. pixels: whether whole grey levels are meant, which stay whole. dtype: what whole
-    numbers become otherwise, by default torch's default.
+    numbers become otherwise, by default torch's default. what: the rows are called in messages.
 
     ValueError for another shape, what is no number, and pixels where none are meant.
     """
-    x = as_tensor(x, "x")
+    x = as_tensor(x, what)
     if x.shape == event_shape:
         x = x[None]
-    check_rows(x.shape, event_shape)
+    check_rows(x.shape, event_shape, what)
     if pixels or x.is_floating_point():
         return x
     if x.dtype == torch.uint8:
-        raise ValueError("x is uint8, as pixels are: put Dequantise(levels) in front of the model, or pass x.float()")
+        raise ValueError(
+            f"{what} is uint8, as pixels are: put Dequantise(levels) in front of the model, or pass {what}.float()"
+        )
     return x.to(dtype or torch.get_default_dtype())
 
 
@@ -95,25 +106,51 @@ def as_context(
             "the model with context_features (a density from elsewhere says its own by an attribute of that name)"
         )
     if context.ndim in (1, 3) and context.shape[0] == features:
+        whole = optional and not context.is_floating_point() and context.ndim == 1
+        if whole and sorted(context.tolist()) != [0] * (features - 1) + [1]:  # as many labels as there are classes
+            raise ValueError(f"labels are one-hot vectors; got {context.tolist()}: give model.one_hot(labels)")
         context = context[None]
     if num_rows is None:
         num_rows = len(context) if context.ndim else 0
     if context.ndim < 2 or context.shape[1] != features or len(context) not in (1, num_rows):
-        raise ValueError(
-            f"context must have shape ({rows}, {features}), a row for each row, or ({features},), one for all; got "
-            f"{tuple(context.shape)}"
-        )
+        raise _unfit(context, features, rows)
     if not context.is_floating_point():
         context = context.to(dtype or torch.get_default_dtype())
     return context if len(context) == num_rows else context.expand(num_rows, *context.shape[1:])
 
 
-def check_num_samples(num_samples: SupportsIndex) -> int:
-    """A number of draws, of Python's or numpy's; ValueError where it is no whole number, or negative."""
+def check_context(context: Tensor | None, features: int, num_rows: int, *, vector: bool = False) -> None:
+    """Refuse, for a part that uses `features` of it, a context as `as_context` does, or an image where not wanted."""
+    if features == 0:
+        return
+    as_context(context, features, num_rows)
+    if context is None or context.ndim < 2 or len(context) != num_rows:
+        raise _unfit(context, features, num_rows)
+    if vector and context.ndim > 2:
+        raise ValueError(
+            f"this context must be a vector for each row, (N, {features}); got shape {tuple(context.shape)}: "
+            "flatten it, or take a model that sees images"
+        )
+
+
+def _unfit(context: Tensor | None, features: int, rows: int | str) -> ValueError:
+    return ValueError(
+        f"context must have shape ({rows}, {features}), a row for each row, or ({features},), one for all; got "
+        f"{None if context is None else tuple(context.shape)}"
+    )
+
+
+def as_whole(number: SupportsIndex, what: str, least: int | None = 0) -> int:
+    """A whole number of Python's or numpy's, at least `least` where that is given; ValueError otherwise."""
     try:
-        number = operator.index(num_samples)
+        found = operator.index(number)
     except TypeError:
-        raise ValueError(f"num_samples must be a whole number; got {num_samples!r}") from None
-    if number < 0:
-        raise ValueError(f"num_samples must not be negative; got {number}")
-    return number
+        raise ValueError(f"{what} must be a whole number; got {number!r}") from None
+    if least is not None and found < least:
+        raise ValueError(f"{what} must {f'be at least {least}' if least else 'not be negative'}; got {found}")
+    return found
+
+
+def check_num_samples(num_samples: SupportsIndex) -> int:
+    """A number of draws, see `as_whole`."""
+    return as_whole(num_samples, "num_samples")

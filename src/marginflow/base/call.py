@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
@@ -27,13 +28,13 @@ class RemembersArguments:
 def as_data(model: object) -> Any:
     """The call that built a model, and those that built its arguments, as data that JSON takes.
 
-    {"call": "transforms.Planar", "args": [2], "kwargs": {}}; what stands in several places is {"same": its number}.
+    {"call": "transforms.Planar", "arguments": {"features": 2}}; what stands in several places is {"same": its number}.
 
     ValueError where something is neither built by a public class nor plain.
 
     >>> from marginflow.transforms import Planar
     >>> as_data(Planar(2))
-    {'call': 'transforms.Planar', 'args': [2], 'kwargs': {}}
+    {'call': 'transforms.Planar', 'arguments': {'features': 2}}
     """
     return _Writer().data_of(model)
 
@@ -56,7 +57,7 @@ class _Writer:
             return value
         if isinstance(value, np.ndarray | np.generic | Tensor):
             return self.data_of(value.tolist())
-        if isinstance(value, list | tuple):
+        if isinstance(value, list | tuple | range):
             return [self.data_of(each) for each in value]
         return self._call_of(value)
 
@@ -70,13 +71,11 @@ class _Writer:
             raise ValueError(f"{cls.__name__} is no public class of marginflow's, nor plain data")
         if isinstance(value, RemembersArguments):
             args, kwargs = vars(value)["_arguments"]
+            arguments = inspect.signature(cls).bind(*args, **kwargs).arguments
+            arguments.update(arguments.pop("options", {}))  # **options
         else:
-            args, kwargs = (), {each.name: getattr(value, each.name) for each in fields(value)}  # pyright: ignore
-        data = {
-            "call": name,
-            "args": [self.data_of(each) for each in args],
-            "kwargs": {name: self.data_of(each) for name, each in kwargs.items()},
-        }
+            arguments = {each.name: getattr(value, each.name) for each in fields(value)}  # pyright: ignore
+        data = {"call": name, "arguments": {each: self.data_of(given) for each, given in arguments.items()}}
         self.told.append(value)
         return data
 
@@ -97,9 +96,11 @@ class _Reader:
         make = _public(str(data["call"]))
         if make is None:
             raise ValueError(f"{data['call']} is no public class of marginflow's")
-        args = [self.built(each) for each in data["args"]]
-        kwargs = {name: self.built(each) for name, each in data["kwargs"].items()}
-        value = make(*args, **kwargs)
+        arguments = {name: self.built(each) for name, each in data["arguments"].items()}
+        parameters = inspect.signature(make).parameters.values()
+        several = [each.name for each in parameters if each.kind is inspect.Parameter.VAR_POSITIONAL]
+        parts = [part for name in several for part in arguments.pop(name, ())]
+        value = make(*parts, **arguments)
         self.told.append(value)
         return value
 
@@ -114,9 +115,39 @@ def _public(name: str) -> Callable[..., Any] | None:
     return found if isinstance(found, type) and (issubclass(found, RemembersArguments) or is_dataclass(found)) else None
 
 
-def same_parameters(data: Any, model: torch.nn.Module) -> bool:
-    """Whether what `as_data` tells of has the parameters of the model: not where it was changed since."""
+def is_as_built(data: Any, model: torch.nn.Module) -> bool:
+    """Whether what `as_data` tells of is the model, whatever its weights: the same parts, sizes and settings.
+
+    Not so where it was changed since it was built.
+    """
     with torch.device("meta"):
         told = from_data(data)
-    shapes = [{name: each.shape for name, each in module.named_parameters()} for module in (told, model)]
-    return shapes[0] == shapes[1]
+    return [*map(_outline, told.modules())] == [*map(_outline, model.modules())]
+
+
+def _outline(module: torch.nn.Module) -> tuple[Any, ...]:
+    """What kind a module is, the shapes of its parameters, and its settings."""
+    settings = {
+        name: value
+        for name, value in vars(module).items()
+        if name not in ("training", "_arguments") and isinstance(value, bool | int | float | str | tuple)
+    }
+    return type(module), [(name, each.shape) for name, each in module.named_parameters(recurse=False)], settings
+
+
+def calls_in(data: Any) -> int:
+    """How many calls a model takes that was told of, counting shared parts as often as they stand there."""
+    costs: list[int] = []
+
+    def cost(data: Any) -> int:
+        if isinstance(data, list):
+            return sum(map(cost, data))
+        if not isinstance(data, dict):
+            return 0
+        if "same" in data:
+            return costs[data["same"]]
+        found = 1 + sum(map(cost, data.get("arguments", {}).values()))
+        costs.append(found)
+        return found
+
+    return cost(data)

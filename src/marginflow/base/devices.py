@@ -28,6 +28,9 @@ class _Inside:
     training: list[nn.Module]
     threads: int = 0
 
+    def __deepcopy__(self, memo: object) -> _Inside:
+        return _Inside([])  # a copy of the model is in evaluation mode for good
+
 
 def fabric_on(device: str, precision: Literal["32-true", "64-true"] = "32-true") -> Fabric:
     """A Fabric on one device: "auto" (CUDA where there is any, else the CPU), "cpu", "cuda", ...
@@ -64,7 +67,9 @@ def evaluation_mode(model: object) -> Iterator[None]:
         yield
         return
     with _LOCK:
-        inside = vars(model).get(_INSIDE) or _Inside([module for module in model.modules() if module.training])
+        inside = vars(model).get(_INSIDE)
+        if inside is None or not inside.threads:
+            inside = _Inside([module for module in model.modules() if module.training])
         if inside.training:
             inside.threads += 1
             vars(model)[_INSIDE] = inside

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, SupportsIndex, final, runtime_checka
 import torch
 from torch import Tensor, nn
 
-from marginflow.base.arguments import Values, as_context, as_rows, check_num_samples
+from marginflow.base.arguments import Values, as_context, as_rows, as_tensor, check_num_samples
 from marginflow.base.call import RemembersArguments
 from marginflow.base.devices import like_of, to_like
 from marginflow.base.noise import NoiseSite, Sites, at_given
@@ -94,6 +94,11 @@ class Distribution(RemembersArguments, nn.Module, ABC):
         return False
 
     @property
+    def elementary(self) -> bool:
+        """Whether it stands on no other density, as what flows start from."""
+        return True
+
+    @property
     def preprocessing(self) -> Transform:
         """What stands before the `density` of rows: the identity, but for a flow over a density."""
         return Identity()
@@ -158,12 +163,13 @@ class Distribution(RemembersArguments, nn.Module, ABC):
         return self._noise(*self._fitting(x, context))
 
     @final
-    def log_weight(self, x: Values, eps: Sequence[Tensor], context: Values | None = None) -> tuple[Tensor, Tensor]:
+    def log_weight(self, x: Values, eps: Sequence[Values], context: Values | None = None) -> tuple[Tensor, Tensor]:
         """log p(x, eps) and log q(eps | x), each (N,), at given noise, a tensor for each site; differentiable in it.
 
         `log_prob` is their difference at noise that is drawn.
         """
-        return at_given(self.noise(x, context), eps)
+        like = like_of(self)
+        return at_given(self.noise(x, context), [to_like(as_tensor(each, "eps"), like) for each in eps])
 
     @final
     def forward(self, x: Values, context: Values | None = None) -> Tensor:

@@ -5,21 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import SupportsIndex
 
 import torch
+
+from marginflow.base.arguments import as_whole
 
 SEEDS = 2**30  # of them: three are derived from a data set's, and generators take 32 bits
 
 
-def check_seed(seed: int) -> int:
-    """A seed that is in range; ValueError otherwise."""
-    if not 0 <= seed < SEEDS:
+def check_seed(seed: SupportsIndex) -> int:
+    """A seed, a whole number in range; ValueError otherwise."""
+    found = as_whole(seed, "seed", least=None)
+    if not 0 <= found < SEEDS:
         raise ValueError(f"seed must lie between 0 and 2^30; got {seed}")
-    return seed
+    return found
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
+def seeded(seed: SupportsIndex) -> Iterator[None]:
     """Inside, torch's global generators start at `seed`; afterwards they go on as if nothing had been drawn.
 
     >>> with seeded(0):
@@ -31,7 +35,8 @@ def seeded(seed: int) -> Iterator[None]:
     """
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         # torch.manual_seed would format a traceback three times where there is no GPU
-        torch.default_generator.manual_seed(check_seed(seed))
+        seed = check_seed(seed)
+        torch.default_generator.manual_seed(seed)
         if torch.cuda.is_available():
             torch.cuda.manual_seed_all(seed)
         yield
@@ -53,7 +58,7 @@ class RandomStream:
     True
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: SupportsIndex) -> None:
         self.seed = check_seed(seed)
         self.state: tuple[torch.Tensor, list[torch.Tensor]] | None = None
 

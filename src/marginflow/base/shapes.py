@@ -41,38 +41,21 @@ def sum_event(x: Tensor) -> Tensor:
     return x.sum(tuple(range(1, x.ndim)))
 
 
-def check_rows(shape: torch.Size, event_shape: torch.Size | None) -> None:
+def check_rows(shape: torch.Size, event_shape: torch.Size | None, what: str = "x") -> None:
     """Refuse a shape of rows whose event shape is not `event_shape` (None accepts any)."""
-    if event_shape is not None and shape[1:] != event_shape:
-        expected = ", ".join(["N", *map(str, event_shape)])
-        remedy = "reshape the rows or build the model for this many features"
-        if len(shape) == 4 and len(event_shape) == 3:
-            remedy = "convert the images to this size and number of channels, or build the model for theirs"
-        raise ValueError(f"x must have shape ({expected}), one row an event; got {tuple(shape)}: {remedy}")
+    if shape[1:] == event_shape if event_shape is not None else len(shape) > 1:
+        return
+    expected = ", ".join(["N", *(["..."] if event_shape is None else map(str, event_shape))])
+    remedy = "reshape the rows or build the model for this many features"
+    if len(shape) == 4 and event_shape is not None and len(event_shape) == 3:
+        remedy = "convert the images to this size and number of channels, or build the model for theirs"
+    raise ValueError(f"{what} must have shape ({expected}), one row an event; got {tuple(shape)}: {remedy}")
 
 
 def check_real(x: Tensor) -> None:
     """Refuse whole numbers: pixels must be dequantised, and the rest converted, before a density sees them."""
     if not x.is_floating_point():
         raise ValueError(f"x must be floating point; got {x.dtype}: put Dequantise in front for pixels, or convert it")
-
-
-def check_context(context: Tensor | None, features: int, num_rows: int, *, vector: bool = False) -> None:
-    """Refuse a context that is missing, of another width, not one row per row of x, or an image where not wanted."""
-    if features == 0:
-        return
-    if context is None:
-        raise ValueError(f"this model needs a context of shape (N, {features}); got none")
-    if context.ndim < 2 or context.shape[1] != features or len(context) != num_rows:
-        raise ValueError(
-            f"context must have one row for each of the {num_rows} rows and {features} features; "
-            f"got shape {tuple(context.shape)}"
-        )
-    if vector and context.ndim > 2:
-        raise ValueError(
-            f"this context must be a vector for each row, (N, {features}); got shape {tuple(context.shape)}: "
-            "flatten it, or take a model that sees images"
-        )
 
 
 def check_at_least_one(features: int) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from abc import ABC
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from marginflow.base.adapter import as_distribution
 from marginflow.base.distribution import Density, Distribution
+from marginflow.base.noise import Sites
 
 
 class Wrapper(Distribution, ABC):
@@ -22,6 +24,10 @@ class Wrapper(Distribution, ABC):
         self.flow = as_distribution(flow, context_features)
 
     @property
+    def elementary(self) -> bool:
+        return False
+
+    @property
     def event_shape(self) -> torch.Size | None:
         return self.flow.event_shape
 
@@ -32,6 +38,31 @@ class Wrapper(Distribution, ABC):
     @property
     def takes_pixels(self) -> bool:
         return self.flow.takes_pixels
+
+    def _seen(self, context: Tensor | None, num_rows: int) -> Tensor | None:
+        """The context of so many rows as the flow takes it."""
+        return context
+
+    @abstractmethod
+    def with_base(self, change: Callable[[Density], Distribution]) -> Distribution: ...
+
+    def unwrap(self, x: Tensor, context: Tensor | None = None) -> tuple[Distribution, Tensor, Tensor | None]:
+        return self.flow, x, self._seen(context, len(x))
+
+    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return self.flow._log_prob(x, self._seen(context, len(x)))
+
+    def _noise(self, x: Tensor, context: Tensor | None) -> Sites[Tensor]:
+        return (yield from self.flow._noise(x, self._seen(context, len(x))))
+
+    def _sample(self, num_samples: int, context: Tensor | None) -> Tensor:
+        return self.flow._sample(num_samples, self._seen(context, num_samples))
+
+    def _sample_and_flag(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        return self.flow._sample_and_flag(num_samples, self._seen(context, num_samples))
+
+    def _sample_and_log_prob(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        return self.flow._sample_and_log_prob(num_samples, self._seen(context, num_samples))
 
 
 def innermost(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -141,8 +140,8 @@ def as_split(rows: Any) -> Split:
     if len(parts) != 2:
         raise ValueError(f"rows must be numbers (N, ...), or a pair (x, context) of them; got {len(parts)} things")
     x, context = parts
-    if isinstance(x, np.ndarray) or not isinstance(x, Rows):  # an array looks like rows, too
-        x = as_tensor(x, "rows")
+    if not (isinstance(x, Rows) and isinstance(x.shape, torch.Size)):  # an array looks like rows, too
+        x = as_tensor(cast(Any, x), "rows")
     return Split(x, None if context is None else as_tensor(context, "context"))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from marginflow.base.adapter import require_distribution
 from marginflow.base.arguments import as_context, as_rows
 from marginflow.base.devices import like_model
 from marginflow.base.distribution import Distribution
@@ -18,8 +19,7 @@ def fitting(model: Distribution, split: Split | Batch, name: str = "the rows", *
 
     ValueError for rows of another shape or not finite, and for a context that is missing, unused, or does not fit.
     """
-    if not isinstance(model, Distribution):
-        raise ValueError(f"{type(model).__name__} is not a marginflow distribution: wrap it in Flow([], base=...)")
+    require_distribution(model)
     x, context = split
     if isinstance(x, Tensor):
         x = as_rows(x, model.event_shape, pixels=model.takes_pixels)

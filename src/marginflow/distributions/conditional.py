@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from marginflow.base.devices import like_of, to_like
 from marginflow.base.distribution import Density, Distribution
-from marginflow.base.noise import Sites
 from marginflow.base.wrapper import Wrapper
 
 
@@ -48,28 +47,9 @@ class Conditional(Wrapper):
     def context_features(self) -> int:
         return self._context_features
 
-    def _seen(self, context: Tensor | None) -> Tensor:
-        """What the network makes of the context, which it takes in its own precision."""
-        given = cast(Tensor, context)
-        return self.network(to_like(given, like_of(self.network)))
-
-    def unwrap(self, x: Tensor, context: Tensor | None = None) -> tuple[Distribution, Tensor, Tensor | None]:
-        return self.flow, x, self._seen(context)
+    def _seen(self, context: Tensor | None, num_rows: int) -> Tensor:
+        """What the network, which takes it in its own precision, makes of the context."""
+        return self.network(to_like(cast(Tensor, context), like_of(self.network)))
 
     def with_base(self, change: Callable[[Density], Distribution]) -> Conditional:
         return Conditional(self.flow.with_base(change), self.network, self._context_features)
-
-    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
-        return self.flow._log_prob(x, self._seen(context))
-
-    def _noise(self, x: Tensor, context: Tensor | None) -> Sites[Tensor]:
-        return self.flow._noise(x, self._seen(context))
-
-    def _sample(self, num_samples: int, context: Tensor | None) -> Tensor:
-        return self.flow._sample(num_samples, self._seen(context))
-
-    def _sample_and_flag(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        return self.flow._sample_and_flag(num_samples, self._seen(context))
-
-    def _sample_and_log_prob(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        return self.flow._sample_and_log_prob(num_samples, self._seen(context))

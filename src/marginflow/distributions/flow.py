@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from marginflow.base.adapter import Adapter, as_distribution
+from marginflow.base.adapter import as_distribution
 from marginflow.base.distribution import Density, Distribution
 from marginflow.base.noise import Sites
 from marginflow.base.transform import Transform
-from marginflow.distributions.elementary import ELEMENTARY
 from marginflow.transforms import Augment, Sequential
 from marginflow.transforms.round_trip import inverse_and_flag
 
@@ -48,6 +47,10 @@ class Flow(Distribution):
         self._takes_pixels = self.transform.takes_pixels or self.base.takes_pixels
 
     @property
+    def elementary(self) -> bool:
+        return False
+
+    @property
     def event_shape(self) -> torch.Size | None:
         return self._event_shape
 
@@ -71,7 +74,7 @@ class Flow(Distribution):
     def _is_preprocessed(self) -> bool:
         """Whether the transform prepares rows for the base: not where that is elementary, or noise is added for it."""
         augments = any(isinstance(part, Augment) for part in self.transform.modules())
-        return not augments and not isinstance(self.base, (*ELEMENTARY, Adapter))
+        return not augments and not self.base.elementary
 
     @property
     def preprocessing(self) -> Transform:

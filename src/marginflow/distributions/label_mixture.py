@@ -67,9 +67,6 @@ class LabelMixture(Wrapper):
             raise ValueError(f"labels must lie in 0 ... {self.num_classes - 1}; got {int(wrong[0])}")
         return functional.one_hot(labels.long(), self.num_classes).to(self.prior)
 
-    def unwrap(self, x: Tensor, context: Tensor | None = None) -> tuple[Distribution, Tensor, Tensor | None]:
-        return self.flow, x, self._given_or_drawn(context, len(x))
-
     def with_base(self, change: Callable[[Density], Distribution]) -> LabelMixture:
         return LabelMixture(self.flow.with_base(change), self.num_classes, self.prior.tolist()).to(self.prior)
 
@@ -97,7 +94,7 @@ class LabelMixture(Wrapper):
             log_q = log_q + of_label
         return self._mean(weights) + log_q
 
-    def _given_or_drawn(self, context: Tensor | None, num_rows: int) -> Tensor:
+    def _seen(self, context: Tensor | None, num_rows: int) -> Tensor:
         """The labels that are given, or some drawn by p(y)."""
         if context is not None:
             return context
@@ -106,12 +103,6 @@ class LabelMixture(Wrapper):
         )
         return functional.one_hot(labels, self.num_classes).to(self.prior)
 
-    def _sample(self, num_samples: int, context: Tensor | None) -> Tensor:
-        return self.flow._sample(num_samples, self._given_or_drawn(context, num_samples))
-
-    def _sample_and_flag(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        return self.flow._sample_and_flag(num_samples, self._given_or_drawn(context, num_samples))
-
     def _sample_and_log_prob(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        x, log_prob = self.flow._sample_and_log_prob(num_samples, self._given_or_drawn(context, num_samples))
+        x, log_prob = super()._sample_and_log_prob(num_samples, context)
         return x, log_prob if context is not None else self._log_prob(x, None)

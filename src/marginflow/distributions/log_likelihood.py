@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import SupportsIndex
 
 import torch
 from torch import Tensor
 
 from marginflow.base.adapter import as_distribution
-from marginflow.base.arguments import Values
+from marginflow.base.arguments import Values, as_whole
 from marginflow.base.devices import evaluation_mode, rows_at_once
 from marginflow.base.distribution import Density, Distribution
 from marginflow.base.noise import at_noise
@@ -75,7 +76,12 @@ def _chunks(num_rows: int, num_samples: int, chunk: int) -> Iterator[tuple[slice
 
 @torch.no_grad()
 def log_likelihood(
-    model: Density, x: Values, context: Values | None = None, *, num_samples: int = 1, chunk: int | None = None
+    model: Density,
+    x: Values,
+    context: Values | None = None,
+    *,
+    num_samples: SupportsIndex = 1,
+    chunk: SupportsIndex | None = None,
 ) -> LogLikelihood:
     """Estimate log p(x) with K importance samples, and say how far to trust it.
 
@@ -101,12 +107,19 @@ def log_likelihood(
     True
     """
     model = as_distribution(model)
-    chunk = rows_at_once(model) if chunk is None else chunk
-    if num_samples < 1 or chunk < 1:
-        raise ValueError(f"num_samples (K) and chunk must be at least 1; got {num_samples} and {chunk}")
     x, context = model._fitting(x, context)
     if len(x) == 0:
         raise ValueError("x has no rows: give at least one")
+    return log_likelihood_of(model, x, context, num_samples, chunk)
+
+
+@torch.no_grad()
+def log_likelihood_of(
+    model: Distribution, x: Tensor, context: Tensor | None, num_samples: SupportsIndex, chunk: SupportsIndex | None
+) -> LogLikelihood:
+    """`log_likelihood` of rows and contexts that fit."""
+    num_samples = as_whole(num_samples, "num_samples", least=1)
+    chunk = rows_at_once(model) if chunk is None else as_whole(chunk, "chunk", least=1)
     if model.exact:
         return _exactly(model, x, context, num_samples, chunk)
     parts = []

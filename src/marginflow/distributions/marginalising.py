@@ -47,6 +47,10 @@ class Marginalising(Distribution):
             self.augment = Augment(noise, shape[0])  # which knows now how wide x is
 
     @property
+    def elementary(self) -> bool:
+        return False
+
+    @property
     def event_shape(self) -> torch.Size | None:
         shape = self.flow.event_shape
         return None if shape is None else self.augment.inverse_shape(shape)
@@ -73,7 +77,7 @@ class Marginalising(Distribution):
         """log p(x, eps): (N, *event), (N, *noise) -> (N,), nats; what the thesis calls the likelihood."""
         x, given = self._fitting(x, context)
         noise = self.augment.noise
-        eps = to_like(as_rows(eps, noise.event_shape), x)
+        eps = to_like(as_rows(eps, noise.event_shape, dtype=x.dtype, what="eps"), x)
         if len(eps) != len(x):
             raise ValueError(f"eps must have a row for each of the {len(x)} rows of x; got {len(eps)}")
         return self.flow._log_prob(torch.cat([x, eps], 1), given)

@@ -10,17 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from marginflow.base.adapter import optional
-from marginflow.base.arguments import Values
+from marginflow.base.adapter import optional, require_distribution
+from marginflow.base.arguments import Values, as_whole
 from marginflow.base.devices import evaluation_mode, rows_at_once
 from marginflow.base.distribution import Distribution
 from marginflow.base.moments import Estimate, Median, Moments
-from marginflow.base.seeds import RandomStream
+from marginflow.base.seeds import RandomStream, check_seed
 from marginflow.base.transform import Transform
 from marginflow.data import Batch, DataSpec, Rows, Split
 from marginflow.data.dataset import as_split
 from marginflow.data.require import bring_to, fitting
-from marginflow.distributions import LogLikelihood, log_likelihood
+from marginflow.distributions import LogLikelihood
+from marginflow.distributions.log_likelihood import log_likelihood_of
 from marginflow.transforms import Dequantise
 
 CONVERGED = 10  # a median effective sample size below this is printed as not converged
@@ -85,7 +86,8 @@ class Account:
     """
 
     def __init__(self, spec: DataSpec, *, exact: bool, num_samples: int, seed: int) -> None:
-        self.spec, self.exact, self.num_samples, self.seed = spec, exact, num_samples, seed
+        self.spec, self.exact = spec, exact
+        self.num_samples, self.seed = as_whole(num_samples, "num_samples", least=1), check_seed(seed)
         self.means: dict[str, Moments] = {}
         self.sample_size, self.squared_errors = Median(), Moments()
         self.modelled_dequantisation = False
@@ -214,6 +216,7 @@ def evaluate(
     >>> evaluate(models.planar(2), torch.randn(100, 2)).exact
     True
     """
+    require_distribution(model)
     split = as_split(split)
     spec = spec or DataSpec(tuple(split.x.shape[1:] if model.event_shape is None else model.event_shape))
     account = Account(spec, exact=model.density.exact, num_samples=num_samples, seed=seed)
@@ -261,11 +264,10 @@ def score(
     with evaluation_mode(model):
         rows, log_det = _preprocess(preprocessing, batch, chunk)
         context = None if density.context_optional else batch.context
-        result = log_likelihood(density, rows, context, num_samples=num_samples, chunk=chunk)
+        result = log_likelihood_of(density, rows, context, num_samples, chunk)
         given_label = None
         if density.context_optional and batch.context is not None:
-            conditional = log_likelihood(density, rows, batch.context, num_samples=num_samples, chunk=chunk)
-            given_label = conditional.log_prob
+            given_label = log_likelihood_of(density, rows, batch.context, num_samples, chunk).log_prob
     modelled = any(isinstance(part, Dequantise) and part.noise is not None for part in preprocessing.modules())
     return RowScores(result, log_det, given_label, spec or DataSpec(tuple(batch.x.shape[1:])), modelled)
 

@@ -40,9 +40,9 @@ def disagreement(model: Distribution, split: Split, seed: int = 0) -> Disagreeme
     with torch.no_grad(), evaluation_mode(model):
         with seeded(seed):
             eps = draw_noise(model.noise(x, context))
-            before = torch.get_rng_state()
+            before = _random_state()
             single, of_noise = model.log_weight(x, eps, context)
-            shown = torch.equal(before, torch.get_rng_state())
+            shown = torch.equal(before, _random_state())
         if not shown:
             raise ValueError(
                 "this model draws noise that its `noise` does not show, and other noise in float64 than in float32: "
@@ -56,3 +56,8 @@ def disagreement(model: Distribution, split: Split, seed: int = 0) -> Disagreeme
             "log p is finite in float32 and not in float64, or the other way: the model has diverged"
         )
     return Disagreement(len(x), float(apart.mean()), float(apart.max()))
+
+
+def _random_state() -> torch.Tensor:
+    """Where torch's generators stand."""
+    return torch.cat([torch.get_rng_state(), *torch.cuda.get_rng_state_all()])

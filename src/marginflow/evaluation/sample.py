@@ -10,7 +10,8 @@ from typing import SupportsIndex
 import torch
 from torch import Tensor
 
-from marginflow.base.arguments import Values
+from marginflow.base.adapter import require_distribution
+from marginflow.base.arguments import Values, as_whole
 from marginflow.base.devices import evaluation_mode, rows_at_once
 from marginflow.base.distribution import Distribution, not_finite
 from marginflow.base.seeds import RandomStream, check_seed
@@ -57,9 +58,9 @@ def sample(
     >>> drawn.x.shape, drawn.redrawn, drawn.kept
     (torch.Size([5, 2]), 0, 0)
     """
+    require_distribution(model)
     num_samples, given = model._asked(num_samples, context)
-    if redraws < 0:
-        raise ValueError(f"redraws must not be negative; got {redraws}")
+    redraws = as_whole(redraws, "redraws")
     at_once = samples_at_once(model)
     parts = [
         in_one(model, min(at_once, num_samples - start), None if given is None else given[start : start + at_once],
@@ -107,7 +108,7 @@ def in_one(model: Distribution, num_samples: int, context: Tensor | None, redraw
 
 def _draw(model: Distribution, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Samples brought to what the rows are; which are flagged, and which of these are not finite."""
-    rows, flagged = model.density.sample_and_flag(num_samples, context)
+    rows, flagged = model.density._sample_and_flag(num_samples, context)
     broken = not_finite(rows)
     whole = ~broken.view(-1, *[1] * (rows.ndim - 1))
     rows = torch.where(whole, rows, torch.zeros_like(rows))  # not a number would become a black picture

@@ -61,6 +61,10 @@ class Foreign(Distribution):
         try_once(calls.library, calls.log_prob, module, event_shape, context_features)
 
     @property
+    def elementary(self) -> bool:
+        return False
+
+    @property
     def event_shape(self) -> torch.Size:
         return self._shape
 

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from marginflow.base.shapes import as_shape, check_context, check_rows
+from marginflow.base.arguments import check_context
+from marginflow.base.shapes import as_shape, check_rows
 from marginflow.base.transform import Transform
 from marginflow.distributions import Flow, StandardNormal
 from marginflow.interop.foreign import insist, try_once

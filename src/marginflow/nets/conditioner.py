@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional
 
+from marginflow.base.arguments import check_context
 from marginflow.base.call import RemembersArguments
-from marginflow.base.shapes import check_context
 from marginflow.nets.activations import IN_PLACE, Activation, as_activation, check_dropout, check_hidden
 
 

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from marginflow.base.arguments import check_context
 from marginflow.base.call import RemembersArguments
-from marginflow.base.shapes import check_at_least_one, check_context
+from marginflow.base.shapes import check_at_least_one
 from marginflow.nets.activations import check_dropout
 from marginflow.nets.context import Patches
 from marginflow.nets.init import channels_last, start_at_zero

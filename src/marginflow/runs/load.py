@@ -9,14 +9,13 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter
 
-from marginflow.base.call import from_data
+from marginflow.base.call import calls_in, from_data
 from marginflow.base.distribution import Distribution
 from marginflow.data import DataSpec
 from marginflow.runs.is_run import is_run
 from marginflow.runs.run import Run
-from marginflow.storage.files import read_about, read_tensors, unusable
-from marginflow.storage.limits import check_model
-from marginflow.training.checkpoint import ABOUT, WEIGHTS
+from marginflow.storage.files import read_about, unusable
+from marginflow.training.checkpoint import ABOUT, DTYPES, WEIGHTS, built
 
 
 def load(path: str | Path, device: str | torch.device = "cpu") -> Distribution:
@@ -31,14 +30,14 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Distribution:
     path = Path(path)
     if path.is_dir() and (is_run(path) or not (path / WEIGHTS).is_file()):
         return Run.open(path, device).model
-    return _built(path / WEIGHTS if path.is_dir() else path).eval().to(device)
+    return _told(path / WEIGHTS if path.is_dir() else path).to(device)
 
 
-def _built(path: Path) -> Distribution:
+def _told(path: Path) -> Distribution:
     """The model that a file tells of; nothing is made before it is known that its weights are as large."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: give a run directory, or a file that marginflow.save wrote")
-    state, about = read_tensors(path), read_about(path).get(ABOUT)
+    about = read_about(path).get(ABOUT)
     if about is None:
         raise ValueError(
             f"{path} does not say how its model was built: build it by your own code, then "
@@ -46,14 +45,20 @@ def _built(path: Path) -> Distribution:
         )
     try:
         told: dict[str, Any] = json.loads(about)
-        call, dtype = told["call"], {"float32": torch.float32, "float64": torch.float64}[told["dtype"]]
+        call, dtype = told["call"], DTYPES[told["dtype"]]
         spec = TypeAdapter(DataSpec | None).validate_python(told["spec"])
-        check_model(path, call, lambda: from_data(call))
-        model = from_data(call)
-        if not isinstance(model, Distribution):
-            raise ValueError(f"it tells of a {type(model).__name__}, which is no density")
-        model.to(dtype).load_state_dict(state)
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RuntimeError, RecursionError) as error:
+        calls = calls_in(call)
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         raise unusable(path, error) from error
+    model = built(path, {"calls": calls, "model": call}, lambda: _density(call).to(dtype))
+    if spec is not None and model.event_shape != spec.event_shape:
+        raise unusable(path, ValueError(f"its rows have shape {spec.event_shape}, its model's {model.event_shape}"))
     model.spec = spec
+    return model
+
+
+def _density(call: object) -> Distribution:
+    model = from_data(call)
+    if not isinstance(model, Distribution):
+        raise ValueError(f"the file tells of a {type(model).__name__}, which is no density")
     return model

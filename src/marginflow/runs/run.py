@@ -18,9 +18,9 @@ from marginflow.runs.is_run import CONFIG, MANIFEST, check_is_run
 from marginflow.runs.read_toml import parse
 from marginflow.runs.schema import Experiment
 from marginflow.storage.files import CHECKSUMS, part_of, verify
-from marginflow.storage.limits import check_model, json_of, text_of
+from marginflow.storage.limits import json_of, text_of
 from marginflow.storage.lock import LOCK
-from marginflow.training.checkpoint import TRAINER, WEIGHTS, load_weights
+from marginflow.training.checkpoint import TRAINER, WEIGHTS, built
 from marginflow.training.metrics import METRICS, read_metrics
 
 EVALUATION = "evaluation.json"
@@ -78,11 +78,10 @@ class Run:
         _ = self.weights_sha256
         make = partial(build, self.experiment, self.spec)
         sections = self.experiment.model_dump(include={"model", "noise", "dequantise", "context"})
-        check_model(self.path / WEIGHTS, [sections, asdict(self.spec)], make)
-        model = make()
-        load_weights(model, self.path, verified=True)
+        features = self.spec.features + self.experiment.noise.features
+        model = built(self.path / WEIGHTS, {**sections, **asdict(self.spec), "features": features}, make, verified=True)
         model.spec = self.spec
-        return model.eval().to(self.device)
+        return model.to(self.device)
 
     @cached_property
     def data(self) -> DataSet:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from marginflow.base.adapter import require_distribution
 from marginflow.base.distribution import Distribution
+from marginflow.runs.is_run import is_run
 from marginflow.storage.files import packed, write_whole
-from marginflow.training.checkpoint import WEIGHTS, described
+from marginflow.training.checkpoint import TRAINER, WEIGHTS, described
 
 
 def save(model: Distribution, path: str | Path) -> Path:
@@ -18,7 +20,8 @@ def save(model: Distribution, path: str | Path) -> Path:
     model: built of public classes with plain arguments, such as by a function of `marginflow.models`. path: of the
     file, or a directory, where it is called model.safetensors.
 
-    Returns the path of the file. ValueError for a model that cannot be told so, such as one with a network of your own.
+    Returns the path of the file. ValueError for a model that cannot be told so, such as one with a network of your own;
+    FileExistsError for a directory that holds a training.
 
     >>> import tempfile
     >>> import marginflow as mf
@@ -28,6 +31,9 @@ def save(model: Distribution, path: str | Path) -> Path:
     >>> bool((same.log_prob([[0.0, 1.0]]) == model.log_prob([[0.0, 1.0]])).all())
     True
     """
+    require_distribution(model)
     path = Path(path) / WEIGHTS if Path(path).is_dir() else Path(path)
+    if (path.parent / TRAINER).exists() or is_run(path.parent):
+        raise FileExistsError(f"{path.parent} holds a training, whose files belong together: give another path")
     write_whole(path, packed(model.state_dict(), described(model)))
     return path

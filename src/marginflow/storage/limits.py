@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import json
+import math
 import pickletools
 import zipfile
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-BYTES_OF_PART = 50  # of a model at least, with the names of its weights
+SMALL = 2**16  # what a size may be in any model,
+_BYTES = {"blocks": 50, "depth": 50, "calls": 10}  # that each takes in a file at least, with its name
+_ADDED = {"hidden", "outputs"}  # sizes that add up over a model
+_NO_SIZES = {
+    "seed",
+    "low",
+    "high",
+    "mask",
+    "order",
+    "degrees",
+    "prior",
+    "same",
+    "bound",
+}  # values, as many as the file has
 LARGEST_TEXT = 2**24  # bytes of a configuration or a file of results,
 LARGEST_METRICS = 2**27  # of a line for each of a million epochs
 FREE = 2**30  # bytes that any file may claim to be,
@@ -51,33 +66,46 @@ def check_claim(path: Path, num_bytes: int) -> None:
 def check_model(path: Path, claims: object, make: Callable[[], Any]) -> None:
     """Refuse to build a model that is far larger than the file of its weights: ValueError.
 
-    claims: what describes it, whose whole numbers must not be beyond any weights of that size. make: builds it, here on
-    the meta device, where tensors take no memory.
+    claims: what describes it, names and numbers. A hidden unit has a bias at least, a block a tensor, a feature an
+    output for each parameter of its scalar function: no size must be beyond what the file can hold. make: builds the
+    model, here on the meta device, where tensors take no memory.
     """
     import torch
 
     size = path.stat().st_size
-    parts = max(size // BYTES_OF_PART, 100)
-    _check_numbers(path, claims, "", {"blocks": parts, "depth": parts})
+    total: Counter[str] = Counter()
+    for name, number in _sizes(claims, 1, 1):
+        total[name] = total[name] + number if name in _ADDED else max(total[name], number)
+        most = max(size // _BYTES[name], 10) if name in _BYTES else max(size, SMALL)
+        if total[name] > most:
+            raise _apart(path, f"a model with {name} = {total[name]:,}")
     with torch.device("meta"):
         held = sum(each.numel() for each in make().state_dict().values())
     if 4 * held > max(TIMES * size, 2**20):
         raise _apart(path, f"a model of {held:,} numbers")
 
 
-def _check_numbers(path: Path, claims: object, name: str, limits: dict[str, int]) -> None:
-    if isinstance(claims, dict):
-        for key, value in claims.items():
-            _check_numbers(path, value, str(key), limits)
-    elif isinstance(claims, list | tuple):
-        for value in claims:
-            _check_numbers(path, value, name, limits)
-    elif (
-        isinstance(claims, int)
-        and "seed" not in name
-        and abs(claims) > limits.get(name, max(path.stat().st_size, 2**16))
-    ):
-        raise _apart(path, f"a model of the size {claims:,}")
+def _sizes(claims: object, features: int, blocks: int) -> Iterator[tuple[str, int]]:
+    """The sizes that a description names, where `features` and `blocks` say how often they count."""
+    if isinstance(claims, list | tuple):
+        for each in claims:
+            yield from _sizes(each, features, blocks)
+    if not isinstance(claims, dict):
+        return
+    own = claims.get("features", claims.get("event_shape", claims.get("shape")))
+    own = math.prod(own) if isinstance(own, list | tuple) else own
+    features = own if isinstance(own, int) else features
+    repeated = claims.get("blocks", 1)
+    blocks *= repeated if isinstance(repeated, int) else 1
+    for name, value in claims.items():
+        numbers = [each for each in (value if isinstance(value, list | tuple) else [value]) if isinstance(each, int)]
+        if name in ("components", "bins"):  # of scalar functions, which have parameters for each feature
+            yield "outputs", sum(numbers) * features * blocks
+        elif name == "hidden":
+            yield name, sum(map(abs, numbers)) * blocks
+        elif name not in _NO_SIZES and numbers:
+            yield name, math.prod(numbers) if "shape" in name or name == "features" else max(map(abs, numbers))
+        yield from _sizes(value, features, blocks)
 
 
 def _apart(path: Path, what: str) -> ValueError:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from marginflow.base.call import as_data, same_parameters
+from marginflow.base.call import as_data, is_as_built
 from marginflow.base.devices import like_of
 from marginflow.base.distribution import Distribution
 from marginflow.storage.files import keep, packed, read_tensors, unusable, verify
-from marginflow.storage.limits import check_state
+from marginflow.storage.limits import check_model, check_state
 from marginflow.training.metrics import METRICS
 
 WEIGHTS = "model.safetensors"
 ABOUT = "marginflow"  # in its header
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+M = TypeVar("M", bound=nn.Module)
 TRAINER = "trainer.pt"
 SNAPSHOTS = "figures/epochs.safetensors"
 
@@ -47,7 +49,7 @@ def described(model: Distribution) -> dict[str, str]:
     """
     try:
         call = as_data(model)
-        if not same_parameters(call, model):
+        if not is_as_built(call, model):
             raise ValueError("it was changed since it was built")
     except ValueError as error:
         raise ValueError(
@@ -55,9 +57,12 @@ def described(model: Distribution) -> dict[str, str]:
             "by torch.save(model.state_dict(), path), for a model that your own code builds"
         ) from error
     like = like_of(model)
+    dtype = torch.get_default_dtype() if like is None else like.dtype
+    if dtype not in DTYPES.values():
+        raise ValueError(f"models are kept in float32 or float64; this one is in {dtype}: save model.float()")
     about = {
         "call": call,
-        "dtype": str(torch.get_default_dtype() if like is None else like.dtype).removeprefix("torch."),
+        "dtype": str(dtype).removeprefix("torch."),
         "spec": None if model.spec is None else asdict(model.spec),
     }
     return {ABOUT: json.dumps(about)}
@@ -68,9 +73,9 @@ def save_weights(state: Mapping[str, Tensor], run_dir: Path, about: dict[str, st
     keep(run_dir / WEIGHTS, packed(state, about))
 
 
-def read_weights(run_dir: Path, *, verified: bool = False) -> dict[str, Tensor]:
+def read_weights(run_dir: Path, *, name: str = WEIGHTS, verified: bool = False) -> dict[str, Tensor]:
     """The weights in a run directory; ValueError where they are damaged."""
-    path = run_dir / WEIGHTS
+    path = run_dir / name
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist: the run has no checkpoint yet, train it first")
     state = read_tensors(path, verified=verified)
@@ -80,13 +85,18 @@ def read_weights(run_dir: Path, *, verified: bool = False) -> dict[str, Tensor]:
     return state
 
 
-def load_weights(model: nn.Module, run_dir: Path, *, verified: bool = False) -> None:
-    """Fill a model with the weights of a run directory; ValueError where they are damaged or of another model."""
-    state = read_weights(run_dir, verified=verified)
+def built(path: Path, claims: object, make: Callable[[], M], *, verified: bool = False) -> M:
+    """The model of a file of weights, which `make` builds; ValueError where they are damaged or do not belong together.
+
+    claims: what describes the model, see `check_model`, before which nothing is made.
+    """
     try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise unusable(run_dir / WEIGHTS, error) from error
+        check_model(path, claims, make)
+        model = make()
+        model.load_state_dict(read_weights(path.parent, name=path.name, verified=verified))
+    except (RuntimeError, MemoryError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+        raise unusable(path, error) from error
+    return model.eval()
 
 
 def save_trainer(content: Mapping[str, Any], run_dir: Path) -> None:

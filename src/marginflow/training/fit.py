@@ -95,7 +95,6 @@ def fit(
     data, fabric = _ready(model, data, config)
     directory = None if run_dir is None else prepare(Path(run_dir), resume=resume)
     device = next(model.parameters()).device
-    model.spec = data.spec
     optimiser = adam(model, config) if optimiser is None else require_over(model, optimiser)
     with ExitStack() as stack:
         if directory is not None:
@@ -111,8 +110,10 @@ def fit(
 
             bar = TrainingProgress(config, data.spec) if progress is True else progress
             observers = [stack.enter_context(bar), *observers]
+        model.spec = data.spec
         loop = _Loop(model, data, config, fabric, optimiser, directory, observers)
         stack.enter_context(loop.state.in_the_end(device))
+        stack.callback(loop.set_rates, *loop.rates)  # for whoever goes on with the optimiser
         stack.enter_context(deterministic(config.deterministic))
         stack.enter_context(seeded(config.seed))
         stack.enter_context(recomputing(model, config.checkpoint))
@@ -142,7 +143,7 @@ class _Loop:
     ) -> None:
         self.data, self.config, self.fabric, self.observers = data, config, fabric, observers
         self.loader = Loader(data.train, config.batch_size, seed=config.seed)
-        self.rates = [group["lr"] for group in optimiser.param_groups]
+        self.rates = [float(group["lr"]) for group in optimiser.param_groups]
         self.objective, self.optimiser = fabric.setup(Objective(model, config.num_samples), optimiser)
         self.state = TrainingState(model, self.optimiser, self.loader, directory)
         self.interrupts = Interrupts()
@@ -170,8 +171,7 @@ class _Loop:
         state.model.train()
         for batch in loader.epoch(loader.number):
             step = (loader.number - 1) * loader.num_batches + loader.step - 1
-            for group, lr in zip(self.optimiser.param_groups, self.rates, strict=True):
-                group["lr"] = learning_rate(config, step, config.epochs * loader.num_batches, lr)
+            self.set_rates(*(learning_rate(config, step, config.epochs * loader.num_batches, lr) for lr in self.rates))
             loss = -self.objective(*bring_to(state.model, batch)).mean()
             nll = loss.item()
             state.insist_on_finite(nll, "loss")
@@ -189,6 +189,11 @@ class _Loop:
                 state.save()
                 saved = time.perf_counter()
             self.interrupts.check()
+
+    def set_rates(self, *rates: float) -> None:
+        """Let each group of the optimiser have its learning rate."""
+        for group, lr in zip(self.optimiser.param_groups, rates, strict=True):
+            group["lr"] = lr
 
     def validate(self) -> EpochRecord:
         """The record of the epoch whose steps are taken, validated where that is due."""

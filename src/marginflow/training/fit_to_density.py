@@ -10,6 +10,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from marginflow.base.adapter import require_distribution
 from marginflow.base.distribution import Distribution
 from marginflow.base.seeds import SEEDS, seeded
 from marginflow.distributions.log_likelihood import ImportanceWeights
@@ -84,6 +85,8 @@ def fit_to_density(
     True
     """
     config = config or VariationalConfig()
+    require_distribution(model)
+    model._asked(config.num_samples, None)  # refuses one that takes a context
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError(f"{type(model).__name__} has no parameters to fit")
     if any(isinstance(module, BatchNorm) for module in model.modules()):

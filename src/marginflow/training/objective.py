@@ -41,7 +41,7 @@ class Objective(nn.Module):
         k = self.num_samples
         repeated = rows.repeat(k, *[1] * (rows.ndim - 1))
         given = None if context is None else context.repeat(k, *[1] * (context.ndim - 1))
-        log_w = self.model.density(repeated, given).view(k, -1)
+        log_w = self.model.density._log_prob(repeated, given).view(k, -1)
         return log_w.logsumexp(0) - math.log(k) + log_det
 
 

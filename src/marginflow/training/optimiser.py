@@ -23,6 +23,11 @@ def adam(model: nn.Module, config: TrainConfig) -> torch.optim.Adam:
     return torch.optim.Adam(model.parameters(), config.lr, weight_decay=config.weight_decay, fused=True)
 
 
+def kind_of(optimiser: torch.optim.Optimizer) -> str:
+    """What an optimiser is called, also one that Fabric has taken."""
+    return type(getattr(optimiser, "optimizer", optimiser)).__name__
+
+
 def cosine(gone: float) -> float:
     """What is left of a learning rate, from 1 at the start (gone = 0) down to 0 at the end (gone = 1).
 
@@ -33,6 +38,10 @@ def cosine(gone: float) -> float:
 
 def require_over(model: nn.Module, optimiser: torch.optim.Optimizer) -> torch.optim.Optimizer:
     """An optimiser whose parameters are the model's, and whose step needs no closure; ValueError for others."""
+    if not isinstance(optimiser, torch.optim.Optimizer):
+        raise ValueError(
+            f"optimiser must be one of torch's, as torch.optim.AdamW(model.parameters()); got {optimiser!r}"
+        )
     own = {id(parameter) for parameter in model.parameters()}
     foreign = sum(id(each) not in own for group in optimiser.param_groups for each in group["params"])
     name = type(optimiser).__name__
@@ -40,7 +49,8 @@ def require_over(model: nn.Module, optimiser: torch.optim.Optimizer) -> torch.op
         raise ValueError(
             f"{foreign} of the parameters of this {name} are not the model's: build it from model.parameters()"
         )
-    if inspect.signature(optimiser.step).parameters["closure"].default is inspect.Parameter.empty:
+    closure = inspect.signature(optimiser.step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
         raise ValueError(f"{name} evaluates the loss several times a step, which fit does not: take Adam, AdamW or SGD")
     return optimiser
 

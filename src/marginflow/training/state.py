@@ -18,6 +18,7 @@ from marginflow.data.loader import Loader
 from marginflow.training.checkpoint import described, load_trainer, read_weights, save_trainer, save_weights
 from marginflow.training.ema import Average
 from marginflow.training.metrics import EpochRecord, append_metrics, write_metrics
+from marginflow.training.optimiser import kind_of
 
 
 class TrainingState:
@@ -79,6 +80,7 @@ class TrainingState:
             "model": self.model.state_dict(),
             "average": None if average is None else (average.num_updates, average.model.state_dict()),
             "optimiser": self.optimiser.state_dict(),
+            "optimiser_kind": kind_of(self.optimiser),
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state_all(),
         }
@@ -102,6 +104,8 @@ class TrainingState:
             if self.average is not None:
                 self.average.num_updates, weights = content["average"]
                 self.average.model.load_state_dict(weights)
+            if (kind := content.get("optimiser_kind", "Adam")) != kind_of(self.optimiser):
+                raise ValueError(f"its optimiser is {kind}")
             self.optimiser.load_state_dict(content["optimiser"])
             torch.set_rng_state(content["random"])
             if len(content["random_cuda"]) == torch.cuda.device_count():

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from marginflow.base.shapes import Shape, as_shape, check_context, image_shape
+from marginflow.base.arguments import check_context
+from marginflow.base.shapes import Shape, as_shape, image_shape
 from marginflow.base.transform import Transform, Univariate
 from marginflow.transforms.autoregressive import MaskedAutoregressive
 

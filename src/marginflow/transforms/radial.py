@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from marginflow.base.shapes import check_at_least_one, check_context
+from marginflow.base.arguments import check_context
+from marginflow.base.shapes import check_at_least_one
 from marginflow.base.transform import Transform
 
 MARGIN = 1e-3  # gamma >= MARGIN - 1

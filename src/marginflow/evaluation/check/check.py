@@ -51,7 +51,7 @@ def check(
     >>> findings.ok, findings.of("log-determinant").status
     (True, 'pass')
     """
-    split = fitting(model, x if isinstance(x, Split) else as_split((x, context)))
+    split = fitting(model, x if isinstance(x, Split) else as_split(x if context is None else (x, context)))
     check_seed(seed)
     if len(split.x) < 20:
         raise ValueError(f"a check needs at least 20 rows; got {len(split.x)}")

@@ -42,7 +42,7 @@ def of_density(
 def _draw(model: Distribution, num_samples: int, context: Tensor | None) -> Tensor:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # it is what is looked for
-        return model.sample(num_samples, None if context is None else context[:num_samples])
+        return model._sample(num_samples, None if context is None else context[:num_samples])
 
 
 @torch.no_grad()
@@ -53,7 +53,7 @@ def finite(model: Distribution, x: Tensor, context: Tensor | None, own: Tensor |
         of_rows = ~torch.isfinite(model.log_prob(x, context))
         drawn = _draw(density, len(x), own)
         whole = torch.isfinite(drawn.flatten(1).double()).all(1)
-        of_samples = ~torch.isfinite(density.log_prob(drawn[whole], None if own is None else own[whole]))
+        of_samples = ~torch.isfinite(density._log_prob(drawn[whole], None if own is None else own[whole]))
     wrong = int(of_rows.sum()), int((~whole).sum()), int(of_samples.sum())
     return Finding(
         "finite",

@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from marginflow.base.shapes import check_context
+from marginflow.base.arguments import check_context
 from marginflow.nets.activations import Activation, as_activation, check_dropout
 from marginflow.nets.masked.forward import run
 from marginflow.nets.masked.inverse import invert
