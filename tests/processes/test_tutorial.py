@@ -21,7 +21,7 @@ def test_every_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     names: dict[str, object] = {}
     output: dict[str, str] = {}
     blocks = re.findall(r"```(python|bash)( fails)?\n(.*?)```", TUTORIAL.read_text(), re.DOTALL)
-    assert len(blocks) == 12
+    assert len(blocks) == 13
     for language, fails, block in blocks:
         if language == "python":
             exec(block, names)
@@ -38,5 +38,6 @@ def test_every_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     assert ordinary > max(thin, old) + 10
     assert len(Path("group_b.csv").read_text().splitlines()) == 501
     assert "['height', 'weight', 'age'] 1000" in capsys.readouterr().out
+    assert Path("two_columns.safetensors").exists()
     for figure in ("training", "marginals", "latents"):
         assert Path(f"runs/people/figures/{figure}.svg").exists()
