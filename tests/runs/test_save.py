@@ -189,6 +189,10 @@ def laughing(about: dict[str, Any]) -> dict[str, Any]:
             autoregressive(features=20000, hidden=[8], univariate=call("transforms.GaussianMixture", components=20000)),
             "a model with outputs = 400,000,000",
         ),
+        (
+            changed(call=[call("transforms.Permutation", features=2**18, order="random")] * 5),
+            "a model with features = 1,310,720",
+        ),
         (laughing, "a model with calls = 3,298,534,883,329"),
     ],
 )

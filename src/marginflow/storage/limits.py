@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-SMALL = 2**16  # what a size may be in any model,
-_BYTES = {"blocks": 50, "depth": 50, "calls": 10}  # that each takes in a file at least, with its name
-_ADDED = {"hidden", "outputs"}  # sizes that add up over a model
+SMALL = 2**16  # what a size may be in any model, and those of images, whose weights are few and shared by all pixels,
+_OF_IMAGES = {"shape": 2**24, "event_shape": 2**24, "features": 2**20, "outputs": 2**22}
+_BYTES = {"blocks": 50, "depth": 50, "calls": 10}  # that each takes in a file at least
+_ADDED = {"hidden", "outputs", "features"}  # sizes that add up over a model
 _NO_SIZES = {
     "seed",
     "low",
@@ -76,7 +77,7 @@ def check_model(path: Path, claims: object, make: Callable[[], Any]) -> None:
     total: Counter[str] = Counter()
     for name, number in _sizes(claims, 1, 1):
         total[name] = total[name] + number if name in _ADDED else max(total[name], number)
-        most = max(size // _BYTES[name], 10) if name in _BYTES else max(size, SMALL)
+        most = max(size // _BYTES[name], 10) if name in _BYTES else max(size, _OF_IMAGES.get(name, SMALL))
         if total[name] > most:
             raise _apart(path, f"a model with {name} = {total[name]:,}")
     with torch.device("meta"):
