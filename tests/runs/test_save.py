@@ -130,7 +130,7 @@ class Evil(RemembersArguments):
 
 
 def told(model: Distribution) -> dict[str, Any]:
-    return {"call": as_data(model), "dtype": "float32", "spec": None}
+    return {"format": 2, "call": as_data(model), "dtype": "float32", "spec": None}
 
 
 def changed(**changes: object) -> Callable[[dict[str, Any]], dict[str, Any]]:
@@ -177,6 +177,7 @@ def laughing(about: dict[str, Any]) -> dict[str, Any]:
         (changed(call=call("distributions.StandardNormal", shape=10**12)), "do not belong together"),
         (changed(call=call("distributions.StandardNormal", shape=[2**15, 2**15])), "do not belong together"),
         (changed(dtype="int8"), "cannot be loaded"),
+        (changed(format=3), "has format 3; this version reads 1 and 2: update marginflow"),
         (changed(spec={"event_shape": "x"}), "cannot be loaded"),
         (
             changed(spec={"event_shape": [10**9]}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import json
 import signal
@@ -19,10 +20,12 @@ from marginflow.base.distribution import Distribution
 from marginflow.data import DataSet
 from marginflow.data.loader import Loader
 from marginflow.distributions import Flow, Marginalising, StandardNormal
+from marginflow.nets.masked import linear
 from marginflow.training import EpochRecord, TrainConfig, fit
-from marginflow.training.checkpoint import TRAINER, load_trainer, save_trainer
+from marginflow.training.checkpoint import TRAINER, load_trainer, save_trainer, save_weights
 from marginflow.training.interrupt import Interrupted, Interrupts
 from marginflow.training.metrics import read_metrics
+from marginflow.training.optimiser_state import load_named_state
 from marginflow.transforms import Standardise
 
 
@@ -112,6 +115,73 @@ def test_a_state_from_before_finishes_its_epoch_by_the_order_that_it_drew(tmp_pa
     expected = [rows.x[part] for part in order.split(50)[7:]]
     expected += [batch.x for epoch in (3, 4) for batch in Loader(rows, 50, seed=0).epoch(epoch)]
     torch.testing.assert_close(seen, expected, rtol=0, atol=0)
+
+
+def in_bands(model: Flow, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A model's state as files of format 1 hold it."""
+    twin = copy.deepcopy(model)
+    twin.load_state_dict(state)
+    masked = [f"{name}.weight" for name, each in twin.named_modules() if isinstance(each, linear.MaskedLinear)]
+    rest = {name: each for name, each in state.items() if name not in masked}
+    return {**rest, **{name: each.detach() for name, each in twin.named_parameters() if ".weights." in name}}
+
+
+def test_a_training_of_format_1_goes_on(tmp_path: Path) -> None:
+    """Its state has the weights in bands, and what the optimiser keeps by number."""
+    whole = built()
+    history = fit(whole, moons(), config(), tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        fit(built(), moons(), config(), tmp_path / "parts", observers=[StopAt(3, 4)])
+    state = load_trainer(tmp_path / "parts")
+    assert state is not None
+    model = built()
+    optimiser = torch.optim.Adam(model.parameters(), fused=True)
+    load_named_state(model, optimiser, state["optimiser"])
+    assert any("weights" not in name and name.endswith("layer.weight") for name in state["optimiser"]["state"])
+    averaged, average = state["average"]
+    old = {**state, "optimiser": optimiser.state_dict(), "model": in_bands(model, state["model"]),
+           "average": (averaged, in_bands(model, average))}  # fmt: skip
+    del old["optimiser_kind"]
+    save_trainer(old, tmp_path / "parts")
+    best = in_bands(model, load_file(tmp_path / "parts" / "model.safetensors"))
+    save_weights(best, tmp_path / "parts")
+    resumed = built()
+    again = fit(resumed, moons(), config(), tmp_path / "parts", resume=True)
+    assert without_seconds(again) == without_seconds(history)
+    assert same(resumed.state_dict(), whole.state_dict())
+
+
+def test_a_training_goes_on_where_layers_are_cut_into_other_bands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wide() -> Flow:
+        torch.default_generator.manual_seed(0)
+        return models.maf(9, hidden=[60], blocks=2)
+
+    x = torch.randn(500, 9)
+    monkeypatch.setattr(linear, "WEIGHTS_A_CALL", 10)
+    whole = wide()
+    bands = len(list(whole.parameters()))
+    history = fit(whole, x, config(), tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        fit(wide(), x, config(), tmp_path / "parts", observers=[StopAt(3, 4)])
+    monkeypatch.setattr(linear, "WEIGHTS_A_CALL", 10**9)
+    resumed = wide()
+    assert len(list(resumed.parameters())) < bands
+    again = fit(resumed, x, config(), tmp_path / "parts", resume=True)
+    assert [each.validation_nll for each in again] == pytest.approx([each.validation_nll for each in history], abs=1e-5)
+    for name, each in resumed.state_dict().items():
+        torch.testing.assert_close(each, whole.state_dict()[name], rtol=1e-4, atol=1e-5)
+
+
+def test_a_state_of_other_weights_is_refused(tmp_path: Path) -> None:
+    fit(built(), moons(), config(epochs=1), tmp_path)
+    state = load_trainer(tmp_path)
+    assert state is not None
+    state["optimiser"]["groups"][0]["params"].reverse()
+    save_trainer(state, tmp_path)
+    with pytest.raises(ValueError, match="its optimiser is over other weights"):
+        fit(built(), moons(), config(), tmp_path, resume=True)
 
 
 def test_an_interrupt_in_validation_resumes_at_validation(tmp_path: Path) -> None:

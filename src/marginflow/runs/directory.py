@@ -11,11 +11,11 @@ from pathlib import Path
 
 from marginflow.data import DataSpec
 from marginflow.runs.provenance import provenance
-from marginflow.runs.run import CONFIG, FILES, FOLDERS, FORMAT, MANIFEST, UNFINISHED, Run, check_same_rows
+from marginflow.runs.run import CONFIG, FILES, FOLDERS, MANIFEST, UNFINISHED, Run, check_same_rows
 from marginflow.runs.schema import Experiment
 from marginflow.storage.files import keep, part_of
 from marginflow.storage.lock import LOCK, locked
-from marginflow.training.checkpoint import TRAINER, WEIGHTS
+from marginflow.training.checkpoint import FORMAT, TRAINER, WEIGHTS
 from marginflow.training.metrics import METRICS
 
 MAY_CHANGE = {  # when a training goes on

@@ -15,7 +15,7 @@ from marginflow.data import DataSpec
 from marginflow.runs.is_run import is_run
 from marginflow.runs.run import Run
 from marginflow.storage.files import read_about, unusable
-from marginflow.training.checkpoint import ABOUT, DTYPES, WEIGHTS, built
+from marginflow.training.checkpoint import ABOUT, DTYPES, WEIGHTS, built, require_format
 
 
 def load(path: str | Path, device: str | torch.device = "cpu") -> Distribution:
@@ -45,6 +45,7 @@ def _told(path: Path) -> Distribution:
         )
     try:
         told: dict[str, Any] = json.loads(about)
+        require_format(path, told["format"])
         call, dtype = told["call"], DTYPES[told["dtype"]]
         spec = TypeAdapter(DataSpec | None).validate_python(told["spec"])
         calls = calls_in(call)

@@ -20,11 +20,10 @@ from marginflow.runs.schema import Experiment
 from marginflow.storage.files import CHECKSUMS, part_of, verify
 from marginflow.storage.limits import json_of, text_of
 from marginflow.storage.lock import LOCK
-from marginflow.training.checkpoint import TRAINER, WEIGHTS, built
+from marginflow.training.checkpoint import TRAINER, WEIGHTS, built, require_format
 from marginflow.training.metrics import METRICS, read_metrics
 
 EVALUATION = "evaluation.json"
-FORMAT = 1
 FOLDERS = {"figures", "tensorboard"}
 FILES = {CONFIG, MANIFEST, EVALUATION, WEIGHTS, METRICS, TRAINER, CHECKSUMS, LOCK, *FOLDERS}
 UNFINISHED = {part_of(Path(name)).name for name in FILES}
@@ -57,10 +56,7 @@ class Run:
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             reason = " ".join(str(error).split())
             raise ValueError(f"{path}: {CONFIG} or {MANIFEST} is damaged: {reason}") from error
-        if manifest.get("format") != FORMAT:
-            raise ValueError(
-                f"{path} has run format {manifest.get('format')}; this version reads {FORMAT}: update marginflow"
-            )
+        require_format(path, manifest.get("format"))
         return cls(path, parse(table, str(path / CONFIG)), spec, manifest, torch.device(device))
 
     @cached_property

@@ -20,6 +20,7 @@ from marginflow.training.metrics import METRICS
 
 WEIGHTS = "model.safetensors"
 ABOUT = "marginflow"  # in its header
+FORMAT, FORMATS = 2, (1, 2)  # written, and read: in the first, masked layers are kept in bands
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 M = TypeVar("M", bound=nn.Module)
 TRAINER = "trainer.pt"
@@ -61,11 +62,19 @@ def described(model: Distribution) -> dict[str, str]:
     if dtype not in DTYPES.values():
         raise ValueError(f"models are kept in float32 or float64; this one is in {dtype}: save model.float()")
     about = {
+        "format": FORMAT,
         "call": call,
         "dtype": str(dtype).removeprefix("torch."),
         "spec": None if model.spec is None else asdict(model.spec),
     }
     return {ABOUT: json.dumps(about)}
+
+
+def require_format(path: Path, found: object) -> None:
+    """Refuse what a later version wrote: ValueError."""
+    if found not in FORMATS:
+        known = " and ".join(map(str, FORMATS))
+        raise ValueError(f"{path} has format {found}; this version reads {known}: update marginflow")
 
 
 def save_weights(state: Mapping[str, Tensor], run_dir: Path, about: dict[str, str] | None = None) -> None:

@@ -23,9 +23,9 @@ def adam(model: nn.Module, config: TrainConfig) -> torch.optim.Adam:
     return torch.optim.Adam(model.parameters(), config.lr, weight_decay=config.weight_decay, fused=True)
 
 
-def kind_of(optimiser: torch.optim.Optimizer) -> str:
-    """What an optimiser is called, also one that Fabric has taken."""
-    return type(getattr(optimiser, "optimizer", optimiser)).__name__
+def bare(optimiser: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """An optimiser itself, also one that Fabric has taken."""
+    return getattr(optimiser, "optimizer", optimiser)
 
 
 def cosine(gone: float) -> float:

@@ -18,7 +18,8 @@ from marginflow.data.loader import Loader
 from marginflow.training.checkpoint import described, load_trainer, read_weights, save_trainer, save_weights
 from marginflow.training.ema import Average
 from marginflow.training.metrics import EpochRecord, append_metrics, write_metrics
-from marginflow.training.optimiser import kind_of
+from marginflow.training.optimiser import bare
+from marginflow.training.optimiser_state import load_named_state, named_state
 
 
 class TrainingState:
@@ -79,8 +80,8 @@ class TrainingState:
             "history": [asdict(record) for record in self.history],
             "model": self.model.state_dict(),
             "average": None if average is None else (average.num_updates, average.model.state_dict()),
-            "optimiser": self.optimiser.state_dict(),
-            "optimiser_kind": kind_of(self.optimiser),
+            "optimiser": named_state(self.model, bare(self.optimiser)),
+            "optimiser_kind": type(bare(self.optimiser)).__name__,
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state_all(),
         }
@@ -104,9 +105,10 @@ class TrainingState:
             if self.average is not None:
                 self.average.num_updates, weights = content["average"]
                 self.average.model.load_state_dict(weights)
-            if (kind := content.get("optimiser_kind", "Adam")) != kind_of(self.optimiser):
+            optimiser = bare(self.optimiser)
+            if (kind := content.get("optimiser_kind", "Adam")) != type(optimiser).__name__:
                 raise ValueError(f"its optimiser is {kind}")
-            self.optimiser.load_state_dict(content["optimiser"])
+            load_named_state(self.model, optimiser, content["optimiser"])
             torch.set_rng_state(content["random"])
             if len(content["random_cuda"]) == torch.cuda.device_count():
                 torch.cuda.set_rng_state_all(content["random_cuda"])

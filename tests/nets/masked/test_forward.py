@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from marginflow.nets.masked import forward
 from marginflow.nets.masked import linear as layers
@@ -109,13 +111,40 @@ def test_torch_func_sees_ordinary_operations() -> None:
     torch.testing.assert_close(log_dets, made(x, context)[1])
 
 
+class Counts(TorchDispatchMode):
+    """Counts products of matrices."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.products = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.products += func in (torch.ops.aten.mm.default, torch.ops.aten.addmm_.default, torch.ops.aten.mm.out)
+        return func(*args, **(kwargs or {}))
+
+
+def test_frozen_weights_cost_no_gradients_of_weights() -> None:
+    found = []
+    for frozen in (False, True):
+        made = made_of()
+        for weight in made.network.layers[1].weights:
+            weight.requires_grad_(not frozen)
+        value = loss(made, torch.randn(4, 5), torch.randn(4, 2))
+        with Counts() as counts:
+            value.backward()
+        found.append(counts.products)
+    assert found[0] - found[1] == len(made.network.layers[1].weights)
+
+
 def test_a_swapped_parameter_is_the_one_that_counts() -> None:
     made, x, context = made_of(), torch.randn(4, 5, requires_grad=True), torch.randn(4, 2)
     swapped = {name: (2 * parameter).detach().requires_grad_() for name, parameter in made.named_parameters()}
     z, log_det = torch.func.functional_call(made, swapped, (x, context))
     (z.sum() + log_det.sum()).backward()
     other = made_of()
-    other.load_state_dict({**made.state_dict(), **{name: value.detach() for name, value in swapped.items()}})
+    with torch.no_grad():
+        for name, parameter in other.named_parameters():
+            parameter.copy_(swapped[name])
     x_again = x.detach().clone().requires_grad_()
     z, log_det = other(x_again, context)
     (z.sum() + log_det.sum()).backward()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
+from marginflow.nets.masked import linear
 from marginflow.nets.masked.degrees import resolve_degrees, resolve_order
 from marginflow.nets.masked.linear import MaskedLinear
 from marginflow.transforms import MaskedAutoregressive
@@ -104,6 +107,9 @@ def test_a_layers_gradients_and_second_gradients() -> None:
     assert torch.autograd.gradgradcheck(layer, x)
 
 
+W = "network.hidden_layers.0.weight"
+
+
 def hidden_weights(made: MaskedAutoregressive) -> float:
     """The largest weight that a mask should hide, for 8 features, two layers of 200 and even degrees."""
     inputs = torch.arange(1, 9)
@@ -140,14 +146,105 @@ def test_masked_weights_stay_zero_through_training_copies_and_files() -> None:
     assert (jacobian_of(ema, 8).triu(1) == 0).all()
 
 
-def test_loading_a_weight_that_the_mask_hides_is_refused() -> None:
-    made = MaskedAutoregressive(8, [16])
-    state = made.state_dict()
-    state["network.hidden_layers.0.weights.0"][0, -1] = 1.0
-    other = MaskedAutoregressive(8, [16])
-    with pytest.raises(RuntimeError, match="mask hides"):
+def in_bands(made: MaskedAutoregressive) -> dict[str, Tensor]:
+    """The state as files of before hold it: each layer's weight in bands."""
+    state = {name: tensor for name, tensor in made.state_dict().items() if not name.endswith(".weight")}
+    return {**state, **{name: each.detach().clone() for name, each in made.named_parameters() if ".weights." in name}}
+
+
+def built_in(calls: int, monkeypatch: pytest.MonkeyPatch, **options: object) -> MaskedAutoregressive:
+    """A network of 9 features whose layers are cut into more bands the fewer weights a call is worth."""
+    monkeypatch.setattr(linear, "WEIGHTS_A_CALL", calls)
+    torch.default_generator.manual_seed(0)
+    return MaskedAutoregressive(9, [150, 260], context_features=2, **{"activation": "tanh", **options})
+
+
+CALLS = [10, 60, 300, 10**9]
+
+
+@pytest.mark.parametrize("degrees", ["even", "random"])
+@pytest.mark.parametrize("written", ["packed", "in bands"])
+def test_weights_of_any_number_of_bands_load_under_another(
+    degrees: str, written: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, context = torch.randn(7, 9), torch.randn(7, 2)
+    bands = set()
+    for one in CALLS:
+        made = built_in(one, monkeypatch, degrees=degrees)
+        bands.add(len(made.network.output_layer.weights))
+        with torch.no_grad():
+            for layer in made.network.layers:
+                layer.bias.normal_()
+        state = made.state_dict() if written == "packed" else in_bands(made)
+        z, log_det = made(x, context)
+        drawn, _ = made.inverse(z, context)
+        for other in CALLS:
+            loaded = built_in(other, monkeypatch, degrees=degrees)
+            loaded.load_state_dict(copy.deepcopy(state))
+            torch.testing.assert_close(loaded(x, context), (z, log_det))
+            torch.testing.assert_close(loaded.inverse(z, context)[0], drawn)
+            assert loaded.state_dict().keys() == made.state_dict().keys()
+            assert all(torch.equal(each, made.state_dict()[name]) for name, each in loaded.state_dict().items())
+    assert len(bands) == len(CALLS)
+
+
+def test_initial_weights_do_not_depend_on_the_number_of_bands(monkeypatch: pytest.MonkeyPatch) -> None:
+    states = [built_in(calls, monkeypatch).state_dict() for calls in CALLS]
+    for state in states[1:]:
+        assert all(torch.equal(each, states[0][name]) for name, each in state.items())
+    weight, visible = states[0]["network.hidden_layers.0.weight"], 11**-0.5
+    assert visible * 0.99 < float(weight.abs().max()) < visible
+    assert float(weight.std()) == pytest.approx(visible / 3**0.5, rel=0.05)
+
+
+def test_the_state_holds_what_the_mask_leaves_row_by_row() -> None:
+    layer = MaskedLinear(torch.tensor([1, 2, 2, 4]), torch.tensor([0, 2, 3, 4]))
+    dense = layer.dense_weight()
+    assert set(layer.state_dict()) == {"bias", "weight"}
+    torch.testing.assert_close(layer.state_dict()["weight"], torch.cat([dense[1, :3], dense[2, :3], dense[3]]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda state: state.update({W: state[W][:-1]}),
+            r"weight has shape \(\d+,\); expected \(\d+,\), what the mask",
+        ),
+        (lambda state: state.update({W: state[W][None]}), r"weight has shape \(1, \d+\); expected"),
+        (lambda state: state.update({f"{W}s.0": state[W]}), r"and network.hidden_layers.0.weights.0 beside it"),
+        (lambda state: state.pop(W), "Missing key"),
+    ],
+)
+def test_packed_weights_that_do_not_fit_are_refused(
+    change: Callable[[dict[str, Tensor]], object], message: str
+) -> None:
+    made, other = MaskedAutoregressive(8, [16]), MaskedAutoregressive(8, [16])
+    state, before = made.state_dict(), other.network.hidden_layers[0].dense_weight()
+    change(state)
+    with pytest.raises(RuntimeError, match=message):
         other.load_state_dict(state)
-    assert (jacobian_of(other, 8).triu(1) == 0).all()
+    assert torch.equal(other.network.hidden_layers[0].dense_weight(), before)
+
+
+def test_bands_that_were_cut_or_hold_what_the_mask_hides_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = built_in(300, monkeypatch)
+    name = "network.hidden_layers.1.weights"
+    for change, message in (
+        (
+            lambda state: state[f"{name}.0"][0, -1].fill_(1.0),
+            f"{name}.0 has non-zero weights where the mask hides them",
+        ),
+        (lambda state: state.pop(f"{name}.1"), f"size mismatch for {name}"),
+        (lambda state: state.update({f"{name}.0": state[f"{name}.0"][:-1]}), f"size mismatch for {name}.0"),
+    ):
+        for calls in (300, 10):
+            state, other = in_bands(made), built_in(calls, monkeypatch, seed=3)
+            before = other.network.hidden_layers[1].dense_weight()
+            change(state)
+            with pytest.raises(RuntimeError, match=message):
+                other.load_state_dict(state)
+            assert torch.equal(other.network.hidden_layers[1].dense_weight(), before)
 
 
 def test_orders() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from marginflow.nets.masked.linear import MaskedLinear, hide
 from marginflow.nets.masked.order import Order
 from marginflow.nets.masked.plan import MaskedPlan
 
+T = TypeVar("T")
 Backward = Callable[[Tensor], Tensor]
 NO_TENSORS = (None,) * 4  # the gradients of what a pass is given besides tensors
 
@@ -145,13 +146,16 @@ def _product_back(layer: MaskedLinear, tensors: Sequence[Tensor], grad: Tensor) 
     return out
 
 
-def _tensors_back(layer: MaskedLinear, tensors: Sequence[Tensor], x: Tensor, grad: Tensor) -> list[Tensor]:
-    """The gradients of bias and bands; zero where a mask hides a weight, which therefore stays zero."""
-    grads = [grad.sum(0)]
-    if len(tensors) == 2:
-        return [*grads, hide(grad.T @ _first(x, tensors[1].shape[1]), layer.edges[0])]
-    for (top, bottom), weight, edge in zip(pairwise(layer.cuts), tensors[1:], layer.edges, strict=True):
-        grads.append(hide(grad[:, top:bottom].T @ x[:, : weight.shape[1]], edge))
+def _tensors_back(
+    layer: MaskedLinear, tensors: Sequence[Tensor], x: Tensor, grad: Tensor, needed: Sequence[bool]
+) -> list[Tensor | None]:
+    """The gradients of bias and bands that need one; zero where a mask hides a weight, which therefore stays zero."""
+    grads = [grad.sum(0) if needed[0] else None]
+    for (top, bottom), weight, edge, wanted in zip(
+        pairwise(layer.cuts), tensors[1:], layer.edges, needed[1:], strict=True
+    ):
+        rows = grad if len(tensors) == 2 else grad[:, top:bottom]
+        grads.append(hide(rows.T @ _first(x, weight.shape[1]), edge) if wanted else None)
     return grads
 
 
@@ -193,17 +197,18 @@ class _Pass(torch.autograd.Function):
         )
         x, context, *saved = ctx.saved_tensors
         flat, kept = saved[: ctx.num_tensors], saved[ctx.num_tensors :]
-        tensors = _by_layer(layers, flat)
+        tensors, needed = _by_layer(layers, flat), _by_layer(layers, ctx.needs_input_grad[6:])
         if torch.is_grad_enabled():  # this gradient will be differentiated itself
             plain = partial(_layer_by_layer, plan, layers, order, ctx.factors)
             return *NO_TENSORS, *differentiable(plain, [x, context, *flat], ctx.needs_input_grad[4:], grad_outputs)
         grad = order.reorder(grad_outputs[0]).flatten(1)
-        grads: list[Tensor] = []
+        grads: list[Tensor | None] = []
         stream = None  # the gradient that later joined layers send past those between
         for i, layer in reversed(list(enumerate(layers))):
             h, back = _recall(plan, kept[i]) if i else (kept[0], None)
             factor = ctx.factors[i - 1] if i and ctx.factors else None
-            grads = [*_tensors_back(layer, tensors[i], h if factor is None else h * factor, grad), *grads]
+            below = h if factor is None else h * factor
+            grads = [*_tensors_back(layer, tensors[i], below, grad, needed[i]), *grads]
             if back is not None:
                 grad = _product_back(layer, tensors[i], grad)
                 grad = back(grad if factor is None else grad * factor)
@@ -216,8 +221,8 @@ class _Pass(torch.autograd.Function):
         return *NO_TENSORS, order.restore(grad[:, c:]), None if context is None else grad[:, :c], *grads
 
 
-def _by_layer(layers: Sequence[MaskedLinear], flat: Sequence[Tensor]) -> list[Sequence[Tensor]]:
-    """Bias and bands of each layer out of those of all."""
+def _by_layer(layers: Sequence[MaskedLinear], flat: Sequence[T]) -> list[Sequence[T]]:
+    """What there is of bias and bands of each layer, out of that of all."""
     groups, start = [], 0
     for layer in layers:
         groups.append(flat[start : start + 1 + len(layer.weights)])

@@ -31,6 +31,22 @@ def hide(weight: Tensor, edge: Tensor) -> Tensor:
     return weight
 
 
+def _cuts(out_features: int, bands: int) -> list[int]:
+    """Where the rows are cut into bands."""
+    return [out_features * i // bands for i in range(bands + 1)] if bands else [0]
+
+
+def _seen(columns: int, edge: Tensor) -> Tensor:
+    """Which weights of a band the mask leaves: (rows, columns)."""
+    return functional.pad(edge > 0, (columns - edge.shape[1], 0), value=True)
+
+
+def _pack_state(layer: MaskedLinear, state: dict[str, Any], prefix: str, _: object) -> None:
+    """Put one packed weight into a state where the bands are."""
+    bands = [state.pop(f"{prefix}weights.{i}") for i in range(len(layer.weights))]
+    state[f"{prefix}weight"] = layer.pack(bands)
+
+
 class MaskedLinear(nn.Module):
     """A linear layer in which output i sees the inputs whose degree its own allows.
 
@@ -39,9 +55,12 @@ class MaskedLinear(nn.Module):
     Both lists of degrees are sorted, so the mask is a staircase: the rows are cut into bands, and a band
     stores and multiplies only the columns that its last row sees. Inside a band only the last columns,
     its edge, are ragged; weights there that the mask hides are zero, and as their gradient is zero
-    too they stay so, under any optimiser that treats each weight by itself (all of torch.optim but Muon). Loading a
-    hidden weight that is not zero is refused, and leaves the layer as it was. Who writes into a weight by hand
-    keeps its zeros: `set_dense_weight` checks them.
+    too they stay so, under any optimiser that treats each weight by itself (all of torch.optim but Muon). Who writes
+    into a weight by hand keeps its zeros: `set_dense_weight` checks them.
+
+    How many bands are quick is a matter of the machine. So the state has one `weight`, what the mask leaves of the
+    matrix row by row, and initial weights are drawn in that order. Bands of any number are read too, as files of
+    before hold them; there a hidden weight that is not zero is refused, and leaves the layer as it was.
 
     in_degrees (I,), out_degrees (O,): sorted. x (N, I) -> (N, O).
     """
@@ -50,19 +69,17 @@ class MaskedLinear(nn.Module):
         super().__init__()
         self.in_features, self.out_features = len(in_degrees), len(out_degrees)
         visible = torch.searchsorted(in_degrees, out_degrees, right=not strict)  # columns that a row sees
-        bands = num_bands(self.in_features, self.out_features)
-        self.cuts: list[int] = [self.out_features * i // bands for i in range(bands + 1)]
-        self.weights = nn.ParameterList()
-        bound = 1 / math.sqrt(max(self.in_features, 1))
+        self.cuts = _cuts(self.out_features, num_bands(self.in_features, self.out_features))
+        self._visible = visible.tolist()
         for i, (top, bottom) in enumerate(pairwise(self.cuts)):
-            seen = visible[top:bottom]
-            start, end = int(seen[0]), int(seen[-1])
-            edge = torch.arange(start, end) < seen[:, None].to(torch.get_default_device())
-            edge = edge.to(torch.get_default_dtype())
-            weight = torch.empty(len(seen), end).uniform_(-bound, bound)
-            self.weights.append(nn.Parameter(hide(weight, edge)))
-            self.register_buffer(f"edge{i}", edge, persistent=False)
+            start, end = self._visible[top], self._visible[bottom - 1]
+            edge = torch.arange(start, end) < visible[top:bottom, None].to(torch.get_default_device())
+            self.register_buffer(f"edge{i}", edge.to(torch.get_default_dtype()), persistent=False)
+        bound = 1 / math.sqrt(max(self.in_features, 1))
+        weights = self.unpack(torch.empty(sum(self._visible)).uniform_(-bound, bound))
+        self.weights = nn.ParameterList(map(nn.Parameter, weights))
         self.bias = nn.Parameter(torch.empty(self.out_features).uniform_(-bound, bound))
+        self.register_state_dict_post_hook(_pack_state)
 
     @property
     def tensors(self) -> list[Tensor]:
@@ -72,7 +89,23 @@ class MaskedLinear(nn.Module):
     @property
     def edges(self) -> list[Tensor]:
         """For each band the mask over its last columns, (rows, columns): 1 where the weight is seen."""
-        return [cast(Tensor, getattr(self, f"edge{i}")) for i in range(len(self.weights))]
+        return [cast(Tensor, getattr(self, f"edge{i}")) for i in range(len(self.cuts) - 1)]
+
+    def pack(self, bands: Sequence[Tensor]) -> Tensor:
+        """What the mask leaves of bands, row by row: (number of such weights,)."""
+        if bands[0].is_meta:
+            return bands[0].new_empty(sum(self._visible))
+        return torch.cat(
+            [band.masked_select(_seen(band.shape[1], edge)) for band, edge in zip(bands, self.edges, strict=True)]
+        )
+
+    def unpack(self, packed: Tensor) -> list[Tensor]:
+        """The bands that `pack` packs, zero where the mask hides."""
+        bands, parts = [], packed.split([sum(self._visible[top:bottom]) for top, bottom in pairwise(self.cuts)])
+        for (top, bottom), edge, part in zip(pairwise(self.cuts), self.edges, parts, strict=True):
+            band = packed.new_zeros(bottom - top, self._visible[bottom - 1])
+            bands.append(band.masked_scatter_(_seen(band.shape[1], edge.to(band.device)), part))
+        return bands
 
     def forward(self, x: Tensor, tensors: Sequence[Tensor] | None = None) -> Tensor:
         """The output for `tensors`, by default its own. It can be differentiated any number of times.
@@ -130,17 +163,41 @@ class MaskedLinear(nn.Module):
             band.copy_(seen)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)  # bias; the weights follow, part by part
         errors: list[str] = args[-1] if args else kwargs["error_msgs"]
-        for i, edge in enumerate(self.edges):
-            name = f"{prefix}weights.{i}"
-            loaded = state_dict.get(name)
-            if loaded is None or loaded.shape != self.weights[i].shape:
-                continue  # reported by torch
-            hidden = loaded[:, loaded.shape[1] - edge.shape[1] :][edge.to(loaded.device) == 0]
-            if bool((hidden != 0).any()):
-                errors.append(f"{name} has non-zero weights where the mask hides them")
-                state_dict[name] = self.weights[i].detach()  # which torch loads next, so that nothing changes
+        try:
+            bands = self._read_bands(state_dict, prefix)
+        except ValueError as error:
+            errors.append(str(error))
+            bands = [weight.detach() for weight in self.weights]  # so that nothing changes
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)  # bias; the weights follow, part by part
+        if bands:
+            state_dict.update({f"{prefix}weights.{i}": band for i, band in enumerate(bands)})
+
+    def _read_bands(self, state_dict: dict[str, Any], prefix: str) -> list[Tensor]:
+        """The bands of a state, taken out of it; ValueError where they do not fit, none where there are none."""
+        packed, known = state_dict.pop(f"{prefix}weight", None), sum(self._visible)
+        names = [f"{prefix}weights.{i}" for i in range(self.out_features) if f"{prefix}weights.{i}" in state_dict]
+        given = [state_dict.pop(name) for name in names]
+        if packed is not None:
+            if given or packed.shape != (known,):
+                also = f", and {names[0]} beside it" if given else ""
+                raise ValueError(
+                    f"{prefix}weight has shape {tuple(packed.shape)}{also}; expected ({known},), what the mask leaves"
+                )
+            return self.unpack(packed)
+        rows = []
+        for name, band, (top, bottom) in zip(names, given, pairwise(_cuts(self.out_features, len(given))), strict=True):
+            expected = bottom - top, self._visible[bottom - 1]
+            if band.shape != expected:
+                raise ValueError(f"size mismatch for {name}: {tuple(band.shape)}; expected {expected}")
+            seen = (
+                torch.arange(expected[1], device=band.device)
+                < torch.tensor(self._visible[top:bottom], device=band.device)[:, None]
+            )
+            if bool(band.masked_select(~seen).any()):
+                raise ValueError(f"{name} has non-zero weights where the mask hides them")
+            rows.append(band.masked_select(seen))
+        return self.unpack(torch.cat(rows)) if rows else []
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}, bands={len(self.weights)}"

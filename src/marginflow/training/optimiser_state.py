@@ -1,0 +1,87 @@
+"""The state of an optimiser by the names of the weights, whatever the bands are in which masked layers hold them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from marginflow.nets.masked.linear import MaskedLinear
+
+
+class _Place(NamedTuple):
+    """Where a parameter stands in a model's state: its name, and in a masked layer which band of its weight it is."""
+
+    name: str
+    layer: MaskedLinear | None = None
+    band: int = 0
+
+
+def _places(model: nn.Module) -> dict[Tensor, _Place]:
+    places: dict[Tensor, _Place] = {each: _Place(name) for name, each in model.named_parameters()}
+    for prefix, layer in model.named_modules():
+        if isinstance(layer, MaskedLinear):
+            places.update({each: _Place(f"{prefix}.weight", layer, i) for i, each in enumerate(layer.weights)})
+    return places
+
+
+def named_state(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+    """The state of an optimiser over a model's parameters: groups with the names of theirs, and what it keeps of each.
+
+    A masked layer's weight is one, packed as in the model's own state.
+    """
+    places = _places(model)
+    groups = [
+        {**group, "params": list(dict.fromkeys(places[each].name for each in group["params"]))}
+        for group in optimiser.param_groups
+    ]
+    kept: dict[str, list[dict[str, Any]]] = {}
+    layers = {}
+    for parameter, place in places.items():
+        if parameter in optimiser.state:
+            kept.setdefault(place.name, []).append(optimiser.state[parameter])
+            layers[place.name] = place.layer
+    return {"groups": groups, "state": {name: _packed(layers[name], each) for name, each in kept.items()}}
+
+
+def load_named_state(model: nn.Module, optimiser: torch.optim.Optimizer, content: dict[str, Any]) -> None:
+    """Go back to what `named_state` gave, or to a state of torch's own, by numbers, as trainings of before hold it.
+
+    ValueError where it is of other weights.
+    """
+    if "groups" not in content:
+        optimiser.load_state_dict(content)
+        return
+    places, own = _places(model), named_state(model, optimiser)["groups"]
+    if [group["params"] for group in own] != [group["params"] for group in content["groups"]]:
+        raise ValueError("its optimiser is over other weights")
+    numbers = [group["params"] for group in optimiser.state_dict()["param_groups"]]
+    groups = [{**group, "params": each} for group, each in zip(content["groups"], numbers, strict=True)]
+    parameters = (each for group in optimiser.param_groups for each in group["params"])
+    state = {}
+    for number, parameter in zip((each for group in numbers for each in group), parameters, strict=True):
+        place = places[parameter]
+        if place.name in content["state"]:
+            state[number] = _of_band(place, content["state"][place.name])
+    optimiser.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _packed(layer: MaskedLinear | None, kept: list[dict[str, Any]]) -> dict[str, Any]:
+    """What is kept of a weight: of a masked one that of its bands packed, and once what is the same for all."""
+    if layer is None:
+        return kept[0]
+    return {
+        name: layer.pack([each[name] for each in kept]) if isinstance(value, Tensor) and value.ndim == 2 else value
+        for name, value in kept[0].items()
+    }
+
+
+def _of_band(place: _Place, kept: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of a parameter, which may be a band of a masked weight."""
+    found = {}
+    for name, value in kept.items():
+        is_packed = place.layer is not None and isinstance(value, Tensor) and value.ndim == 1
+        part = place.layer.unpack(value)[place.band] if is_packed and place.layer is not None else value
+        found[name] = part.clone() if isinstance(part, Tensor) else part
+    return found
