@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from numbers import Integral
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,15 +12,32 @@ from torch.nn import functional
 
 Activation = str | Callable[[Tensor], Tensor]
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": functional.relu,
-    "elu": functional.elu,
-    "gelu": functional.gelu,
-    "silu": functional.silu,
-    "softplus": functional.softplus,
-    "tanh": torch.tanh,
+
+class Named(NamedTuple):
+    """An activation that has a name.
+
+    function: x -> h. code: in compiled loops. in_place: the same, written over x. from_output: (grad, h) -> the gradient
+    of x, where h tells it; None where it does not.
+    """
+
+    function: Callable[[Tensor], Tensor]
+    code: int
+    in_place: Callable[[Tensor], Tensor] | None = None
+    from_output: Callable[[Tensor, Tensor], Tensor] | None = None
+
+
+def _relu_backward(grad: Tensor, h: Tensor) -> Tensor:
+    return torch.ops.aten.threshold_backward.default(grad, h, 0)
+
+
+ACTIVATIONS = {
+    "relu": Named(functional.relu, 0, torch.relu_, _relu_backward),
+    "tanh": Named(torch.tanh, 1, torch.tanh_, torch.ops.aten.tanh_backward.default),
+    "elu": Named(functional.elu, 2),
+    "silu": Named(functional.silu, 3),
+    "softplus": Named(functional.softplus, 4),
+    "gelu": Named(functional.gelu, 5),
 }
-IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu_, "tanh": torch.tanh_}
 
 
 def as_activation(activation: Activation) -> Callable[[Tensor], Tensor]:
@@ -32,7 +50,7 @@ def as_activation(activation: Activation) -> Callable[[Tensor], Tensor]:
         return activation
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)} or a function; got {activation!r}")
-    return ACTIVATIONS[activation]
+    return ACTIVATIONS[activation].function
 
 
 def check_hidden(hidden: Sequence[int], *, residual: bool = False) -> None:

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from marginflow.base.arguments import check_context
 from marginflow.base.call import RemembersArguments
-from marginflow.nets.activations import IN_PLACE, Activation, as_activation, check_dropout, check_hidden
+from marginflow.nets.activations import ACTIVATIONS, Activation, as_activation, check_dropout, check_hidden
 
 
 class Layered(RemembersArguments, nn.Module, ABC):
@@ -36,7 +36,9 @@ class Layered(RemembersArguments, nn.Module, ABC):
         check_dropout(dropout)
         self.in_features, self.out_features, self.context_features = in_features, out_features, context_features
         self.residual, self.dropout = residual, dropout
-        in_place = IN_PLACE.get(activation) if isinstance(activation, str) else None  # what it is given is our own
+        in_place = (
+            ACTIVATIONS[activation].in_place if isinstance(activation, str) and activation in ACTIVATIONS else None
+        )  # over what is our own
         self.activation = in_place or as_activation(activation)
         self.layers = nn.ModuleList()
 

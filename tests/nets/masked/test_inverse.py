@@ -313,5 +313,5 @@ def test_blocks_cover_all_dimensions_and_none_is_too_large() -> None:
 
 
 def test_every_activation_and_univariate_has_its_compiled_form() -> None:
-    assert set(kernel_numba.ACTIVATIONS) == set(ACTIVATIONS)
+    assert [each.code for each in ACTIVATIONS.values()] == list(range(6))  # as `_activate` tells them apart
     assert {each.kernel[0] for each in UNIVARIATES} == set(kernel_numba.UNIVARIATES)

@@ -4,27 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import pairwise
 from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 
-from marginflow.nets.activations import IN_PLACE
+from marginflow.nets.activations import ACTIVATIONS
 from marginflow.nets.autograd import differentiable, left_to_autograd
 from marginflow.nets.masked.linear import MaskedLinear, hide
 from marginflow.nets.masked.order import Order
-from marginflow.nets.masked.plan import MaskedPlan
+from marginflow.nets.masked.plan import MaskedPlan, Residual
 
 T = TypeVar("T")
 Backward = Callable[[Tensor], Tensor]
 NO_TENSORS = (None,) * 4  # the gradients of what a pass is given besides tensors
-
-# of activations that can work in place: grad, output -> grad
-FROM_OUTPUT: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "relu": lambda grad, h: torch.ops.aten.threshold_backward.default(grad, h, 0),
-    "tanh": torch.ops.aten.tanh_backward.default,
-}
 
 
 def run(
@@ -82,12 +75,9 @@ def _layer_by_layer(
 ) -> Tensor:
     """The output, left to autograd."""
     *hidden, output = zip(layers, _by_layer(layers, flat), strict=True)
-    h, stream = _inputs(order, x, context), None
+    h, residual = _inputs(order, x, context), Residual(plan)
     for i, (layer, own) in enumerate(hidden):
-        h = layer(h, own)
-        if plan.joined(i + 1):
-            h = stream = h if stream is None else h + stream
-            h = h if plan.activation_name else h.clone()  # one of one's own may work in place
+        h = residual.enter(i + 1, layer(h, own), overwritten=plan.activation_name is None)
         h = plan.activation(h)
         h = h * factors[i] if factors else h
     layer, own = output
@@ -104,13 +94,10 @@ def _through(
 ) -> Tensor:
     """The last layer's output; what the way back must know of each hidden layer is added to `kept`."""
     *hidden, output = zip(layers, tensors, strict=True)
-    in_place = IN_PLACE.get(plan.activation_name or "")
-    stream = None  # what the joined layers have added up to, before the activation
+    in_place = ACTIVATIONS[plan.activation_name].in_place if plan.activation_name else None
+    residual, overwritten = Residual(plan), in_place is not None or plan.activation_name is None
     for i, (layer, own) in enumerate(hidden):
-        h = _product(layer, own, h)
-        if plan.joined(i + 1):
-            h = h if stream is None else h.add_(stream)
-            stream = h.clone() if in_place or plan.activation_name is None else h
+        h = residual.enter(i + 1, _product(layer, own, h), overwritten=overwritten)
         kept.append(h)
         h = in_place(h) if in_place else plan.activation(h)
         h = h * factors[i] if factors else h
@@ -123,8 +110,8 @@ def _product(layer: MaskedLinear, tensors: Sequence[Tensor], x: Tensor) -> Tenso
     if len(weights) == 1:
         return torch.addmm(bias, _first(x, weights[0].shape[1]), weights[0].T)
     out = x.new_empty(len(x), layer.out_features)
-    for (top, bottom), weight in zip(pairwise(layer.cuts), weights, strict=True):
-        torch.mm(x[:, : weight.shape[1]], weight.T, out=out[:, top:bottom])
+    for band, weight in zip(layer.all_bands, weights, strict=True):
+        torch.mm(x[:, : weight.shape[1]], weight.T, out=out[:, band.rows])
     return out.add_(bias)  # once for all bands
 
 
@@ -134,15 +121,15 @@ def _first(x: Tensor, columns: int) -> Tensor:
 
 def _product_back(layer: MaskedLinear, tensors: Sequence[Tensor], grad: Tensor) -> Tensor:
     """grad W band by band, (N, O) -> (N, I)."""
-    *rest, widest = tensors[1:]
-    last = layer.cuts[-2]
+    *others, (last, widest) = zip(layer.all_bands, tensors[1:], strict=True)
+    rows = grad[:, last.rows] if others else grad
     if widest.shape[1] == layer.in_features:
-        out = (grad[:, last:] if rest else grad) @ widest
+        out = rows @ widest
     else:  # some inputs are seen by no one
         out = grad.new_zeros(len(grad), layer.in_features)
-        torch.mm(grad[:, last:], widest, out=out[:, : widest.shape[1]])
-    for (top, bottom), weight in zip(pairwise(layer.cuts), rest, strict=False):
-        out[:, : weight.shape[1]].addmm_(grad[:, top:bottom], weight)
+        torch.mm(rows, widest, out=out[:, : widest.shape[1]])
+    for band, weight in others:
+        out[:, : weight.shape[1]].addmm_(grad[:, band.rows], weight)
     return out
 
 
@@ -151,18 +138,16 @@ def _tensors_back(
 ) -> list[Tensor | None]:
     """The gradients of bias and bands that need one; zero where a mask hides a weight, which therefore stays zero."""
     grads = [grad.sum(0) if needed[0] else None]
-    for (top, bottom), weight, edge, wanted in zip(
-        pairwise(layer.cuts), tensors[1:], layer.edges, needed[1:], strict=True
-    ):
-        rows = grad if len(tensors) == 2 else grad[:, top:bottom]
+    for band, weight, edge, wanted in zip(layer.all_bands, tensors[1:], layer.edges, needed[1:], strict=True):
+        rows = grad if len(tensors) == 2 else grad[:, band.rows]
         grads.append(hide(rows.T @ _first(x, weight.shape[1]), edge) if wanted else None)
     return grads
 
 
 def _recall(plan: MaskedPlan, kept: Tensor) -> tuple[Tensor, Backward]:
     """The output of a hidden layer, and the way back through its activation."""
-    from_output = FROM_OUTPUT.get(plan.activation_name or "")
-    if from_output:
+    from_output = ACTIVATIONS[plan.activation_name].from_output if plan.activation_name else None
+    if from_output is not None:
         return kept, lambda grad: from_output(grad, kept)
     with torch.enable_grad():
         before = kept.detach().requires_grad_()
@@ -203,7 +188,7 @@ class _Pass(torch.autograd.Function):
             return *NO_TENSORS, *differentiable(plain, [x, context, *flat], ctx.needs_input_grad[4:], grad_outputs)
         grad = order.reorder(grad_outputs[0]).flatten(1)
         grads: list[Tensor | None] = []
-        stream = None  # the gradient that later joined layers send past those between
+        residual = Residual(plan)  # the gradient that later layers send past those between
         for i, layer in reversed(list(enumerate(layers))):
             h, back = _recall(plan, kept[i]) if i else (kept[0], None)
             factor = ctx.factors[i - 1] if i and ctx.factors else None
@@ -212,8 +197,7 @@ class _Pass(torch.autograd.Function):
             if back is not None:
                 grad = _product_back(layer, tensors[i], grad)
                 grad = back(grad if factor is None else grad * factor)
-                if plan.joined(i):
-                    grad = stream = grad if stream is None else grad + stream
+                grad = residual.enter(i, grad)
         if not any(ctx.needs_input_grad[4:6]):
             return *NO_TENSORS, None, None, *grads
         grad = _product_back(layers[0], tensors[0], grad)

@@ -1,4 +1,11 @@
-"""The incremental inverse: every hidden unit is computed once, when its degree becomes known."""
+"""The incremental inverse: every hidden unit is computed once, when its degree becomes known.
+
+It equals its definition, as many passes of the network as there are dimensions:
+
+    x = 0
+    repeat D times:
+        x = univariate.inverse(z, network(x, context))
+"""
 
 from __future__ import annotations
 
@@ -10,10 +17,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from marginflow.nets.activations import ACTIVATIONS
 from marginflow.nets.autograd import left_to_autograd
 from marginflow.nets.masked.linear import MaskedLinear
 from marginflow.nets.masked.order import Order
-from marginflow.nets.masked.plan import MaskedPlan, Product
+from marginflow.nets.masked.plan import MaskedPlan, Product, Residual
 
 CHUNK = 2**24  # numbers held at once: units x rows of z
 COMPILED_TYPES = (torch.float32, torch.float64)
@@ -67,12 +75,11 @@ def _has_compiled_form(
 
 
 class _Workspace:
-    """All units of all layers in one matrix, features first, and the bands of all weights."""
+    """All units of all layers in one matrix, features first."""
 
     def __init__(self, plan: MaskedPlan, layers: Sequence[MaskedLinear], z: Tensor, context: Tensor | None) -> None:
         self.plan = plan
-        self.biases = [layer.bias.detach()[:, None] for layer in layers]
-        self.bands = [[weight.detach() for weight in layer.weights] for layer in layers]
+        self.layers = layers
         self.offsets = [0]
         for layer in plan.counts:
             self.offsets.append(self.offsets[-1] + layer[-1])
@@ -86,32 +93,17 @@ class _Workspace:
 
     def multiply(self, product: Product, columns: int, out: Tensor) -> None:
         """The rows of a product, as far as the first `columns` units below go."""
-        layer, bias = product.layer, self.biases[product.layer]
-        for band, first, last, place in product.pieces:
-            weight = self.bands[layer][band][first:last, :columns]
-            seen = weight.shape[1]
-            rows, b = out[place : place + last - first], bias[product.top + place : product.top + place + last - first]
-            if seen:
-                torch.addmm(b, weight, self.rows(layer, 0, seen), out=rows)
-            else:
-                rows.copy_(b.expand_as(rows))
+        size = product.bottom - product.top
+        self.layers[product.layer].partial(product.bands, self.rows(product.layer, 0, columns), out[:size])
 
     def activate(self, products: Sequence[Product]) -> None:
         """The hidden units of products, layer after layer, from all units below that they know or hold."""
-        stream = None
+        residual = Residual(self.plan)
         for product in products:
             out = self.rows(product.layer + 1, product.top, product.bottom)
             self.multiply(product, product.known + product.inside, out)
-            if self.plan.joined(product.layer + 1):
-                stream = out.clone() if stream is None else stream + out
-                out.copy_(stream)
+            residual.enter(product.layer + 1, out, overwritten=True)
             out.copy_(self.plan.activation(out))
-
-    def copy_inside(self, product: Product, out: Tensor) -> None:
-        """The weights between units of the block: (rows, inside). What the mask hides is not read."""
-        for band, first, last, place in product.pieces:
-            weight = self.bands[product.layer][band][first:last, product.known : product.known + product.inside]
-            out[place : place + last - first, : weight.shape[1]] = weight
 
 
 @torch.no_grad()
@@ -124,7 +116,7 @@ def _by_kernel(
     space, counts, p = _Workspace(plan, layers, z, context), plan.counts, plan.num_params
     space.activate(  # units that see the context alone, or nothing
         [
-            Product(i, 0, counts[i + 1][0], counts[i][0], 0, layer.pieces(0, counts[i + 1][0]))
+            Product(i, 0, counts[i + 1][0], counts[i][0], 0, layer.bands(0, counts[i + 1][0]))
             for i, layer in enumerate(layers[:-1])
             if counts[i + 1][0]
         ]
@@ -134,7 +126,8 @@ def _by_kernel(
     params = z.new_empty(max(block.stop - block.start for block in plan.blocks) * p, z.shape[1])
     inside = z.new_empty(max(sum(each.num_weights for each in block.products) for block in plan.blocks))
     arrays = [tensor.numpy() for tensor in (space.units, params, z, log_det, inside)]
-    activation, (function, constant) = cast(str, plan.activation_name), univariate.kernel
+    activation = ACTIVATIONS[cast(str, plan.activation_name)].code
+    function, constant = univariate.kernel
     num_threads = torch.get_num_threads()
 
     for start, stop, products, ends, looped in plan.blocks:
@@ -144,14 +137,13 @@ def _by_kernel(
             out = params if is_output else space.rows(product.layer + 1, product.top, product.bottom)
             space.multiply(product, product.known, out)
             if looped:
-                size = product.num_weights
-                space.copy_inside(
-                    product, inside[used : used + size].view(product.bottom - product.top, product.inside)
-                )
-                used += size
-        units, all_params, all_z, total, weights = arrays
+                columns = slice(product.known, product.known + product.inside)
+                weights = layers[product.layer].block(product.bands, columns)
+                inside[used : used + product.num_weights] = weights.flatten()
+                used += product.num_weights
+        units, all_params, all_z, total, all_inside = arrays
         resolve(
-            units, all_params[: (stop - start) * p], all_z[start:stop], total, weights[:used], ends,
+            units, all_params[: (stop - start) * p], all_z[start:stop], total, all_inside[:used], ends,
             activation, function, constant, plan.residual, num_threads,
         )  # fmt: skip
         if torch.get_num_threads() != num_threads:  # numba starts its threads by setting the number of OpenMP's
@@ -170,34 +162,29 @@ def _in_torch(
     hidden = range(1, len(counts))
     log_det = z.new_zeros(len(z))
     known = [z[:, :0].T if context is None else context.T]  # the units of each layer that are known, (units, N)
-    stream = None
+    residual = Residual(plan)
     for layer in hidden:
-        rows = layers[layer - 1].partial(0, counts[layer][0], known[-1])
-        if plan.joined(layer):
-            stream = rows if stream is None else stream + rows
-            rows = stream.clone()  # for an activation that works in place
-        known.append(plan.activation(rows))
+        rows = layers[layer - 1].partial(layers[layer - 1].bands(0, counts[layer][0]), known[-1])
+        known.append(plan.activation(residual.enter(layer, rows, overwritten=True)))
 
     for start, stop, products, *_ in plan.blocks:
         before, inside = [], []  # of each layer, what comes from before the block, and the weights inside it
-        for layer, seen, (_, top, bottom, first, columns, _) in zip(layers, known, products, strict=True):
-            before.append(layer.partial(top, bottom, seen))
-            inside.append(layer.block(top, bottom, first, first + columns))
+        for layer, seen, product in zip(layers, known, products, strict=True):
+            before.append(layer.partial(product.bands, seen))
+            inside.append(layer.block(product.bands, slice(product.known, product.known + product.inside)))
         fresh = [layer[:0] for layer in known]  # the units of each layer that the block has made known
         for j, dim in enumerate(range(start, stop)):
             params = _add_inside(before[-1], inside[-1], j * p, (j + 1) * p, fresh[-1])
             x, log_derivative = univariate.inverse(z[:, dim], params.T)
             log_det = log_det + log_derivative
             fresh[0] = torch.cat([fresh[0], x[None]])
-            stream = None
+            residual = Residual(plan)
             for layer in hidden:
                 first = counts[layer][start]
                 top, bottom = counts[layer][dim] - first, counts[layer][dim + 1] - first
                 if top < bottom:
                     rows = _add_inside(before[layer - 1], inside[layer - 1], top, bottom, fresh[layer - 1])
-                    if plan.joined(layer):
-                        stream = rows if stream is None else stream + rows
-                        rows = stream.clone()
+                    rows = residual.enter(layer, rows, overwritten=True)
                     fresh[layer] = torch.cat([fresh[layer], plan.activation(rows)])
         known = [torch.cat(each) for each in zip(known, fresh, strict=True)]
     return known[0][plan.context_features :].T, log_det

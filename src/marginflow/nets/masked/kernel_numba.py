@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numba import config, njit, prange, set_num_threads
 
-ACTIVATIONS = {"relu": 0, "tanh": 1, "elu": 2, "silu": 3, "softplus": 4, "gelu": 5}
 UNIVARIATES = {
     "affine": 0, "softclip_affine": 1, "softplus_affine": 2, "additive": 3, "rational_quadratic": 4,
     "gaussian_mixture": 5,
@@ -69,7 +68,7 @@ def _tanh(x):
 
 @_compiled()
 def _activate(kind, units, row):
-    """units[row] <- activation of itself."""
+    """units[row] <- activation of itself; kind is its code in `nets/activations.py`."""
     u = units[row]
     if kind == 0:
         for n in range(len(u)):
@@ -335,7 +334,7 @@ def resolve(
     log_det: np.ndarray,
     weights: np.ndarray,
     ends: np.ndarray,
-    activation: str,
+    activation: int,
     univariate: str,
     constant: float,
     residual: bool,
@@ -349,21 +348,12 @@ def resolve(
     weights: those inside the block, layer after layer, the output layer last, row after row.
     ends (layers, B + 1): ends[l, j] is the row of `units` at which layer l ends before dimension j of the block
         is known; ends[0] is that of the inputs.
+    activation: its code in `nets/activations.py`.
     """
     num_threads = min(num_threads, config.NUMBA_NUM_THREADS)  # pyright: ignore[reportAttributeAccessIssue]
     num_tiles = max(num_threads if z.shape[1] >= 16 * num_threads else 1, z.shape[1] // 64)
-    arguments = (
-        units,
-        params,
-        z,
-        log_det,
-        weights,
-        ends,
-        ACTIVATIONS[activation],
-        UNIVARIATES[univariate],
-        constant,
-        residual,
-    )
+    kind = UNIVARIATES[univariate]
+    arguments = units, params, z, log_det, weights, ends, activation, kind, constant, residual
     if _forked or num_threads == 1 or num_tiles == 1:
         cuts = [tile * z.shape[1] // num_tiles for tile in range(num_tiles + 1)]
         for left, right in pairwise(cuts):

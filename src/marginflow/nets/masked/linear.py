@@ -5,14 +5,25 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import pairwise
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 WEIGHTS_A_CALL = 30_000  # how many weights are multiplied by 100 rows in the time that a call itself takes, about
+
+
+class Band(NamedTuple):
+    """Rows of a layer that one band holds.
+
+    number: of the band. rows: in the layer. own: the same, in the band's weight. place: among the rows asked for.
+    """
+
+    number: int
+    rows: slice
+    own: slice
+    place: slice
 
 
 def num_bands(in_features: int, out_features: int) -> int:
@@ -25,20 +36,15 @@ def num_bands(in_features: int, out_features: int) -> int:
     return max(1, min(best, out_features))
 
 
+def cut(rows: int, bands: int) -> list[int]:
+    """Where so many rows are cut into bands: the first row of each, and the end."""
+    return [rows * i // max(bands, 1) for i in range(bands + 1)]
+
+
 def hide(weight: Tensor, edge: Tensor) -> Tensor:
     """A band's weight, in place, with its last columns times the edge."""
     weight[:, weight.shape[1] - edge.shape[1] :].mul_(edge)
     return weight
-
-
-def _cuts(out_features: int, bands: int) -> list[int]:
-    """Where the rows are cut into bands."""
-    return [out_features * i // bands for i in range(bands + 1)] if bands else [0]
-
-
-def _seen(columns: int, edge: Tensor) -> Tensor:
-    """Which weights of a band the mask leaves: (rows, columns)."""
-    return functional.pad(edge > 0, (columns - edge.shape[1], 0), value=True)
 
 
 def _pack_state(layer: MaskedLinear, state: dict[str, Any], prefix: str, _: object) -> None:
@@ -68,15 +74,18 @@ class MaskedLinear(nn.Module):
     def __init__(self, in_degrees: Tensor, out_degrees: Tensor, *, strict: bool = False) -> None:
         super().__init__()
         self.in_features, self.out_features = len(in_degrees), len(out_degrees)
-        visible = torch.searchsorted(in_degrees, out_degrees, right=not strict)  # columns that a row sees
-        self.cuts = _cuts(self.out_features, num_bands(self.in_features, self.out_features))
-        self._visible = visible.tolist()
-        for i, (top, bottom) in enumerate(pairwise(self.cuts)):
-            start, end = self._visible[top], self._visible[bottom - 1]
-            edge = torch.arange(start, end) < visible[top:bottom, None].to(torch.get_default_device())
-            self.register_buffer(f"edge{i}", edge.to(torch.get_default_dtype()), persistent=False)
+        self._visible = torch.searchsorted(in_degrees, out_degrees, right=not strict)  # columns that a row sees
+        self._num_visible = int(self._visible.sum())
+        self.cuts = cut(self.out_features, num_bands(self.in_features, self.out_features))
+        self.all_bands = self.bands(0, self.out_features)
+        device, dtype = torch.get_default_device(), torch.get_default_dtype()
+        for band in self.all_bands:
+            start = int(self._visible[band.rows][0])
+            self.register_buffer(
+                f"edge{band.number}", self._mask(band.rows, device)[:, start:].to(dtype), persistent=False
+            )
         bound = 1 / math.sqrt(max(self.in_features, 1))
-        weights = self.unpack(torch.empty(sum(self._visible)).uniform_(-bound, bound))
+        weights = self.unpack(torch.empty(self._num_visible).uniform_(-bound, bound))
         self.weights = nn.ParameterList(map(nn.Parameter, weights))
         self.bias = nn.Parameter(torch.empty(self.out_features).uniform_(-bound, bound))
         self.register_state_dict_post_hook(_pack_state)
@@ -89,23 +98,40 @@ class MaskedLinear(nn.Module):
     @property
     def edges(self) -> list[Tensor]:
         """For each band the mask over its last columns, (rows, columns): 1 where the weight is seen."""
-        return [cast(Tensor, getattr(self, f"edge{i}")) for i in range(len(self.cuts) - 1)]
+        return [cast(Tensor, getattr(self, f"edge{band.number}")) for band in self.all_bands]
 
-    def pack(self, bands: Sequence[Tensor]) -> Tensor:
-        """What the mask leaves of bands, row by row: (number of such weights,)."""
+    def bands(self, top: int, bottom: int) -> list[Band]:
+        """Where rows top ... bottom stand in the bands, one after the other."""
+        found = []
+        for i in range(bisect_right(self.cuts, top) - 1, len(self.cuts) - 1):
+            start, stop, first = max(top, self.cuts[i]), min(bottom, self.cuts[i + 1]), self.cuts[i]
+            if start >= stop:
+                break
+            slices = (slice(start - shift, stop - shift) for shift in (0, first, top))
+            found.append(Band(i, *slices))
+        return found
+
+    def _mask(self, rows: slice, device: torch.device) -> Tensor:
+        """Which weights of some rows the mask leaves, of the columns that the last of them sees: (rows, columns)."""
+        visible = self._visible[rows].to(device)
+        return torch.arange(int(self._visible[rows][-1]), device=device) < visible[:, None]
+
+    def pack(self, bands: Sequence[Tensor], cuts: Sequence[int] | None = None) -> Tensor:
+        """What the mask leaves of bands, row by row: (number of such weights,). cuts: where bands of others are cut."""
+        cuts = self.cuts if cuts is None else cuts
         if bands[0].is_meta:
-            return bands[0].new_empty(sum(self._visible))
-        return torch.cat(
-            [band.masked_select(_seen(band.shape[1], edge)) for band, edge in zip(bands, self.edges, strict=True)]
-        )
+            return bands[0].new_empty(self._num_visible)
+        parts = zip(bands, cuts[:-1], cuts[1:], strict=True)
+        return torch.cat([band.masked_select(self._mask(slice(*ends), band.device)) for band, *ends in parts])
 
     def unpack(self, packed: Tensor) -> list[Tensor]:
         """The bands that `pack` packs, zero where the mask hides."""
-        bands, parts = [], packed.split([sum(self._visible[top:bottom]) for top, bottom in pairwise(self.cuts)])
-        for (top, bottom), edge, part in zip(pairwise(self.cuts), self.edges, parts, strict=True):
-            band = packed.new_zeros(bottom - top, self._visible[bottom - 1])
-            bands.append(band.masked_scatter_(_seen(band.shape[1], edge.to(band.device)), part))
-        return bands
+        parts = packed.split([int(self._visible[band.rows].sum()) for band in self.all_bands])
+        masks = (self._mask(band.rows, packed.device) for band in self.all_bands)
+        return [
+            torch.zeros_like(mask, dtype=packed.dtype).masked_scatter_(mask, part)
+            for mask, part in zip(masks, parts, strict=True)
+        ]
 
     def forward(self, x: Tensor, tensors: Sequence[Tensor] | None = None) -> Tensor:
         """The output for `tensors`, by default its own. It can be differentiated any number of times.
@@ -113,54 +139,43 @@ class MaskedLinear(nn.Module):
         `forward` has the quick way through a whole network, for which nothing here is multiplied by a mask.
         """
         bias, *weights = self.tensors if tensors is None else tensors
-        bands = []
-        for (top, bottom), weight, edge in zip(pairwise(self.cuts), weights, self.edges, strict=True):
+        out = []
+        for band, weight, edge in zip(self.all_bands, weights, self.edges, strict=True):
             start, end = weight.shape[1] - edge.shape[1], weight.shape[1]
             seen = torch.cat([weight[:, :start], weight[:, start:] * edge], 1)
-            bands.append(functional.linear(x[:, :end], seen, bias[top:bottom]))
-        return bands[0] if len(bands) == 1 else torch.cat(bands, 1)
+            out.append(functional.linear(x[:, :end], seen, bias[band.rows]))
+        return out[0] if len(out) == 1 else torch.cat(out, 1)
 
-    def pieces(self, top: int, bottom: int) -> list[tuple[int, int, int, int]]:
-        """Rows top ... bottom band by band: (band, its first and last row, the place of the first among the rows)."""
-        found = []
-        for i in range(bisect_right(self.cuts, top) - 1, len(self.weights)):
-            start, stop = max(top, self.cuts[i]), min(bottom, self.cuts[i + 1])
-            if start >= stop:
-                break
-            found.append((i, start - self.cuts[i], stop - self.cuts[i], start - top))
-        return found
+    def partial(self, bands: Sequence[Band], below: Tensor, out: Tensor | None = None) -> Tensor:
+        """Rows of the output, (rows, N), as far as the first inputs go, below (inputs, N)."""
+        found = [below.new_empty(0, below.shape[1])]
+        for band in bands:
+            weight = self.weights[band.number][band.own, : len(below)]
+            given = self.bias[band.rows, None], weight, below[: weight.shape[1]]
+            found.append(torch.addmm(*given) if out is None else torch.addmm(*given, out=out[band.place]))
+        return torch.cat(found) if out is None else out
 
-    def partial(self, top: int, bottom: int, below: Tensor) -> Tensor:
-        """Rows top ... bottom of the output, (rows, N), as far as the first inputs go, below (inputs, N)."""
-        rows = [below.new_empty(0, below.shape[1])]
-        for band, first, last, place in self.pieces(top, bottom):
-            weight = self.weights[band][first:last, : len(below)]
-            bias = self.bias[top + place : top + place + last - first, None]
-            rows.append(torch.addmm(bias, weight, below[: weight.shape[1]]))
-        return torch.cat(rows)
-
-    def block(self, top: int, bottom: int, left: int, right: int) -> Tensor:
-        """Rows top ... bottom and columns left ... right of the weight, zero where hidden."""
-        blocks = [self.bias.new_empty(0, right - left)]
-        for band, first, last, _ in self.pieces(top, bottom):
-            weight = self.weights[band][first:last, left:right]
-            blocks.append(functional.pad(weight, (0, right - left - weight.shape[1])))
-        return torch.cat(blocks)
+    def block(self, bands: Sequence[Band], columns: slice) -> Tensor:
+        """Rows and columns of the weight, zero where hidden."""
+        found = [self.bias.new_empty(0, columns.stop - columns.start)]
+        for band in bands:
+            weight = self.weights[band.number][band.own, columns]
+            found.append(functional.pad(weight, (0, columns.stop - columns.start - weight.shape[1])))
+        return torch.cat(found)
 
     @torch.no_grad()
     def dense_weight(self) -> Tensor:
         """The weight as one masked matrix: (O, I), a copy."""
-        return self.block(0, self.out_features, 0, self.in_features)
+        return self.block(self.all_bands, slice(0, self.in_features))
 
     @torch.no_grad()
     def set_dense_weight(self, weight: Tensor) -> None:
         """Take over a matrix (O, I); ValueError where it is not zero where the mask hides it."""
-        for (top, bottom), band, edge in zip(pairwise(self.cuts), self.weights, self.edges, strict=True):
-            rows, end = weight[top:bottom].to(band), band.shape[1]
-            seen = rows[:, :end].clone()
-            if bool(rows[:, end:].any()) or not torch.equal(hide(seen.clone(), edge), seen):
-                raise ValueError(f"rows {top} ... {bottom - 1} of the weight are not zero where the mask hides them")
-            band.copy_(seen)
+        mask = self._mask(slice(0, self.out_features), weight.device)
+        if bool(weight[:, mask.shape[1] :].any()) or bool(weight[:, : mask.shape[1]].masked_select(~mask).any()):
+            raise ValueError("the weight is not zero where the mask hides it")
+        for band, own in zip(self.unpack(weight[:, : mask.shape[1]].masked_select(mask)), self.weights, strict=True):
+            own.copy_(band)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         errors: list[str] = args[-1] if args else kwargs["error_msgs"]
@@ -170,34 +185,27 @@ class MaskedLinear(nn.Module):
             errors.append(str(error))
             bands = [weight.detach() for weight in self.weights]  # so that nothing changes
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)  # bias; the weights follow, part by part
-        if bands:
-            state_dict.update({f"{prefix}weights.{i}": band for i, band in enumerate(bands)})
+        state_dict.update({f"{prefix}weights.{i}": band for i, band in enumerate(bands)})
 
     def _read_bands(self, state_dict: dict[str, Any], prefix: str) -> list[Tensor]:
         """The bands of a state, taken out of it; ValueError where they do not fit, none where there are none."""
-        packed, known = state_dict.pop(f"{prefix}weight", None), sum(self._visible)
+        packed, expected = state_dict.pop(f"{prefix}weight", None), (self._num_visible,)
         names = [f"{prefix}weights.{i}" for i in range(self.out_features) if f"{prefix}weights.{i}" in state_dict]
-        given = [state_dict.pop(name) for name in names]
-        if packed is not None:
-            if given or packed.shape != (known,):
-                also = f", and {names[0]} beside it" if given else ""
-                raise ValueError(
-                    f"{prefix}weight has shape {tuple(packed.shape)}{also}; expected ({known},), what the mask leaves"
-                )
-            return self.unpack(packed)
-        rows = []
-        for name, band, (top, bottom) in zip(names, given, pairwise(_cuts(self.out_features, len(given))), strict=True):
-            expected = bottom - top, self._visible[bottom - 1]
-            if band.shape != expected:
-                raise ValueError(f"size mismatch for {name}: {tuple(band.shape)}; expected {expected}")
-            seen = (
-                torch.arange(expected[1], device=band.device)
-                < torch.tensor(self._visible[top:bottom], device=band.device)[:, None]
+        given, cuts = [state_dict.pop(name) for name in names], cut(self.out_features, len(names))
+        if packed is not None and (given or packed.shape != expected):
+            also = f", and {names[0]} beside it" if given else ""
+            raise ValueError(
+                f"{prefix}weight has shape {tuple(packed.shape)}{also}; expected {expected}, what the mask leaves"
             )
-            if bool(band.masked_select(~seen).any()):
+        for name, band, top, bottom in zip(names, given, cuts[:-1], cuts[1:], strict=True):
+            mask = self._mask(slice(top, bottom), band.device)
+            if band.shape != mask.shape:
+                raise ValueError(f"size mismatch for {name}: {tuple(band.shape)}; expected {tuple(mask.shape)}")
+            if bool(band.masked_select(~mask).any()):
                 raise ValueError(f"{name} has non-zero weights where the mask hides them")
-            rows.append(band.masked_select(seen))
-        return self.unpack(torch.cat(rows)) if rows else []
+        if given:
+            packed = self.pack(given, cuts)
+        return [] if packed is None else self.unpack(packed)
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}, bands={len(self.weights)}"

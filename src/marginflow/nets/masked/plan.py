@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from marginflow.nets.masked.linear import MaskedLinear
+    from marginflow.nets.masked.linear import Band, MaskedLinear
 
 BLOCK = 128  # dimensions, and units of a layer, that are resolved between two rounds of matrix products
 
@@ -19,7 +19,7 @@ class Product(NamedTuple):
     """Rows top ... bottom of a layer in a block of the inverse.
 
     known: columns that the units before the block make up. inside: columns after those, of units in the block.
-    pieces: the rows band by band, (band, its first and last row, the place of the first among the product's rows).
+    bands: where the rows stand.
     """
 
     layer: int
@@ -27,7 +27,7 @@ class Product(NamedTuple):
     bottom: int
     known: int
     inside: int
-    pieces: list[tuple[int, int, int, int]]
+    bands: list[Band]
 
     @property
     def num_weights(self) -> int:
@@ -71,9 +71,23 @@ class MaskedPlan:
     activation_name: str | None
     residual: bool
 
-    def joined(self, layer: int) -> bool:
-        """Whether hidden layer `layer`, counted from 1, is one of those that residual connections join."""
-        return self.residual and layer % 2 == 1
+
+class Residual:
+    """The residual connections of one pass: what the first, third, fifth ... hidden layer has added up to."""
+
+    def __init__(self, plan: MaskedPlan) -> None:
+        self.plan = plan
+        self.total: Tensor | None = None
+
+    def enter(self, layer: int, h: Tensor, *, overwritten: bool = False) -> Tensor:
+        """What hidden layer `layer`, counted from 1, is before its activation, with what came before, added in place.
+
+        overwritten: whether the activation writes over what it is given.
+        """
+        if self.plan.residual and layer % 2 == 1:
+            h = h if self.total is None else h.add_(self.total)
+            self.total = h.clone() if overwritten else h
+        return h
 
 
 def blocks_of(counts: Sequence[Sequence[int]], layers: Sequence[MaskedLinear], num_params: int) -> list[Block]:
@@ -86,7 +100,7 @@ def blocks_of(counts: Sequence[Sequence[int]], layers: Sequence[MaskedLinear], n
             is_output = i == len(layers) - 1
             top, bottom = (d * num_params if is_output else counts[i + 1][d] for d in (start, stop))
             known, upto = counts[i][start], counts[i][stop]
-            products.append(Product(i, top, bottom, known, upto - known, layer.pieces(top, bottom)))
+            products.append(Product(i, top, bottom, known, upto - known, layer.bands(top, bottom)))
         ends = np.array([np.array(layer[start : stop + 1]) + o for layer, o in zip(counts, offsets, strict=False)])
         looped = stop > start + 1
         blocks.append(Block(start, stop, products, ends if looped else ends[:1], looped))
