@@ -16,8 +16,8 @@ Activation = str | Callable[[Tensor], Tensor]
 class Named(NamedTuple):
     """An activation that has a name.
 
-    function: x -> h. code: in compiled loops. in_place: the same, written over x. from_output: (grad, h) -> the gradient
-    of x, where h tells it; None where it does not.
+    function: x -> h. code: in compiled loops. in_place: the same, written over x. from_output: (grad, h) -> the
+    gradient of x, where h tells it; None where it does not.
     """
 
     function: Callable[[Tensor], Tensor]

@@ -79,7 +79,7 @@ class _Workspace:
 
     def __init__(self, plan: MaskedPlan, layers: Sequence[MaskedLinear], z: Tensor, context: Tensor | None) -> None:
         self.plan = plan
-        self.layers = layers
+        self.layers, self.tensors = layers, [layer.columns for layer in layers]
         self.offsets = [0]
         for layer in plan.counts:
             self.offsets.append(self.offsets[-1] + layer[-1])
@@ -93,8 +93,15 @@ class _Workspace:
 
     def multiply(self, product: Product, columns: int, out: Tensor) -> None:
         """The rows of a product, as far as the first `columns` units below go."""
-        size = product.bottom - product.top
-        self.layers[product.layer].partial(product.bands, self.rows(product.layer, 0, columns), out[:size])
+        layer, below = product.layer, self.rows(product.layer, 0, columns)
+        self.layers[layer].partial(self.tensors[layer], product.bands, below, out)
+
+    def copy_inside(self, product: Product, out: Tensor) -> None:
+        """The weights between units of the block: (rows, inside). What the mask hides is not read."""
+        columns = slice(product.known, product.known + product.inside)
+        for number, _, own, place in product.bands:
+            weight = self.tensors[product.layer][number + 1][own, columns]
+            out[place, : weight.shape[1]] = weight
 
     def activate(self, products: Sequence[Product]) -> None:
         """The hidden units of products, layer after layer, from all units below that they know or hold."""
@@ -137,10 +144,11 @@ def _by_kernel(
             out = params if is_output else space.rows(product.layer + 1, product.top, product.bottom)
             space.multiply(product, product.known, out)
             if looped:
-                columns = slice(product.known, product.known + product.inside)
-                weights = layers[product.layer].block(product.bands, columns)
-                inside[used : used + product.num_weights] = weights.flatten()
-                used += product.num_weights
+                size = product.num_weights
+                space.copy_inside(
+                    product, inside[used : used + size].view(product.bottom - product.top, product.inside)
+                )
+                used += size
         units, all_params, all_z, total, all_inside = arrays
         resolve(
             units, all_params[: (stop - start) * p], all_z[start:stop], total, all_inside[:used], ends,
@@ -159,19 +167,20 @@ def _in_torch(
 ) -> tuple[Tensor, Tensor]:
     """The inverse in plain torch, without writing in place, so that gradients pass through it."""
     counts, p = plan.counts, plan.num_params
-    hidden = range(1, len(counts))
+    hidden, tensors = range(1, len(counts)), [layer.columns for layer in layers]
     log_det = z.new_zeros(len(z))
     known = [z[:, :0].T if context is None else context.T]  # the units of each layer that are known, (units, N)
     residual = Residual(plan)
     for layer in hidden:
-        rows = layers[layer - 1].partial(layers[layer - 1].bands(0, counts[layer][0]), known[-1])
+        below = layers[layer - 1]
+        rows = below.partial(tensors[layer - 1], below.bands(0, counts[layer][0]), known[-1])
         known.append(plan.activation(residual.enter(layer, rows, overwritten=True)))
 
     for start, stop, products, *_ in plan.blocks:
         before, inside = [], []  # of each layer, what comes from before the block, and the weights inside it
-        for layer, seen, product in zip(layers, known, products, strict=True):
-            before.append(layer.partial(product.bands, seen))
-            inside.append(layer.block(product.bands, slice(product.known, product.known + product.inside)))
+        for layer, own, seen, product in zip(layers, tensors, known, products, strict=True):
+            before.append(layer.partial(own, product.bands, seen))
+            inside.append(layer.block(own, product.bands, slice(product.known, product.known + product.inside)))
         fresh = [layer[:0] for layer in known]  # the units of each layer that the block has made known
         for j, dim in enumerate(range(start, stop)):
             params = _add_inside(before[-1], inside[-1], j * p, (j + 1) * p, fresh[-1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -93,7 +93,12 @@ class MaskedLinear(nn.Module):
     @property
     def tensors(self) -> list[Tensor]:
         """The bias and the bands of the weight."""
-        return [self.bias, *self.weights]
+        return [self.bias, *cast("Iterable[Tensor]", self.weights._parameters.values())]  # iterating takes 10 us
+
+    @property
+    def columns(self) -> list[Tensor]:
+        """The bias as a column, (O, 1), and the bands of the weight: for inputs that stand in columns."""
+        return [self.bias.unsqueeze(1), *self.tensors[1:]]
 
     @property
     def edges(self) -> list[Tensor]:
@@ -146,27 +151,33 @@ class MaskedLinear(nn.Module):
             out.append(functional.linear(x[:, :end], seen, bias[band.rows]))
         return out[0] if len(out) == 1 else torch.cat(out, 1)
 
-    def partial(self, bands: Sequence[Band], below: Tensor, out: Tensor | None = None) -> Tensor:
-        """Rows of the output, (rows, N), as far as the first inputs go, below (inputs, N)."""
-        found = [below.new_empty(0, below.shape[1])]
-        for band in bands:
-            weight = self.weights[band.number][band.own, : len(below)]
-            given = self.bias[band.rows, None], weight, below[: weight.shape[1]]
-            found.append(torch.addmm(*given) if out is None else torch.addmm(*given, out=out[band.place]))
-        return torch.cat(found) if out is None else out
+    def partial(
+        self, tensors: Sequence[Tensor], bands: Sequence[Band], below: Tensor, out: Tensor | None = None
+    ) -> Tensor:
+        """Rows of the output, (rows, N), as far as the first inputs go, below (inputs, N). tensors: see `columns`."""
+        parts, count = [] if out is None else [out], below.shape[0]
+        for number, rows, own, place in bands:
+            weight = tensors[number + 1][own, :count]
+            seen = weight.shape[1]
+            given = tensors[0][rows], weight, below if seen == count else below[:seen]
+            if out is None:
+                parts.append(torch.addmm(*given))
+            else:
+                torch.addmm(*given, out=out[place])
+        return torch.cat(parts) if len(parts) > 1 else parts[0] if parts else below.new_empty(0, below.shape[1])
 
-    def block(self, bands: Sequence[Band], columns: slice) -> Tensor:
+    def block(self, tensors: Sequence[Tensor], bands: Sequence[Band], columns: slice) -> Tensor:
         """Rows and columns of the weight, zero where hidden."""
-        found = [self.bias.new_empty(0, columns.stop - columns.start)]
+        found = [tensors[0].new_empty(0, columns.stop - columns.start)]
         for band in bands:
-            weight = self.weights[band.number][band.own, columns]
+            weight = tensors[band.number + 1][band.own, columns]
             found.append(functional.pad(weight, (0, columns.stop - columns.start - weight.shape[1])))
         return torch.cat(found)
 
     @torch.no_grad()
     def dense_weight(self) -> Tensor:
         """The weight as one masked matrix: (O, I), a copy."""
-        return self.block(self.all_bands, slice(0, self.in_features))
+        return self.block(self.tensors, self.all_bands, slice(0, self.in_features))
 
     @torch.no_grad()
     def set_dense_weight(self, weight: Tensor) -> None:
