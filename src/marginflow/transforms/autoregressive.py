@@ -62,7 +62,7 @@ class MaskedAutoregressive(Transform):
         residual: bool = False,
     ) -> None:
         super().__init__()
-        self.features = features
+        self.features, self.degrees = features, degrees if isinstance(degrees, str) else "given"
         self.univariate = Affine() if univariate is None else univariate
         generator = torch.Generator().manual_seed(seed)
         hidden_degrees = resolve_degrees(degrees, features, hidden, context_features > 0, generator, residual)
@@ -84,6 +84,20 @@ class MaskedAutoregressive(Transform):
     def order(self) -> Tensor:
         """The dimensions first to last: (features,)."""
         return self.network.order.dimensions
+
+    def __repr__(self) -> str:
+        network = self.network
+        widths = [layer.out_features for layer in network.layers[:-1]]
+        activation = network.plan.activation_name or network.activation
+        said = (
+            f"{self.features}, {widths}, {self.univariate}, order={network.order}, degrees={self.degrees}, {activation}"
+        )
+        options = {
+            "context_features": network.context_features,
+            "dropout": network.dropout,
+            "residual": network.plan.residual,
+        }
+        return f"MaskedAutoregressive({said}{''.join(f', {name}={value}' for name, value in options.items() if value)})"
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.check_input(x)

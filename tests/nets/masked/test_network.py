@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from marginflow.models import maf
 from marginflow.nets.masked import linear
 from marginflow.nets.masked.degrees import resolve_degrees, resolve_order
 from marginflow.nets.masked.linear import MaskedLinear
-from marginflow.transforms import MaskedAutoregressive
+from marginflow.transforms import MaskedAutoregressive, RationalQuadratic
 
 
 def generator() -> torch.Generator:
@@ -288,3 +289,21 @@ def test_loading_another_order_is_refused() -> None:
     with pytest.raises(RuntimeError, match="order is another one"):
         other.load_state_dict(first.state_dict())
     assert torch.equal(other.order, before)
+
+
+def test_a_layer_says_what_it_is_in_a_line() -> None:
+    made = MaskedAutoregressive(
+        3, [16, 8], RationalQuadratic(8, 3.0), order="reversed", context_features=2, dropout=0.1
+    )
+    assert str(made) == (
+        "MaskedAutoregressive(3, [16, 8], RationalQuadratic(bins=8, bound=3.0), order=reversed, degrees=even, relu, "
+        "context_features=2, dropout=0.1)"
+    )
+    assert "order=[1, 0, 2], degrees=given, tanh)" in str(
+        MaskedAutoregressive(3, [2], order=[1, 0, 2], degrees=[[1, 2]], activation="tanh")
+    )
+    printed = str(maf(3, hidden=[16], blocks=2))
+    assert (
+        printed.count("MaskedAutoregressive(3, [16], Affine(bound=5.0), order=") == 2
+    )  # they differ, so torch joins none
+    assert "Parameter" not in printed

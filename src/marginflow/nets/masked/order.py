@@ -26,6 +26,7 @@ class Order(nn.Module):
         self.positions: Tensor
         self.register_buffer("dimensions", resolved.to(torch.get_default_device()))
         self.register_buffer("positions", torch.argsort(self.dimensions), persistent=False)
+        self._first = resolved[:8].tolist()
         self._is_identity = resolved.tolist() == list(range(features))
         self._is_reversal = resolved.tolist() == list(reversed(range(features)))
 
@@ -36,6 +37,10 @@ class Order(nn.Module):
     def restore(self, x: Tensor) -> Tensor:
         """From this order back to that of the data: (N, D, ...)."""
         return x if self._is_identity else x.flip(1) if self._is_reversal else x.index_select(1, self.positions)
+
+    def __repr__(self) -> str:
+        listed = ", ".join(map(str, self._first)) + (", ..." if len(self.dimensions) > len(self._first) else "")
+        return "sequential" if self._is_identity else "reversed" if self._is_reversal else f"[{listed}]"
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         loaded, mine = state_dict.get(prefix + "dimensions"), self.dimensions.clone()
