@@ -273,7 +273,9 @@ def test_numbers_of_draws_are_whole(call: str) -> None:
 
 
 def test_an_accounting_is_json_whatever_the_numbers_were_of() -> None:
-    json.dumps(mf.evaluate(noisy(0), rows(), num_samples=np.int64(2), seed=np.int64(1)).as_dict())
+    found = mf.evaluate(noisy(0), rows(), num_samples=np.int64(2), seed=np.int64(1)).as_dict()
+    again = json.loads(json.dumps(found))
+    assert (again["num_samples"], again["seed"], again["raw_nll"]) == (2, 1, found["raw_nll"])
 
 
 class Plain:

@@ -74,7 +74,8 @@ class _Writer:
             arguments = inspect.signature(cls).bind(*args, **kwargs).arguments
             arguments.update(arguments.pop("options", {}))  # **options
         else:
-            arguments = {each.name: getattr(value, each.name) for each in fields(value)}  # pyright: ignore
+            assert is_dataclass(value)  # `_public` knows no others
+            arguments = {each.name: getattr(value, each.name) for each in fields(value)}
         data = {"call": name, "arguments": {each: self.data_of(given) for each, given in arguments.items()}}
         self.told.append(value)
         return data

@@ -13,21 +13,11 @@ from typing import Any
 
 import numpy as np
 
-SMALL = 2**16  # what a size may be in any model, and those of images, whose weights are few and shared by all pixels,
-_OF_IMAGES = {"shape": 2**24, "event_shape": 2**24, "features": 2**20, "outputs": 2**22}
-_BYTES = {"blocks": 50, "depth": 50, "calls": 10}  # that each takes in a file at least
+SMALL = 2**16  # what any size of a model may be, however small its file;
+_LARGER = {"shape": 2**24, "event_shape": 2**24, "features": 2**20, "outputs": 2**22}  # of images, which share weights
+_BYTES = {"blocks": 50, "depth": 50, "calls": 10}  # that each of these takes in a file at least
 _ADDED = {"hidden", "outputs", "features"}  # sizes that add up over a model
-_NO_SIZES = {
-    "seed",
-    "low",
-    "high",
-    "mask",
-    "order",
-    "degrees",
-    "prior",
-    "same",
-    "bound",
-}  # values, as many as the file has
+_NO_SIZES = {"seed", "low", "high", "mask", "order", "degrees", "prior", "same", "bound"}  # numbers that are values
 LARGEST_TEXT = 2**24  # bytes of a configuration or a file of results,
 LARGEST_METRICS = 2**27  # of a line for each of a million epochs
 FREE = 2**30  # bytes that any file may claim to be,
@@ -77,7 +67,7 @@ def check_model(path: Path, claims: object, make: Callable[[], Any]) -> None:
     total: Counter[str] = Counter()
     for name, number in _sizes(claims, 1, 1):
         total[name] = total[name] + number if name in _ADDED else max(total[name], number)
-        most = max(size // _BYTES[name], 10) if name in _BYTES else max(size, _OF_IMAGES.get(name, SMALL))
+        most = max(size // _BYTES[name], 10) if name in _BYTES else max(size, _LARGER.get(name, SMALL))
         if total[name] > most:
             raise _apart(path, f"a model with {name} = {total[name]:,}")
     with torch.device("meta"):

@@ -26,23 +26,28 @@ def _places(model: nn.Module) -> dict[Tensor, _Place]:
     return places
 
 
+def _groups(places: dict[Tensor, _Place], optimiser: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    """The groups of an optimiser, with the names of their weights."""
+    return [
+        {**group, "params": list(dict.fromkeys(places[each].name for each in group["params"]))}
+        for group in optimiser.param_groups
+    ]
+
+
 def named_state(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
     """The state of an optimiser over a model's parameters: groups with the names of theirs, and what it keeps of each.
 
     A masked layer's weight is one, packed as in the model's own state.
     """
     places = _places(model)
-    groups = [
-        {**group, "params": list(dict.fromkeys(places[each].name for each in group["params"]))}
-        for group in optimiser.param_groups
-    ]
     kept: dict[str, list[dict[str, Any]]] = {}
     layers = {}
     for parameter, place in places.items():
         if parameter in optimiser.state:
             kept.setdefault(place.name, []).append(optimiser.state[parameter])
             layers[place.name] = place.layer
-    return {"groups": groups, "state": {name: _packed(layers[name], each) for name, each in kept.items()}}
+    state = {name: _packed(layers[name], each) for name, each in kept.items()}
+    return {"groups": _groups(places, optimiser), "state": state}
 
 
 def load_named_state(model: nn.Module, optimiser: torch.optim.Optimizer, content: dict[str, Any]) -> None:
@@ -53,17 +58,19 @@ def load_named_state(model: nn.Module, optimiser: torch.optim.Optimizer, content
     if "groups" not in content:
         optimiser.load_state_dict(content)
         return
-    places, own = _places(model), named_state(model, optimiser)["groups"]
-    if [group["params"] for group in own] != [group["params"] for group in content["groups"]]:
+    places = _places(model)
+    if [group["params"] for group in _groups(places, optimiser)] != [group["params"] for group in content["groups"]]:
         raise ValueError("its optimiser is over other weights")
     numbers = [group["params"] for group in optimiser.state_dict()["param_groups"]]
     groups = [{**group, "params": each} for group, each in zip(content["groups"], numbers, strict=True)]
     parameters = (each for group in optimiser.param_groups for each in group["params"])
-    state = {}
+    state, of_bands = {}, {}
     for number, parameter in zip((each for group in numbers for each in group), parameters, strict=True):
-        place = places[parameter]
-        if place.name in content["state"]:
-            state[number] = _of_band(place, content["state"][place.name])
+        name, layer, band = places[parameter]
+        if name in content["state"]:
+            if name not in of_bands:
+                of_bands[name] = _unpacked(layer, content["state"][name])
+            state[number] = of_bands[name][band]
     optimiser.load_state_dict({"state": state, "param_groups": groups})
 
 
@@ -77,11 +84,13 @@ def _packed(layer: MaskedLinear | None, kept: list[dict[str, Any]]) -> dict[str,
     }
 
 
-def _of_band(place: _Place, kept: dict[str, Any]) -> dict[str, Any]:
-    """What is kept of a parameter, which may be a band of a masked weight."""
-    found = {}
+def _unpacked(layer: MaskedLinear | None, kept: dict[str, Any]) -> list[dict[str, Any]]:
+    """What `_packed` packs: of each band, each with tensors of its own."""
+    if layer is None:
+        return [kept]
+    bands: list[dict[str, Any]] = [{} for _ in layer.weights]
     for name, value in kept.items():
-        is_packed = place.layer is not None and isinstance(value, Tensor) and value.ndim == 1
-        part = place.layer.unpack(value)[place.band] if is_packed and place.layer is not None else value
-        found[name] = part.clone() if isinstance(part, Tensor) else part
-    return found
+        is_packed = isinstance(value, Tensor) and value.ndim == 1
+        for band, part in zip(bands, layer.unpack(value) if is_packed else [value] * len(bands), strict=True):
+            band[name] = part.clone() if isinstance(part, Tensor) and not is_packed else part
+    return bands
