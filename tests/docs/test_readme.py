@@ -13,7 +13,10 @@ README = Path(__file__).parents[2] / "README.md"
 @pytest.mark.slow
 @pytest.mark.usefixtures("single")
 @pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL))
-def test_python_blocks_run(block: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_python_blocks_run(
+    block: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)  # for the file that it saves
     names: dict[str, object] = {}
     exec(block, names)
     built = names.get("model", names.get("flow"))

@@ -69,7 +69,8 @@ class MaskedAutoregressive(Transform):
         self.network = MaskedNetwork(
             Order(features, order, seed),
             hidden_degrees,
-            self.univariate.num_params,
+            [1] * features,
+            [self.univariate.num_params] * features,
             context_features,
             activation,
             dropout,

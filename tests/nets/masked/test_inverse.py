@@ -77,7 +77,7 @@ def architectures(draw: st.DrawFn) -> tuple[MaskedAutoregressive, Tensor | None,
 @given(architectures())
 def test_the_compiled_inverse_equals_full_passes(drawn: tuple[MaskedAutoregressive, Tensor | None, int]) -> None:
     made, context, num_rows = drawn
-    z = torch.randn(num_rows, made.network.features)
+    z = torch.randn(num_rows, made.features)
     with torch.no_grad():
         x, log_det = made.inverse(z, context)
         expected, expected_log_det = by_full_passes(made, z, context)
@@ -95,7 +95,7 @@ def test_the_inverse_in_plain_torch_equals_the_compiled_one(
     drawn: tuple[MaskedAutoregressive, Tensor | None, int],
 ) -> None:
     made, context, num_rows = drawn
-    z = torch.randn(num_rows, made.network.features)
+    z = torch.randn(num_rows, made.features)
     x, log_det = made.inverse(z, context)  # gradients may be asked for: plain torch
     assert x.requires_grad
     with torch.no_grad():
@@ -110,7 +110,7 @@ def test_jacobian_is_triangular_log_det_is_its_own_and_a_context_reaches_all(
 ) -> None:
     made, context, _ = drawn
     context = None if context is None else context[:1]
-    x = torch.randn(1, made.network.features)
+    x = torch.randn(1, made.features)
     jacobian = torch.autograd.functional.jacobian(lambda x: made(x, context)[0][0], x)[:, 0]
     ordered = jacobian[made.order][:, made.order]
     assert (ordered.triu(1) == 0).all()
@@ -299,7 +299,7 @@ def test_damage_to_what_numba_keeps_costs_time_and_nothing_else(monkeypatch: pyt
     made, z = MaskedAutoregressive(5, [8]), torch.randn(4, 5)
     with torch.no_grad():
         expected = made.inverse(z)
-        monkeypatch.setattr(inverse, "_by_kernel", damaged)
+        monkeypatch.setattr(inverse, "_solve_compiled", damaged)
         with pytest.warns(RuntimeWarning, match="without its compiled loop"):
             torch.testing.assert_close(made.inverse(z), expected)
 

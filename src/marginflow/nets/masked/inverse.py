@@ -1,16 +1,17 @@
 """The incremental inverse: every hidden unit is computed once, when its degree becomes known.
 
-It equals its definition, as many passes of the network as there are dimensions:
+It equals its definition, as many passes of the network as there are steps:
 
     x = 0
-    repeat D times:
+    repeat T times:
         x = univariate.inverse(z, network(x, context))
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pickle import UnpicklingError
 from typing import Any, cast
 
@@ -19,186 +20,199 @@ from torch import Tensor
 
 from marginflow.nets.activations import ACTIVATIONS
 from marginflow.nets.autograd import left_to_autograd
-from marginflow.nets.masked.linear import MaskedLinear
+from marginflow.nets.masked.linear import Band, MaskedLinear
 from marginflow.nets.masked.order import Order
-from marginflow.nets.masked.plan import MaskedPlan, Product, Residual
+from marginflow.nets.masked.plan import Block, MaskedPlan, Residual
 
-CHUNK = 2**24  # numbers held at once: units x rows of z
-COMPILED_TYPES = (torch.float32, torch.float64)
+CHUNK = 2**24  # numbers held at once: units x rows
+Layers = Sequence[MaskedLinear]
+Kernel = Callable[..., Tensor]  # see `kernel_numba.resolve`
+Step = Callable[[int, Tensor], tuple[Tensor, Tensor]]  # its number, params (N, outputs) -> x (N, inputs), log (N,)
+Solve = Callable[["_Units", Block], Tensor]  # makes the inputs and looped units of a block known; its log (N,)
 
 
 def invert(
-    plan: MaskedPlan,
-    layers: Sequence[MaskedLinear],
-    order: Order,
-    univariate: Any,
-    z: Tensor,
-    context: Tensor | None = None,
+    plan: MaskedPlan, layers: Layers, order: Order, univariate: Any, z: Tensor, context: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """The x with univariate(x_i; network(x)_i) = z_i for every i, and log|det dx/dz|.
 
-    z (N, D) -> x (N, D), log_det (N,). Equal to D passes of the network, at the price of
-    about one: in blocks of dimensions, matrix products bring in all that was known before the block, and a
-    loop over its dimensions resolves the rest. The loop is compiled where the univariate and the activation have
-    a compiled form and no gradient is asked for; otherwise it is plain torch, through which gradients pass.
+    z (N, I) -> x (N, I), log_det (N,). Equal to T passes of the network, at the price of about one: in blocks of
+    steps, matrix products bring in all that was known before the block, and a loop over its steps resolves the rest.
+    The loop is compiled where `kernel_for` has a kernel and no gradient is asked for; otherwise it is plain torch,
+    through which gradients pass.
     """
-    dtype = layers[-1].bias.dtype
-    if z.dtype != dtype:
-        raise ValueError(f"z must have the model's precision, {dtype}; got {z.dtype}: convert one of them")
-    z = order.reorder(z)
-    rows = max(1, CHUNK // (sum(layer[-1] for layer in plan.counts) + plan.num_params))
-    chunks = [
-        (z[start : start + rows], None if context is None else context[start : start + rows])
-        for start in range(0, max(len(z), 1), rows)
-    ]
+    if plan.num_params is None:
+        raise ValueError("a scalar function needs as many parameters for every input: draw the steps of this network")
+    if z.dtype != layers[-1].bias.dtype:
+        raise ValueError(
+            f"z must have the model's precision, {layers[-1].bias.dtype}; got {z.dtype}: convert one of them"
+        )
+    z, kernel = order.reorder(z), None
+    if not plan.ragged and not _needs_graph(layers, z, context):
+        kernel = kernel_for(z.device, z.dtype, univariate, plan.activation_name)
     try:
-        run: Any = _by_kernel if _has_compiled_form(plan, layers, univariate, z, context) else _in_torch
-        parts = [run(plan, layers, univariate, *chunk) for chunk in chunks]
+        if kernel is not None:
+            solve = partial(_solve_compiled, kernel)
+            x, log_det = _in_chunks(plan, layers, lambda _: solve, len(z), context, z)
+            return order.restore(x), log_det
     except (OSError, EOFError, UnpicklingError) as error:  # what numba keeps on disk is damaged, or there is no room
         warnings.warn(f"sampling without its compiled loop, more slowly: {error!r}", RuntimeWarning, stacklevel=4)
-        parts = [_in_torch(plan, layers, univariate, *chunk) for chunk in chunks]
-    x, log_det = parts[0] if len(parts) == 1 else [torch.cat(part) for part in zip(*parts, strict=True)]
+    step = partial(_invert, plan, univariate)
+    x, log_det = _in_chunks(plan, layers, lambda rows: partial(_solve, partial(step, z[rows])), len(z), context)
     return order.restore(x), log_det
 
 
-def _has_compiled_form(
-    plan: MaskedPlan, layers: Sequence[MaskedLinear], univariate: Any, z: Tensor, context: Tensor | None
-) -> bool:
-    if z.device.type != "cpu" or z.dtype not in COMPILED_TYPES or plan.activation_name is None:
-        return False
-    if "kernel" not in vars(type(univariate)) or left_to_autograd():  # a subclass may have changed what it computes
-        return False
-    if not torch.is_grad_enabled():
-        return True
-    tensors = [z, *([] if context is None else [context]), *(tensor for layer in layers for tensor in layer.tensors)]
-    return not any(tensor.requires_grad for tensor in tensors)
-
-
-class _Workspace:
-    """All units of all layers in one matrix, features first."""
-
-    def __init__(self, plan: MaskedPlan, layers: Sequence[MaskedLinear], z: Tensor, context: Tensor | None) -> None:
-        self.plan = plan
-        self.layers, self.tensors = layers, [layer.columns for layer in layers]
-        self.offsets = [0]
-        for layer in plan.counts:
-            self.offsets.append(self.offsets[-1] + layer[-1])
-        self.units = z.new_empty(self.offsets[-1], len(z))
-        if context is not None:
-            self.units[: len(context.T)] = context.T
-
-    def rows(self, layer: int, top: int, bottom: int) -> Tensor:
-        """Units of a layer, 0 the inputs."""
-        return self.units[self.offsets[layer] + top : self.offsets[layer] + bottom]
-
-    def multiply(self, product: Product, columns: int, out: Tensor) -> None:
-        """The rows of a product, as far as the first `columns` units below go."""
-        layer, below = product.layer, self.rows(product.layer, 0, columns)
-        self.layers[layer].partial(self.tensors[layer], product.bands, below, out)
-
-    def copy_inside(self, product: Product, out: Tensor) -> None:
-        """The weights between units of the block: (rows, inside). What the mask hides is not read."""
-        columns = slice(product.known, product.known + product.inside)
-        for number, _, own, place in product.bands:
-            weight = self.tensors[product.layer][number + 1][own, columns]
-            out[place, : weight.shape[1]] = weight
-
-    def activate(self, products: Sequence[Product]) -> None:
-        """The hidden units of products, layer after layer, from all units below that they know or hold."""
-        residual = Residual(self.plan)
-        for product in products:
-            out = self.rows(product.layer + 1, product.top, product.bottom)
-            self.multiply(product, product.known + product.inside, out)
-            residual.enter(product.layer + 1, out, overwritten=True)
-            out.copy_(self.plan.activation(out))
-
-
-@torch.no_grad()
-def _by_kernel(
-    plan: MaskedPlan, layers: Sequence[MaskedLinear], univariate: Any, z: Tensor, context: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """The inverse with the loop compiled."""
-    from marginflow.nets.masked.kernel_numba import resolve
-
-    space, counts, p = _Workspace(plan, layers, z, context), plan.counts, plan.num_params
-    space.activate(  # units that see the context alone, or nothing
-        [
-            Product(i, 0, counts[i + 1][0], counts[i][0], 0, layer.bands(0, counts[i + 1][0]))
-            for i, layer in enumerate(layers[:-1])
-            if counts[i + 1][0]
-        ]
+def _invert(plan: MaskedPlan, univariate: Any, z: Tensor, step: int, params: Tensor) -> tuple[Tensor, Tensor]:
+    """A step of the kind `invert`: x (N, inputs) of a scalar function at z (N, I), and log|det dx/dz| (N,)."""
+    first, end = (plan.counts[0][t] - plan.context_features for t in (step, step + 1))
+    x, log_derivative = univariate.inverse(
+        z[:, first:end], params.reshape(len(z), end - first, cast(int, plan.num_params))
     )
-    z = z.T.contiguous()
-    log_det = torch.zeros(z.shape[1], dtype=torch.float64)
-    params = z.new_empty(max(block.stop - block.start for block in plan.blocks) * p, z.shape[1])
-    inside = z.new_empty(max(sum(each.num_weights for each in block.products) for block in plan.blocks))
-    arrays = [tensor.numpy() for tensor in (space.units, params, z, log_det, inside)]
-    activation = ACTIVATIONS[cast(str, plan.activation_name)].code
-    function, constant = univariate.kernel
-    num_threads = torch.get_num_threads()
-
-    for start, stop, products, ends, looped in plan.blocks:
-        used = 0
-        for product in products if looped else products[-1:]:
-            is_output = product is products[-1]
-            out = params if is_output else space.rows(product.layer + 1, product.top, product.bottom)
-            space.multiply(product, product.known, out)
-            if looped:
-                size = product.num_weights
-                space.copy_inside(
-                    product, inside[used : used + size].view(product.bottom - product.top, product.inside)
-                )
-                used += size
-        units, all_params, all_z, total, all_inside = arrays
-        resolve(
-            units, all_params[: (stop - start) * p], all_z[start:stop], total, all_inside[:used], ends,
-            activation, function, constant, plan.residual, num_threads,
-        )  # fmt: skip
-        if torch.get_num_threads() != num_threads:  # numba starts its threads by setting the number of OpenMP's
-            torch.set_num_threads(num_threads)
-        if not looped:
-            space.activate(products[:-1])
-    x = space.rows(0, plan.context_features, counts[0][-1])
-    return x.T.contiguous(), log_det.to(z.dtype)
+    return x, log_derivative.sum(1)
 
 
-def _in_torch(
-    plan: MaskedPlan, layers: Sequence[MaskedLinear], univariate: Any, z: Tensor, context: Tensor | None
+def draw(
+    plan: MaskedPlan, layers: Layers, order: Order, factor: Step, num_rows: int, context: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The inverse in plain torch, without writing in place, so that gradients pass through it."""
-    counts, p = plan.counts, plan.num_params
-    hidden, tensors = range(1, len(counts)), [layer.columns for layer in layers]
-    log_det = z.new_zeros(len(z))
-    known = [z[:, :0].T if context is None else context.T]  # the units of each layer that are known, (units, N)
-    residual = Residual(plan)
-    for layer in hidden:
-        below = layers[layer - 1]
-        rows = below.partial(tensors[layer - 1], below.bands(0, counts[layer][0]), known[-1])
-        known.append(plan.activation(residual.enter(layer, rows, overwritten=True)))
+    """Rows drawn step after step, each from a factor given those before: x (N, I), and log p(x | context) (N,).
 
-    for start, stop, products, *_ in plan.blocks:
-        before, inside = [], []  # of each layer, what comes from before the block, and the weights inside it
-        for layer, own, seen, product in zip(layers, tensors, known, products, strict=True):
-            before.append(layer.partial(own, product.bands, seen))
-            inside.append(layer.block(own, product.bands, slice(product.known, product.known + product.inside)))
-        fresh = [layer[:0] for layer in known]  # the units of each layer that the block has made known
-        for j, dim in enumerate(range(start, stop)):
-            params = _add_inside(before[-1], inside[-1], j * p, (j + 1) * p, fresh[-1])
-            x, log_derivative = univariate.inverse(z[:, dim], params.T)
-            log_det = log_det + log_derivative
-            fresh[0] = torch.cat([fresh[0], x[None]])
-            residual = Residual(plan)
-            for layer in hidden:
-                first = counts[layer][start]
-                top, bottom = counts[layer][dim] - first, counts[layer][dim + 1] - first
-                if top < bottom:
-                    rows = _add_inside(before[layer - 1], inside[layer - 1], top, bottom, fresh[layer - 1])
-                    rows = residual.enter(layer, rows, overwritten=True)
-                    fresh[layer] = torch.cat([fresh[layer], plan.activation(rows)])
-        known = [torch.cat(each) for each in zip(known, fresh, strict=True)]
-    return known[0][plan.context_features :].T, log_det
+    factor(t, params): a step of the kind `draw`: a draw given its parameters (N, outputs[t]), as inputs of the network
+        (N, inputs[t]), and its log probability (N,). Many rows are drawn in chunks, each from first step to last.
+    """
+    x, log_prob = _in_chunks(plan, layers, lambda rows: partial(_solve, factor), num_rows, context)
+    return order.restore(x), log_prob
 
 
-def _add_inside(before: Tensor, inside: Tensor, top: int, bottom: int, fresh: Tensor) -> Tensor:
-    """Rows of what comes from before the block, with what the first units inside it add."""
-    return torch.addmm(before[top:bottom], inside[top:bottom, : len(fresh)], fresh)
+def kernel_for(device: torch.device, dtype: torch.dtype, univariate: Any, activation: str | None) -> Kernel | None:
+    """The compiled loop inside a block for a univariate and an activation; None where plain torch takes its place."""
+    if device.type != "cpu" or dtype not in (torch.float32, torch.float64) or activation is None:
+        return None
+    if "kernel" not in vars(type(univariate)):  # a subclass may have changed what it computes
+        return None
+    from marginflow.nets.masked.kernel_numba import UNIVARIATES, resolve
+
+    name, constant = univariate.kernel
+    return partial(resolve, ACTIVATIONS[activation].code, UNIVARIATES[name], constant)
+
+
+def _needs_graph(layers: Layers, z: Tensor, context: Tensor | None) -> bool:
+    """Whether torch must see every operation."""
+    if left_to_autograd() or not torch.is_grad_enabled():
+        return left_to_autograd()
+    tensors = [z, *([] if context is None else [context]), *(tensor for layer in layers for tensor in layer.tensors)]
+    return any(tensor.requires_grad for tensor in tensors)
+
+
+def _in_chunks(
+    plan: MaskedPlan, layers: Layers, solver: Callable[[slice], Solve], num_rows: int, context: Tensor | None,
+    z: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """x (N, I) and its log (N,) for all rows, in chunks that fit into memory. z: see `_Units`."""
+    parts, size = [], max(1, CHUNK // sum(layer[-1] for layer in plan.counts))
+    for start in range(0, max(num_rows, 1), size):
+        rows = slice(start, min(start + size, num_rows))
+        given = layers[-1].bias.new_empty(rows.stop - start, 0) if context is None else context[rows]
+        units, solve, logs = _Units(plan, layers, given.T, None if z is None else z[rows].T), solver(rows), []
+        for block in plan.blocks:
+            logs.append(solve(units, block))
+            if not block.looped:
+                units.activate([each.bands for each in block.products[:-1]])
+        x = units.known[0][plan.context_features :].T.contiguous()
+        parts.append((x, torch.stack(logs).sum(0).to(x.dtype)))
+    x, log = parts[0] if len(parts) == 1 else [torch.cat(part) for part in zip(*parts, strict=True)]
+    return x, log
+
+
+class _Units:
+    """The units of each layer that are known, (units, N), from the inputs to the outputs, of which none ever is.
+
+    z (I, N): where it is given, units are written into one matrix, layer under layer, the inputs over z; where it is
+        not, nothing is written in place, so that gradients pass.
+    """
+
+    def __init__(self, plan: MaskedPlan, layers: Layers, context: Tensor, z: Tensor | None) -> None:
+        self.plan, self.layers, self.tensors = plan, layers, [layer.columns for layer in layers]
+        self.known, self.matrix = [context, *(context[:0] for _ in layers)], None
+        if z is not None:
+            self.matrix = z.new_empty(int(max(block.ends[-1, -1] for block in plan.blocks)), z.shape[1])
+            torch.cat([context, z], out=self.matrix[: plan.starts[1]])
+            self.weights = z.new_empty(max(sum(each.size for each in block.products) for block in plan.blocks))
+        self.activate([layer.bands(0, counts[0]) for layer, counts in zip(layers[:-1], plan.counts[1:], strict=False)])
+
+    def product(self, layer: int, bands: Sequence[Band]) -> Tensor:
+        """Rows of what a layer gives, as far as its known units go: in the matrix where the next units stand."""
+        out = None
+        if self.matrix is not None and bands:
+            start = self.plan.starts[layer + 1] + self.known[layer + 1].shape[0]
+            out = self.matrix[start : start + bands[-1].place.stop]
+        return self.layers[layer].partial(self.tensors[layer], bands, self.known[layer], out)
+
+    def add(self, layer: int, units: Tensor) -> None:
+        """Make units known, the next of a layer; in the matrix they stand already."""
+        if self.matrix is None:
+            self.known[layer] = torch.cat([self.known[layer], units])
+        else:
+            start, count = self.plan.starts[layer], self.known[layer].shape[0] + units.shape[0]
+            self.known[layer] = self.matrix[start : start + count]
+
+    def activate(self, bands: Sequence[Sequence[Band]]) -> None:
+        """Make rows of the hidden layers known, layer after layer, that see no units but known ones."""
+        residual, named = Residual(self.plan), ACTIVATIONS.get(self.plan.activation_name or "")
+        in_place = named.in_place if named and self.matrix is not None else None
+        for i, rows in enumerate(bands):
+            if not rows:
+                continue
+            h = residual.enter(i + 1, self.product(i, rows), overwritten=True)
+            after = in_place(h) if in_place else self.plan.activation(h)
+            self.add(i + 1, after if self.matrix is None or in_place else h.copy_(after))
+
+    def inside(self, block: Block) -> list[Tensor]:
+        """The weights between the units of a block, of each layer: (rows, columns)."""
+        found, used = [], 0
+        for layer, own, each in zip(self.layers, self.tensors, block.products, strict=True):
+            out = None if self.matrix is None else self.weights[used : used + each.size]
+            found.append(layer.block(own, each.bands, each.inside, out))
+            used += each.size
+        return found
+
+
+def _solve(step: Step, units: _Units, block: Block) -> Tensor:
+    """A block step by step in plain torch, and the sum of their logs (N,). Nothing is written in place."""
+    if not block.looped:
+        x, log = step(block.start, units.product(len(block.products) - 1, block.products[-1].bands).T)
+        units.add(0, x.T)
+        return log
+    before = [units.product(i, each.bands) for i, each in enumerate(block.products)]
+    inside, fresh = units.inside(block), [rows[:0] for rows in before]  # fresh: made known by the block, by layer
+
+    def rows(layer: int, t: int) -> Tensor:
+        counts, below = units.plan.counts[layer], fresh[layer - 1]
+        own = slice(counts[t] - counts[block.start], counts[t + 1] - counts[block.start])
+        return torch.addmm(before[layer - 1][own], inside[layer - 1][own, : len(below)], below)
+
+    logs = []
+    for t in range(block.start, block.stop):
+        x, log = step(t, rows(len(before), t).T)
+        fresh[0] = torch.cat([fresh[0], x.T])
+        logs.append(log)
+        residual = Residual(units.plan)
+        for layer in range(1, len(before)):
+            h = rows(layer, t)
+            if len(h):
+                h = units.plan.activation(residual.enter(layer, h, overwritten=True))
+                fresh[layer] = torch.cat([fresh[layer], h])
+    for layer, made in enumerate(fresh):
+        units.add(layer, made)
+    return torch.stack(logs).sum(0)
+
+
+def _solve_compiled(kernel: Kernel, units: _Units, block: Block) -> Tensor:
+    """The same by a kernel, in the matrix of the units."""
+    products = list(enumerate(block.products))
+    made = [units.product(i, each.bands) for i, each in (products if block.looped else products[-1:])]
+    if block.looped:
+        units.inside(block)
+    log_det = kernel(units.matrix, units.weights, block.ends, units.plan.residual)
+    for layer, rows in enumerate([cast(Tensor, units.matrix)[block.start : block.stop], *made[:-1]]):
+        units.add(layer, rows)
+    return log_det

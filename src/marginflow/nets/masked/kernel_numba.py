@@ -10,12 +10,15 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import torch
 from numba import config, njit, prange, set_num_threads
+from torch import Tensor
 
 UNIVARIATES = {
     "affine": 0, "softclip_affine": 1, "softplus_affine": 2, "additive": 3, "rational_quadratic": 4,
     "gaussian_mixture": 5,
 }  # fmt: skip
+SERIES = tuple(1 / math.factorial(i) for i in range(13, -1, -1))  # of exp, the highest power first
 LEAST = 1e-3  # of a spline's bins, as a share of the interval, and of its slopes
 
 
@@ -43,20 +46,9 @@ def _exp(x):
     shifted = x * 1.4426950408889634 + 6755399441055744.0
     n = shifted - 6755399441055744.0
     r = x - n * 0.6931471803691238 - n * 1.9082149292705877e-10  # log 2 in two parts
-    p = 1 / 6227020800
-    p = p * r + 1 / 479001600
-    p = p * r + 1 / 39916800
-    p = p * r + 1 / 3628800
-    p = p * r + 1 / 362880
-    p = p * r + 1 / 40320
-    p = p * r + 1 / 5040
-    p = p * r + 1 / 720
-    p = p * r + 1 / 120
-    p = p * r + 1 / 24
-    p = p * r + 1 / 6
-    p = p * r + 1 / 2
-    p = p * r + 1.0
-    p = p * r + 1.0
+    p = 0.0
+    for term in SERIES:
+        p = p * r + term
     exponent = np.int64((np.float64(shifted).view(np.int64) + 1023) << 52)
     return p * np.int64(exponent).view(np.float64)
 
@@ -191,43 +183,42 @@ def _unmix(y, bound, params, p, components, n, tolerance):
 
 
 @_compiled()
-def _invert(kind, constant, z, j, params, x, row, log_det):
-    """x[row] <- the inverse of a scalar function at z[j] given its rows of params; log_det += log dx/dz."""
-    num_params = len(params) // len(z)
-    y, out, first, second = z[j], x[row], params[num_params * j], params[num_params * (j + 1) - 1]
+def _invert(kind, constant, units, row, p, end, log_det):
+    """units[row] <- the inverse of a scalar function there, parameters units[p ... end - 1]; log_det += log dx/dz."""
+    out, first, second = units[row], units[p], units[end - 1]
     if kind == 0:
-        for n in range(len(y)):
+        for n in range(len(out)):
             log_scale = constant * _tanh(second[n] / constant)
-            out[n] = y[n] * _exp(log_scale) + first[n]
+            out[n] = out[n] * _exp(log_scale) + first[n]
             log_det[n] += log_scale
     elif kind == 1:
-        for n in range(len(y)):
+        for n in range(len(out)):
             log_scale = second[n] / (1 + abs(second[n]) / constant)
-            out[n] = (y[n] - first[n]) * _exp(-log_scale)
+            out[n] = (out[n] - first[n]) * _exp(-log_scale)
             log_det[n] -= log_scale
     elif kind == 3:
-        for n in range(len(y)):
-            out[n] = y[n] + first[n]
+        for n in range(len(out)):
+            out[n] = out[n] + first[n]
     elif kind == 4:
-        for n in range(len(y)):
-            out[n], log_slope = _unbend(y[n], constant, params, num_params * j, (num_params + 1) // 3, n)
+        for n in range(len(out)):
+            out[n], log_slope = _unbend(out[n], constant, units, p, (end - p + 1) // 3, n)
             log_det[n] += log_slope
     elif kind == 5:
-        tolerance = 1e-8 if z.itemsize == 4 else 1e-14
-        for n in range(len(y)):
-            out[n], log_slope = _unmix(y[n], constant, params, num_params * j, num_params // 3, n, tolerance)
+        tolerance = 1e-8 if units.itemsize == 4 else 1e-14
+        for n in range(len(out)):
+            out[n], log_slope = _unmix(out[n], constant, units, p, (end - p) // 3, n, tolerance)
             log_det[n] += log_slope
     else:
-        for n in range(len(y)):
+        for n in range(len(out)):
             scale = max(first[n], 0.0) + math.log1p(_exp(-abs(first[n]))) + constant
-            out[n] = (y[n] - second[n]) / scale
+            out[n] = (out[n] - second[n]) / scale
             log_det[n] -= math.log(scale)
 
 
 @_compiled()
-def _join(units, row, stream, unit, first):
-    """Add to units[row] what the joined layers before were at this unit, and keep the sum."""
-    u, s = units[row], stream[unit]
+def _enter(units, row, total, unit, first):
+    """`plan.Residual.enter` for one unit."""
+    u, s = units[row], total[unit]
     for n in range(len(u)):
         if not first:
             u[n] += s[n]
@@ -235,19 +226,19 @@ def _join(units, row, stream, unit, first):
 
 
 @_compiled()
-def _accumulate(target, row, weights, at, source, first, last):
-    """target[row] += weights[at: at + last - first] @ source[first: last], four rows of the source at a time."""
-    t = target[row]
+def _accumulate(units, row, weights, at, first, last):
+    """units[row] += weights[at: at + last - first] @ units[first: last], four rows at a time."""
+    t = units[row]
     k = first
     while k + 4 <= last:
         w0, w1, w2, w3 = weights[at], weights[at + 1], weights[at + 2], weights[at + 3]
-        s0, s1, s2, s3 = source[k], source[k + 1], source[k + 2], source[k + 3]
+        s0, s1, s2, s3 = units[k], units[k + 1], units[k + 2], units[k + 3]
         for n in range(len(t)):
             t[n] += w0 * s0[n] + w1 * s1[n] + (w2 * s2[n] + w3 * s3[n])
         k += 4
         at += 4
     while k < last:
-        w0, s0 = weights[at], source[k]
+        w0, s0 = weights[at], units[k]
         for n in range(len(t)):
             t[n] += w0 * s0[n]
         k += 1
@@ -255,64 +246,47 @@ def _accumulate(target, row, weights, at, source, first, last):
 
 
 @_compiled()
-def _resolve_columns(units, params, z, log_det, weights, ends, activation, univariate, constant, residual):
-    """`resolve` where units holds the block's own rows alone, and ends counts those."""
-    depth, num_dims = len(ends) - 1, len(z)
-    num_params = len(params) // num_dims
-    height = ends[depth, num_dims] - ends[depth, 0]
-    output_weights = len(weights) - len(params) * height
-    width = ends[1, num_dims] - ends[1, 0] if residual and depth > 0 else 0  # of the joined layers in the block
-    stream = np.empty((width, z.shape[1]), units.dtype)
-    for j in range(num_dims):
-        for p in range(j * num_params, (j + 1) * num_params):
-            _accumulate(params, p, weights, output_weights + p * height, units, ends[depth, 0], ends[depth, j])
-        _invert(univariate, constant, z, j, params, units, ends[0, j], log_det)
-        layer_weights = 0
-        for layer in range(1, depth + 1):
-            first, last, below = ends[layer - 1, 0], ends[layer - 1, j + 1], ends[layer - 1, num_dims]
-            for row in range(ends[layer, j], ends[layer, j + 1]):
-                at = layer_weights + (row - ends[layer, 0]) * (below - first)
-                _accumulate(units, row, weights, at, units, first, last)
-                if residual and layer % 2 == 1:
-                    _join(units, row, stream, row - ends[layer, 0], layer == 1)
-                _activate(activation, units, row)
-            layer_weights += (ends[layer, num_dims] - ends[layer, 0]) * (below - first)
-
-
-@_compiled()
-def _resolve_tile(units, params, z, log_det, weights, ends, activation, univariate, constant, residual, left, right):
+def _resolve_tile(all_units, all_log_det, weights, all_ends, activation, univariate, constant, residual, left, right):
     """`resolve` for some columns, in arrays of its own: threads that shared them would be in each other's way."""
-    depth, num_dims = len(ends) - 1, len(z)
-    own_ends = ends.copy()
-    num_units = 0
-    for layer in range(depth + 1):
-        own_ends[layer] += num_units - ends[layer, 0]
-        num_units = own_ends[layer, num_dims]
-    own_units = np.empty((num_units, right - left), units.dtype)
-    for layer in range(depth + 1):
-        own_units[own_ends[layer, 0] : own_ends[layer, num_dims]] = units[
-            ends[layer, 0] : ends[layer, num_dims], left:right
+    output, num_steps = len(all_ends) - 1, all_ends.shape[1] - 1
+    sizes, ends, rows = all_ends[:, num_steps] - all_ends[:, 0], all_ends.copy(), 0
+    for layer in range(output + 1):
+        ends[layer] += rows - all_ends[layer, 0]
+        rows += sizes[layer]
+    units, log_det = np.empty((rows, right - left), all_units.dtype), all_log_det[left:right].copy()
+    for layer in range(output + 1):
+        units[ends[layer, 0] : ends[layer, num_steps]] = all_units[
+            all_ends[layer, 0] : all_ends[layer, num_steps], left:right
         ]
-    own_log_det = log_det[left:right].copy()
-    _resolve_columns(
-        own_units, params[:, left:right].copy(), z[:, left:right].copy(), own_log_det,
-        weights, own_ends, activation, univariate, constant, residual,
-    )  # fmt: skip
-    for layer in range(depth + 1):
-        units[ends[layer, 0] : ends[layer, num_dims], left:right] = own_units[
-            own_ends[layer, 0] : own_ends[layer, num_dims]
+    output_weights = (sizes[1:output] * sizes[: output - 1]).sum()
+    total = np.empty((sizes[1] if residual and output > 1 else 0, right - left), units.dtype)
+    for j in range(num_steps):
+        for row in range(ends[output, j], ends[output, j + 1]):
+            at = output_weights + (row - ends[output, 0]) * sizes[output - 1]
+            _accumulate(units, row, weights, at, ends[output - 1, 0], ends[output - 1, j])
+        _invert(univariate, constant, units, ends[0, j], ends[output, j], ends[output, j + 1], log_det)
+        layer_weights = 0
+        for layer in range(1, output):
+            for row in range(ends[layer, j], ends[layer, j + 1]):
+                at = layer_weights + (row - ends[layer, 0]) * sizes[layer - 1]
+                _accumulate(units, row, weights, at, ends[layer - 1, 0], ends[layer - 1, j + 1])
+                if residual and layer % 2 == 1:
+                    _enter(units, row, total, row - ends[layer, 0], layer == 1)
+                _activate(activation, units, row)
+            layer_weights += sizes[layer] * sizes[layer - 1]
+    for layer in range(output):
+        all_units[all_ends[layer, 0] : all_ends[layer, num_steps], left:right] = units[
+            ends[layer, 0] : ends[layer, num_steps]
         ]
-    log_det[left:right] = own_log_det
+    all_log_det[left:right] = log_det
 
 
 @_compiled(parallel=True)
-def _resolve_in_parallel(
-    units, params, z, log_det, weights, ends, activation, univariate, constant, residual, num_tiles
-):
-    n = z.shape[1]
+def _resolve_in_parallel(units, log_det, weights, ends, activation, univariate, constant, residual, num_tiles):
+    n = units.shape[1]
     for tile in prange(num_tiles):
         left, right = tile * n // num_tiles, (tile + 1) * n // num_tiles
-        _resolve_tile(units, params, z, log_det, weights, ends, activation, univariate, constant, residual, left, right)
+        _resolve_tile(units, log_det, weights, ends, activation, univariate, constant, residual, left, right)
 
 
 _one_at_a_time = threading.Lock()  # not every pool of threads that numba may find here can be entered twice
@@ -328,37 +302,33 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 def resolve(
-    units: np.ndarray,
-    params: np.ndarray,
-    z: np.ndarray,
-    log_det: np.ndarray,
-    weights: np.ndarray,
-    ends: np.ndarray,
     activation: int,
-    univariate: str,
+    univariate: int,
     constant: float,
+    units: Tensor,
+    weights: Tensor,
+    ends: np.ndarray,
     residual: bool,
-    num_threads: int,
-) -> None:
-    """Compute the dimensions of a block and the hidden units that they make known, one dimension after the other.
+) -> Tensor:
+    """Compute the inputs and the hidden units of a block, one step after the other; log|det dx/dz| (N,), float64.
 
-    units (U, N): the inputs and hidden units of all layers; those of the block hold what comes from before it, and
-        are overwritten, as are the block's dimensions. params (B P, N): the block's parameters, likewise.
-    z (B, N). log_det (N,), float64: added to.
-    weights: those inside the block, layer after layer, the output layer last, row after row.
-    ends (layers, B + 1): ends[l, j] is the row of `units` at which layer l ends before dimension j of the block
-        is known; ends[0] is that of the inputs.
-    activation: its code in `nets/activations.py`.
+    units (U, N): z and all units known before the block, and below them what the block's parameters get from those.
+        Its hidden units hold that too. x is written over z, hidden units over what they got.
+    weights: those between units of the block, layer after layer, row after row. ends: see `plan.Block`.
+    activation, univariate: their codes, in `nets/activations.py` and above. constant: of the univariate.
     """
-    num_threads = min(num_threads, config.NUMBA_NUM_THREADS)  # pyright: ignore[reportAttributeAccessIssue]
-    num_tiles = max(num_threads if z.shape[1] >= 16 * num_threads else 1, z.shape[1] // 64)
-    kind = UNIVARIATES[univariate]
-    arguments = units, params, z, log_det, weights, ends, activation, kind, constant, residual
+    num_columns, threads = units.shape[1], torch.get_num_threads()
+    num_threads = min(threads, config.NUMBA_NUM_THREADS)  # pyright: ignore[reportAttributeAccessIssue]
+    num_tiles = max(num_threads if num_columns >= 16 * num_threads else 1, num_columns // 64)
+    log_det = torch.zeros(num_columns, dtype=torch.float64)
+    arrays = units.numpy(), log_det.numpy(), weights.numpy(), ends, activation, univariate, constant, residual
     if _forked or num_threads == 1 or num_tiles == 1:
-        cuts = [tile * z.shape[1] // num_tiles for tile in range(num_tiles + 1)]
-        for left, right in pairwise(cuts):
-            _resolve_tile(*arguments, left, right)
-        return
+        for left, right in pairwise(tile * num_columns // num_tiles for tile in range(num_tiles + 1)):
+            _resolve_tile(*arrays, left, right)
+        return log_det
     with _one_at_a_time:
         set_num_threads(num_threads)
-        _resolve_in_parallel(*arguments, num_tiles)
+        _resolve_in_parallel(*arrays, num_tiles)
+    if torch.get_num_threads() != threads:  # numba starts its threads by setting the number of OpenMP's
+        torch.set_num_threads(threads)
+    return log_det

@@ -41,10 +41,8 @@ def cut(rows: int, bands: int) -> list[int]:
     return [rows * i // max(bands, 1) for i in range(bands + 1)]
 
 
-def hide(weight: Tensor, edge: Tensor) -> Tensor:
-    """A band's weight, in place, with its last columns times the edge."""
-    weight[:, weight.shape[1] - edge.shape[1] :].mul_(edge)
-    return weight
+def _first(x: Tensor, columns: int) -> Tensor:
+    return x if x.shape[1] == columns else x[:, :columns]
 
 
 def _pack_state(layer: MaskedLinear, state: dict[str, Any], prefix: str, _: object) -> None:
@@ -139,10 +137,7 @@ class MaskedLinear(nn.Module):
         ]
 
     def forward(self, x: Tensor, tensors: Sequence[Tensor] | None = None) -> Tensor:
-        """The output for `tensors`, by default its own. It can be differentiated any number of times.
-
-        `forward` has the quick way through a whole network, for which nothing here is multiplied by a mask.
-        """
+        """The output for `tensors`, by default its own. It can be differentiated any number of times."""
         bias, *weights = self.tensors if tensors is None else tensors
         out = []
         for band, weight, edge in zip(self.all_bands, weights, self.edges, strict=True):
@@ -151,28 +146,77 @@ class MaskedLinear(nn.Module):
             out.append(functional.linear(x[:, :end], seen, bias[band.rows]))
         return out[0] if len(out) == 1 else torch.cat(out, 1)
 
+    def product(self, x: Tensor, tensors: Sequence[Tensor]) -> Tensor:
+        """The same without a graph, for which nothing is multiplied by a mask: x W^T + b, (N, I) -> (N, O)."""
+        bias, *weights = tensors
+        if len(weights) == 1:
+            return torch.addmm(bias, _first(x, weights[0].shape[1]), weights[0].T)
+        out = x.new_empty(len(x), self.out_features)
+        for band, weight in zip(self.all_bands, weights, strict=True):
+            torch.mm(x[:, : weight.shape[1]], weight.T, out=out[:, band.rows])
+        return out.add_(bias)  # once for all bands
+
+    def product_back(self, grad: Tensor, tensors: Sequence[Tensor]) -> Tensor:
+        """The gradient of x, grad W: (N, O) -> (N, I)."""
+        *others, (last, widest) = zip(self.all_bands, tensors[1:], strict=True)
+        rows = grad[:, last.rows] if others else grad
+        if widest.shape[1] == self.in_features:
+            out = rows @ widest
+        else:  # some inputs are seen by no one
+            out = grad.new_zeros(len(grad), self.in_features)
+            torch.mm(rows, widest, out=out[:, : widest.shape[1]])
+        for band, weight in others:
+            out[:, : weight.shape[1]].addmm_(grad[:, band.rows], weight)
+        return out
+
+    def tensors_back(
+        self, x: Tensor, grad: Tensor, tensors: Sequence[Tensor], needed: Sequence[bool]
+    ) -> list[Tensor | None]:
+        """The gradients of bias and bands that need one; zero where the mask hides a weight, which so stays zero."""
+        grads = [grad.sum(0) if needed[0] else None]
+        for band, weight, edge, wanted in zip(self.all_bands, tensors[1:], self.edges, needed[1:], strict=True):
+            if not wanted:
+                grads.append(None)
+                continue
+            rows = grad if len(tensors) == 2 else grad[:, band.rows]
+            found = rows.T @ _first(x, weight.shape[1])
+            found[:, found.shape[1] - edge.shape[1] :].mul_(edge)
+            grads.append(found)
+        return grads
+
     def partial(
         self, tensors: Sequence[Tensor], bands: Sequence[Band], below: Tensor, out: Tensor | None = None
     ) -> Tensor:
         """Rows of the output, (rows, N), as far as the first inputs go, below (inputs, N). tensors: see `columns`."""
-        parts, count = [] if out is None else [out], below.shape[0]
+        parts, count = [], below.shape[0]
         for number, rows, own, place in bands:
             weight = tensors[number + 1][own, :count]
             seen = weight.shape[1]
             given = tensors[0][rows], weight, below if seen == count else below[:seen]
-            if out is None:
-                parts.append(torch.addmm(*given))
-            else:
-                torch.addmm(*given, out=out[place])
-        return torch.cat(parts) if len(parts) > 1 else parts[0] if parts else below.new_empty(0, below.shape[1])
+            parts.append(torch.addmm(*given) if out is None else torch.addmm(*given, out=out[place]))
+        if out is not None or not parts:
+            return below[:0] if out is None else out
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
 
-    def block(self, tensors: Sequence[Tensor], bands: Sequence[Band], columns: slice) -> Tensor:
-        """Rows and columns of the weight, zero where hidden."""
-        found = [tensors[0].new_empty(0, columns.stop - columns.start)]
-        for band in bands:
-            weight = tensors[band.number + 1][band.own, columns]
-            found.append(functional.pad(weight, (0, columns.stop - columns.start - weight.shape[1])))
-        return torch.cat(found)
+    def block(
+        self, tensors: Sequence[Tensor], bands: Sequence[Band], columns: slice, out: Tensor | None = None
+    ) -> Tensor:
+        """Rows and columns of the weight, zero where hidden: (rows, columns).
+
+        out: where they are written to, row after row; nothing is where the mask hides.
+        """
+        width = columns.stop - columns.start
+        if out is not None:
+            rows = out.view(bands[-1].place.stop if bands else 0, width)
+            for number, _, own, place in bands:
+                weight = tensors[number + 1][own, columns]
+                rows[place, : weight.shape[1]] = weight
+            return rows
+        parts = [tensors[0].new_empty(0, width)]
+        for number, _, own, _ in bands:
+            weight = tensors[number + 1][own, columns]
+            parts.append(functional.pad(weight, (0, width - weight.shape[1])))
+        return torch.cat(parts)
 
     @torch.no_grad()
     def dense_weight(self) -> Tensor:

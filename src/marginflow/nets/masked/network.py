@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any, cast
 
 import torch
@@ -12,19 +12,23 @@ from torch import Tensor, nn
 from marginflow.base.arguments import check_context
 from marginflow.nets.activations import Activation, as_activation, check_dropout
 from marginflow.nets.masked.forward import run
-from marginflow.nets.masked.inverse import invert
+from marginflow.nets.masked.inverse import Step, draw, invert
 from marginflow.nets.masked.linear import MaskedLinear
 from marginflow.nets.masked.order import Order
 from marginflow.nets.masked.plan import MaskedPlan, blocks_of
 
 
 class MaskedNetwork(nn.Module):
-    """Parameters for every dimension, each a function of the dimensions before it and of the context.
+    """Parameters for every step, each a function of the steps before it and of the context.
 
-    x (N, D), context (N, C) -> params (N, D, P); params[:, i] depends on the context and on those dimensions of x
-    alone that the order puts before i. Inside, dimensions stand in that order, which is all that is left of it.
+    One input and P outputs a step: x (N, D), context (N, C) -> params (N, D, P); params[:, i] depends on the context
+    and on those dimensions of x alone that the order puts before i. Inside, dimensions stand in that order, which is
+    all that is left of it.
 
-    order: of the dimensions. hidden_degrees: the sorted degrees of each hidden layer. num_params: P.
+    order: of the I inputs, those of the first step first. hidden_degrees: the sorted degrees of each hidden layer; a
+        unit of degree d sees the first d steps.
+    inputs, outputs: how many inputs each step gives, and how many parameters it takes, in order; see `MaskedPlan`.
+        Where not every input has P parameters, params are (N, sum(outputs)), step by step.
     context_features: C; the context enters beside x with degree 0, seen by all.
     activation: a name or any elementwise function.
     residual: what the first, third, fifth ... hidden layer is before its activation is added to that of the one two
@@ -37,7 +41,8 @@ class MaskedNetwork(nn.Module):
         self,
         order: Order,
         hidden_degrees: Sequence[Tensor],
-        num_params: int,
+        inputs: Sequence[int],
+        outputs: Sequence[int],
         context_features: int = 0,
         activation: Activation = "relu",
         dropout: float = 0.0,
@@ -45,20 +50,31 @@ class MaskedNetwork(nn.Module):
     ) -> None:
         super().__init__()
         check_dropout(dropout)
-        features = len(order.dimensions)
-        self.features, self.context_features = features, context_features
-        self.order, self.dropout = order, dropout
+        inputs, outputs = list(inputs), list(outputs)
+        fit = len(inputs) == len(outputs) and sum(inputs) == len(order.dimensions) and sum(outputs) > 0
+        if not fit or min([*inputs, *outputs]) < 0:
+            raise ValueError(
+                f"a masked network needs, for every step, how many inputs and outputs it has, {len(order.dimensions)} "
+                f"inputs in all and one output at least; got {inputs} and {outputs}"
+            )
+        self.order, self.context_features, self.dropout = order, context_features, dropout
         self.activation = as_activation(activation)  # a module of the user's own is trained and saved too
         with torch.device("cpu"):
-            dimensions, known = torch.arange(1, features + 1), torch.arange(features + 1)
-            degrees = [torch.cat([torch.zeros(context_features, dtype=torch.long), dimensions]), *hidden_degrees]
+            steps, known = torch.arange(1, len(inputs) + 1), torch.arange(len(inputs) + 1)
+            first = torch.cat([torch.zeros(context_features, dtype=torch.long), _repeat(steps, inputs)])
+            degrees = [first, *hidden_degrees]
+            out_degrees = _repeat(steps, outputs)
         self.hidden_layers = nn.ModuleList(MaskedLinear(below, above) for below, above in pairwise(degrees))
-        self.output_layer = MaskedLinear(degrees[-1], dimensions.repeat_interleave(num_params), strict=True)
+        self.output_layer = MaskedLinear(degrees[-1], out_degrees, strict=True)
         self.layers = [*cast("list[MaskedLinear]", list(self.hidden_layers)), self.output_layer]  # input to output
-        counts: list[list[int]] = [torch.searchsorted(layer, known, right=True).tolist() for layer in degrees]
+        counts = [torch.searchsorted(layer, known, right=True).tolist() for layer in [*degrees, out_degrees]]
+        starts = list(accumulate((layer[-1] for layer in counts[:-1]), initial=0))
+        each = sum(outputs) // max(sum(inputs), 1)
+        num_params = each if outputs == [each * width for width in inputs] else None
         self.plan = MaskedPlan(
-            features, num_params, context_features, counts, blocks_of(counts, self.layers, num_params),
-            self.activation, activation if isinstance(activation, str) else None, residual,
+            inputs, outputs, num_params, num_params is None or set(inputs) != {1}, context_features, counts, starts,
+            blocks_of(counts, starts, self.layers), self.activation,
+            activation if isinstance(activation, str) else None, residual,
         )  # fmt: skip
 
     @property
@@ -67,7 +83,7 @@ class MaskedNetwork(nn.Module):
         return self.training and self.dropout > 0
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """The parameters of every dimension: x (N, D), context (N, C) -> (N, D, P)."""
+        """The parameters of every step: x (N, I), context (N, C) -> (N, I, P), or (N, outputs)."""
         dropout = self.dropout if self.random else 0.0
         return run(self.plan, self.layers, self.order, x, self._context(context, x), dropout)
 
@@ -75,9 +91,18 @@ class MaskedNetwork(nn.Module):
         """The x with univariate(x_i; params_i(x)) = z_i for every i, and log|det dx/dz|; see `inverse.invert`."""
         return invert(self.plan, self.layers, self.order, univariate, z, self._context(context, z))
 
+    def draw(self, factor: Step, num_rows: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Rows drawn step after step from factors, and their log probability; see `inverse.draw`."""
+        like = self.output_layer.bias.new_empty(num_rows, 0)
+        return draw(self.plan, self.layers, self.order, factor, num_rows, self._context(context, like))
+
     def _context(self, context: Tensor | None, x: Tensor) -> Tensor | None:
         """The context checked, in the precision of x; None where the network takes none."""
         if not self.context_features:
             return None
         check_context(context, self.context_features, len(x), vector=True)
         return cast(Tensor, context).to(x.dtype)
+
+
+def _repeat(steps: Tensor, times: Sequence[int]) -> Tensor:
+    return steps.repeat_interleave(torch.tensor(times))

@@ -12,35 +12,28 @@ from torch import Tensor
 if TYPE_CHECKING:
     from marginflow.nets.masked.linear import Band, MaskedLinear
 
-BLOCK = 128  # dimensions, and units of a layer, that are resolved between two rounds of matrix products
+BLOCK = 128  # steps, and units of a layer, that are resolved between two rounds of matrix products
 
 
 class Product(NamedTuple):
-    """Rows top ... bottom of a layer in a block of the inverse.
+    """Rows of a layer that a block of the inverse computes.
 
-    known: columns that the units before the block make up. inside: columns after those, of units in the block.
-    bands: where the rows stand.
+    bands: where they stand. inside: the columns of units of the block. size: how many weights lie there.
     """
 
-    layer: int
-    top: int
-    bottom: int
-    known: int
-    inside: int
     bands: list[Band]
-
-    @property
-    def num_weights(self) -> int:
-        """Weights between units of the block."""
-        return (self.bottom - self.top) * self.inside
+    inside: slice
+    size: int
 
 
 class Block(NamedTuple):
-    """Dimensions start ... stop, resolved together.
+    """Steps start ... stop, resolved together.
 
-    products: of the hidden layers and, last, of the output. ends: see `kernel_numba.resolve`.
-    looped: whether the loop computes the hidden units. In a block of one dimension it need not: none of them depends
-        on another dimension of the block.
+    products: of the hidden layers and, last, of the output.
+    ends (layers, steps + 1): where each layer that a kernel resolves ends before each step, and after the last, in a
+        matrix of all units (see `MaskedPlan.starts`), under which stand the parameters of the block.
+    looped: whether a kernel computes the hidden units. In a block of one step it need not: none of them depends on
+        another step of the block.
     """
 
     start: int
@@ -52,20 +45,28 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True)
 class MaskedPlan:
-    """A masked network but for its weights and the order of its dimensions: plain data.
+    """A masked network but for its weights and the order of its inputs: plain data.
 
-    features, num_params, context_features, residual: see `MaskedNetwork`. activation: the function;
-    activation_name: None where it is one of the user's own, which may have parameters, draw noise or work in place.
+    Step t = 0 ... T - 1 knows the context and the inputs of the steps before it. It gives inputs[t] of the inputs of
+    the network, and outputs[t] of its outputs are its parameters.
 
-    counts[l][d]: how many units of layer l, from the inputs (context and x) to the last hidden layer, have a
-        degree of at most d, d = 0 ... D; so many are known once the first d dimensions are.
+    num_params: P, where every step has P outputs for each of its inputs; None where not.
+    ragged: whether not every step has one input and P outputs, which is the quick case.
+    counts[l][t]: how many units of layer l, from the inputs (context and x) to the outputs, are known before step t,
+        t = 0 ... T; of the outputs, how many belong to the steps before.
+    starts: of each layer in a matrix of the units of all, layer under layer, from the inputs to the outputs.
     blocks: of the inverse, in the order in which they are resolved.
+    activation_name: None where the activation is one of the user's own, which may have parameters, draw noise or
+        work in place.
     """
 
-    features: int
-    num_params: int
+    inputs: list[int]
+    outputs: list[int]
+    num_params: int | None
+    ragged: bool
     context_features: int
     counts: list[list[int]]
+    starts: list[int]
     blocks: list[Block]
     activation: Callable[[Tensor], Tensor]
     activation_name: str | None
@@ -90,33 +91,31 @@ class Residual:
         return h
 
 
-def blocks_of(counts: Sequence[Sequence[int]], layers: Sequence[MaskedLinear], num_params: int) -> list[Block]:
-    """The blocks in which the inverse of a network resolves its dimensions."""
-    offsets = np.cumsum([0, *(layer[-1] for layer in counts)])
+def blocks_of(counts: Sequence[Sequence[int]], starts: Sequence[int], layers: Sequence[MaskedLinear]) -> list[Block]:
+    """The blocks in which the inverse of a network resolves its steps."""
     blocks = []
-    for start, stop in cut_into_blocks(counts):
+    for start, stop in cut_into_blocks(counts[:-1], BLOCK):
         products = []
-        for i, layer in enumerate(layers):
-            is_output = i == len(layers) - 1
-            top, bottom = (d * num_params if is_output else counts[i + 1][d] for d in (start, stop))
-            known, upto = counts[i][start], counts[i][stop]
-            products.append(Product(i, top, bottom, known, upto - known, layer.bands(top, bottom)))
-        ends = np.array([np.array(layer[start : stop + 1]) + o for layer, o in zip(counts, offsets, strict=False)])
+        for layer, below, above in zip(layers, counts[:-1], counts[1:], strict=True):
+            size = (above[stop] - above[start]) * (below[stop] - below[start])
+            products.append(Product(layer.bands(above[start], above[stop]), slice(below[start], below[stop]), size))
+        ends = np.array([layer[start : stop + 1] for layer in counts]) + np.array(starts)[:, None]
+        ends[-1] -= counts[-1][start]
         looped = stop > start + 1
-        blocks.append(Block(start, stop, products, ends if looped else ends[:1], looped))
+        blocks.append(Block(start, stop, products, ends if looped else ends[:: len(counts) - 1], looped))
     return blocks
 
 
-def cut_into_blocks(counts: Sequence[Sequence[int]], most: int = BLOCK) -> list[tuple[int, int]]:
-    """Dimensions 0 ... D in blocks (start, stop), none with more than `most` dimensions or units of one layer.
+def cut_into_blocks(counts: Sequence[Sequence[int]], most: int) -> list[tuple[int, int]]:
+    """Steps 0 ... T in blocks (start, stop), none with more than `most` steps or units of one layer.
 
-    A block of one dimension may have more.
+    A block of one step may have more.
     """
-    num_dims = len(counts[0]) - 1
+    num_steps = len(counts[0]) - 1
     blocks, start = [], 0
-    for stop in range(1, num_dims + 1):
-        too_large = any(layer[stop] - layer[start] > most for layer in counts)
+    for stop in range(1, num_steps + 1):
+        too_large = stop - start > most or any(layer[stop] - layer[start] > most for layer in counts)
         if too_large and stop - 1 > start:
             blocks.append((start, stop - 1))
             start = stop - 1
-    return [*blocks, (start, num_dims)]
+    return [*blocks, (start, num_steps)]
