@@ -27,7 +27,7 @@ from marginflow.base.moments import Estimate
 from marginflow.evaluation.evaluate import evaluate, evaluate_rows
 from marginflow.evaluation.sample import draw
 from marginflow.evaluation.sample_quality import energy_distance, mean_distance, two_sample_accuracy
-from marginflow.evaluation.sample_range import divergence, origins
+from marginflow.evaluation.sample_range import origins, sample_range
 from marginflow.nets.masked.degrees import resolve_degrees
 from marginflow.runs.build import build, load_data
 from marginflow.runs.items import items
@@ -187,7 +187,7 @@ def artifacts_of(flow: Any, data: Any) -> list[dict[str, Any]]:
             calibrate(flow, [data.train.take(slice(100))], layers=norms)
         found = evaluate(flow, test, spec=data.spec)
         began = [asdict(each) for each in origins(flow, test, 500)[:5]]
-        shares = {"statistics": statistics, **asdict(divergence(flow, test, 500)), "origins": began}
+        shares = {"statistics": statistics, **asdict(sample_range(flow, test, 500)), "origins": began}
         rows.append({**shares, "nll": finite(found.importance_weighted.value)})
         print(rows[-1], flush=True)
     return rows

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from marginflow.cli.reproduce_item import draw, reproduce, train_once
-from marginflow.evaluation.sample import draw as draw_samples
+from marginflow.evaluation.sample import sample_raw
 from marginflow.report import figures, plots
 from marginflow.report.snapshots import Snapshots
 from marginflow.runs import experiments
@@ -245,7 +245,7 @@ def test_samples_stand_beside_test_images(folder: Path, digits: Trained, monkeyp
     model, spec, test = opened.model, opened.spec, opened.test(36)
     assert list(shown) == ["digits, test images", "planar"]
     assert torch.equal(shown["digits, test images"], test.take().x)
-    assert torch.equal(shown["planar"], draw_samples(model, spec, 36, seed=0))
+    assert torch.equal(shown["planar"], sample_raw(model, spec, 36, seed=0))
 
 
 def test_digits_are_shown_as_the_flow_leaves_them(

@@ -17,7 +17,7 @@ from marginflow.distributions import Conditional, Flow, LabelMixture, Marginalis
 from marginflow.distributions.temperature import at_temperature
 from marginflow.evaluation.float32_error import disagreement
 from marginflow.evaluation.layer_outputs import by_layer
-from marginflow.evaluation.sample_range import divergence, origins
+from marginflow.evaluation.sample_range import origins, sample_range
 from marginflow.nets import MLP
 from marginflow.transforms import Standardise
 
@@ -76,7 +76,7 @@ def test_all_that_takes_models_apart_knows_the_new_one() -> None:
     assert findings.ok, str(findings)
     assert {findings.of(name).status for name in ("log-determinant", "triangularity", "normalisation")} == {"pass"}
     assert mf.evaluate(model, x, num_samples=5).effective_sample_size > 1
-    assert divergence(model, Batch(x)).num_samples == 500
+    assert sample_range(model, Batch(x)).num_samples == 500
     assert isinstance(origins(model, Batch(x)), list)
     found = disagreement(model.float(), Split(x))
     assert found is not None

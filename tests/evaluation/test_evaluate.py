@@ -10,7 +10,7 @@ import torch
 from marginflow import LabelMixture, models
 from marginflow.data import DataSpec, Split
 from marginflow.distributions import DiagonalNormal, Flow, Marginalising, StandardNormal, Uniform
-from marginflow.evaluation.evaluate import Account, RowScores, evaluate, evaluate_blocks, evaluate_rows
+from marginflow.evaluation.evaluate import AccountingBuilder, RowScores, evaluate, evaluate_chunks, evaluate_rows
 from marginflow.models import maf, planar
 from marginflow.transforms import Augment, Dequantise, Flatten, Logit, Permutation, Standardise
 
@@ -201,10 +201,10 @@ def test_the_accounting_of_blocks_is_that_of_all_rows(name: str) -> None:
     model = flow if name == "exact" else Marginalising(flow, StandardNormal(1))
     x, draws = torch.randn(4096 + 4096 + 10, 3 if name == "exact" else 2), 3 if name == "unconverged" else 20
     whole = evaluate(model, x, num_samples=draws, seed=5)
-    account = Account(DataSpec(tuple(x.shape[1:])), exact=model.exact, num_samples=draws, seed=5)
-    for found in evaluate_blocks(model, [Split(part) for part in x.split(4096)], num_samples=draws, seed=5):
-        account.add(found)
-    one, other = whole.as_dict(), account.accounting().as_dict()
+    builder = AccountingBuilder(DataSpec(tuple(x.shape[1:])), exact=model.exact, num_samples=draws, seed=5)
+    for found in evaluate_chunks(model, [Split(part) for part in x.split(4096)], num_samples=draws, seed=5):
+        builder.add(found)
+    one, other = whole.as_dict(), builder.build().as_dict()
     assert one.keys() == other.keys()
     for key, value in one.items():
         if isinstance(value, dict):
@@ -221,7 +221,7 @@ def test_blocks_draw_on_and_do_not_repeat_their_noise() -> None:
     with torch.no_grad():
         model.flow.mean.fill_(0.5)
     same = [Split(torch.zeros(5, 1))] * 2
-    first, second = (found.density.bound for found in evaluate_blocks(model, same, num_samples=2))
+    first, second = (found.density.bound for found in evaluate_chunks(model, same, num_samples=2))
     assert not torch.isclose(first, second).any()
 
 
@@ -261,7 +261,7 @@ def test_log_p_that_is_no_number_is_named_by_its_row() -> None:
             evaluate(holes, x)
     results: list[RowScores] = []
     with pytest.raises(FloatingPointError, match=r"at row 9 \(counted from 0\), and not finite at 2 of 3 rows"):
-        results.extend(evaluate_blocks(holes, [Split(x[:4]), Split(x[:4]), Split(x[5:8])]))
+        results.extend(evaluate_chunks(holes, [Split(x[:4]), Split(x[:4]), Split(x[5:8])]))
     assert evaluate_rows(holes, Split(x[:6])).density.log_prob.isfinite().all()
 
 

@@ -16,8 +16,8 @@ from marginflow.base.seeds import seeded
 from marginflow.base.transform import Transform
 from marginflow.data import DataSpec, Split
 from marginflow.distributions import Conditional, DiagonalNormal, Flow, Marginalising, StandardNormal
-from marginflow.evaluation.evaluate import evaluate_blocks
-from marginflow.evaluation.sample import Draws, draw
+from marginflow.evaluation.evaluate import evaluate_chunks
+from marginflow.evaluation.sample import RawSamples, sample_raw
 from marginflow.interop import Foreign, from_normflows, from_torch
 from marginflow.nets import MLP
 from marginflow.transforms import Augment, Dequantise, Permutation, Sequential
@@ -60,7 +60,7 @@ def test_what_breaks_is_drawn_again_and_counted(name: str) -> None:
             redrawn += len(again)
             z[again] = torch.randn(len(again), 2)
     assert redrawn > 50  # a fifteenth, and some of these
-    assert (drawn.redrawn, drawn.kept) == (redrawn, 0)
+    assert (drawn.redrawn, drawn.flagged) == (redrawn, 0)
     assert torch.equal(drawn.x, z)
 
 
@@ -69,7 +69,7 @@ def test_a_sample_that_the_preprocessing_loses_is_drawn_again() -> None:
     drawn = sample(model, 900)
     assert bool((drawn.x[:, 0] <= LIMIT).all())
     assert drawn.redrawn > 20  # a fifteenth is 60
-    assert drawn.kept == 0
+    assert drawn.flagged == 0
 
 
 def test_what_comes_back_within_a_thousandth_is_not_flagged() -> None:
@@ -84,7 +84,7 @@ def test_what_is_still_flagged_at_last_is_kept_with_a_warning_or_refused_where_i
     off = Flow([Breaking(lambda z: z), Sequential(Permutation(2)), Off()], StandardNormal(2))
     with pytest.warns(RuntimeWarning, match="20 of 20 samples do not come back to their noise within 1e-3"):
         drawn = sample(off, 20, redraws=3)
-    assert (drawn.redrawn, drawn.kept) == (60, 20)
+    assert (drawn.redrawn, drawn.flagged) == (60, 20)
     for wrong in (torch.nan, -torch.inf):
         broken = Flow([Breaking(lambda z, by=wrong: z * by)], StandardNormal(2))
         with pytest.raises(FloatingPointError, match=r"\d+ of 900 samples are not finite, each drawn 1 times"):
@@ -136,7 +136,7 @@ def test_flags_come_through_whatever_is_wrapped_around() -> None:
     for name, (model, context) in wrapped.items():
         drawn = sample(model, 400, context)
         assert 10 < drawn.redrawn < 80, name  # a fifteenth of 400 is 27
-        assert drawn.kept == 0, name
+        assert drawn.flagged == 0, name
 
 
 def test_parts_around_noise_are_inverted_in_their_order() -> None:
@@ -256,7 +256,7 @@ def test_no_sample_of_a_map_that_float32_cannot_follow_passes() -> None:
     with torch.no_grad():
         z, _ = model.transform(drawn.x)
         back, _ = model.double().transform(drawn.x.double())
-    assert drawn.kept == 0
+    assert drawn.flagged == 0
     assert float((z - back).abs().max()) < 0.1  # float64 agrees about where these come from
     z, flagged = inverse_and_flag(model.float().transform, torch.randn(500, 4))
     assert bool(flagged.any())
@@ -264,7 +264,7 @@ def test_no_sample_of_a_map_that_float32_cannot_follow_passes() -> None:
 
 def test_draws_of_a_run_say_how_many_were_flagged() -> None:
     model = Flow([Permutation(2)], Flow([Breaking(lambda z: z * torch.nan)], StandardNormal(2)))
-    draws = Draws(model, data.DataSpec((2,)), 9000, seed=1)
+    draws = RawSamples(model, data.DataSpec((2,)), 9000, seed=1)
     assert str(draws) == ""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -284,20 +284,20 @@ def test_draws_of_a_run_say_how_many_were_flagged() -> None:
 def test_what_is_drawn_between_blocks_and_blocks_do_not_touch_each_other() -> None:
     model = Marginalising(DiagonalNormal(2), StandardNormal(1)).train()
     parts = [Split(torch.zeros(5, 1))] * 3
-    alone = [found.density.bound for found in evaluate_blocks(model, parts, seed=1)]
+    alone = [found.density.bound for found in evaluate_chunks(model, parts, seed=1)]
     torch.default_generator.manual_seed(0)
     expected = torch.rand(3).tolist()
     torch.default_generator.manual_seed(0)
     between, drawn = [], []
-    for found in evaluate_blocks(model, parts, seed=1):
+    for found in evaluate_chunks(model, parts, seed=1):
         assert model.training
         drawn.append(found.density.bound)
         between.append(torch.rand(1).item())
     assert between == expected
     assert all(torch.equal(one, other) for one, other in zip(alone, drawn, strict=True))
     flow = Flow([Permutation(2)], models.planar(2))
-    draws = [Draws(flow, DataSpec((2,)), 9000, seed=1) for _ in range(2)]
+    draws = [RawSamples(flow, DataSpec((2,)), 9000, seed=1) for _ in range(2)]
     pairs = list(zip(*draws, strict=True))  # in turn
     assert len(pairs) > 1
     assert all(torch.equal(one, other) for one, other in pairs)
-    assert torch.equal(torch.cat([one for one, _ in pairs]), draw(flow, DataSpec((2,)), 9000, seed=1))
+    assert torch.equal(torch.cat([one for one, _ in pairs]), sample_raw(flow, DataSpec((2,)), 9000, seed=1))

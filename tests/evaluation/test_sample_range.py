@@ -9,7 +9,7 @@ from torch import Tensor
 from marginflow import models
 from marginflow.data import Batch
 from marginflow.distributions import Flow, Marginalising, StandardNormal
-from marginflow.evaluation.sample_range import divergence, origins
+from marginflow.evaluation.sample_range import origins, sample_range
 from marginflow.transforms import Scaling
 
 
@@ -23,26 +23,26 @@ def spread(*log_scales: float) -> Scaling:
 
 def test_a_model_of_the_data_stays_in_their_range() -> None:
     rows = torch.randn(2000, 2)
-    found = divergence(Flow([], StandardNormal(2)), Batch(rows, None), 1000)
+    found = sample_range(Flow([], StandardNormal(2)), Batch(rows, None), 1000)
     assert (found.num_samples, found.diverged) == (1000, 0.0)
     assert found.saturated < 0.01
 
 
 def test_the_share_out_of_range_is_that_of_the_tails() -> None:
     rows = torch.linspace(-1, 1, 101)[:, None]
-    found = divergence(Flow([], StandardNormal(1)), Batch(rows, None), 20_000)
+    found = sample_range(Flow([], StandardNormal(1)), Batch(rows, None), 20_000)
     assert found.saturated == pytest.approx(0.3173, abs=0.01)  # P(|z| > 1)
     assert found.diverged == pytest.approx(0.0027, abs=0.002)  # P(|z| > 3)
 
 
 def test_what_is_not_finite_has_diverged() -> None:
     model = Flow([spread(-1e3)], StandardNormal(1))
-    found = divergence(model, Batch(torch.randn(100, 1), None), 50)
+    found = sample_range(model, Batch(torch.randn(100, 1), None), 50)
     assert found.diverged == found.saturated == 1.0
 
 
 def test_constant_rows_have_a_range_of_width_two() -> None:
-    found = divergence(Flow([], StandardNormal(1)), Batch(torch.full((50, 1), 0.0), None), 20_000)
+    found = sample_range(Flow([], StandardNormal(1)), Batch(torch.full((50, 1), 0.0), None), 20_000)
     assert found.saturated == pytest.approx(0.3173, abs=0.01)
     assert found.diverged < 0.005
 
@@ -61,7 +61,7 @@ def test_origins_name_the_layer_and_the_dimension(marginal: bool) -> None:
 
 def test_contexts_and_densities_without_layers_are_refused() -> None:
     with pytest.raises(ValueError, match="need a context each"):
-        divergence(models.maf(2, hidden=[8], context_features=1), Batch(torch.zeros(5, 2), torch.zeros(5, 1)))
+        sample_range(models.maf(2, hidden=[8], context_features=1), Batch(torch.zeros(5, 2), torch.zeros(5, 1)))
     with pytest.raises(ValueError, match="no layers"):
         origins(StandardNormal(2), Batch(torch.zeros(5, 2), None))
 

@@ -9,7 +9,7 @@ import torch
 
 from marginflow import Marginalising, TrainConfig, data, evaluate, fit, log_likelihood, models
 from marginflow.distributions import Flow, StandardLogistic, StandardNormal
-from marginflow.evaluation.sample import draw
+from marginflow.evaluation.sample import sample_raw
 from marginflow.transforms import BatchNorm, Dequantise, MaskedAutoregressive, Permutation, Planar, Standardise
 from marginflow.transforms.calibrate import calibrate
 
@@ -246,7 +246,7 @@ def test_black_pictures_of_a_diverged_model_come_with_a_warning_too() -> None:
     with pytest.warns(RuntimeWarning, match="of 5 samples are not finite"):
         model.sample(5)
     with pytest.raises(FloatingPointError, match="the model has diverged"):
-        draw(model, data.DataSpec((2,), levels=256), 5, seed=0)
+        sample_raw(model, data.DataSpec((2,), levels=256), 5, seed=0)
 
 
 @pytest.mark.parametrize(

@@ -67,5 +67,5 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
 
 def test_a_picture_of_very_many_rows_is_refused() -> None:
     with pytest.raises(ValueError, match=r"a picture shows 100,000 at most; got 100,001: write them to \.csv"):
-        plots.check_picture(100_001, features=2)
-    plots.check_picture(100_000, features=2)
+        plots.require_picture(100_001, features=2)
+    plots.require_picture(100_000, features=2)

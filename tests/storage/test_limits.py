@@ -34,7 +34,7 @@ from marginflow.runs.load import load as load_run
 from marginflow.runs.read_toml import read
 from marginflow.runs.schema import Experiment
 from marginflow.storage.files import packed
-from marginflow.storage.limits import check_model
+from marginflow.storage.limits import require_model_size
 from marginflow.training.checkpoint import load_trainer
 from marginflow.training.metrics import read_metrics
 
@@ -148,7 +148,7 @@ def test_models_of_every_kind_are_as_large_as_they_say_on_the_meta_device(tmp_pa
             counted.append(build(experiment, spec))
             return counted[0]
 
-        check_model(weights, experiment.model_dump(exclude={"data", "train", "evaluate"}), make)
+        require_model_size(weights, experiment.model_dump(exclude={"data", "train", "evaluate"}), make)
         told = counted[0].state_dict()
         assert {name: each.shape for name, each in told.items()} == {name: each.shape for name, each in built.items()}
         assert all(each.is_meta for each in counted[0].parameters())

@@ -126,7 +126,7 @@ def sampled(model: Distribution) -> str:
     except EXPECTED as error:
         return told(error)
     assert bool(torch.isfinite(drawn.x).all()), "a sample that is no number"
-    return "finite" + (f", {drawn.redrawn} drawn again, {drawn.kept} kept" if drawn.redrawn else "")
+    return "finite" + (f", {drawn.redrawn} drawn again, {drawn.flagged} kept" if drawn.redrawn else "")
 
 
 def every() -> Iterator[tuple[str, str]]:

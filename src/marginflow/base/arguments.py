@@ -10,7 +10,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from marginflow.base.shapes import check_rows
+from marginflow.base.shapes import require_rows
 
 Values = Tensor | ArrayLike
 
@@ -67,7 +67,7 @@ def as_rows(
     x = as_tensor(x, what)
     if x.shape == event_shape:
         x = x[None]
-    check_rows(x.shape, event_shape, what)
+    require_rows(x.shape, event_shape, what)
     if pixels or x.is_floating_point():
         return x
     if x.dtype == torch.uint8:
@@ -119,7 +119,7 @@ def as_context(
     return context if len(context) == num_rows else context.expand(num_rows, *context.shape[1:])
 
 
-def check_context(context: Tensor | None, features: int, num_rows: int, *, vector: bool = False) -> None:
+def require_context(context: Tensor | None, features: int, num_rows: int, *, vector: bool = False) -> None:
     """Refuse, for a part that uses `features` of it, a context as `as_context` does, or an image where not wanted."""
     if features == 0:
         return
@@ -151,6 +151,6 @@ def as_whole(number: SupportsIndex, what: str, least: int | None = 0) -> int:
     return found
 
 
-def check_num_samples(num_samples: SupportsIndex) -> int:
+def require_num_samples(num_samples: SupportsIndex) -> int:
     """A number of draws, see `as_whole`."""
     return as_whole(num_samples, "num_samples")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, SupportsIndex, final, runtime_checka
 import torch
 from torch import Tensor, nn
 
-from marginflow.base.arguments import Values, as_context, as_rows, as_tensor, check_num_samples
+from marginflow.base.arguments import Values, as_context, as_rows, as_tensor, require_num_samples
 from marginflow.base.call import RemembersArguments
 from marginflow.base.devices import like_of, to_like
 from marginflow.base.noise import NoiseSite, Sites, at_given
@@ -141,7 +141,7 @@ class Distribution(RemembersArguments, nn.Module, ABC):
     @final
     def sample_each(self, num_samples: SupportsIndex, context: Values) -> Tensor:
         """Several draws for each row of a context: context (M, C, ...) -> (M, num_samples, *event)."""
-        number = check_num_samples(num_samples)
+        number = require_num_samples(num_samples)
         given = as_context(context, self.context_features, None)
         if given is None:
             raise ValueError("sample_each draws for each row of a context; got none: use sample(num_samples)")
@@ -183,7 +183,7 @@ class Distribution(RemembersArguments, nn.Module, ABC):
 
     def _asked(self, num_samples: SupportsIndex, context: Values | None) -> tuple[int, Tensor | None]:
         """A number of samples, and the context of each."""
-        number = check_num_samples(num_samples)
+        number = require_num_samples(num_samples)
         return number, self._given(context, number, like_of(self))
 
     def _given(self, context: Values | None, num_rows: int, like: Tensor | None) -> Tensor | None:

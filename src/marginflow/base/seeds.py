@@ -14,7 +14,7 @@ from marginflow.base.arguments import as_whole
 SEEDS = 2**30  # of them: three are derived from a data set's, and generators take 32 bits
 
 
-def check_seed(seed: SupportsIndex) -> int:
+def require_seed(seed: SupportsIndex) -> int:
     """A seed, a whole number in range; ValueError otherwise."""
     found = as_whole(seed, "seed", least=None)
     if not 0 <= found < SEEDS:
@@ -24,7 +24,7 @@ def check_seed(seed: SupportsIndex) -> int:
 
 @contextmanager
 def seeded(seed: SupportsIndex) -> Iterator[None]:
-    """Inside, torch's global generators start at `seed`; afterwards they go on as if nothing had been drawn.
+    """Inside, torch's global generators start at `seed`; afterwards they continue as if nothing had been drawn.
 
     >>> with seeded(0):
     ...     a = torch.rand(1)
@@ -35,7 +35,7 @@ def seeded(seed: SupportsIndex) -> Iterator[None]:
     """
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         # torch.manual_seed would format a traceback three times where there is no GPU
-        seed = check_seed(seed)
+        seed = require_seed(seed)
         torch.default_generator.manual_seed(seed)
         if torch.cuda.is_available():
             torch.cuda.manual_seed_all(seed)
@@ -43,9 +43,9 @@ def seeded(seed: SupportsIndex) -> Iterator[None]:
 
 
 class RandomStream:
-    """Draws from a seed that go on where they stopped: inside `on()`, and only there, torch's generators are at them.
+    """Draws from a seed that continue where they stopped: inside `on()`, and only there, torch's generators are theirs.
 
-    So what is made some after the other draws the same, whatever else is drawn between, and disturbs none of it.
+    So what is made in parts draws the same, whatever else is drawn between, and disturbs none of it.
 
     >>> stream = RandomStream(0)
     >>> with stream.on():
@@ -59,12 +59,12 @@ class RandomStream:
     """
 
     def __init__(self, seed: SupportsIndex) -> None:
-        self.seed = check_seed(seed)
+        self.seed = require_seed(seed)
         self.state: tuple[torch.Tensor, list[torch.Tensor]] | None = None
 
     @contextmanager
     def on(self) -> Iterator[None]:
-        """Inside, draws go on; afterwards all else goes on as if nothing had been drawn."""
+        """Inside, draws continue; afterwards all else continues as if nothing had been drawn."""
         with seeded(self.seed):
             if self.state is not None:
                 torch.set_rng_state(self.state[0])

@@ -41,7 +41,7 @@ def sum_event(x: Tensor) -> Tensor:
     return x.sum(tuple(range(1, x.ndim)))
 
 
-def check_rows(shape: torch.Size, event_shape: torch.Size | None, what: str = "x") -> None:
+def require_rows(shape: torch.Size, event_shape: torch.Size | None, what: str = "x") -> None:
     """Refuse a shape of rows whose event shape is not `event_shape` (None accepts any)."""
     if shape[1:] == event_shape if event_shape is not None else len(shape) > 1:
         return
@@ -52,13 +52,13 @@ def check_rows(shape: torch.Size, event_shape: torch.Size | None, what: str = "x
     raise ValueError(f"{what} must have shape ({expected}), one row an event; got {tuple(shape)}: {remedy}")
 
 
-def check_real(x: Tensor) -> None:
+def require_real(x: Tensor) -> None:
     """Refuse whole numbers: pixels must be dequantised, and the rest converted, before a density sees them."""
     if not x.is_floating_point():
         raise ValueError(f"x must be floating point; got {x.dtype}: put Dequantise in front for pixels, or convert it")
 
 
-def check_at_least_one(features: int) -> None:
+def require_at_least_one(features: int) -> None:
     """Refuse to build something for no features."""
     if features < 1:
         raise ValueError(f"features must be at least 1; got {features}")

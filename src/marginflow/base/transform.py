@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from marginflow.base.call import RemembersArguments
 from marginflow.base.noise import Sites
-from marginflow.base.shapes import check_real
+from marginflow.base.shapes import require_real
 
 
 def no_volume(x: Tensor) -> Tensor:
@@ -68,20 +68,20 @@ class Transform(RemembersArguments, nn.Module, ABC):
 
     def forward_shape(self, shape: torch.Size) -> torch.Size:
         """The event shape of z where x has `shape`; ValueError where the transform does not fit it."""
-        self.check_features(shape[0])
+        self.require_features(shape[0])
         return shape
 
     def inverse_shape(self, shape: torch.Size) -> torch.Size:
         """The event shape of x where z has `shape`; ValueError where the transform does not fit it."""
-        self.check_features(shape[0])
+        self.require_features(shape[0])
         return shape
 
-    def check_input(self, x: Tensor) -> None:
+    def require_input(self, x: Tensor) -> None:
         """Refuse rows of another width than the transform was built for, and whole numbers."""
-        check_real(x)
-        self.check_features(x.shape[1])
+        require_real(x)
+        self.require_features(x.shape[1])
 
-    def check_features(self, features: int) -> None:
+    def require_features(self, features: int) -> None:
         """Refuse another size of dimension 1 than the transform was built for."""
         if self.features is not None and features != self.features:
             raise ValueError(

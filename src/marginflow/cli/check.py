@@ -7,12 +7,12 @@ from typing import Annotated
 import typer
 
 from marginflow.cli.options import Device, Run
-from marginflow.runs.is_run import check_is_run
+from marginflow.runs.is_run import require_run
 
 
 def check(run: Run, seed: Annotated[int, typer.Option(help="Seed of all noise.")] = 0, device: Device = "auto") -> None:
     """Ask a run whether it can be believed: its map, its density, its samples. Exit status 1 where a check fails."""
-    check_is_run(run)
+    require_run(run)
 
     from rich.console import Console
 

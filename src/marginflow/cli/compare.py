@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from marginflow.cli.options import Device, NumSamples, Rows, Seed
-from marginflow.runs.is_run import check_is_run
+from marginflow.runs.is_run import require_run
 
 
 def compare(
@@ -20,7 +20,7 @@ def compare(
 ) -> None:
     """Runs on the same held-out rows: their negative log-likelihoods, and paired differences to the best."""
     for run in runs:
-        check_is_run(run)
+        require_run(run)
 
     from rich.console import Console
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from marginflow.cli.options import Deterministic, Device, NumSamples, Rows, Run, Seed
-from marginflow.runs.is_run import check_is_run
+from marginflow.runs.is_run import require_run
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,13 +30,13 @@ def evaluate(
     device: Device = "auto",
 ) -> None:
     """The accounting table of a run on its test split, and its figures."""
-    check_is_run(run)
+    require_run(run)
 
     from rich.console import Console
 
     from marginflow.base import seeds
     from marginflow.base.devices import device_on
-    from marginflow.data.tables.write import check_output
+    from marginflow.data.tables.write import require_output
     from marginflow.report import figures
     from marginflow.report.tables import about_precision, about_samples, accounting_table
     from marginflow.runs.evaluate import evaluate as evaluated
@@ -45,7 +45,7 @@ def evaluate(
     from marginflow.runs.run import Run
 
     if to is not None:
-        check_output(to)
+        require_output(to)
         if data is not None and to.resolve() == data.resolve():
             raise ValueError(f"{to} is the table itself: give another --output")
     opened = Run.open(run, device_on(device))

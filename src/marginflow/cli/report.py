@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from marginflow.runs.is_run import check_is_run
+from marginflow.runs.is_run import require_run
 
 
 def report(
@@ -19,12 +19,12 @@ def report(
     """One page about runs, that needs no network: accounting, curves, figures, settings."""
     for source in sources:
         if not source.is_file():
-            check_is_run(source)
+            require_run(source)
 
-    from marginflow.report.page import check_page, read_item, write_page
+    from marginflow.report.page import read_item, require_page_path, write_page
     from marginflow.runs.run import Run
 
-    check_page(output)
+    require_page_path(output)
     if len({source.resolve() for source in sources}) < len(sources):
         raise ValueError("a source is named twice: give each once")
     items = {source: read_item(source) if source.is_file() else Run.open(source).as_item() for source in sources}

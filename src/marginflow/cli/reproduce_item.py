@@ -14,11 +14,11 @@ from marginflow.base.devices import device_on
 from marginflow.cli.train import train_run
 from marginflow.data.toy import HALF_MOONS_ENTROPY
 from marginflow.evaluation.layer_outputs import to_latent
-from marginflow.evaluation.sample import draw as draw_samples
+from marginflow.evaluation.sample import sample_raw
 from marginflow.report import figures, plots
 from marginflow.report.snapshots import Snapshots
 from marginflow.runs import experiments
-from marginflow.runs.directory import check_same_settings
+from marginflow.runs.directory import require_same_settings
 from marginflow.runs.evaluate import evaluate
 from marginflow.runs.items import Item, Trained
 from marginflow.runs.run import Run
@@ -100,7 +100,7 @@ def train_once(settings: Experiment, run_dir: Path, label: str) -> None:
     done = max((each["epoch"] for each in read_metrics(run_dir)), default=0)
     if done:
         before = Run.open(run_dir).experiment
-        check_same_settings(before, settings, run_dir)
+        require_same_settings(before, settings, run_dir)
         if done >= settings.train.epochs and (run_dir / WEIGHTS).is_file():
             return
         if before.train.epochs != settings.train.epochs and settings.train.schedule != "constant":
@@ -156,7 +156,7 @@ def _samples(directories: dict[str, Path]) -> Figure:
         run = Run.open(directory)
         test = run.test(NUM_IMAGES).take().x
         grids[f"{run.experiment.data.name}, test images"] = (test * 256).floor() if run.spec.dequantised else test
-        grids[label] = draw_samples(run.model, run.spec, NUM_IMAGES, seed=0)
+        grids[label] = sample_raw(run.model, run.spec, NUM_IMAGES, seed=0)
     return plots.image_grids(grids, 256, columns=3 if len(grids) < 4 else 2)
 
 
@@ -180,7 +180,7 @@ def _digits(directories: dict[str, Path]) -> Figure:
 def _points(directory: Path) -> Figure:
     """Data, what the flow makes of them, and samples."""
     run = Run.open(directory)
-    x, drawn = run.test(NUM_POINTS).take().x, draw_samples(run.model, run.spec, NUM_POINTS, seed=0)
+    x, drawn = run.test(NUM_POINTS).take().x, sample_raw(run.model, run.spec, NUM_POINTS, seed=0)
     stages = {
         "data: x squared, and its sign": (x, x),
         "through the flow": (to_latent(run.model, x), x),

@@ -14,12 +14,12 @@ from marginflow.base.devices import device_on
 from marginflow.data import DataSet
 from marginflow.distributions import Flow
 from marginflow.evaluation.evaluate import Accounting
-from marginflow.evaluation.sample import draw
+from marginflow.evaluation.sample import sample_raw
 from marginflow.report import figures, plots
 from marginflow.report.snapshots import Snapshots, epochs_shown
 from marginflow.report.tables import accounting_table
 from marginflow.runs.build import build, load_data
-from marginflow.runs.directory import check_free, created
+from marginflow.runs.directory import created, require_free
 from marginflow.runs.evaluate import Evaluation, evaluate
 from marginflow.runs.read_toml import parse
 from marginflow.runs.run import Run
@@ -65,7 +65,7 @@ def _overview(models: dict[str, Flow], data: DataSet) -> Figure:
     for row, (name, model) in zip(panels, models.items(), strict=True):
         plots.points(row[0], data.test.x[:NUM_POINTS], f"{NUM_POINTS} test rows")
         plots.density(row[1], figures.log_prob_of(model), BOUNDS, f"p(x), {name}")
-        drawn = draw(model, data.spec, NUM_POINTS, seed=0)
+        drawn = sample_raw(model, data.spec, NUM_POINTS, seed=0)
         plots.points(row[2], drawn, f"{NUM_POINTS} samples, {name}")
         for axes in row:
             axes.set(xlim=BOUNDS[:2], ylim=BOUNDS[2:])
@@ -78,7 +78,7 @@ def run_demo(output: Path, epochs: int) -> dict[str, Accounting]:
     console = Console()
     started = time.perf_counter()
     for each in ("without_noise", "with_noise"):
-        check_free(output / each, overwrite=True)
+        require_free(output / each, overwrite=True)
     data = load_data(experiment(0))
     shown = data.test.take(slice(NUM_POINTS)).x
     models: dict[str, Flow] = {}

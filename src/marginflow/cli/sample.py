@@ -8,7 +8,7 @@ from typing import Annotated, Optional
 import typer
 
 from marginflow.cli.options import Deterministic, Device, Run
-from marginflow.runs.is_run import check_is_run
+from marginflow.runs.is_run import require_run
 
 
 def sample(
@@ -24,25 +24,25 @@ def sample(
     device: Device = "auto",
 ) -> None:
     """Draw samples from a run: a grid of images or a scatter plot (.png), or rows (.csv, .parquet, .feather, .npy)."""
-    check_is_run(run)
+    require_run(run)
 
     import torch
     from rich.console import Console
 
     from marginflow.base import seeds
     from marginflow.base.devices import device_on
-    from marginflow.data.tables.write import FORMATS, check_output, write
-    from marginflow.evaluation.sample import Draws
-    from marginflow.report.plots import check_picture, write_picture
+    from marginflow.data.tables.write import FORMATS, require_output, write
+    from marginflow.evaluation.sample import RawSamples
+    from marginflow.report.plots import require_picture, write_picture
     from marginflow.runs.run import Run
 
-    check_output(to, (".png", *FORMATS))
+    require_output(to, (".png", *FORMATS))
     opened = Run.open(run, device_on(device))
     spec = opened.spec
     as_picture = to.suffix.lower() == ".png"
     if as_picture:
-        check_picture(num_samples, spec.features)
-    draws = Draws(opened.model, spec, num_samples, seed, label=label, temperature=temperature)
+        require_picture(num_samples, spec.features)
+    draws = RawSamples(opened.model, spec, num_samples, seed, label=label, temperature=temperature)
     with Console(stderr=True).status(f"drawing {num_samples:,} samples"), seeds.deterministic(deterministic):
         if as_picture:
             write_picture(torch.cat(list(draws)), spec, to)

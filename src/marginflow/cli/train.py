@@ -51,7 +51,7 @@ def train_run(
     """
     from marginflow.report import figures
     from marginflow.runs.build import build, load_data
-    from marginflow.runs.directory import check_free, continued, created
+    from marginflow.runs.directory import continued, created, require_free
     from marginflow.training import EpochRecord, check_ready, fit
     from marginflow.training.checkpoint import SNAPSHOTS
     from marginflow.training.metrics import read_metrics
@@ -60,7 +60,7 @@ def train_run(
     if resume and overwrite:
         raise ValueError("--overwrite starts anew and --resume goes on: give one of them")
     if not resume:
-        check_free(run_dir, overwrite)
+        require_free(run_dir, overwrite)
     data = load_data(settings)
     model = build(settings, data.spec)
     check_ready(model, data, settings.train)

@@ -116,7 +116,7 @@ class DataSet:
 
     def __post_init__(self) -> None:
         for part in ("train", "validation", "test"):
-            check_split(getattr(self, part), f"{self.name}, {part} split")
+            require_split(getattr(self, part), f"{self.name}, {part} split")
 
     @property
     def spec(self) -> DataSpec:
@@ -145,7 +145,7 @@ def as_split(rows: Any) -> Split:
     return Split(x, None if context is None else as_tensor(context, "context"))
 
 
-def check_split(split: Split, name: str, *, least: int = 2) -> None:
+def require_split(split: Split, name: str, *, least: int = 2) -> None:
     """Refuse fewer than `least` rows, values that are not finite, and a context that does not match: ValueError."""
     x, context = split
     if len(x.shape) < 2:
@@ -154,17 +154,17 @@ def check_split(split: Split, name: str, *, least: int = 2) -> None:
         rows = "row" if least == 1 else "rows"
         raise ValueError(f"{name}: at least {least} {rows} with at least 1 feature are needed; got {tuple(x.shape)}")
     if isinstance(x, Tensor):  # rows that are made when they are looked at are pixels
-        _check_finite(x, name)
+        _require_finite(x, name)
     if context is not None:
         if context.ndim < 2 or len(context) != len(x):
             raise ValueError(
                 f"{name}: the context must have shape ({len(x)}, features), a row for each row; "
                 f"got {tuple(context.shape)}"
             )
-        _check_finite(context, f"{name}, context")
+        _require_finite(context, f"{name}, context")
 
 
-def _check_finite(x: Tensor, name: str) -> None:
+def _require_finite(x: Tensor, name: str) -> None:
     """Refuse NaN and infinity: ValueError that says where the first is."""
     if not x.is_floating_point() or bool(torch.isfinite(x).all()):
         return

@@ -13,7 +13,7 @@ from pyarrow import csv
 from marginflow.data.dataset import DataSet, Split
 from marginflow.data.download import Published, Source
 from marginflow.data.pickled_frames import FrameError, read_frame
-from marginflow.storage.limits import array_of, check_claim
+from marginflow.storage.limits import array_of, require_claim
 
 _ARCHIVE = "https://zenodo.org/record/1161203/files/data.tar.gz"
 _MD5 = "9b9c9b0375315ad270eba4ce80c093ab"
@@ -72,7 +72,7 @@ def gas(leak: bool = True) -> DataSet:
     measured = kept if leak else _tenths(kept)[0]
     chosen = _uncorrelated(measured)
     mean, deviation = measured[:, chosen].mean(0), measured[:, chosen].std(0, ddof=1)
-    _check_varies(deviation, path)
+    _require_variation(deviation, path)
     return _data_set("gas", _tenths((kept[:, chosen] - mean) / deviation))
 
 
@@ -97,7 +97,7 @@ def hepmass() -> DataSet:
     if min(len(train), len(test)) < 2:
         raise ValueError(f"{paths[0]} or {paths[1].name} is not the published table: no rows of class 1")
     mean, deviation = train.mean(0), train.std(0, ddof=1)
-    _check_varies(deviation, paths[0])
+    _require_variation(deviation, paths[0])
     train, test = (train - mean) / deviation, (test - mean) / deviation
     kept = (train == train.min(0)).sum(0) <= 5
     return _data_set("hepmass", (*_last_tenth(train[:, kept]), test[:, kept]))
@@ -128,7 +128,7 @@ def bsds300() -> DataSet:
     try:
         with h5py.File(path) as file:
             parts = [file[name] for name in ("train", "validation", "test")]
-            check_claim(path, sum(part.nbytes for part in parts if isinstance(part, h5py.Dataset)))
+            require_claim(path, sum(part.nbytes for part in parts if isinstance(part, h5py.Dataset)))
             parts = [np.asarray(part, np.float32) for part in parts]
     except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, MemoryError) as error:
         raise ValueError(f"{path} is not the published table: {error}") from error
@@ -182,7 +182,7 @@ def _uncorrelated(x: np.ndarray) -> list[int]:
         del chosen[crowded[0]]
 
 
-def _check_varies(deviation: np.ndarray, path: Path) -> None:
+def _require_variation(deviation: np.ndarray, path: Path) -> None:
     if not bool((deviation > 0).all()):
         raise ValueError(f"{path} is not the published table: column {int(np.argmin(deviation))} is constant or broken")
 
@@ -191,7 +191,7 @@ def _standardised(name: str, train: np.ndarray, validation: np.ndarray, test: np
     """Splits standardised by the training and validation rows."""
     measured = np.concatenate([train, validation])
     mean, deviation = measured.mean(0), measured.std(0)
-    _check_varies(deviation, path)
+    _require_variation(deviation, path)
     return _data_set(name, [(part - mean) / deviation for part in (train, validation, test)])
 
 

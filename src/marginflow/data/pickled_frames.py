@@ -73,7 +73,7 @@ def read_frame(path: Path) -> dict[str, np.ndarray]:
     """
     try:
         content = path.read_bytes()
-        _check_memo(content)
+        _require_memo(content)
         frame = _Unpickler(io.BytesIO(content), encoding="latin1").load()
         blocks, axes = _blocks_and_axes(frame)
         names = [str(name) for name in _labels(axes[0])]
@@ -90,7 +90,7 @@ def read_frame(path: Path) -> dict[str, np.ndarray]:
     return {name: column for name, column in zip(names, columns, strict=True) if column is not None}
 
 
-def _check_memo(content: bytes) -> None:
+def _require_memo(content: bytes) -> None:
     """Refuse a pickle that numbers more of its parts than it has bytes, for which memory would be made."""
     for operation, argument, _ in pickletools.genops(content):
         if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and (argument or 0) > len(content):

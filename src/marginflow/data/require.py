@@ -8,8 +8,8 @@ from marginflow.base.adapter import require_distribution
 from marginflow.base.arguments import as_context, as_rows
 from marginflow.base.devices import like_model
 from marginflow.base.distribution import Distribution
-from marginflow.base.shapes import check_rows
-from marginflow.data.dataset import Batch, Split, check_split
+from marginflow.base.shapes import require_rows
+from marginflow.data.dataset import Batch, Split, require_split
 
 
 def fitting(model: Distribution, split: Split | Batch, name: str = "the rows", *, least: int = 1) -> Split:
@@ -24,9 +24,9 @@ def fitting(model: Distribution, split: Split | Batch, name: str = "the rows", *
     if isinstance(x, Tensor):
         x = as_rows(x, model.event_shape, pixels=model.takes_pixels)
     else:  # rows that are made when they are looked at
-        check_rows(x.shape, model.event_shape)
+        require_rows(x.shape, model.event_shape)
     given = as_context(context, model.context_features, len(x), optional=model.context_optional)
-    check_split(split := Split(x, given), name, least=least)
+    require_split(split := Split(x, given), name, least=least)
     return split
 
 

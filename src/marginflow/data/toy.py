@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from marginflow.base.seeds import check_seed
+from marginflow.base.seeds import require_seed
 from marginflow.data.dataset import DataSet, Split
 
 HALF_MOONS_ENTROPY = 0.287  # nats, +- 0.010, at noise 0.05 in raw coordinates
@@ -35,10 +35,10 @@ def half_moons(
     >>> half_moons(num_train=100).train.x.shape
     torch.Size([100, 2])
     """
-    _check_noise(noise)
+    _require_noise(noise)
     if not isinstance(copies, int) or isinstance(copies, bool) or copies < 1:
         raise ValueError(f"copies must be a whole number, at least 1; got {copies!r}")
-    rng = np.random.RandomState(check_seed(seed))
+    rng = np.random.RandomState(require_seed(seed))
 
     def draw(num_rows: int, part: int) -> np.ndarray:
         from sklearn.datasets import make_moons
@@ -77,7 +77,7 @@ def eight_gaussians(
     >>> round(eight_gaussians().entropy, 3)
     1.698
     """
-    _check_noise(noise, least=1e-6)
+    _require_noise(noise, least=1e-6)
 
     def draw(rng: np.random.Generator, n: int) -> np.ndarray:
         angle = rng.integers(8, size=n) * (math.pi / 4)
@@ -118,7 +118,7 @@ def spirals(
     >>> spirals(num_test=100).test.x.shape
     torch.Size([100, 2])
     """
-    _check_noise(noise)
+    _require_noise(noise)
 
     def draw(rng: np.random.Generator, n: int) -> np.ndarray:
         r = 3 * math.pi * np.sqrt(rng.random(n))
@@ -142,7 +142,7 @@ def two_to_one(
     >>> round(two_to_one().entropy, 4)
     0.5933
     """
-    _check_noise(noise, least=1e-6)
+    _require_noise(noise, least=1e-6)
 
     def draw(rng: np.random.Generator, n: int) -> np.ndarray:
         y = rng.standard_normal(n)
@@ -152,14 +152,14 @@ def two_to_one(
     return _drawn("two_to_one", draw, (num_train, num_validation, num_test), seed, entropy)
 
 
-def _check_noise(noise: float, least: float = 0.0) -> None:
+def _require_noise(noise: float, least: float = 0.0) -> None:
     if not noise >= least:
         raise ValueError(f"noise must {'not be negative' if least == 0 else f'be at least {least}'}; got {noise}")
 
 
 def _drawn(name: str, draw: Draw, sizes: tuple[int, int, int], seed: int, entropy: float | None) -> DataSet:
     """Three separate draws, each from a generator of its own."""
-    check_seed(seed)
+    require_seed(seed)
     return _splits(name, lambda n, part: draw(np.random.default_rng([seed, part]), n), sizes, entropy)
 
 

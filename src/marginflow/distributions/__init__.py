@@ -9,7 +9,7 @@ from marginflow.base.adapter import (
     sample_and_flag,
     takes_pixels,
 )
-from marginflow.base.arguments import check_num_samples
+from marginflow.base.arguments import require_num_samples as check_num_samples  # the name that is public
 from marginflow.base.devices import evaluation_mode, like_model, rows_at_once
 from marginflow.base.distribution import Density, Distribution, not_finite, warn_of_diverged
 from marginflow.distributions.conditional import Conditional
@@ -20,9 +20,30 @@ from marginflow.distributions.log_likelihood import LogLikelihood, log_likelihoo
 from marginflow.distributions.marginalising import Marginalising
 
 __all__ = [
-    "ELEMENTARY", "Conditional", "Density", "DiagonalNormal", "Distribution", "Flow", "LabelMixture",
-    "LogLikelihood", "Marginalising", "StandardLogistic", "StandardNormal", "Uniform", "check_num_samples",
-    "context_features_of", "evaluation_mode", "event_shape_of", "is_context_optional", "is_exact", "like_model",
-    "log_likelihood", "not_finite", "optional", "rows_at_once", "sample_and_flag", "takes_pixels",
+    "ELEMENTARY",
+    "Conditional",
+    "Density",
+    "DiagonalNormal",
+    "Distribution",
+    "Flow",
+    "LabelMixture",
+    "LogLikelihood",
+    "Marginalising",
+    "StandardLogistic",
+    "StandardNormal",
+    "Uniform",
+    "check_num_samples",
+    "context_features_of",
+    "evaluation_mode",
+    "event_shape_of",
+    "is_context_optional",
+    "is_exact",
+    "like_model",
+    "log_likelihood",
+    "not_finite",
+    "optional",
+    "rows_at_once",
+    "sample_and_flag",
+    "takes_pixels",
     "warn_of_diverged",
 ]  # fmt: skip

@@ -15,7 +15,7 @@ from marginflow.base.arguments import Values, as_whole
 from marginflow.base.devices import evaluation_mode, rows_at_once
 from marginflow.base.distribution import Distribution
 from marginflow.base.moments import Estimate, Median, Moments
-from marginflow.base.seeds import RandomStream, check_seed
+from marginflow.base.seeds import RandomStream, require_seed
 from marginflow.base.transform import Transform
 from marginflow.data import Batch, DataSpec, Rows, Split
 from marginflow.data.dataset import as_split
@@ -79,7 +79,7 @@ class Accounting:
         return {**asdict(self), "converged": self.converged, "raw_nll": self.raw_nll}
 
 
-class Account:
+class AccountingBuilder:
     """An `Accounting` in the making: takes in what a model says of some rows after the others.
 
     spec: of the rows as given. exact: whether the density is. num_samples, seed: with which the results are taken.
@@ -87,7 +87,7 @@ class Account:
 
     def __init__(self, spec: DataSpec, *, exact: bool, num_samples: int, seed: int) -> None:
         self.spec, self.exact = spec, exact
-        self.num_samples, self.seed = as_whole(num_samples, "num_samples", least=1), check_seed(seed)
+        self.num_samples, self.seed = as_whole(num_samples, "num_samples", least=1), require_seed(seed)
         self.means: dict[str, Moments] = {}
         self.sample_size, self.squared_errors = Median(), Moments()
         self.modelled_dequantisation = False
@@ -114,7 +114,7 @@ class Account:
     def _add(self, name: str, values: Tensor) -> None:
         self.means.setdefault(name, Moments()).add(values)
 
-    def accounting(self) -> Accounting:
+    def build(self) -> Accounting:
         """Means and errors of all that was taken in."""
         sample_size = self.sample_size.value()
         squares = self.squared_errors
@@ -219,18 +219,18 @@ def evaluate(
     require_distribution(model)
     split = as_split(split)
     spec = spec or DataSpec(tuple(split.x.shape[1:] if model.event_shape is None else model.event_shape))
-    account = Account(spec, exact=model.density.exact, num_samples=num_samples, seed=seed)
-    account.add(evaluate_rows(model, split, spec=spec, num_samples=num_samples, seed=seed, chunk=chunk))
-    return account.accounting()
+    builder = AccountingBuilder(spec, exact=model.density.exact, num_samples=num_samples, seed=seed)
+    builder.add(evaluate_rows(model, split, spec=spec, num_samples=num_samples, seed=seed, chunk=chunk))
+    return builder.build()
 
 
 def evaluate_rows(model: Distribution, split: Split, **options: Any) -> RowScores:
-    """What a model says of each row; options as in `evaluate_blocks`."""
-    (found,) = evaluate_blocks(model, [split], **options)
+    """What a model says of each row; options as in `evaluate_chunks`."""
+    (found,) = evaluate_chunks(model, [split], **options)
     return found
 
 
-def evaluate_blocks(
+def evaluate_chunks(
     model: Distribution,
     blocks: Iterable[Split],
     *,
@@ -249,7 +249,7 @@ def evaluate_blocks(
         with stream.on():
             scores = score(model, block.take(), spec=spec, num_samples=num_samples, chunk=chunk)
         for log_prob in (scores.log_prob, scores.bound, *optional(scores.given_label)):
-            _insist_on_finite(log_prob, first)
+            _require_finite(log_prob, first)
         first += len(scores.log_det)
         yield scores
 
@@ -283,7 +283,7 @@ def _preprocess(preprocessing: Transform, batch: Batch, chunk: int) -> tuple[Ten
     return torch.cat(rows), torch.cat(log_dets).double()
 
 
-def _insist_on_finite(log_prob: Tensor, first: int) -> None:
+def _require_finite(log_prob: Tensor, first: int) -> None:
     """FloatingPointError where a log-likelihood is none, which names the row; their mean would say nothing."""
     broken = (~torch.isfinite(log_prob)).nonzero().flatten()
     if len(broken):

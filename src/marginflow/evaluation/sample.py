@@ -14,12 +14,12 @@ from marginflow.base.adapter import require_distribution
 from marginflow.base.arguments import Values, as_whole
 from marginflow.base.devices import evaluation_mode, rows_at_once
 from marginflow.base.distribution import Distribution, not_finite
-from marginflow.base.seeds import RandomStream, check_seed
+from marginflow.base.seeds import RandomStream, require_seed
 from marginflow.data import DataSpec
 from marginflow.distributions import Flow
 from marginflow.distributions.temperature import at_temperature
 
-REDRAWS = 10  # of a sample, until it is kept as it is
+REDRAWS = 10  # of a sample, until it stays flagged
 MOST_NUMBERS = 2**19  # drawn together
 
 
@@ -27,13 +27,13 @@ MOST_NUMBERS = 2**19  # drawn together
 class Samples:
     """Samples x (num_samples, *event), all of them finite, and what it took to draw them.
 
-    redrawn: draws that were flagged, and drawn again. kept: samples among x that are still flagged: finite, but what
+    redrawn: draws that were flagged, and drawn again. flagged: samples among x that still are: finite, but what
     float32 made of their noise is more than 1e-3 away from it, so that they are not quite draws from the density.
     """
 
     x: Tensor
     redrawn: int
-    kept: int
+    flagged: int
 
 
 def sample(
@@ -55,24 +55,25 @@ def sample(
 
     >>> from marginflow import models
     >>> drawn = sample(models.maf(2, hidden=[16], blocks=2), 5)
-    >>> drawn.x.shape, drawn.redrawn, drawn.kept
+    >>> drawn.x.shape, drawn.redrawn, drawn.flagged
     (torch.Size([5, 2]), 0, 0)
     """
     require_distribution(model)
-    num_samples, given = model._asked(num_samples, context)
+    num_samples, rows = model._asked(num_samples, context)
     redraws = as_whole(redraws, "redraws")
     at_once = samples_at_once(model)
     parts = [
-        in_one(model, min(at_once, num_samples - start), None if given is None else given[start : start + at_once],
-               redraws)
+        sample_chunk(
+            model, min(at_once, num_samples - start), None if rows is None else rows[start : start + at_once], redraws
+        )
         for start in range(0, max(num_samples, 1), at_once)
-    ]  # fmt: skip
+    ]
     found = Samples(
-        torch.cat([each.x for each in parts]), sum(each.redrawn for each in parts), sum(each.kept for each in parts)
+        torch.cat([each.x for each in parts]), sum(each.redrawn for each in parts), sum(each.flagged for each in parts)
     )
-    if found.kept:
+    if found.flagged:
         warnings.warn(
-            f"{found.kept} of {num_samples} samples do not come back to their noise within 1e-3", RuntimeWarning,
+            f"{found.flagged} of {num_samples} samples do not come back to their noise within 1e-3", RuntimeWarning,
             stacklevel=2,
         )  # fmt: skip
     return found
@@ -85,7 +86,7 @@ def samples_at_once(model: Distribution) -> int:
 
 
 @torch.no_grad()
-def in_one(model: Distribution, num_samples: int, context: Tensor | None, redraws: int = REDRAWS) -> Samples:
+def sample_chunk(model: Distribution, num_samples: int, context: Tensor | None, redraws: int = REDRAWS) -> Samples:
     """`sample`, all of them at once, without a warning."""
     with evaluation_mode(model):
         x, flagged, broken = _draw(model, num_samples, context)
@@ -117,11 +118,11 @@ def _draw(model: Distribution, num_samples: int, context: Tensor | None) -> tupl
     return x, flagged | broken, broken
 
 
-class Draws:
+class RawSamples:
     """Samples of a model in the units of the raw data, drawn while they are gone through.
 
-    Blocks of real rows (N, D), or grey levels (N, C, H, W) as uint8. redrawn, kept: as in `marginflow.sample`, of the
-    blocks so far.
+    Chunks of real rows (N, D), or grey levels (N, C, H, W) as uint8. redrawn, flagged: as in `marginflow.sample`, of
+    the chunks so far.
 
     label: the class to draw from, by name; without it all of them, of a table by their share of the training rows,
     of images equally often. temperature: see `at_temperature`.
@@ -142,21 +143,21 @@ class Draws:
     ) -> None:
         if num_samples < 1:
             raise ValueError(f"the number of samples must be at least 1; got {num_samples}")
-        self.spec, self.num_samples, self.seed = spec, num_samples, check_seed(seed)
+        self.spec, self.num_samples, self.seed = spec, num_samples, require_seed(seed)
         self.context = _context(model, spec, label)
         self.model = model if temperature == 1 else at_temperature(model, temperature)
-        self.redrawn = self.kept = 0
+        self.redrawn = self.flagged = 0
 
     def __iter__(self) -> Iterator[Tensor]:
-        self.redrawn = self.kept = 0
+        self.redrawn = self.flagged = 0
         at_once = samples_at_once(self.model)
         stream = RandomStream(self.seed)
         for done in range(0, self.num_samples, at_once):
             size = min(at_once, self.num_samples - done)
             with stream.on():
-                drawn = in_one(self.model, size, None if self.context is None else self.context.expand(size, -1))
+                drawn = sample_chunk(self.model, size, None if self.context is None else self.context.expand(size, -1))
             self.redrawn += drawn.redrawn
-            self.kept += drawn.kept
+            self.flagged += drawn.flagged
             yield self._as_pixels(drawn.x)
 
     def _as_pixels(self, x: Tensor) -> Tensor:
@@ -171,15 +172,15 @@ class Draws:
             return ""
         return (
             f"warning: {self.redrawn:,} draws were not finite, or not inverted to 1e-3, and were drawn again for the "
-            f"{self.num_samples:,} samples; {self.kept:,} of these still are so"
+            f"{self.num_samples:,} samples; {self.flagged:,} of these still are so"
         )
 
 
-def draw(
+def sample_raw(
     model: Flow, spec: DataSpec, num_samples: int, seed: int, *, label: str | None = None, temperature: float = 1.0
 ) -> Tensor:
-    """All of `Draws` at once: real rows (N, D), or grey levels (N, C, H, W) as uint8."""
-    return torch.cat(list(Draws(model, spec, num_samples, seed, label=label, temperature=temperature)))
+    """All of `RawSamples` at once: real rows (N, D), or grey levels (N, C, H, W) as uint8."""
+    return torch.cat(list(RawSamples(model, spec, num_samples, seed, label=label, temperature=temperature)))
 
 
 def _context(model: Flow, spec: DataSpec, label: str | None) -> Tensor | None:

@@ -21,7 +21,7 @@ SIZE = 250  # samples drawn at once
 
 
 @dataclass(frozen=True)
-class Divergence:
+class SampleRange:
     """Which part of a model's samples left the range of test rows, both as the density sees them.
 
     The range is that of all values of all test rows. diverged: share of the samples that hold a value that is not
@@ -50,7 +50,7 @@ class Origin:
     limit: float
 
 
-def divergence(model: Distribution, test: Batch, num_samples: int = 500, seed: int = 0) -> Divergence:
+def sample_range(model: Distribution, test: Batch, num_samples: int = 500, seed: int = 0) -> SampleRange:
     """How many of `num_samples` samples of a model diverge, against test rows as given.
 
     ValueError for a model that needs a context.
@@ -66,7 +66,7 @@ def divergence(model: Distribution, test: Batch, num_samples: int = 500, seed: i
     x = torch.cat(drawn).flatten(1)
     middle, half = (low + high) / 2, (high - low) / 2 if high > low else 1.0
     distance = (x - middle).abs().nan_to_num(torch.inf, torch.inf) / half
-    return Divergence(
+    return SampleRange(
         num_samples, float((distance > FAR).any(1).double().mean()), float((distance > 1).double().mean())
     )
 

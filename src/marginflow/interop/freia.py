@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from marginflow.base.arguments import check_context
-from marginflow.base.shapes import as_shape, check_rows
+from marginflow.base.arguments import require_context
+from marginflow.base.shapes import as_shape, require_rows
 from marginflow.base.transform import Transform
 from marginflow.distributions import Flow, StandardNormal
 from marginflow.interop.foreign import insist, try_once
@@ -38,8 +38,8 @@ class ForeignTransform(Transform):
         return self._context_features
 
     def _run(self, x: Tensor, context: Tensor | None, *, rev: bool) -> tuple[Tensor, Tensor]:
-        check_rows(x.shape, self.latent_shape if rev else self.shape)
-        check_context(context, self._context_features, len(x))
+        require_rows(x.shape, self.latent_shape if rev else self.shape)
+        require_context(context, self._context_features, len(x))
         if len(x) == 0:  # which not every layer there can take
             return x.new_empty(0, *(self.shape if rev else self.latent_shape)), x.new_empty(0)
         z, log_det = _call(self.inn, x, context if self._context_features else None, rev=rev)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from marginflow.base.shapes import Shape
 from marginflow.distributions import Flow, StandardLogistic, StandardNormal
 from marginflow.models.blocks import (
+    BlockOrder,
     Degrees,
     Normed,
-    Order,
     autoregressive,
-    check_blocks,
+    require_blocks,
     vector_features,
     with_batch_norm,
 )
@@ -23,7 +23,7 @@ def made(
     features: Shape,
     *,
     hidden: Sequence[int] = (512, 512),
-    order: Order = "sequential",
+    order: BlockOrder = "sequential",
     degrees: Degrees = "even",
     context_features: int = 0,
     activation: Activation = "relu",
@@ -55,7 +55,7 @@ def made_mog(
     *,
     components: int = 10,
     hidden: Sequence[int] = (512, 512),
-    order: Order = "sequential",
+    order: BlockOrder = "sequential",
     degrees: Degrees = "even",
     context_features: int = 0,
     activation: Activation = "relu",
@@ -88,7 +88,7 @@ def maf(
     hidden: Sequence[int] = (512, 512),
     blocks: int = 5,
     batch_norm: Normed = False,
-    order: Order = "alternating",
+    order: BlockOrder = "alternating",
     degrees: Degrees = "even",
     bound: float = Affine.bound,
     context_features: int = 0,
@@ -117,7 +117,7 @@ def maf(
     >>> maf(4, hidden=[32], blocks=2).sample(3).shape
     torch.Size([3, 4])
     """
-    check_blocks(blocks)
+    require_blocks(blocks)
     size = vector_features(features, "maf")
     layers = autoregressive(
         size, [Affine(bound)] * blocks, hidden, order, seed, degrees=degrees,
@@ -133,7 +133,7 @@ def maf_mog(
     hidden: Sequence[int] = (512, 512),
     blocks: int = 5,
     batch_norm: Normed = False,
-    order: Order = "alternating",
+    order: BlockOrder = "alternating",
     degrees: Degrees = "even",
     context_features: int = 0,
     activation: Activation = "relu",
@@ -152,7 +152,7 @@ def maf_mog(
     >>> maf_mog(4, hidden=[32], blocks=2).sample(3).shape
     torch.Size([3, 4])
     """
-    check_blocks(blocks)
+    require_blocks(blocks)
     size = vector_features(features, "maf_mog")
     *layers, mixture = autoregressive(
         size, [*[Affine()] * blocks, GaussianMixture(components)], hidden, order, seed, degrees=degrees,
@@ -166,7 +166,7 @@ def iaf(
     *,
     hidden: Sequence[int] = (512, 512),
     blocks: int = 5,
-    order: Order = "alternating",
+    order: BlockOrder = "alternating",
     degrees: Degrees = "even",
     context_features: int = 0,
     activation: Activation = "relu",
@@ -186,7 +186,7 @@ def iaf(
     >>> iaf(4, hidden=[32], blocks=2).sample(3).shape
     torch.Size([3, 4])
     """
-    check_blocks(blocks)
+    require_blocks(blocks)
     size = vector_features(features, "iaf")
     layers = autoregressive(
         size, [Affine()] * blocks, hidden, order, seed, degrees=degrees,

@@ -10,7 +10,7 @@ from marginflow.base.transform import Transform, Univariate
 from marginflow.nets import MLP
 from marginflow.transforms import BatchNorm, Coupling, MaskedAutoregressive
 
-Order = Literal["alternating", "sequential", "reversed", "random"] | Sequence[int]
+BlockOrder = Literal["alternating", "sequential", "reversed", "random"] | Sequence[int]
 Degrees = str | Sequence[Sequence[int]]
 Normed = bool | Literal["before", "after"]
 
@@ -26,7 +26,7 @@ def vector_features(features: Shape, model: str) -> int:
     return shape[0]
 
 
-def check_blocks(blocks: int) -> None:
+def require_blocks(blocks: int) -> None:
     if blocks < 1:
         raise ValueError(f"blocks must be at least 1; got {blocks}")
 
@@ -41,7 +41,7 @@ def with_batch_norm(blocks: Sequence[Transform], size: int, batch_norm: Normed) 
     return [each for pair in pairs for each in pair]
 
 
-def order_of_block(order: Order, block: int) -> str | Sequence[int]:
+def order_of_block(order: BlockOrder, block: int) -> str | Sequence[int]:
     """What the order of a stack means for one of its blocks."""
     if order == "alternating":
         return "sequential" if block % 2 == 0 else "reversed"
@@ -49,7 +49,7 @@ def order_of_block(order: Order, block: int) -> str | Sequence[int]:
 
 
 def autoregressive(
-    size: int, univariates: Sequence[Univariate], hidden: Sequence[int], order: Order, seed: int, **options: Any
+    size: int, univariates: Sequence[Univariate], hidden: Sequence[int], order: BlockOrder, seed: int, **options: Any
 ) -> list[MaskedAutoregressive]:
     """A masked autoregressive layer for each scalar function; layer k draws from seed + k."""
     if isinstance(order, str) and order not in ("alternating", "sequential", "reversed", "random"):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from marginflow.base.shapes import Shape
 from marginflow.distributions import Flow, StandardNormal
-from marginflow.models.blocks import Normed, check_blocks, couplings, vector_features, with_batch_norm
+from marginflow.models.blocks import Normed, couplings, require_blocks, vector_features, with_batch_norm
 from marginflow.nets.activations import Activation
 from marginflow.transforms import Additive, Affine, Scaling
 
@@ -34,7 +34,7 @@ def nice(
     >>> nice(4, hidden=[32]).sample(3).shape
     torch.Size([3, 4])
     """
-    check_blocks(blocks)
+    require_blocks(blocks)
     size = vector_features(features, "nice")
     layers = couplings(
         size, "nice", [Additive()] * blocks, hidden,
@@ -66,7 +66,7 @@ def realnvp(
     >>> realnvp(4, hidden=[32]).sample(3).shape
     torch.Size([3, 4])
     """
-    check_blocks(blocks)
+    require_blocks(blocks)
     size = vector_features(features, "realnvp")
     layers = couplings(
         size, "realnvp", [Affine()] * blocks, hidden,

@@ -12,7 +12,7 @@ from typing import Any
 from marginflow.base.shapes import Shape, as_shape, image_shape
 from marginflow.base.transform import Transform
 from marginflow.distributions import Flow, StandardNormal
-from marginflow.models.blocks import check_blocks
+from marginflow.models.blocks import require_blocks
 from marginflow.nets import ConvNet, GatedConvNet
 from marginflow.nets.activations import Activation
 from marginflow.transforms import (
@@ -160,7 +160,7 @@ def glow(
     >>> glow((1, 8, 8), hidden=[16], blocks=2).sample(3).shape
     torch.Size([3, 1, 8, 8])
     """
-    check_blocks(blocks)
+    require_blocks(blocks)
     shape = image_features(features, "glow", levels)
 
     def steps(shape: tuple[int, int, int], level: int) -> list[Transform]:
@@ -208,7 +208,7 @@ def flowpp(
     >>> flowpp((1, 4, 4), levels=1, width=16, blocks=2).sample(3).shape
     torch.Size([3, 1, 4, 4])
     """
-    check_blocks(blocks)
+    require_blocks(blocks)
     shape = image_features(features, "flowpp", levels)
     univariate = LogisticMixture(components)
 

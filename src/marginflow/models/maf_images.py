@@ -9,7 +9,7 @@ import torch
 from marginflow.base.shapes import Shape, as_shape, image_shape
 from marginflow.base.transform import Transform
 from marginflow.distributions import Flow, StandardLogistic, StandardNormal
-from marginflow.models.blocks import Degrees, Order, autoregressive, check_blocks, order_of_block
+from marginflow.models.blocks import BlockOrder, Degrees, autoregressive, order_of_block, require_blocks
 from marginflow.nets.activations import Activation
 from marginflow.transforms import (
     ActNorm,
@@ -60,7 +60,7 @@ def maf_local(
     >>> maf_local((1, 8, 8), hidden=[32], blocks=2).sample(3).shape
     torch.Size([3, 1, 8, 8])
     """
-    check_blocks(blocks)
+    require_blocks(blocks)
     shape = as_shape(features)
     image_shape(shape, "maf_local")
     squeeze = Squeeze(patch)
@@ -98,7 +98,7 @@ def maf_conv(
     hidden: Sequence[int] = (512, 512),
     blocks: int = 5,
     patch: int = 2,
-    order: Order = "alternating",
+    order: BlockOrder = "alternating",
     degrees: Degrees = "even",
     context_features: int = 0,
     activation: Activation = "relu",
@@ -119,7 +119,7 @@ def maf_conv(
     >>> maf_conv((1, 8, 8), hidden=[32], blocks=2).sample(3).shape
     torch.Size([3, 1, 8, 8])
     """
-    check_blocks(blocks)
+    require_blocks(blocks)
     shape = as_shape(features)
     channels, height, width = image_shape(shape, "maf_conv")
     if patch < 1 or height % patch or width % patch:

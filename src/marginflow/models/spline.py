@@ -8,7 +8,7 @@ from typing import Any, Literal
 from marginflow.base.shapes import Shape
 from marginflow.base.transform import Transform
 from marginflow.distributions import Flow, StandardNormal
-from marginflow.models.blocks import Normed, autoregressive, check_blocks, couplings, vector_features, with_batch_norm
+from marginflow.models.blocks import Normed, autoregressive, couplings, require_blocks, vector_features, with_batch_norm
 from marginflow.nets.activations import Activation
 from marginflow.transforms import RationalQuadratic
 
@@ -40,7 +40,7 @@ def nsf(
     >>> nsf(4, hidden=[32], blocks=2).sample(3).shape
     torch.Size([3, 4])
     """
-    check_blocks(blocks)
+    require_blocks(blocks)
     size = vector_features(features, "nsf")
     options: dict[str, Any] = {
         "context_features": context_features, "activation": activation, "residual": residual, "dropout": dropout,

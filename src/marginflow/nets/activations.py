@@ -53,7 +53,7 @@ def as_activation(activation: Activation) -> Callable[[Tensor], Tensor]:
     return ACTIVATIONS[activation].function
 
 
-def check_hidden(hidden: Sequence[int], *, residual: bool = False) -> None:
+def require_hidden(hidden: Sequence[int], *, residual: bool = False) -> None:
     """Refuse what is not a list of widths, and widths that residual connections cannot join."""
     if isinstance(hidden, str) or not isinstance(hidden, Sequence):
         raise ValueError(f"hidden must be a list of widths; got {hidden!r}")
@@ -66,7 +66,7 @@ def check_hidden(hidden: Sequence[int], *, residual: bool = False) -> None:
         )
 
 
-def check_dropout(dropout: float) -> None:
+def require_dropout(dropout: float) -> None:
     """Refuse what is no probability with which a unit can be left out."""
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout must lie in [0, 1); got {dropout}")

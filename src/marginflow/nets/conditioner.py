@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional
 
-from marginflow.base.arguments import check_context
+from marginflow.base.arguments import require_context
 from marginflow.base.call import RemembersArguments
-from marginflow.nets.activations import ACTIVATIONS, Activation, as_activation, check_dropout, check_hidden
+from marginflow.nets.activations import ACTIVATIONS, Activation, as_activation, require_dropout, require_hidden
 
 
 class Layered(RemembersArguments, nn.Module, ABC):
@@ -32,8 +32,8 @@ class Layered(RemembersArguments, nn.Module, ABC):
         dropout: float,
     ) -> None:
         super().__init__()
-        check_hidden(hidden, residual=residual)
-        check_dropout(dropout)
+        require_hidden(hidden, residual=residual)
+        require_dropout(dropout)
         self.in_features, self.out_features, self.context_features = in_features, out_features, context_features
         self.residual, self.dropout = residual, dropout
         in_place = (
@@ -53,7 +53,7 @@ class Layered(RemembersArguments, nn.Module, ABC):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         if self.context_features:
-            check_context(context, self.context_features, len(x), vector=x.ndim == 2)
+            require_context(context, self.context_features, len(x), vector=x.ndim == 2)
         x, stream = self.first(x, context if self.context_features else None), None
         for i, layer in enumerate(list(self.layers)[1:]):
             if self.residual and i % 2 == 0:

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from marginflow.base.arguments import check_context
+from marginflow.base.arguments import require_context
 from marginflow.base.call import RemembersArguments
-from marginflow.base.shapes import check_at_least_one
-from marginflow.nets.activations import check_dropout
+from marginflow.base.shapes import require_at_least_one
+from marginflow.nets.activations import require_dropout
 from marginflow.nets.context import Patches
 from marginflow.nets.init import channels_last, start_at_zero
 
@@ -46,10 +46,10 @@ class GatedConvNet(RemembersArguments, nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        check_at_least_one(width)
+        require_at_least_one(width)
         if blocks < 1:
             raise ValueError(f"a gated network needs at least 1 block; got {blocks}")
-        check_dropout(dropout)
+        require_dropout(dropout)
         if heads < 0 or (heads and width % heads):
             raise ValueError(f"heads must divide the width of {width}; got {heads}: 0 leaves attention out")
         self.in_features, self.out_features, self.context_features = in_features, out_features, context_features
@@ -71,7 +71,7 @@ class GatedConvNet(RemembersArguments, nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         if self.context_features:
-            check_context(context, self.context_features, len(x))
+            require_context(context, self.context_features, len(x))
         if x.shape[2:] != self.size:
             raise ValueError(
                 f"this network was built for images of {self.size[0]} x {self.size[1]} pixels; got shape "

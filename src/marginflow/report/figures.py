@@ -15,7 +15,7 @@ from marginflow.data import Batch, DataSet, DataSpec, Split
 from marginflow.distributions import Flow
 from marginflow.evaluation.evaluate import evaluate_rows, score
 from marginflow.evaluation.layer_outputs import by_layer
-from marginflow.evaluation.sample import draw
+from marginflow.evaluation.sample import sample_raw
 from marginflow.report import plots
 from marginflow.report.snapshots import Snapshots, epochs_shown
 from marginflow.training import EpochRecord
@@ -104,12 +104,12 @@ def _samples_and_density(model: Flow, test: Batch, spec: DataSpec, seed: int) ->
         pixels = test.x[:NUM_IMAGES]
         if spec.dequantised:
             pixels = (pixels * spec.levels).floor()
-        grids = {"test images": pixels, f"samples, seed {seed}": draw(model, spec, NUM_IMAGES, seed)}
+        grids = {"test images": pixels, f"samples, seed {seed}": sample_raw(model, spec, NUM_IMAGES, seed)}
         yield "samples", plots.image_grids(grids, spec.levels)
         return
     label = "p(x)" if model.density.exact else f"p(x), by IW-{DRAWS_OF_MAPS}"
     rows = test.x[: 10 * NUM_ROWS].cpu()
-    drawn, names = draw(model, spec, len(rows), seed).cpu(), names_of(spec)
+    drawn, names = sample_raw(model, spec, len(rows), seed).cpu(), names_of(spec)
     yield "marginals", plots.marginals(rows, drawn, names)
     if spec.features == 1:
         yield "density", plots.density_of_one(log_prob_of(model, seed), rows, names[0], label)

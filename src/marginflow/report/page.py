@@ -25,7 +25,7 @@ def write_page(items: Mapping[Path, dict[str, Any]], output: Path) -> Path:
     Numbers stand in the page as they stand in the JSON, to the digits shown, with the full value in the title of each.
     ValueError or FileNotFoundError where an item is not whole.
     """
-    check_page(output)
+    require_page_path(output)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("marginflow.report"), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -47,7 +47,7 @@ def write_page(items: Mapping[Path, dict[str, Any]], output: Path) -> Path:
     return output
 
 
-def check_page(output: Path) -> None:
+def require_page_path(output: Path) -> None:
     """Refuse an ending that is not .html, and a folder that does not exist."""
     if output.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"{output} must end in .html")

@@ -45,7 +45,7 @@ def save(figure: Figure, path: Path) -> Path:
     return path.with_suffix(".png")
 
 
-def check_picture(num_rows: int, features: int) -> None:
+def require_picture(num_rows: int, features: int) -> None:
     """Refuse rows that a picture cannot show."""
     if features < 2:
         raise ValueError("a .png needs at least 2 features: write .csv, .parquet, .feather or .npy")
@@ -58,7 +58,7 @@ def check_picture(num_rows: int, features: int) -> None:
 
 def write_picture(x: Tensor, spec: DataSpec, output: Path) -> None:
     """Write rows of raw data as a .png, a grid of images or a scatter plot of two features, whole or not at all."""
-    check_picture(len(x), spec.features)
+    require_picture(len(x), spec.features)
     content = io.BytesIO()
     if spec.levels is not None:
         sheet = Image.fromarray(image_grid(x, spec.levels))

@@ -14,7 +14,7 @@ from marginflow.data import DataSpec
 from marginflow.evaluation.check.findings import Findings
 from marginflow.evaluation.evaluate import Accounting, Compared
 from marginflow.evaluation.float32_error import Disagreement
-from marginflow.evaluation.sample_range import Divergence
+from marginflow.evaluation.sample_range import SampleRange
 
 
 def findings_table(findings: Findings) -> Table:
@@ -60,7 +60,7 @@ def accounting_table(results: Mapping[str, Accounting], floor: float | None = No
     return Group(table, _notes(columns, floor))
 
 
-def about_samples(drawn: Divergence) -> str:
+def about_samples(drawn: SampleRange) -> str:
     """How many samples leave the range of the data, in a line."""
     return (
         f"of {drawn.num_samples} samples {drawn.diverged:.1%} diverged: a value not finite, or three times as far out "

@@ -29,7 +29,7 @@ def compare(runs: Sequence[Run], options: Evaluate) -> list[Compared]:
         raise ValueError("compare needs at least two runs")
     if len({run.path.resolve() for run in runs}) < len(runs):
         raise ValueError("a run is named twice: give each once")
-    _check_same_rows(runs)
+    _require_same_rows(runs)
     names = _names([run.path for run in runs])
     accountings, log_probs = {}, {}
     for name, run in zip(names, runs, strict=True):
@@ -45,7 +45,7 @@ def compare(runs: Sequence[Run], options: Evaluate) -> list[Compared]:
     return sorted(compared, key=lambda each: each.nll.value)
 
 
-def _check_same_rows(runs: Sequence[Run]) -> None:
+def _require_same_rows(runs: Sequence[Run]) -> None:
     """Refuse runs whose test rows differ: ValueError that names the option that does."""
     first, *others = [_what_decides(run) for run in runs]
     for run, other in zip(runs[1:], others, strict=True):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from marginflow.data import DataSpec
 from marginflow.runs.provenance import provenance
-from marginflow.runs.run import CONFIG, FILES, FOLDERS, MANIFEST, UNFINISHED, Run, check_same_rows
+from marginflow.runs.run import CONFIG, FILES, FOLDERS, MANIFEST, UNFINISHED, Run, require_same_rows
 from marginflow.runs.schema import Experiment
 from marginflow.storage.files import keep, part_of
 from marginflow.storage.lock import LOCK, locked
@@ -23,7 +23,7 @@ MAY_CHANGE = {  # when a training goes on
 }  # fmt: skip
 
 
-def check_free(run_dir: Path, overwrite: bool) -> None:
+def require_free(run_dir: Path, overwrite: bool) -> None:
     """Refuse a directory that holds something, unless it is a run and may be overwritten."""
     if run_dir.exists() and not run_dir.is_dir():
         raise FileExistsError(f"{run_dir} is a file: give another --run-dir")
@@ -51,7 +51,7 @@ def created(run_dir: Path, experiment: Experiment, spec: DataSpec, *, overwrite:
     to be overwritten is set aside until there is a checkpoint in its place, and otherwise put back.
     """
     run_dir = run_dir.resolve()
-    check_free(run_dir, overwrite)
+    require_free(run_dir, overwrite)
     empty = run_dir.exists() and _is_empty(run_dir)
     with locked(run_dir) if run_dir.exists() else nullcontext():
         if _set_aside(run_dir).is_dir():  # what stands in its place was never validated
@@ -94,8 +94,8 @@ def continued(run_dir: Path, experiment: Experiment, spec: DataSpec) -> Iterator
             yield
         return
     before = Run.open(run_dir)
-    check_same_settings(before.experiment, experiment, run_dir)
-    check_same_rows(before.spec, spec, run_dir)
+    require_same_settings(before.experiment, experiment, run_dir)
+    require_same_rows(before.spec, spec, run_dir)
     with locked(run_dir):
         keep(run_dir / CONFIG, experiment.to_toml().encode())
     try:
@@ -104,7 +104,7 @@ def continued(run_dir: Path, experiment: Experiment, spec: DataSpec) -> Iterator
         _put_back(run_dir)
 
 
-def check_same_settings(before: Experiment, now: Experiment, run_dir: Path) -> None:
+def require_same_settings(before: Experiment, now: Experiment, run_dir: Path) -> None:
     """Refuse to go on with other settings: ValueError that names the first."""
     old, new = (each.model_dump(mode="json") for each in (before, now))  # a list, however it was written
     for section in old.keys() - {"evaluate"}:

@@ -18,12 +18,12 @@ from torch import Tensor
 from marginflow.data import Split
 from marginflow.data.tables.table import blocks_for
 from marginflow.distributions import Flow
-from marginflow.evaluation.check.check import check as check_model
+from marginflow.evaluation.check.check import check as require_model_size
 from marginflow.evaluation.check.check import floor
 from marginflow.evaluation.check.findings import Findings
-from marginflow.evaluation.evaluate import Account, Accounting, evaluate_blocks
+from marginflow.evaluation.evaluate import Accounting, AccountingBuilder, evaluate_chunks
 from marginflow.evaluation.float32_error import Disagreement, disagreement
-from marginflow.evaluation.sample_range import Divergence, divergence
+from marginflow.evaluation.sample_range import SampleRange, sample_range
 from marginflow.runs.provenance import provenance
 from marginflow.runs.run import EVALUATION, Run
 from marginflow.runs.schema import Evaluate
@@ -46,7 +46,7 @@ class Evaluation:
     accounting: Accounting
     entropy: float | None
     record: dict[str, Any]
-    samples: Divergence | None
+    samples: SampleRange | None
     single: Disagreement | None
 
     def keep(self, run_dir: Path) -> Path:
@@ -60,7 +60,7 @@ def check(run: Run, seed: int = 0) -> Findings:
     """Check the model of a run: on rows of its training set, and the floor on test rows where it is known."""
     data, model = run.data, run.model
     some = torch.linspace(0, len(data.train.x) - 1, min(len(data.train.x), NUM_CHECKED)).long()
-    found = check_model(model, Split(*data.train.take(some)), seed=seed)
+    found = require_model_size(model, Split(*data.train.take(some)), seed=seed)
     if data.entropy is None or not found.ok:
         return found
     return found.and_also(floor(model, data.test, data.entropy, seed))
@@ -97,18 +97,18 @@ def evaluate(
     rows, entropy = (None, None) if table is not None else (run.test(options.rows), run.data.entropy)
     blocks = iter([rows]) if rows is not None else rows_of_table(run, str(table), options.rows)
     first = next(blocks)
-    account = Account(spec, exact=model.density.exact, num_samples=options.num_samples, seed=options.seed)
-    each_row(_log_probs(model, chain([first], blocks), account))
+    builder = AccountingBuilder(spec, exact=model.density.exact, num_samples=options.num_samples, seed=options.seed)
+    each_row(_log_probs(model, chain([first], blocks), builder))
     drawn = None
     if draw and rows is not None and (model.context_optional or not model.context_features):
         of_range = rows if len(rows.x) >= NUM_DIVERGED else run.test(NUM_DIVERGED)
-        drawn = divergence(model, of_range.take(slice(NUM_DIVERGED)), seed=options.seed)
+        drawn = sample_range(model, of_range.take(slice(NUM_DIVERGED)), seed=options.seed)
     single = disagreement(model, first, options.seed) if draw else None
     about = run.trained()
     about["experiment"]["evaluate"] = options.model_dump(mode="json")
     record = {
         **about,
-        "test": account.accounting().as_dict(),
+        "test": builder.build().as_dict(),
         "samples": None if drawn is None else asdict(drawn),
         "float32_against_float64": None if single is None else asdict(single),
         "entropy_of_the_data": entropy,
@@ -119,12 +119,12 @@ def evaluate(
         "evaluated_by": provenance(),
         "weights_sha256": run.weights_sha256,
     }
-    return Evaluation(account.accounting(), entropy, record, drawn, single)
+    return Evaluation(builder.build(), entropy, record, drawn, single)
 
 
-def _log_probs(model: Flow, blocks: Iterable[Split], account: Account) -> Iterator[Tensor]:
-    """log p of rows as given, entered into an account on the way."""
-    spec, num_samples, seed = account.spec, account.num_samples, account.seed
-    for scores in evaluate_blocks(model, blocks, spec=spec, num_samples=num_samples, seed=seed):
-        account.add(scores)
+def _log_probs(model: Flow, blocks: Iterable[Split], builder: AccountingBuilder) -> Iterator[Tensor]:
+    """log p of rows as given, entered into an builder on the way."""
+    spec, num_samples, seed = builder.spec, builder.num_samples, builder.seed
+    for scores in evaluate_chunks(model, blocks, spec=spec, num_samples=num_samples, seed=seed):
+        builder.add(scores)
         yield scores.log_prob.cpu()

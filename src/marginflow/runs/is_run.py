@@ -12,7 +12,7 @@ def is_run(directory: Path) -> bool:
     return all((directory / name).is_file() for name in (CONFIG, MANIFEST))
 
 
-def check_is_run(directory: Path) -> None:
+def require_run(directory: Path) -> None:
     """Refuse a directory that holds no run: FileNotFoundError that says what it lacks."""
     if is_run(directory):
         return

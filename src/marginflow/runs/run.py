@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from marginflow.data import DataSet, DataSpec, Split
 from marginflow.distributions import Flow
 from marginflow.runs.build import build, load_data
-from marginflow.runs.is_run import CONFIG, MANIFEST, check_is_run
+from marginflow.runs.is_run import CONFIG, MANIFEST, require_run
 from marginflow.runs.read_toml import parse
 from marginflow.runs.schema import Experiment
 from marginflow.storage.files import CHECKSUMS, part_of, verify
@@ -46,7 +46,7 @@ class Run:
     def open(cls, path: str | Path, device: str | torch.device = "cpu") -> Self:
         """The run in a directory, its configuration verified; FileNotFoundError or ValueError where there is none."""
         path = Path(path)
-        check_is_run(path)
+        require_run(path)
         for name in (CONFIG, MANIFEST):
             verify(path / name)
         try:
@@ -84,7 +84,7 @@ class Run:
         """The data that it was trained on; ValueError where they have changed since, and would be split anew."""
         by_name = {"columns": list(self.spec.columns), "drop": []} if self.experiment.data.name == "table" else {}
         data = load_data(self.experiment, **by_name)
-        check_same_rows(self.spec, data.spec, self.path)
+        require_same_rows(self.spec, data.spec, self.path)
         return data
 
     def test(self, rows: int | None = None) -> Split:
@@ -144,7 +144,7 @@ class Run:
         }
 
 
-def check_same_rows(trained_on: DataSpec, found: DataSpec, run_dir: Path) -> None:
+def require_same_rows(trained_on: DataSpec, found: DataSpec, run_dir: Path) -> None:
     """Refuse data that are no longer what a run was trained on: ValueError that says in what they differ."""
     for what, old, new in (
         ("columns", trained_on.columns, found.columns),

@@ -44,7 +44,7 @@ def json_of(path: Path) -> Any:
         raise ValueError("it is nested too deeply") from error
 
 
-def check_claim(path: Path, num_bytes: int) -> None:
+def require_claim(path: Path, num_bytes: int) -> None:
     """Refuse a file that claims to hold far more than its size: ValueError."""
     most = max(TIMES * path.stat().st_size, FREE)
     if num_bytes > most:
@@ -54,7 +54,7 @@ def check_claim(path: Path, num_bytes: int) -> None:
         )
 
 
-def check_model(path: Path, claims: object, make: Callable[[], Any]) -> None:
+def require_model_size(path: Path, claims: object, make: Callable[[], Any]) -> None:
     """Refuse to build a model that is far larger than the file of its weights: ValueError.
 
     claims: what describes it, names and numbers. A hidden unit has a bias at least, a block a tensor, a feature an
@@ -114,7 +114,7 @@ def array_of(path: Path) -> np.ndarray:
         raise ValueError(reason) from error
 
 
-def check_state(path: Path) -> None:
+def require_state(path: Path) -> None:
     """Refuse a file of torch that is none of plain values and tensors, stored as they are: ValueError."""
     try:
         with zipfile.ZipFile(path) as archive:

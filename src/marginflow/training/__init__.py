@@ -1,13 +1,22 @@
 """Training on data, and on densities without data."""
 
 from marginflow.training.config import TrainConfig
-from marginflow.training.fit import check_ready, fit
+from marginflow.training.fit import fit
+from marginflow.training.fit import require_ready as check_ready  # the name that is public
 from marginflow.training.fit_to_density import VariationalConfig, VariationalFit, fit_to_density
 from marginflow.training.metrics import EpochRecord
 from marginflow.training.observers import Observer, TensorBoard
 from marginflow.transforms.calibrate import calibrate
 
 __all__ = [
-    "EpochRecord", "Observer", "TensorBoard", "TrainConfig", "VariationalConfig", "VariationalFit", "calibrate",
-    "check_ready", "fit", "fit_to_density",
+    "EpochRecord",
+    "Observer",
+    "TensorBoard",
+    "TrainConfig",
+    "VariationalConfig",
+    "VariationalFit",
+    "calibrate",
+    "check_ready",
+    "fit",
+    "fit_to_density",
 ]  # fmt: skip

@@ -15,7 +15,7 @@ from marginflow.base.call import as_data, is_as_built
 from marginflow.base.devices import like_of
 from marginflow.base.distribution import Distribution
 from marginflow.storage.files import keep, packed, read_tensors, unusable, verify
-from marginflow.storage.limits import check_model, check_state
+from marginflow.storage.limits import require_model_size, require_state
 from marginflow.training.metrics import METRICS
 
 WEIGHTS = "model.safetensors"
@@ -97,10 +97,10 @@ def read_weights(run_dir: Path, *, name: str = WEIGHTS, verified: bool = False) 
 def built(path: Path, claims: object, make: Callable[[], M], *, verified: bool = False) -> M:
     """The model of a file of weights, which `make` builds; ValueError where they are damaged or do not belong together.
 
-    claims: what describes the model, see `check_model`, before which nothing is made.
+    claims: what describes the model, see `require_model_size`, before which nothing is made.
     """
     try:
-        check_model(path, claims, make)
+        require_model_size(path, claims, make)
         model = make()
         model.load_state_dict(read_weights(path.parent, name=path.name, verified=verified))
     except (RuntimeError, MemoryError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
@@ -120,7 +120,7 @@ def load_trainer(run_dir: Path) -> dict[str, Any] | None:
         return None
     verify(path)
     try:
-        check_state(path)
+        require_state(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can end in nearly any
         raise unusable(path, error) from error

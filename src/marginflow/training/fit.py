@@ -32,7 +32,7 @@ from marginflow.training.recompute import recomputing
 from marginflow.training.state import TrainingState
 from marginflow.transforms import BatchNorm, Standardise
 from marginflow.transforms.calibrate import NotFinite, calibrate
-from marginflow.transforms.normalise import Calibrated, StartsOnce
+from marginflow.transforms.normalise import Calibrated, InitialisedOnce
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -122,7 +122,7 @@ def fit(
             loop.run(resume)
         except Interrupted as interrupt:
             loop.state.save()
-            raise KeyboardInterrupt(f": {loop.how_to_go_on()}") from interrupt
+            raise KeyboardInterrupt(f": {loop.how_to_resume()}") from interrupt
         except KeyboardInterrupt as interrupt:
             raise KeyboardInterrupt(f": {loop.state.what_is_kept()}") from interrupt
     return loop.state.history
@@ -174,7 +174,7 @@ class _Loop:
             self.set_rates(*(learning_rate(config, step, config.epochs * loader.num_batches, lr) for lr in self.rates))
             loss = -self.objective(*bring_to(state.model, batch)).mean()
             nll = loss.item()
-            state.insist_on_finite(nll, "loss")
+            state.require_finite(nll, "loss")
             self.fabric.backward(loss)
             clip(self.fabric, self.objective, self.optimiser, config)
             self.optimiser.step()
@@ -204,10 +204,10 @@ class _Loop:
             try:
                 self.calibrate(model, BatchNorm)
             except NotFinite:  # the rows themselves were checked: it is the model's doing
-                state.insist_on_finite(math.nan, "input of a batch norm")
+                state.require_finite(math.nan, "input of a batch norm")
             log_prob = Objective(model, config.num_samples)
             validation_nll = mean_nll(log_prob, self.in_order(self.data.validation), self.validation_seed)
-            state.insist_on_finite(validation_nll, "validation loss")
+            state.require_finite(validation_nll, "validation loss")
             before = state.best
             best = before is None or before.validation_nll is None or validation_nll < before.validation_nll
         seconds = round(state.seconds + time.perf_counter() - started, 3)
@@ -221,7 +221,9 @@ class _Loop:
     def start(self, model: Distribution) -> None:
         """Let layers that start from data, and have not yet, do so from some training rows, spread over all of them."""
         starting = [
-            layer for layer in _layers(model, StartsOnce) if isinstance(layer, StartsOnce) and layer.needs_statistics
+            layer
+            for layer in _layers(model, InitialisedOnce)
+            if isinstance(layer, InitialisedOnce) and layer.needs_statistics
         ]
         if starting:
             rows = self.data.train
@@ -229,7 +231,7 @@ class _Loop:
             layers = [*starting, *_layers(model, BatchNorm)]  # whose statistics validation will replace
             calibrate(model, [bring_to(model, rows.take(some))], layers=layers, seed=self.validation_seed)
         for layer in starting:
-            layer.go_on()
+            layer.mark_initialised()
 
     def in_order(self, split: Split) -> _InOrder:
         """The rows of a split for a pass without gradient, which can be interrupted."""
@@ -243,7 +245,7 @@ class _Loop:
         last = max(record.epoch for record in self.state.history if record.validation_nll is not None)
         return last - best.epoch >= patience
 
-    def how_to_go_on(self) -> str:
+    def how_to_resume(self) -> str:
         """What an interrupt leaves, and how to continue, in words."""
         loader, directory = self.loader, self.state.directory
         if directory is None or not self.state.under_way:
@@ -262,13 +264,13 @@ def _layers(model: Distribution, kind: type[Calibrated]) -> list[Calibrated]:
     return [layer for layer in model.modules() if isinstance(layer, kind)]
 
 
-def check_ready(model: Distribution, data: DataSet, config: TrainConfig) -> Fabric:
+def require_ready(model: Distribution, data: DataSet, config: TrainConfig) -> Fabric:
     """The device to train on; ValueError where it, the batch size, or the data and the model do not fit."""
     return _ready(model, data, config)[1]
 
 
 def _ready(model: Distribution, data: DataSet, config: TrainConfig) -> tuple[DataSet, Fabric]:
-    """The data in the shapes that the model takes, and the device; see `check_ready`."""
+    """The data in the shapes that the model takes, and the device; see `require_ready`."""
     data = replace(data, train=fitting(model, data.train), validation=fitting(model, data.validation))
     Loader(data.train, config.batch_size, seed=config.seed)
     if config.batch_size < 2 and _layers(model, BatchNorm):

@@ -16,7 +16,7 @@ from marginflow.base.seeds import SEEDS, seeded
 from marginflow.distributions.log_likelihood import ImportanceWeights
 from marginflow.training.optimiser import cosine
 from marginflow.transforms import BatchNorm
-from marginflow.transforms.normalise import StartsOnce
+from marginflow.transforms.normalise import InitialisedOnce
 
 LogDensity = Callable[[Tensor], Tensor]
 
@@ -92,8 +92,8 @@ def fit_to_density(
     if any(isinstance(module, BatchNorm) for module in model.modules()):
         raise ValueError("BatchNorm takes its statistics from training rows, and there are none: leave batch_norm out")
     for module in model.modules():
-        if isinstance(module, StartsOnce):
-            module.go_on()  # from the identity, there being no data
+        if isinstance(module, InitialisedOnce):
+            module.mark_initialised()  # from the identity, there being no data
     optimiser = torch.optim.Adam(model.parameters(), config.lr)
     history = []
     model.eval()  # dropout has no inverse either

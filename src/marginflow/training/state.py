@@ -147,7 +147,7 @@ class TrainingState:
             f"the weights of epoch {self.best.epoch} (validation {self.best.validation_nll:.3f} nats) are kept{where}"
         )
 
-    def insist_on_finite(self, value: float, what: str) -> None:
+    def require_finite(self, value: float, what: str) -> None:
         """FloatingPointError where a loss of the step or epoch under way is not finite."""
         if math.isfinite(value):
             return

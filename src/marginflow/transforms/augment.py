@@ -80,12 +80,12 @@ class Augment(Transform):
         return max(0, seen - self.features) if seen and self.features is not None else 0
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        self.check_features(x.shape[1])
+        self.require_features(x.shape[1])
         eps, log_q = self.noise._sample_and_log_prob(len(x), _noise_context(self.noise, x, context))
         return torch.cat([x, eps], 1), -log_q
 
     def _noise(self, x: Tensor, context: Tensor | None) -> Sites[tuple[Tensor, Tensor]]:
-        self.check_features(x.shape[1])
+        self.require_features(x.shape[1])
         eps = yield site_of(self.noise, len(x), _noise_context(self.noise, x, context))
         return torch.cat([x, eps], 1), x.new_zeros(len(x))
 
@@ -97,7 +97,7 @@ class Augment(Transform):
         return z[:, : z.shape[1] - self.num_noise], z.new_zeros(len(z))
 
     def forward_shape(self, shape: torch.Size) -> torch.Size:
-        self.check_features(shape[0])
+        self.require_features(shape[0])
         return torch.Size([shape[0] + self.num_noise, *shape[1:]])
 
     def inverse_shape(self, shape: torch.Size) -> torch.Size:

@@ -11,7 +11,7 @@ from marginflow.base.transform import Transform, Univariate
 from marginflow.nets.activations import Activation
 from marginflow.nets.masked.degrees import resolve_degrees
 from marginflow.nets.masked.network import MaskedNetwork
-from marginflow.nets.masked.order import Order
+from marginflow.nets.masked.order import FeatureOrder
 from marginflow.transforms.univariate.affine import Affine
 
 
@@ -67,7 +67,7 @@ class MaskedAutoregressive(Transform):
         generator = torch.Generator().manual_seed(seed)
         hidden_degrees = resolve_degrees(degrees, features, hidden, context_features > 0, generator, residual)
         self.network = MaskedNetwork(
-            Order(features, order, seed),
+            FeatureOrder(features, order, seed),
             hidden_degrees,
             [1] * features,
             [self.univariate.num_params] * features,
@@ -101,12 +101,12 @@ class MaskedAutoregressive(Transform):
         return f"MaskedAutoregressive({said}{''.join(f', {name}={value}' for name, value in options.items() if value)})"
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        self.check_input(x)
+        self.require_input(x)
         z, log_derivative = self.univariate.forward(x, self.network(x, context))
         return z, log_derivative.sum(1)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        self.check_input(z)
+        self.require_input(z)
         if self.network.random:
             raise ValueError("there is no inverse in training mode, where dropout is random: call eval()")
         return self.network.invert(self.univariate, z, context)

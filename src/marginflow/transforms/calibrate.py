@@ -53,7 +53,7 @@ def calibrate(
 
     mean and biased variance over all rows of all batches, of what reaches each layer when those before
     it are calibrated; one pass of the data a layer, streamed, in float64. One batch alone takes one pass for all.
-    A layer that starts once and has started, as `ActNorm` and `Whiten` do, is left as it is.
+    A layer that is initialised once, as `ActNorm` and `Whiten` are, is left as it is once it has been.
 
     model: a distribution or transform.
     batches: tensors x or pairs (x, context), all of the training set; iterated once a layer, so a list or
@@ -92,7 +92,7 @@ def calibrate(
             if moments.count:
                 _give(moments, layer)
             else:
-                _insist_on_data(layer)
+                _require_data(layer)
 
 
 def _in_one_pass(layers: list[Calibrated], model: nn.Module, batch: Batch, seed: int) -> None:
@@ -117,14 +117,14 @@ def _in_one_pass(layers: list[Calibrated], model: nn.Module, batch: Batch, seed:
         for handle in handles:
             handle.remove()
     for layer in left:
-        _insist_on_data(layer)
+        _require_data(layer)
 
 
 def _send(batch: Batch, model: nn.Module) -> None:
     model(*batch) if isinstance(batch, tuple) else model(batch)
 
 
-def _insist_on_data(layer: Calibrated) -> None:
+def _require_data(layer: Calibrated) -> None:
     """Refuse a layer that no data reached and that cannot do without."""
     if not layer.works_without:
         raise ValueError(f"no batch reached {layer}: give batches of the training set, x or (x, context)")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from marginflow.base.shapes import sum_event
 from marginflow.base.transform import Transform, Univariate
-from marginflow.nets.masked.order import Order
+from marginflow.nets.masked.order import FeatureOrder
 from marginflow.transforms.univariate.affine import Affine
 
 
@@ -59,10 +59,10 @@ class Coupling(Transform):
         self.conditioner = conditioner
         self.univariate = Affine() if univariate is None else univariate
         those_that_stay_first = torch.argsort(~stays, stable=True).tolist()
-        self.order = Order(self.num_features, those_that_stay_first)
-        self._check_conditioner()
+        self.order = FeatureOrder(self.num_features, those_that_stay_first)
+        self._require_conditioner()
 
-    def _check_conditioner(self) -> None:
+    def _require_conditioner(self) -> None:
         """Refuse a conditioner that says it is made for other widths."""
         expected = (self.num_kept, self.num_transformed * self.univariate.num_params)
         got = tuple(getattr(self.conditioner, name, None) for name in ("in_features", "out_features"))
@@ -87,7 +87,7 @@ class Coupling(Transform):
         return params.view(expected).movedim(2, -1)
 
     def _split(self, x: Tensor) -> list[Tensor]:
-        self.check_input(x)
+        self.require_input(x)
         return list(self.order.reorder(x).split([self.num_kept, self.num_transformed], 1))
 
     def _joined(self, kept: Tensor, transformed: Tensor) -> Tensor:

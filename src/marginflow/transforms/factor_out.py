@@ -51,29 +51,29 @@ class FactorOut(Transform):
         return self.transform.context_features
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        self.check_input(x)
+        self.require_input(x)
         going_on, leaving = x.split([self.going_on, self.leaving], 1)
         z, log_det = self.transform(going_on, context)
         return torch.cat([z, leaving], 1), log_det
 
     def _noise(self, x: Tensor, context: Tensor | None) -> Sites[tuple[Tensor, Tensor]]:
-        self.check_input(x)
+        self.require_input(x)
         going_on, leaving = x.split([self.going_on, self.leaving], 1)
         z, log_det = yield from self.transform._noise(going_on, context)
         return torch.cat([z, leaving], 1), log_det
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        self.check_input(z)
+        self.require_input(z)
         going_on, leaving = z.split([self.going_on, self.leaving], 1)
         x, log_det = self.transform.inverse(going_on, context)
         return torch.cat([x, leaving], 1), log_det
 
     def forward_shape(self, shape: torch.Size) -> torch.Size:
-        self.check_features(shape[0])
+        self.require_features(shape[0])
         return self._beside(self.transform.forward_shape(torch.Size([self.going_on, *shape[1:]])), shape)
 
     def inverse_shape(self, shape: torch.Size) -> torch.Size:
-        self.check_features(shape[0])
+        self.require_features(shape[0])
         return self._beside(self.transform.inverse_shape(torch.Size([self.going_on, *shape[1:]])), shape)
 
     def _beside(self, shape: torch.Size, whole: torch.Size) -> torch.Size:

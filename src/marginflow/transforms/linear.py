@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from marginflow.base.shapes import check_at_least_one
+from marginflow.base.shapes import require_at_least_one
 from marginflow.base.transform import Transform, of_pixels
 
 
@@ -25,12 +25,12 @@ class Scaling(Transform):
 
     def __init__(self, features: int) -> None:
         super().__init__()
-        check_at_least_one(features)
+        require_at_least_one(features)
         self.features = features
         self.log_scale = nn.Parameter(torch.zeros(features))
 
     def _log_scale_and_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        self.check_input(x)
+        self.require_input(x)
         return self.log_scale.view(-1, *[1] * (x.ndim - 2)), of_pixels(self.log_scale.sum(), x)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -63,7 +63,7 @@ class Conv1x1(Transform):
 
     def __init__(self, features: int, seed: int = 0) -> None:
         super().__init__()
-        check_at_least_one(features)
+        require_at_least_one(features)
         self.features = features
         normal = torch.randn(features, features, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
         orthogonal = torch.linalg.qr(normal).Q
@@ -102,9 +102,9 @@ class Conv1x1(Transform):
         return of_pixels(self.factors.diagonal().sum(), x)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        self.check_input(x)
+        self.require_input(x)
         return self._apply_to(x, self.weight()), self._log_det(x)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        self.check_input(z)
+        self.require_input(z)
         return self._apply_to(z, self.inverse_weight()), -self._log_det(z)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from marginflow.base.arguments import check_context
+from marginflow.base.arguments import require_context
 from marginflow.base.shapes import Shape, as_shape, image_shape
 from marginflow.base.transform import Transform, Univariate
 from marginflow.transforms.autoregressive import MaskedAutoregressive
@@ -78,7 +78,7 @@ class LocalAutoregressive(Transform):
         return self.height * self.width
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        self.check_input(x)
+        self.require_input(x)
         x, context = self._turned(x), self._checked(context, x)
         c, h, w = self.shape
         rows = x.permute(0, 2, 3, 1).reshape(-1, c)
@@ -86,7 +86,7 @@ class LocalAutoregressive(Transform):
         return self._turned(z.reshape(-1, h, w, c).permute(0, 3, 1, 2)), log_det.reshape(len(x), -1).sum(1)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        self.check_input(z)
+        self.require_input(z)
         z, context = self._turned(z), self._checked(context, z)
         padded = self._padded(torch.zeros_like(z))
         log_det = z.new_zeros(len(z))
@@ -106,15 +106,15 @@ class LocalAutoregressive(Transform):
 
     inverse_shape = forward_shape
 
-    def check_input(self, x: Tensor) -> None:
-        super().check_input(x)
+    def require_input(self, x: Tensor) -> None:
+        super().require_input(x)
         self.forward_shape(x.shape[1:])
 
     def _checked(self, context: Tensor | None, x: Tensor) -> Tensor | None:
         """The context in the precision of x; None where the layer takes none."""
         if not self.context_features:
             return None
-        check_context(context, self.context_features, len(x), vector=True)
+        require_context(context, self.context_features, len(x), vector=True)
         return None if context is None else context.to(x.dtype)
 
     def _turned(self, x: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from marginflow.base.shapes import check_at_least_one
+from marginflow.base.shapes import require_at_least_one
 from marginflow.base.transform import Transform, of_pixels
 
 
@@ -24,7 +24,7 @@ class Calibrated(Transform, ABC):
 
     def __init__(self, features: int) -> None:
         super().__init__()
-        check_at_least_one(features)
+        require_at_least_one(features)
         self.features = self.num_features = features
 
     @property
@@ -41,7 +41,7 @@ class Calibrated(Transform, ABC):
     def set_statistics(self, mean: Tensor, variance: Tensor) -> None:
         """Take in the mean and biased variance of each feature, both (features,), or the covariance of all."""
 
-    def check_statistics(self, mean: Tensor, variance: Tensor) -> None:
+    def require_statistics(self, mean: Tensor, variance: Tensor) -> None:
         """Refuse statistics of another number of features, or not finite: ValueError."""
         n = self.num_features
         expected = (n, n) if self.uses_covariance else (n,)
@@ -58,25 +58,30 @@ class Calibrated(Transform, ABC):
         return str(self.num_features)
 
 
-class StartsOnce(Calibrated, ABC):
-    """Starts from the data and is trained from there; the identity until then. The weights say that it has started."""
+class InitialisedOnce(Calibrated, ABC):
+    """Initialised from the data and trained from there; the identity until then. The weights say that it has been."""
 
     def __init__(self, features: int) -> None:
         super().__init__(features)
-        self.started: Tensor
-        self.register_buffer("started", torch.tensor(False))
+        self.initialised: Tensor
+        self.register_buffer("initialised", torch.tensor(False))
 
     @property
     def needs_statistics(self) -> bool:
-        return not bool(self.started)
+        return not bool(self.initialised)
 
     @property
     def works_without(self) -> bool:
         return True
 
-    def go_on(self) -> None:
-        """Leave it as it is from here on: `calibrate` will not have it start again."""
-        self.started.fill_(True)
+    def mark_initialised(self) -> None:
+        """Leave it as it is from here on: `calibrate` will not initialise it again."""
+        self.initialised.fill_(True)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        if f"{prefix}started" in state_dict:  # its name in files of run format 1
+            state_dict[f"{prefix}initialised"] = state_dict.pop(f"{prefix}started")
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
 class _EachFeature(Calibrated, ABC):
@@ -95,13 +100,13 @@ class _EachFeature(Calibrated, ABC):
         return values.reshape(-1, *[1] * (x.ndim - 2))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        self.check_input(x)
+        self.require_input(x)
         log_scale, shift = self.scale_and_shift(x)
         z = x * self._spread(log_scale.exp(), x) + self._spread(shift, x)
         return z, of_pixels(log_scale.sum(), x)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        self.check_input(z)
+        self.require_input(z)
         if self.training and self.uses_batch:
             raise ValueError(
                 f"{type(self).__name__} has no inverse in training mode, where it depends on the batch: call eval()"
@@ -124,7 +129,7 @@ class _Kept(_EachFeature, ABC):
         self.register_buffer("_like", torch.zeros(()), persistent=False)  # carries dtype and device
 
     def set_statistics(self, mean: Tensor, variance: Tensor) -> None:
-        self.check_statistics(mean, variance)
+        self.require_statistics(mean, variance)
         self.mean = mean.to(self._like)
         self.variance = variance.to(self._like)
 
@@ -207,7 +212,7 @@ class BatchNorm(_Kept):
         return log_scale, self.bias - mean * log_scale.exp()
 
 
-class ActNorm(_EachFeature, StartsOnce):
+class ActNorm(_EachFeature, InitialisedOnce):
     """Activation normalisation: a scale and a shift for each feature, which start where z has mean 0 and variance 1.
 
     z = exp(s) x + t,  log_det = sum s, a channel's s once for each of its pixels
@@ -235,11 +240,11 @@ class ActNorm(_EachFeature, StartsOnce):
 
     @torch.no_grad()
     def set_statistics(self, mean: Tensor, variance: Tensor) -> None:
-        self.check_statistics(mean, variance)
+        self.require_statistics(mean, variance)
         log_scale = _log_scale_to_one(mean.to(self.log_scale), variance.to(self.log_scale))
         self.log_scale.copy_(log_scale)
         self.shift.copy_(-mean.to(log_scale) * log_scale.exp())
-        self.go_on()
+        self.mark_initialised()
 
     def scale_and_shift(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.log_scale, self.shift

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from marginflow.base.arguments import check_context
-from marginflow.base.shapes import check_at_least_one
+from marginflow.base.arguments import require_context
+from marginflow.base.shapes import require_at_least_one
 from marginflow.base.transform import Transform
 from marginflow.transforms.roots import solve_increasing
 
@@ -69,7 +69,7 @@ class Planar(Transform):
 
     def __init__(self, features: int, activation: str = "tanh", *, context_features: int = 0) -> None:
         super().__init__()
-        check_at_least_one(features)
+        require_at_least_one(features)
         if activation not in ACTIVATIONS:
             raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}; got {activation!r}")
         self.features = features
@@ -88,7 +88,7 @@ class Planar(Transform):
         """u, w and b, for all rows alike or, with a context, a row of each for each row."""
         if self.conditioner is None:
             return self.u, self.w, self.b
-        check_context(context, self.context_features, num_rows)
+        require_context(context, self.context_features, num_rows)
         added = self.conditioner(cast(Tensor, context).to(self.w))
         u, w, b = added.split([len(self.u), len(self.w), 1], 1)
         return self.u + u, self.w + w, self.b + b[:, 0]
@@ -102,7 +102,7 @@ class Planar(Transform):
         return torch.addcmul(u, w, amount if w.ndim == 1 else amount[:, None]), constrained
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        self.check_input(x)
+        self.require_input(x)
         h, slope = ACTIVATIONS[self.activation]
         u, w, b = self._parameters_of(context, len(x))
         u_hat, w_u_hat = self._direction(u, w)
@@ -111,7 +111,7 @@ class Planar(Transform):
         return _push(x, bend, u_hat), torch.log1p(w_u_hat * slope(a, bend))
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        self.check_input(z)
+        self.require_input(z)
         h, slope = ACTIVATIONS[self.activation]
         u, w, b = self._parameters_of(context, len(z))
         u_hat, w_u_hat = self._direction(u, w)

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from marginflow.base.distribution import Distribution, site_of, warn_of_diverged
 from marginflow.base.noise import NoiseSite, Sites
-from marginflow.base.shapes import check_real, sum_event
+from marginflow.base.shapes import require_real, sum_event
 from marginflow.base.transform import Transform
 from marginflow.base.units import GRID, log_volume_of_levels
 
@@ -149,7 +149,7 @@ class Logit(Transform):
         self.alpha = alpha
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        check_real(x)
+        require_real(x)
         log_s = torch.log(self.alpha + (1 - 2 * self.alpha) * x)
         log_rest = torch.log(self.alpha + (1 - 2 * self.alpha) * (1 - x))  # 1 - x first: exact where x is near 1
         return log_s - log_rest, sum_event(math.log(1 - 2 * self.alpha) - log_s - log_rest)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from marginflow.base.arguments import check_context
-from marginflow.base.shapes import check_at_least_one
+from marginflow.base.arguments import require_context
+from marginflow.base.shapes import require_at_least_one
 from marginflow.base.transform import Transform
 
 MARGIN = 1e-3  # gamma >= MARGIN - 1
@@ -41,7 +41,7 @@ class Radial(Transform):
 
     def __init__(self, features: int, *, context_features: int = 0) -> None:
         super().__init__()
-        check_at_least_one(features)
+        require_at_least_one(features)
         self.features = features
         bound = 1 / math.sqrt(features)
         self.centre = nn.Parameter(torch.empty(features).uniform_(-bound, bound))
@@ -57,7 +57,7 @@ class Radial(Transform):
         """c, alpha and gamma, for all rows alike or, with a context, a row of each for each row."""
         centre, log_alpha, g = self.centre, self.log_alpha, self.g
         if self.conditioner is not None:
-            check_context(context, self.context_features, num_rows)
+            require_context(context, self.context_features, num_rows)
             added = self.conditioner(cast(Tensor, context).to(centre))
             centre = centre + added[:, :-2]
             log_alpha, g = log_alpha + added[:, -2], g + added[:, -1]
@@ -68,14 +68,14 @@ class Radial(Transform):
         return (cast(int, self.features) - 1) * torch.log1p(gamma * q) + torch.log1p(gamma * q.square())
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        self.check_input(x)
+        self.require_input(x)
         centre, alpha, gamma = self._parameters_of(context, len(x))
         away = x - centre
         q = alpha / (alpha + torch.linalg.vector_norm(away, dim=1))
         return x + (gamma * q)[:, None] * away, self._log_det(gamma, q)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        self.check_input(z)
+        self.require_input(z)
         centre, alpha, gamma = self._parameters_of(context, len(z))
         away = z - centre
         rho = torch.linalg.vector_norm(away, dim=1)

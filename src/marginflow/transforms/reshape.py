@@ -9,7 +9,7 @@ from torch import Tensor
 
 from marginflow.base.shapes import Shape, as_shape, image_shape
 from marginflow.base.transform import Transform, no_volume
-from marginflow.nets.masked.order import Order
+from marginflow.nets.masked.order import FeatureOrder
 
 
 class Flatten(Transform):
@@ -64,14 +64,14 @@ class Permutation(Transform):
     def __init__(self, features: int, order: str | Sequence[int] = "reversed", seed: int = 0) -> None:
         super().__init__()
         self.features = features
-        self.order = Order(features, order, seed)
+        self.order = FeatureOrder(features, order, seed)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        self.check_features(x.shape[1])
+        self.require_features(x.shape[1])
         return self.order.reorder(x), no_volume(x)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        self.check_features(z.shape[1])
+        self.require_features(z.shape[1])
         return self.order.restore(z), no_volume(z)
 
 

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from marginflow.base.transform import of_pixels
-from marginflow.transforms.normalise import StartsOnce
+from marginflow.transforms.normalise import InitialisedOnce
 
 
-class Whiten(StartsOnce):
+class Whiten(InitialisedOnce):
     """A triangular matrix over the features, the same for each pixel, which starts where z has covariance I.
 
     z = L x + t,  log_det = sum log L_ii, once for each pixel;  L lower triangular with positive diagonal
@@ -40,7 +40,7 @@ class Whiten(StartsOnce):
 
     @torch.no_grad()
     def set_statistics(self, mean: Tensor, variance: Tensor) -> None:
-        self.check_statistics(mean, variance)
+        self.require_statistics(mean, variance)
         scale = variance.diagonal().mean()
         ridge = self.RIDGE * scale if scale > 0 else 1.0
         identity = torch.eye(len(mean), dtype=torch.float64, device=mean.device)
@@ -48,19 +48,19 @@ class Whiten(StartsOnce):
         matrix = torch.linalg.solve_triangular(root, identity, upper=False)
         self.factor.copy_(matrix.tril(-1) + matrix.diagonal().log().diag())
         self.shift.copy_(-matrix @ mean.double())
-        self.go_on()
+        self.mark_initialised()
 
     def matrix(self) -> Tensor:
         """L, (features, features)."""
         return self.factor.tril(-1) + self.factor.diagonal().exp().diag()
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        self.check_input(x)
+        self.require_input(x)
         z = self.matrix() @ x.reshape(len(x), self.num_features, -1) + self.shift[:, None]
         return z.view(x.shape), of_pixels(self.factor.diagonal().sum(), x)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        self.check_input(z)
+        self.require_input(z)
         columns = z.reshape(len(z), self.num_features, -1) - self.shift[:, None]
         x = torch.linalg.solve_triangular(self.matrix(), columns, upper=False)
         return x.reshape(z.shape), of_pixels(-self.factor.diagonal().sum(), z)

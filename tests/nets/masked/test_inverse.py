@@ -15,7 +15,7 @@ from torch import Tensor
 from marginflow.base.transform import Univariate
 from marginflow.nets.activations import ACTIVATIONS
 from marginflow.nets.masked import inverse, kernel_numba
-from marginflow.nets.masked.plan import cut_into_blocks
+from marginflow.nets.masked.plan import cut_into_groups
 from marginflow.transforms import (
     Additive,
     Affine,
@@ -143,7 +143,7 @@ def test_compiled_activations_and_univariates_are_torchs(name: str, univariate: 
         (300, [], "even"),
     ],
 )
-def test_many_blocks_and_bands(features: int, hidden: list[int], degrees: str) -> None:
+def test_many_groups_and_bands(features: int, hidden: list[int], degrees: str) -> None:
     made = MaskedAutoregressive(features, hidden, order="random", degrees=degrees, seed=4)
     z = torch.randn(20, features)
     with torch.no_grad():
@@ -151,7 +151,7 @@ def test_many_blocks_and_bands(features: int, hidden: list[int], degrees: str) -
         again, forward_log_det = made(x)
         torch.testing.assert_close(again, z, rtol=1e-9, atol=1e-9)
         torch.testing.assert_close(log_det, -forward_log_det, rtol=1e-9, atol=1e-9)
-        assert len(made.network.plan.blocks) > 1
+        assert len(made.network.plan.groups) > 1
     torch.testing.assert_close(made.inverse(z)[0].detach(), x, rtol=1e-9, atol=1e-9)
 
 
@@ -304,11 +304,11 @@ def test_damage_to_what_numba_keeps_costs_time_and_nothing_else(monkeypatch: pyt
             torch.testing.assert_close(made.inverse(z), expected)
 
 
-def test_blocks_cover_all_dimensions_and_none_is_too_large() -> None:
+def test_groups_cover_all_dimensions_and_none_is_too_large() -> None:
     counts = [list(range(11)), [0, 1, 2, 3, 20, 21, 22, 23, 24, 25, 26]]
-    blocks = cut_into_blocks(counts, most=4)
-    assert [d for start, stop in blocks for d in range(start, stop)] == list(range(10))
-    for start, stop in blocks:
+    groups = cut_into_groups(counts, most=4)
+    assert [d for start, stop in groups for d in range(start, stop)] == list(range(10))
+    for start, stop in groups:
         assert stop == start + 1 or all(layer[stop] - layer[start] <= 4 for layer in counts)
 
 

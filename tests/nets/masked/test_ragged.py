@@ -13,7 +13,7 @@ from torch import Tensor
 from marginflow.nets.masked import forward, inverse, linear, plan
 from marginflow.nets.masked.degrees import resolve_degrees
 from marginflow.nets.masked.network import MaskedNetwork
-from marginflow.nets.masked.order import Order
+from marginflow.nets.masked.order import FeatureOrder
 from marginflow.transforms import Affine, RationalQuadratic
 
 P = 2  # parameters of an affine map
@@ -37,7 +37,7 @@ def ragged(draw: st.DrawFn, *, invertible: bool) -> tuple[MaskedNetwork, Tensor 
         torch.Generator().manual_seed(seed), residual,
     )  # fmt: skip
     network = MaskedNetwork(
-        Order(sum(inputs), "random", seed), degrees, inputs, outputs, context_features,
+        FeatureOrder(sum(inputs), "random", seed), degrees, inputs, outputs, context_features,
         draw(st.sampled_from(["tanh", "gelu"])), residual=residual,
     )  # fmt: skip
     with torch.no_grad():
@@ -47,10 +47,10 @@ def ragged(draw: st.DrawFn, *, invertible: bool) -> tuple[MaskedNetwork, Tensor 
 
 
 @pytest.fixture(autouse=True)
-def _bands_and_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def _bands_and_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several of both in small networks too."""
     monkeypatch.setattr(linear, "WEIGHTS_A_CALL", 4)
-    monkeypatch.setattr(plan, "BLOCK", 20)
+    monkeypatch.setattr(plan, "GROUP", 20)
 
 
 @given(ragged(invertible=True))
@@ -134,7 +134,7 @@ def table() -> MaskedNetwork:
     """Three columns of categories, one-hot, of which the last needs no inputs."""
     torch.default_generator.manual_seed(1)
     degrees = resolve_degrees("even", 3, [16, 16], False, torch.Generator())
-    network = MaskedNetwork(Order(5), degrees, [3, 2, 0], LEVELS, activation="silu")
+    network = MaskedNetwork(FeatureOrder(5), degrees, [3, 2, 0], LEVELS, activation="silu")
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.mul_(3)
@@ -195,7 +195,7 @@ def test_steps_of_one_input_take_the_compiled_loop_and_ragged_ones_plain_torch(m
     degrees = resolve_degrees("even", 2, [8], False, torch.Generator())
     with torch.no_grad():
         for inputs, expected in (([1, 1], 1), ([2, 1], 1)):
-            network = MaskedNetwork(Order(sum(inputs)), degrees, inputs, [P * n for n in inputs])
+            network = MaskedNetwork(FeatureOrder(sum(inputs)), degrees, inputs, [P * n for n in inputs])
             network.invert(Affine(), torch.randn(4, sum(inputs)))
             assert len(asked) == expected
 
@@ -217,7 +217,7 @@ def test_which_kernels_there_are() -> None:
 )
 def test_plans_that_do_not_fit_are_refused(inputs: list[int], outputs: list[int]) -> None:
     with pytest.raises(ValueError, match="needs, for every step, how many inputs and outputs it has, 3 inputs in all"):
-        MaskedNetwork(Order(3), [], inputs, outputs)
+        MaskedNetwork(FeatureOrder(3), [], inputs, outputs)
 
 
 def test_parameters_that_differ_are_not_inverted() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from marginflow.base.seeds import check_seed
+from marginflow.base.seeds import require_seed
 from marginflow.data.dataset import DataSet
 from marginflow.data.download import Published, Source
 from marginflow.data.images.pixels import Flips, Noise, image_set
@@ -62,7 +62,7 @@ def digits(noise: Noise = "fresh", labels: bool = False, seed: int = 42) -> Data
     from sklearn.datasets import load_digits
 
     images, target = load_digits(return_X_y=True)
-    order = np.random.default_rng(check_seed(seed)).permutation(len(images))
+    order = np.random.default_rng(require_seed(seed)).permutation(len(images))
     pixels = torch.from_numpy(images[order].astype(np.uint8)).view(-1, 1, 8, 8)
     target = torch.from_numpy(target[order])
     return image_set(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from marginflow.base.seeds import check_seed
+from marginflow.base.seeds import require_seed
 from marginflow.base.units import GRID
 from marginflow.data.dataset import DataSet, Split
 
@@ -94,7 +94,7 @@ def image_set(
         rows: Tensor | Pixels = pixels[start:stop]
         own_flips = "none" if part else flips
         if noise == "once" or own_flips != "none":
-            own_seed = 3 * check_seed(seed) + part if noise == "once" else None
+            own_seed = 3 * require_seed(seed) + part if noise == "once" else None
             rows = Pixels(pixels[start:stop], flips=own_flips, levels=levels, seed=own_seed)
             if own_flips != "drawn" and rows.shape.numel() <= SMALL:
                 rows = rows[:]

@@ -12,7 +12,7 @@ import pyarrow as pa
 from pyarrow import csv, feather, parquet
 
 from marginflow.data.arrow_limits import claimed_by_feather
-from marginflow.storage.limits import array_of, check_claim
+from marginflow.storage.limits import array_of, require_claim
 
 FORMATS = (".csv", ".parquet", ".feather", ".npy")
 EMPTY_IS_NULL = csv.ConvertOptions(strings_can_be_null=True)
@@ -21,7 +21,7 @@ LARGEST = 1e19  # of a value: its square, which densities take, is still a numbe
 
 def read(path: Path, delimiter: str = ",") -> dict[str, Any]:
     """The columns of a file by name: arrow columns, or arrays. ValueError where it is not what its name says."""
-    ending = check_file(path, delimiter)
+    ending = require_file(path, delimiter)
     with one_line(path):
         if ending == ".npy":
             return of_array(array_of(path))
@@ -31,21 +31,21 @@ def read(path: Path, delimiter: str = ",") -> dict[str, Any]:
             )
         elif ending == ".parquet":
             with parquet.ParquetFile(path) as file:
-                check_claims(file, path)
+                require_claims(file, path)
                 found = file.read()
         else:
-            check_feather(path)
+            require_feather(path)
             found = feather.read_table(path)
         if ending != ".csv":
             found.validate(full=True)
         names = found.column_names
-    check_names(names, path, delimiter)
+    require_names(names, path, delimiter)
     if found.num_rows == 0:
         raise ValueError(f"{path} has no rows, only the names {listed(names)}")
     return dict(zip(names, found.columns, strict=True))
 
 
-def check_file(path: Path, delimiter: str) -> str:
+def require_file(path: Path, delimiter: str) -> str:
     """The ending of a table's file; ValueError for another, FileNotFoundError where there is none."""
     ending = path.suffix.lower()
     if ending not in FORMATS:
@@ -67,18 +67,18 @@ def one_line(path: Path) -> Iterator[None]:
         raise ValueError(f"{path} cannot be read as {path.suffix.lower()}: {reason}") from error
 
 
-def check_feather(path: Path) -> None:
+def require_feather(path: Path) -> None:
     """Refuse a feather file whose compressed parts claim to become far more; the first version compresses none."""
     with path.open("rb") as file:
         if file.read(6) == b"ARROW1":
-            check_claim(path, claimed_by_feather(path))
+            require_claim(path, claimed_by_feather(path))
 
 
-def check_claims(file: parquet.ParquetFile, path: Path) -> None:
+def require_claims(file: parquet.ParquetFile, path: Path) -> None:
     """Refuse a parquet file, whose runs of one value can claim to be any number of rows, for claiming too many."""
     about = file.metadata
     groups = (about.row_group(i) for i in range(about.num_row_groups))
-    check_claim(path, max(8 * about.num_rows * about.num_columns, sum(group.total_byte_size for group in groups)))
+    require_claim(path, max(8 * about.num_rows * about.num_columns, sum(group.total_byte_size for group in groups)))
 
 
 def of_array(array: np.ndarray) -> dict[str, Any]:
@@ -88,9 +88,9 @@ def of_array(array: np.ndarray) -> dict[str, Any]:
     return {f"x{i}": column for i, column in enumerate(array.T)}
 
 
-def check_names(names: Sequence[str], path: Path, delimiter: str) -> None:
+def require_names(names: Sequence[str], path: Path, delimiter: str) -> None:
     """Refuse a table without a line of names, with one name twice, or separated by something else."""
-    refuse_repeated(names, path)
+    require_distinct(names, path)
     if path.suffix.lower() == ".csv" and all(_is_number(name) for name in names):
         raise ValueError(f"{path}: the first line must name the columns; it holds numbers ({listed(names)})")
     other = [each for each in (";", "\t", "|", ",") if each != delimiter and each in names[0]]
@@ -100,7 +100,7 @@ def check_names(names: Sequence[str], path: Path, delimiter: str) -> None:
         )
 
 
-def refuse_repeated(names: Sequence[str], path: Path) -> None:
+def require_distinct(names: Sequence[str], path: Path) -> None:
     """ValueError where a name stands for several columns."""
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

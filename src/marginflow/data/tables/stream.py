@@ -13,13 +13,13 @@ from pyarrow import csv, feather, parquet
 
 from marginflow.data.tables.read import (
     EMPTY_IS_NULL,
-    check_claims,
-    check_feather,
-    check_file,
-    check_names,
     listed,
     of_array,
     one_line,
+    require_claims,
+    require_feather,
+    require_file,
+    require_names,
 )
 from marginflow.storage.limits import array_of
 
@@ -42,7 +42,7 @@ def blocks(
 
     ValueError where the file is not what its name says, or has no rows.
     """
-    ending = check_file(path, delimiter)
+    ending = require_file(path, delimiter)
     rows, others = _rows(numbers), others or {}
     if ending == ".npy":
         yield from _of_array(path, rows)
@@ -50,7 +50,7 @@ def blocks(
     opened: dict[str, Open] = {".csv": _csv, ".parquet": _parquet, ".feather": _feather}
     with one_line(path):
         names, batches = opened[ending](path, delimiter, numbers, others)
-    check_names(names, path, delimiter)
+    require_names(names, path, delimiter)
     if not set(numbers) <= set(names):
         yield dict.fromkeys(names)
         return
@@ -139,7 +139,7 @@ def _parquet(
     path: Path, delimiter: str, numbers: Sequence[str], others: Mapping[str, pa.DataType]
 ) -> tuple[list[str], Iterator[pa.RecordBatch]]:
     file = parquet.ParquetFile(path, pre_buffer=False, buffer_size=BYTES)  # buffered before, the whole file would stay
-    check_claims(file, path)
+    require_claims(file, path)
     names = file.schema_arrow.names
     return names, file.iter_batches(_rows(numbers), columns=_looked_at(names, numbers, others))
 
@@ -147,7 +147,7 @@ def _parquet(
 def _feather(
     path: Path, delimiter: str, numbers: Sequence[str], others: Mapping[str, pa.DataType]
 ) -> tuple[list[str], Iterator[pa.RecordBatch]]:
-    check_feather(path)
+    require_feather(path)
     try:
         reader = pa.ipc.open_file(pa.OSFile(str(path)))
     except pa.ArrowInvalid:  # of the first version, which has one batch

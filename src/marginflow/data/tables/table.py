@@ -16,9 +16,9 @@ import torch
 from torch.nn import functional
 
 from marginflow.base.data_warning import DataWarning
-from marginflow.base.seeds import check_seed
+from marginflow.base.seeds import require_seed
 from marginflow.data.dataset import DataSet, DataSpec, Split
-from marginflow.data.tables.read import classes, codes_of, listed, matrix, read, refuse_repeated
+from marginflow.data.tables.read import classes, codes_of, listed, matrix, read, require_distinct
 from marginflow.data.tables.stream import blocks
 
 
@@ -84,7 +84,7 @@ def _cut(whole: Split, validation: float, test: float, seed: int, file: Path) ->
     sizes.append(num_rows - sum(sizes))
     if min(sizes) < 2:
         raise ValueError(f"{file}: {num_rows} rows are too few to split into training, validation and test rows")
-    order = torch.from_numpy(np.random.default_rng(check_seed(seed)).permutation(num_rows))
+    order = torch.from_numpy(np.random.default_rng(require_seed(seed)).permutation(num_rows))
     cuts = np.cumsum([0, *sizes])
     parts = [Split(*whole.take(order[start:stop])) for start, stop in pairwise(cuts)]
     return parts[::-1]
@@ -110,7 +110,7 @@ def blocks_for(
     first = 0
     for content in blocks(file, delimiter, names, {} if known is None else {known: _kind_of(spec.labels)}):
         if first == 0:
-            check_same_columns(names, [name for name in content if name != labels], path)
+            require_same_columns(names, [name for name in content if name != labels], path)
         x = torch.from_numpy(matrix(content, names, file, first))
         context = None
         if known is not None and known in content:
@@ -146,7 +146,7 @@ def _known_labels(column: Any, name: str, spec: DataSpec, file: Path) -> torch.T
     return _one_hot(places[codes], len(spec.labels))
 
 
-def check_same_columns(expected: Sequence[str], found: Sequence[str], source: str) -> None:
+def require_same_columns(expected: Sequence[str], found: Sequence[str], source: str) -> None:
     """Refuse columns among which some of the model's are missing; warn of those that are left out."""
     missing = [name for name in expected if name not in found]
     extra = [name for name in found if name not in expected]
@@ -173,7 +173,7 @@ def _chosen(found: list[str], columns: Sequence[str] | None, without: Sequence[s
     names = [name for name in (found if columns is None else columns) if name not in without]
     if not names:
         raise ValueError(f"{file}: no column is left of {listed(found)}")
-    refuse_repeated(names, file)
+    require_distinct(names, file)
     return names
 
 

@@ -21,7 +21,7 @@ from marginflow.storage.files import write_whole
 ROWS = 2**16  # of a part of a table
 
 
-def check_output(output: Path, formats: Sequence[str] = FORMATS) -> None:
+def require_output(output: Path, formats: Sequence[str] = FORMATS) -> None:
     """Refuse an ending that is none of the formats, and a folder that does not exist."""
     if output.is_dir():
         raise IsADirectoryError(f"{output} is a directory: name a file in it")

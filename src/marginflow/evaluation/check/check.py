@@ -10,7 +10,7 @@ import torch
 from marginflow.base.arguments import Values
 from marginflow.base.devices import evaluation_mode
 from marginflow.base.distribution import Distribution
-from marginflow.base.seeds import check_seed
+from marginflow.base.seeds import require_seed
 from marginflow.data import Batch, Split
 from marginflow.data.dataset import as_split
 from marginflow.data.require import bring_to, fitting
@@ -52,7 +52,7 @@ def check(
     (True, 'pass')
     """
     split = fitting(model, x if isinstance(x, Split) else as_split(x if context is None else (x, context)))
-    check_seed(seed)
+    require_seed(seed)
     if len(split.x) < 20:
         raise ValueError(f"a check needs at least 20 rows; got {len(split.x)}")
     with evaluation_mode(model), warnings.catch_warnings():

@@ -16,7 +16,7 @@ from marginflow.distributions import StandardNormal, log_likelihood
 from marginflow.evaluation.check.findings import Finding
 from marginflow.evaluation.check.parts import Parts
 from marginflow.evaluation.evaluate import CONVERGED
-from marginflow.evaluation.sample_range import divergence
+from marginflow.evaluation.sample_range import sample_range
 
 DRAWS = 100  # importance samples a row
 MOST_FEATURES = 3  # in which a kernel density of samples can be compared
@@ -68,7 +68,7 @@ def range_of_samples(model: Distribution, x: Tensor, context: Tensor | None, see
     """How many samples leave the range of the rows."""
     if model.context_features and not model.context_optional:
         return Finding("samples", "skip", "samples of this model need a context each")
-    found = divergence(model, Batch(x, None), 500, seed)
+    found = sample_range(model, Batch(x, None), 500, seed)
     status = "pass" if found.diverged == 0 else "warn" if found.diverged < 0.05 else "fail"
     said = (
         f"{found.diverged:.1%} of {found.num_samples} diverge, {found.saturated:.2%} of their values lie out of range"

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from marginflow.base.devices import on_cpu
-from marginflow.base.shapes import check_at_least_one
-from marginflow.nets.activations import check_hidden
+from marginflow.base.shapes import require_at_least_one
+from marginflow.nets.activations import require_hidden
 
 
 @on_cpu
@@ -21,7 +21,7 @@ def resolve_order(order: str | Sequence[int], features: int, generator: torch.Ge
     >>> resolve_order("reversed", 3, torch.Generator())
     tensor([2, 1, 0])
     """
-    check_at_least_one(features)
+    require_at_least_one(features)
     if not isinstance(order, str):
         order = [int(dimension) for dimension in order]
     if order == "sequential":
@@ -60,14 +60,14 @@ def resolve_degrees(
     >>> resolve_degrees("even", 9, [4], False, torch.Generator())
     [tensor([1, 3, 5, 7])]
     """
-    check_hidden(hidden, residual=residual)
+    require_hidden(hidden, residual=residual)
     low = 0 if has_context or features == 1 else 1
     span = max(features - low, 1)  # how many degrees there are
     if not isinstance(degrees, str):
         if len(degrees) != len(hidden):
             raise ValueError(f"degrees must be one list a hidden layer, {len(hidden)} in all; got {len(degrees)}")
         layers = [_given(layer, width, features) for layer, width in zip(degrees, hidden, strict=True)]
-        _check_reach(layers, features)
+        _require_reach(layers, features)
         if residual and any(not torch.equal(layer, layers[0]) for layer in layers[::2]):
             raise ValueError("residual=True needs the same degrees in the first, third, fifth ... hidden layer")
         return layers
@@ -100,7 +100,7 @@ def _given(layer: Sequence[int], width: int, features: int) -> Tensor:
     return torch.tensor(layer).sort().values
 
 
-def _check_reach(layers: Sequence[Tensor], features: int) -> None:
+def _require_reach(layers: Sequence[Tensor], features: int) -> None:
     """Refuse degrees through which no dimension sees another."""
     seen = torch.arange(1, features + 1)  # of each unit, how many dimensions reach it
     below = seen

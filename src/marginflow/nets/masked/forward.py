@@ -11,7 +11,7 @@ from torch import Tensor
 from marginflow.nets.activations import ACTIVATIONS
 from marginflow.nets.autograd import differentiable, left_to_autograd
 from marginflow.nets.masked.linear import MaskedLinear
-from marginflow.nets.masked.order import Order
+from marginflow.nets.masked.order import FeatureOrder
 from marginflow.nets.masked.plan import MaskedPlan, Residual
 
 T = TypeVar("T")
@@ -20,7 +20,12 @@ NO_TENSORS = (None,) * 4  # the gradients of what a pass is given besides tensor
 
 
 def run(
-    plan: MaskedPlan, layers: Layers, order: Order, x: Tensor, context: Tensor | None = None, dropout: float = 0.0
+    plan: MaskedPlan,
+    layers: Layers,
+    order: FeatureOrder,
+    x: Tensor,
+    context: Tensor | None = None,
+    dropout: float = 0.0,
 ) -> Tensor:
     """The output of a masked network: x (N, I), context (N, C) or None -> (N, I, P), or (N, outputs) step by step.
 
@@ -48,7 +53,7 @@ def _dropout(layers: Layers, x: Tensor, dropout: float) -> list[Tensor]:
 def _through(
     plan: MaskedPlan,
     layers: Layers,
-    order: Order,
+    order: FeatureOrder,
     factors: Sequence[Tensor],
     tensors: Sequence[Sequence[Tensor]],
     x: Tensor,
@@ -57,7 +62,7 @@ def _through(
 ) -> Tensor:
     """The output, in operations that autograd sees.
 
-    kept: where it is given, the output without a graph, and more quickly; what the way back needs is added to it.
+    kept: where it is given, the output without a graph, and more quickly; what the gradient needs is added to it.
     """
     multiply = MaskedLinear.forward if kept is None else MaskedLinear.product
     named = ACTIVATIONS[plan.activation_name] if plan.activation_name else None
@@ -77,7 +82,7 @@ def _through(
 
 
 def _recall(plan: MaskedPlan, kept: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """The output of a hidden layer, and the way back through its activation."""
+    """The output of a hidden layer, and the gradient through its activation."""
     from_output = ACTIVATIONS[plan.activation_name].from_output if plan.activation_name else None
     if from_output is not None:
         return kept, lambda grad: from_output(grad, kept)
@@ -101,7 +106,7 @@ class _Pass(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        plan, layers, order = cast("tuple[MaskedPlan, Layers, Order]", (ctx.plan, ctx.layers, ctx.order))
+        plan, layers, order = cast("tuple[MaskedPlan, Layers, FeatureOrder]", (ctx.plan, ctx.layers, ctx.order))
         x, context, *saved = ctx.saved_tensors
         flat, kept = saved[: ctx.num_tensors], saved[ctx.num_tensors :]
         tensors, needed = _by_layer(layers, flat), _by_layer(layers, ctx.needs_input_grad[6:])

@@ -21,23 +21,23 @@ from torch import Tensor
 from marginflow.nets.activations import ACTIVATIONS
 from marginflow.nets.autograd import left_to_autograd
 from marginflow.nets.masked.linear import Band, MaskedLinear
-from marginflow.nets.masked.order import Order
-from marginflow.nets.masked.plan import Block, MaskedPlan, Residual
+from marginflow.nets.masked.order import FeatureOrder
+from marginflow.nets.masked.plan import Group, MaskedPlan, Residual
 
 CHUNK = 2**24  # numbers held at once: units x rows
 Layers = Sequence[MaskedLinear]
 Kernel = Callable[..., Tensor]  # see `kernel_numba.resolve`
 Step = Callable[[int, Tensor], tuple[Tensor, Tensor]]  # its number, params (N, outputs) -> x (N, inputs), log (N,)
-Solve = Callable[["_Units", Block], Tensor]  # makes the inputs and looped units of a block known; its log (N,)
+Solve = Callable[["_Units", Group], Tensor]  # makes the inputs and looped units of a group known; its log (N,)
 
 
 def invert(
-    plan: MaskedPlan, layers: Layers, order: Order, univariate: Any, z: Tensor, context: Tensor | None = None
+    plan: MaskedPlan, layers: Layers, order: FeatureOrder, univariate: Any, z: Tensor, context: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """The x with univariate(x_i; network(x)_i) = z_i for every i, and log|det dx/dz|.
 
-    z (N, I) -> x (N, I), log_det (N,). Equal to T passes of the network, at the price of about one: in blocks of
-    steps, matrix products bring in all that was known before the block, and a loop over its steps resolves the rest.
+    z (N, I) -> x (N, I), log_det (N,). Equal to T passes of the network, at the price of about one: in groups of
+    steps, matrix products bring in all that was known before the group, and a loop over its steps resolves the rest.
     The loop is compiled where `kernel_for` has a kernel and no gradient is asked for; otherwise it is plain torch,
     through which gradients pass.
     """
@@ -72,7 +72,7 @@ def _invert(plan: MaskedPlan, univariate: Any, z: Tensor, step: int, params: Ten
 
 
 def draw(
-    plan: MaskedPlan, layers: Layers, order: Order, factor: Step, num_rows: int, context: Tensor | None = None
+    plan: MaskedPlan, layers: Layers, order: FeatureOrder, factor: Step, num_rows: int, context: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Rows drawn step after step, each from a factor given those before: x (N, I), and log p(x | context) (N,).
 
@@ -84,7 +84,7 @@ def draw(
 
 
 def kernel_for(device: torch.device, dtype: torch.dtype, univariate: Any, activation: str | None) -> Kernel | None:
-    """The compiled loop inside a block for a univariate and an activation; None where plain torch takes its place."""
+    """The compiled loop inside a group for a univariate and an activation; None where plain torch takes its place."""
     if device.type != "cpu" or dtype not in (torch.float32, torch.float64) or activation is None:
         return None
     if "kernel" not in vars(type(univariate)):  # a subclass may have changed what it computes
@@ -113,10 +113,10 @@ def _in_chunks(
         rows = slice(start, min(start + size, num_rows))
         given = layers[-1].bias.new_empty(rows.stop - start, 0) if context is None else context[rows]
         units, solve, logs = _Units(plan, layers, given.T, None if z is None else z[rows].T), solver(rows), []
-        for block in plan.blocks:
-            logs.append(solve(units, block))
-            if not block.looped:
-                units.activate([each.bands for each in block.products[:-1]])
+        for group in plan.groups:
+            logs.append(solve(units, group))
+            if not group.looped:
+                units.activate([each.bands for each in group.products[:-1]])
         x = units.known[0][plan.context_features :].T.contiguous()
         parts.append((x, torch.stack(logs).sum(0).to(x.dtype)))
     x, log = parts[0] if len(parts) == 1 else [torch.cat(part) for part in zip(*parts, strict=True)]
@@ -134,9 +134,9 @@ class _Units:
         self.plan, self.layers, self.tensors = plan, layers, [layer.columns for layer in layers]
         self.known, self.matrix = [context, *(context[:0] for _ in layers)], None
         if z is not None:
-            self.matrix = z.new_empty(int(max(block.ends[-1, -1] for block in plan.blocks)), z.shape[1])
+            self.matrix = z.new_empty(int(max(group.ends[-1, -1] for group in plan.groups)), z.shape[1])
             torch.cat([context, z], out=self.matrix[: plan.starts[1]])
-            self.weights = z.new_empty(max(sum(each.size for each in block.products) for block in plan.blocks))
+            self.weights = z.new_empty(max(sum(each.size for each in group.products) for group in plan.groups))
         self.activate([layer.bands(0, counts[0]) for layer, counts in zip(layers[:-1], plan.counts[1:], strict=False)])
 
     def product(self, layer: int, bands: Sequence[Band]) -> Tensor:
@@ -166,32 +166,32 @@ class _Units:
             after = in_place(h) if in_place else self.plan.activation(h)
             self.add(i + 1, after if self.matrix is None or in_place else h.copy_(after))
 
-    def inside(self, block: Block) -> list[Tensor]:
-        """The weights between the units of a block, of each layer: (rows, columns)."""
+    def inside(self, group: Group) -> list[Tensor]:
+        """The weights between the units of a group, of each layer: (rows, columns)."""
         found, used = [], 0
-        for layer, own, each in zip(self.layers, self.tensors, block.products, strict=True):
+        for layer, own, each in zip(self.layers, self.tensors, group.products, strict=True):
             out = None if self.matrix is None else self.weights[used : used + each.size]
-            found.append(layer.block(own, each.bands, each.inside, out))
+            found.append(layer.tile(own, each.bands, each.inside, out))
             used += each.size
         return found
 
 
-def _solve(step: Step, units: _Units, block: Block) -> Tensor:
-    """A block step by step in plain torch, and the sum of their logs (N,). Nothing is written in place."""
-    if not block.looped:
-        x, log = step(block.start, units.product(len(block.products) - 1, block.products[-1].bands).T)
+def _solve(step: Step, units: _Units, group: Group) -> Tensor:
+    """A group step by step in plain torch, and the sum of their logs (N,). Nothing is written in place."""
+    if not group.looped:
+        x, log = step(group.start, units.product(len(group.products) - 1, group.products[-1].bands).T)
         units.add(0, x.T)
         return log
-    before = [units.product(i, each.bands) for i, each in enumerate(block.products)]
-    inside, fresh = units.inside(block), [rows[:0] for rows in before]  # fresh: made known by the block, by layer
+    before = [units.product(i, each.bands) for i, each in enumerate(group.products)]
+    inside, fresh = units.inside(group), [rows[:0] for rows in before]  # fresh: made known by the group, by layer
 
     def rows(layer: int, t: int) -> Tensor:
         counts, below = units.plan.counts[layer], fresh[layer - 1]
-        own = slice(counts[t] - counts[block.start], counts[t + 1] - counts[block.start])
+        own = slice(counts[t] - counts[group.start], counts[t + 1] - counts[group.start])
         return torch.addmm(before[layer - 1][own], inside[layer - 1][own, : len(below)], below)
 
     logs = []
-    for t in range(block.start, block.stop):
+    for t in range(group.start, group.stop):
         x, log = step(t, rows(len(before), t).T)
         fresh[0] = torch.cat([fresh[0], x.T])
         logs.append(log)
@@ -206,13 +206,13 @@ def _solve(step: Step, units: _Units, block: Block) -> Tensor:
     return torch.stack(logs).sum(0)
 
 
-def _solve_compiled(kernel: Kernel, units: _Units, block: Block) -> Tensor:
+def _solve_compiled(kernel: Kernel, units: _Units, group: Group) -> Tensor:
     """The same by a kernel, in the matrix of the units."""
-    products = list(enumerate(block.products))
-    made = [units.product(i, each.bands) for i, each in (products if block.looped else products[-1:])]
-    if block.looped:
-        units.inside(block)
-    log_det = kernel(units.matrix, units.weights, block.ends, units.plan.residual)
-    for layer, rows in enumerate([cast(Tensor, units.matrix)[block.start : block.stop], *made[:-1]]):
+    products = list(enumerate(group.products))
+    made = [units.product(i, each.bands) for i, each in (products if group.looped else products[-1:])]
+    if group.looped:
+        units.inside(group)
+    log_det = kernel(units.matrix, units.weights, group.ends, units.plan.residual)
+    for layer, rows in enumerate([cast(Tensor, units.matrix)[group.start : group.stop], *made[:-1]]):
         units.add(layer, rows)
     return log_det

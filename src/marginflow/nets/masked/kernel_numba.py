@@ -1,4 +1,4 @@
-"""The loop inside a block of the incremental inverse, compiled by numba."""
+"""The loop inside a group of the incremental inverse, compiled by numba."""
 
 from __future__ import annotations
 
@@ -246,7 +246,9 @@ def _accumulate(units, row, weights, at, first, last):
 
 
 @_compiled()
-def _resolve_tile(all_units, all_log_det, weights, all_ends, activation, univariate, constant, residual, left, right):
+def _resolve_columns(
+    all_units, all_log_det, weights, all_ends, activation, univariate, constant, residual, left, right
+):
     """`resolve` for some columns, in arrays of its own: threads that shared them would be in each other's way."""
     output, num_steps = len(all_ends) - 1, all_ends.shape[1] - 1
     sizes, ends, rows = all_ends[:, num_steps] - all_ends[:, 0], all_ends.copy(), 0
@@ -282,11 +284,11 @@ def _resolve_tile(all_units, all_log_det, weights, all_ends, activation, univari
 
 
 @_compiled(parallel=True)
-def _resolve_in_parallel(units, log_det, weights, ends, activation, univariate, constant, residual, num_tiles):
+def _resolve_in_parallel(units, log_det, weights, ends, activation, univariate, constant, residual, num_parts):
     n = units.shape[1]
-    for tile in prange(num_tiles):
-        left, right = tile * n // num_tiles, (tile + 1) * n // num_tiles
-        _resolve_tile(units, log_det, weights, ends, activation, univariate, constant, residual, left, right)
+    for part in prange(num_parts):
+        left, right = part * n // num_parts, (part + 1) * n // num_parts
+        _resolve_columns(units, log_det, weights, ends, activation, univariate, constant, residual, left, right)
 
 
 _one_at_a_time = threading.Lock()  # not every pool of threads that numba may find here can be entered twice
@@ -310,25 +312,25 @@ def resolve(
     ends: np.ndarray,
     residual: bool,
 ) -> Tensor:
-    """Compute the inputs and the hidden units of a block, one step after the other; log|det dx/dz| (N,), float64.
+    """Compute the inputs and the hidden units of a group, one step after the other; log|det dx/dz| (N,), float64.
 
-    units (U, N): z and all units known before the block, and below them what the block's parameters get from those.
+    units (U, N): z and all units known before the group, and below them what the group's parameters get from those.
         Its hidden units hold that too. x is written over z, hidden units over what they got.
-    weights: those between units of the block, layer after layer, row after row. ends: see `plan.Block`.
+    weights: those between units of the group, layer after layer, row after row. ends: see `plan.Group`.
     activation, univariate: their codes, in `nets/activations.py` and above. constant: of the univariate.
     """
     num_columns, threads = units.shape[1], torch.get_num_threads()
     num_threads = min(threads, config.NUMBA_NUM_THREADS)  # pyright: ignore[reportAttributeAccessIssue]
-    num_tiles = max(num_threads if num_columns >= 16 * num_threads else 1, num_columns // 64)
+    num_parts = max(num_threads if num_columns >= 16 * num_threads else 1, num_columns // 64)
     log_det = torch.zeros(num_columns, dtype=torch.float64)
     arrays = units.numpy(), log_det.numpy(), weights.numpy(), ends, activation, univariate, constant, residual
-    if _forked or num_threads == 1 or num_tiles == 1:
-        for left, right in pairwise(tile * num_columns // num_tiles for tile in range(num_tiles + 1)):
-            _resolve_tile(*arrays, left, right)
+    if _forked or num_threads == 1 or num_parts == 1:
+        for left, right in pairwise(part * num_columns // num_parts for part in range(num_parts + 1)):
+            _resolve_columns(*arrays, left, right)
         return log_det
     with _one_at_a_time:
         set_num_threads(num_threads)
-        _resolve_in_parallel(*arrays, num_tiles)
+        _resolve_in_parallel(*arrays, num_parts)
     if torch.get_num_threads() != threads:  # numba starts its threads by setting the number of OpenMP's
         torch.set_num_threads(threads)
     return log_det

@@ -198,7 +198,7 @@ class MaskedLinear(nn.Module):
             return below[:0] if out is None else out
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 
-    def block(
+    def tile(
         self, tensors: Sequence[Tensor], bands: Sequence[Band], columns: slice, out: Tensor | None = None
     ) -> Tensor:
         """Rows and columns of the weight, zero where hidden: (rows, columns).
@@ -221,7 +221,7 @@ class MaskedLinear(nn.Module):
     @torch.no_grad()
     def dense_weight(self) -> Tensor:
         """The weight as one masked matrix: (O, I), a copy."""
-        return self.block(self.tensors, self.all_bands, slice(0, self.in_features))
+        return self.tile(self.tensors, self.all_bands, slice(0, self.in_features))
 
     @torch.no_grad()
     def set_dense_weight(self, weight: Tensor) -> None:

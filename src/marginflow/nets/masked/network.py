@@ -9,13 +9,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from marginflow.base.arguments import check_context
-from marginflow.nets.activations import Activation, as_activation, check_dropout
+from marginflow.base.arguments import require_context
+from marginflow.nets.activations import Activation, as_activation, require_dropout
 from marginflow.nets.masked.forward import run
 from marginflow.nets.masked.inverse import Step, draw, invert
 from marginflow.nets.masked.linear import MaskedLinear
-from marginflow.nets.masked.order import Order
-from marginflow.nets.masked.plan import MaskedPlan, blocks_of
+from marginflow.nets.masked.order import FeatureOrder
+from marginflow.nets.masked.plan import MaskedPlan, groups_of
 
 
 class MaskedNetwork(nn.Module):
@@ -39,7 +39,7 @@ class MaskedNetwork(nn.Module):
 
     def __init__(
         self,
-        order: Order,
+        order: FeatureOrder,
         hidden_degrees: Sequence[Tensor],
         inputs: Sequence[int],
         outputs: Sequence[int],
@@ -49,7 +49,7 @@ class MaskedNetwork(nn.Module):
         residual: bool = False,
     ) -> None:
         super().__init__()
-        check_dropout(dropout)
+        require_dropout(dropout)
         inputs, outputs = list(inputs), list(outputs)
         fit = len(inputs) == len(outputs) and sum(inputs) == len(order.dimensions) and sum(outputs) > 0
         if not fit or min([*inputs, *outputs]) < 0:
@@ -73,7 +73,7 @@ class MaskedNetwork(nn.Module):
         num_params = each if outputs == [each * width for width in inputs] else None
         self.plan = MaskedPlan(
             inputs, outputs, num_params, num_params is None or set(inputs) != {1}, context_features, counts, starts,
-            blocks_of(counts, starts, self.layers), self.activation,
+            groups_of(counts, starts, self.layers), self.activation,
             activation if isinstance(activation, str) else None, residual,
         )  # fmt: skip
 
@@ -100,7 +100,7 @@ class MaskedNetwork(nn.Module):
         """The context checked, in the precision of x; None where the network takes none."""
         if not self.context_features:
             return None
-        check_context(context, self.context_features, len(x), vector=True)
+        require_context(context, self.context_features, len(x), vector=True)
         return cast(Tensor, context).to(x.dtype)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from marginflow.nets.masked.degrees import resolve_order
 
 
-class Order(nn.Module):
+class FeatureOrder(nn.Module):
     """Dimensions first to last. Saved with the weights; loading those of another order is refused.
 
     features: D. order, seed: see `resolve_order`.

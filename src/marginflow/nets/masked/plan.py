@@ -1,4 +1,4 @@
-"""The plan of a masked network: what follows from degrees alone, and the blocks in which its inverse is resolved."""
+"""The plan of a masked network: what follows from degrees alone, and the groups of steps that its inverse resolves."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch import Tensor
 if TYPE_CHECKING:
     from marginflow.nets.masked.linear import Band, MaskedLinear
 
-BLOCK = 128  # steps, and units of a layer, that are resolved between two rounds of matrix products
+GROUP = 128  # steps, and units of a layer, that are resolved between two rounds of matrix products
 
 
 class Product(NamedTuple):
-    """Rows of a layer that a block of the inverse computes.
+    """Rows of a layer that a group of the inverse computes.
 
-    bands: where they stand. inside: the columns of units of the block. size: how many weights lie there.
+    bands: where they stand. inside: the columns of units of the group. size: how many weights lie there.
     """
 
     bands: list[Band]
@@ -26,14 +26,14 @@ class Product(NamedTuple):
     size: int
 
 
-class Block(NamedTuple):
+class Group(NamedTuple):
     """Steps start ... stop, resolved together.
 
     products: of the hidden layers and, last, of the output.
     ends (layers, steps + 1): where each layer that a kernel resolves ends before each step, and after the last, in a
-        matrix of all units (see `MaskedPlan.starts`), under which stand the parameters of the block.
-    looped: whether a kernel computes the hidden units. In a block of one step it need not: none of them depends on
-        another step of the block.
+        matrix of all units (see `MaskedPlan.starts`), under which stand the parameters of the group.
+    looped: whether a kernel computes the hidden units. In a group of one step it need not: none of them depends on
+        another step of the group.
     """
 
     start: int
@@ -55,7 +55,7 @@ class MaskedPlan:
     counts[l][t]: how many units of layer l, from the inputs (context and x) to the outputs, are known before step t,
         t = 0 ... T; of the outputs, how many belong to the steps before.
     starts: of each layer in a matrix of the units of all, layer under layer, from the inputs to the outputs.
-    blocks: of the inverse, in the order in which they are resolved.
+    groups: of the inverse, in the order in which they are resolved.
     activation_name: None where the activation is one of the user's own, which may have parameters, draw noise or
         work in place.
     """
@@ -67,7 +67,7 @@ class MaskedPlan:
     context_features: int
     counts: list[list[int]]
     starts: list[int]
-    blocks: list[Block]
+    groups: list[Group]
     activation: Callable[[Tensor], Tensor]
     activation_name: str | None
     residual: bool
@@ -91,10 +91,10 @@ class Residual:
         return h
 
 
-def blocks_of(counts: Sequence[Sequence[int]], starts: Sequence[int], layers: Sequence[MaskedLinear]) -> list[Block]:
-    """The blocks in which the inverse of a network resolves its steps."""
-    blocks = []
-    for start, stop in cut_into_blocks(counts[:-1], BLOCK):
+def groups_of(counts: Sequence[Sequence[int]], starts: Sequence[int], layers: Sequence[MaskedLinear]) -> list[Group]:
+    """The groups in which the inverse of a network resolves its steps."""
+    groups = []
+    for start, stop in cut_into_groups(counts[:-1], GROUP):
         products = []
         for layer, below, above in zip(layers, counts[:-1], counts[1:], strict=True):
             size = (above[stop] - above[start]) * (below[stop] - below[start])
@@ -102,20 +102,20 @@ def blocks_of(counts: Sequence[Sequence[int]], starts: Sequence[int], layers: Se
         ends = np.array([layer[start : stop + 1] for layer in counts]) + np.array(starts)[:, None]
         ends[-1] -= counts[-1][start]
         looped = stop > start + 1
-        blocks.append(Block(start, stop, products, ends if looped else ends[:: len(counts) - 1], looped))
-    return blocks
+        groups.append(Group(start, stop, products, ends if looped else ends[:: len(counts) - 1], looped))
+    return groups
 
 
-def cut_into_blocks(counts: Sequence[Sequence[int]], most: int) -> list[tuple[int, int]]:
-    """Steps 0 ... T in blocks (start, stop), none with more than `most` steps or units of one layer.
+def cut_into_groups(counts: Sequence[Sequence[int]], most: int) -> list[tuple[int, int]]:
+    """Steps 0 ... T in groups (start, stop), none with more than `most` steps or units of one layer.
 
-    A block of one step may have more.
+    A group of one step may have more.
     """
     num_steps = len(counts[0]) - 1
-    blocks, start = [], 0
+    groups, start = [], 0
     for stop in range(1, num_steps + 1):
         too_large = stop - start > most or any(layer[stop] - layer[start] > most for layer in counts)
         if too_large and stop - 1 > start:
-            blocks.append((start, stop - 1))
+            groups.append((start, stop - 1))
             start = stop - 1
-    return [*blocks, (start, num_steps)]
+    return [*groups, (start, num_steps)]
