@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from marginflow.evaluation.evaluate import evaluate
-from marginflow.evaluation.sample import draw
+from marginflow.evaluation.sample import sample_raw
 from marginflow.report.plots import image_grids, save
 from marginflow.runs.build import build, load_data
 from marginflow.runs.read_toml import parse
@@ -105,7 +105,7 @@ def train(names: list[str]) -> None:
         seconds = time.perf_counter() - started
         result = evaluate(model, data.test, spec=data.spec, num_samples=NUM_SAMPLES)
         if what["seed"] == 0:
-            np.save(RUNS / f"{what['model']}_{what['noise']}.npy", draw(model, data.spec, SHOWN, 0).numpy())
+            np.save(RUNS / f"{what['model']}_{what['noise']}.npy", sample_raw(model, data.spec, SHOWN, 0).numpy())
         rows.append(
             what
             | {

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from marginflow.data import Split
 from marginflow.evaluation.evaluate import evaluate
-from marginflow.evaluation.sample import draw
+from marginflow.evaluation.sample import sample_raw
 from marginflow.report.plots import image_grids, save
 from marginflow.runs.build import build, load_data
 from marginflow.runs.read_toml import read
@@ -71,7 +71,7 @@ def train(name: str) -> None:
     samples = 20 if settings.noise.features else 1
     result = evaluate(model, Split(*data.test.take(slice(TEST_ROWS))), spec=data.spec, num_samples=samples)
     before = time.perf_counter()
-    drawn = draw(model, data.spec, SHOWN, 0)
+    drawn = sample_raw(model, data.spec, SHOWN, 0)
     RUNS.mkdir(parents=True, exist_ok=True)
     np.save(RUNS / f"{name}.npy", drawn.numpy())
     record = {

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from marginflow.base.moments import Estimate
 from marginflow.evaluation.evaluate import evaluate, evaluate_rows
-from marginflow.evaluation.sample import draw
+from marginflow.evaluation.sample import sample_raw
 from marginflow.evaluation.sample_quality import energy_distance, mean_distance, two_sample_accuracy
 from marginflow.evaluation.sample_range import origins, sample_range
 from marginflow.nets.masked.degrees import resolve_degrees
@@ -92,7 +92,7 @@ def moons() -> None:
         test = data.test.take().x
         found = evaluate(model, test, num_samples=200, seed=0)
         fresh = load_data(parse({**table, "data": {"name": "half_moons", "seed": 1}}, "study")).test.take().x
-        drawn = draw(model, data.spec, 5000, seed)
+        drawn = sample_raw(model, data.spec, 5000, seed)
         pairs = {"samples": drawn, "a fresh draw": fresh[:5000]}
         quality = {
             name: {
@@ -148,7 +148,7 @@ def masks() -> None:
         }  # fmt: skip
         flow, data, _, seconds = trained(table, seed)
         found = evaluate(flow, data.test, spec=data.spec, seed=0)
-        drawn, real = draw(flow, data.spec, len(data.test.x), seed), data.test.take().x
+        drawn, real = sample_raw(flow, data.spec, len(data.test.x), seed), data.test.take().x
         shares = {"mean_distance": mean_distance(drawn) / mean_distance(real)}
         rows.append({**key, "seconds": seconds, "evaluation": found.as_dict(), **shares})
         print(key, found.importance_weighted, shares, flush=True)
@@ -209,7 +209,7 @@ def generation(folder: str = "runs/thesis") -> None:
             for split in (data.test, data.train)
         )
         shown = {
-            "samples": draw(model, spec, count, seed=0).double(),
+            "samples": sample_raw(model, spec, count, seed=0).double(),
             "training images": real,
         }
         quality = {

@@ -171,7 +171,7 @@ def test_samples_that_are_not_finite_leave_the_numbers(folder: Path, monkeypatch
     def diverged(*_: object, **__: object) -> None:
         raise FloatingPointError("7 of 36 samples are not finite")
 
-    monkeypatch.setattr("marginflow.cli.reproduce_item.draw_samples", diverged)
+    monkeypatch.setattr("marginflow.cli.reproduce_item.sample_raw", diverged)
     item = Item("Moons", "Half moons.", MOONS.trained, "points")
     record = result_of(item, folder, 1)
     assert (record["figures"], record["not_drawn"]) == ([], "7 of 36 samples are not finite")
