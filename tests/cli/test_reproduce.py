@@ -1,4 +1,4 @@
-"""Items of the thesis: trained once, gone on with, taken as they are; every experiment they name is there."""
+"""Items of the thesis: trained once, resumed, taken as they are; every experiment they name is there."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_an_interrupt_keeps_the_run_and_the_same_command_goes_on(folder: Path, m
         with pytest.raises(KeyboardInterrupt, match="nothing was trained yet"):
             reproduce("x", item, folder / "none", folder)
         (folder / "runs" / "x" / "y").mkdir(parents=True)
-        with pytest.raises(KeyboardInterrupt, match="is kept, and the same command goes on"):
+        with pytest.raises(KeyboardInterrupt, match="is kept, and the same command resumes it"):
             reproduce("x", item, folder / "runs", folder)
     train_once(settings, folder / "run", "")
     assert len(read_metrics(folder / "run")) == 2

@@ -1,4 +1,4 @@
-"""Batches: an order for each epoch from the seed, a share for each rank, and going on within an epoch."""
+"""Batches: an order for each epoch from the seed, a share for each rank, and resuming within one."""
 
 from __future__ import annotations
 

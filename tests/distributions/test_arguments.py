@@ -15,7 +15,7 @@ from torch import Tensor
 import marginflow as mf
 from marginflow import models
 from marginflow.base.distribution import Distribution
-from marginflow.base.noise import draw_noise
+from marginflow.base.noise_sites import draw_noise
 from marginflow.base.seeds import seeded
 from marginflow.distributions import DiagonalNormal, Flow, LabelMixture, Marginalising, StandardNormal
 from marginflow.evaluation.layer_outputs import by_layer
@@ -334,7 +334,7 @@ def test_a_density_from_elsewhere_is_asked_for_numbers_in_shape() -> None:
 
 def test_tables_of_other_libraries_and_special_tensors() -> None:
     class Series:
-        """Looks like rows that are made when they are looked at, as a data frame does, but for torch's types."""
+        """Looks like rows that are made when they are read, as a data frame does, but for torch's types."""
 
         def __init__(self, values: np.ndarray) -> None:
             self.values, self.shape, self.dtype = values, values.shape, values.dtype

@@ -8,7 +8,7 @@ from registry import DISTRIBUTIONS, build_distribution
 from torch import Tensor
 
 from marginflow import models
-from marginflow.base.noise import draw_noise
+from marginflow.base.noise_sites import draw_noise
 from marginflow.base.seeds import seeded
 from marginflow.distributions import LabelMixture, Marginalising, StandardNormal
 

@@ -10,7 +10,7 @@ from torch import Tensor
 import marginflow as mf
 from marginflow import models
 from marginflow.base.distribution import Density, Distribution
-from marginflow.base.noise import Sites
+from marginflow.base.noise_sites import Sites
 from marginflow.base.wrapper import Wrapper
 from marginflow.data import Batch, Split
 from marginflow.distributions import Conditional, Flow, LabelMixture, Marginalising, StandardNormal

@@ -195,7 +195,7 @@ def test_pairs_of_rows_and_context_are_taken_and_triples_refused() -> None:
 
 
 @pytest.mark.parametrize("name", ["exact", "marginal", "unconverged"])
-def test_the_accounting_of_blocks_is_that_of_all_rows(name: str) -> None:
+def test_the_accounting_of_chunks_is_that_of_all_rows(name: str) -> None:
     torch.default_generator.manual_seed(0)
     flow = models.maf(3, hidden=[16], blocks=2).eval()
     model = flow if name == "exact" else Marginalising(flow, StandardNormal(1))
@@ -216,7 +216,7 @@ def test_the_accounting_of_blocks_is_that_of_all_rows(name: str) -> None:
             assert other[key] == (pytest.approx(value, rel=1e-9) if isinstance(value, float) else value), key
 
 
-def test_blocks_draw_on_and_do_not_repeat_their_noise() -> None:
+def test_chunks_draw_on_and_do_not_repeat_their_noise() -> None:
     model = Marginalising(DiagonalNormal(2), StandardNormal(1))
     with torch.no_grad():
         model.flow.mean.fill_(0.5)

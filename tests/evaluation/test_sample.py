@@ -268,8 +268,8 @@ def test_draws_of_a_run_say_how_many_were_flagged() -> None:
     assert str(draws) == ""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        blocks = list(draws)
-    assert [len(block) for block in blocks] == [4096, 4096, 808]
+        chunks = list(draws)
+    assert [len(chunk) for chunk in chunks] == [4096, 4096, 808]
     assert 500 < draws.redrawn < 800
     assert str(draws) == (
         f"warning: {draws.redrawn} draws were not finite, or not inverted to 1e-3, and were drawn again for the "
@@ -278,10 +278,10 @@ def test_draws_of_a_run_say_how_many_were_flagged() -> None:
     redrawn = draws.redrawn
     again = list(draws)
     assert draws.redrawn == redrawn  # of this time alone
-    assert all(torch.equal(one, other) for one, other in zip(blocks, again, strict=True))
+    assert all(torch.equal(one, other) for one, other in zip(chunks, again, strict=True))
 
 
-def test_what_is_drawn_between_blocks_and_blocks_do_not_touch_each_other() -> None:
+def test_what_is_drawn_between_chunks_and_chunks_do_not_touch_each_other() -> None:
     model = Marginalising(DiagonalNormal(2), StandardNormal(1)).train()
     parts = [Split(torch.zeros(5, 1))] * 3
     alone = [found.density.bound for found in evaluate_chunks(model, parts, seed=1)]

@@ -50,10 +50,10 @@ def test_ctrl_c_on_the_command_line_says_how_to_go_on(
     output, error = process.communicate(timeout=60)
     assert process.returncode == 130
     assert error.startswith("marginflow: interrupted: stopped after step")
-    assert error.strip().endswith("the state is kept in runs/long: go on by the same command with --resume")
+    assert error.strip().endswith("the state is kept in runs/long: resume with the same command and --resume")
     assert "epoch 1/3000" in output
     if stop == signal.SIGTERM:
-        return  # it goes on in the same way
+        return  # it resumes in the same way
     done = len((tmp_path / "runs" / "long" / "metrics.jsonl").read_text().splitlines())
     monkeypatch.chdir(tmp_path)
     resumed = succeeds(run("train", "long.toml", "--set", f"train.epochs={done + 1}", "--resume"))

@@ -23,7 +23,7 @@ from marginflow.distributions import Flow
 from marginflow.models import maf
 from marginflow.nets.masked.linear import MaskedLinear
 from marginflow.runs.build import build, load_data
-from marginflow.runs.directory import continued, created
+from marginflow.runs.directory import created, resumed
 from marginflow.runs.evaluate import evaluate
 from marginflow.runs.read_toml import parse
 from marginflow.runs.run import Run
@@ -250,12 +250,12 @@ def test_what_a_kill_leaves_before_the_first_checkpoint_is_started_anew(tmp_path
     experiment = parse(TABLE, "test")
     for name in left:
         (tmp_path / name).write_text("cut sho")
-    with continued(tmp_path, experiment, SPEC):
+    with resumed(tmp_path, experiment, SPEC):
         save_weights(build(experiment, SPEC).state_dict(), tmp_path)
     load(tmp_path)
     (tmp_path / "model.safetensors").unlink()
     (tmp_path / "thesis.tex").write_text("mine")  # what is not a run's is never removed
-    with continued(tmp_path, experiment, SPEC):
+    with resumed(tmp_path, experiment, SPEC):
         save_weights(build(experiment, SPEC).state_dict(), tmp_path)
     assert (tmp_path / "thesis.tex").read_text() == "mine"
 

@@ -201,7 +201,7 @@ def test_a_part_that_claims_to_become_huge_is_not_made(tmp_path: Path, claim: in
     with pytest.raises(ValueError, match=message):
         tables.table(str(path))
     with pytest.raises(ValueError, match=message):
-        list(tables.blocks_for(DataSpec((1,), columns=("x",)), str(path)))
+        list(tables.chunks_for(DataSpec((1,), columns=("x",)), str(path)))
 
 
 def test_metrics_may_be_longer_than_other_texts_but_not_without_end(tmp_path: Path) -> None:

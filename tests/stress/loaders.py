@@ -90,7 +90,7 @@ def _tables(folder: Path) -> dict[str, Path]:
     feather.write_feather(table, folder / "table.feather")
     found = {ending: folder / f"table.{ending}" for ending in ("npy", "csv", "parquet", "feather")}
     for ending, path in list(found.items()):
-        found[f"{ending} in blocks"] = Path(shutil.copy(path, folder / f"blocks.{ending}"))
+        found[f"{ending} in chunks"] = Path(shutil.copy(path, folder / f"chunks.{ending}"))
     return found
 
 
@@ -145,10 +145,10 @@ def _cifar10(path: Path) -> None:
         images.parse_cifar10(path)
 
 
-def _blocks(path: Path, columns: tuple[str, ...]) -> None:
+def _chunks(path: Path, columns: tuple[str, ...]) -> None:
     """The rows of a table for a model that knows columns of these names."""
     spec = data.DataSpec((len(columns),), columns=columns, labels=("a", "b"))
-    for _ in tables.blocks_for(spec, str(path), labels="label"):
+    for _ in tables.chunks_for(spec, str(path), labels="label"):
         pass
 
 
@@ -158,10 +158,10 @@ LOADERS: dict[str, Callable[[Path], object]] = {
     "csv": lambda path: tables.table(str(path), labels="label"),
     "parquet": lambda path: tables.table(str(path), labels="label"),
     "feather": lambda path: tables.table(str(path), labels="label"),
-    "npy in blocks": lambda path: _blocks(path, ("x0", "x1", "x2")),
-    "csv in blocks": lambda path: _blocks(path, ("c0", "c1", "c2")),
-    "parquet in blocks": lambda path: _blocks(path, ("c0", "c1", "c2")),
-    "feather in blocks": lambda path: _blocks(path, ("c0", "c1", "c2")),
+    "npy in chunks": lambda path: _chunks(path, ("x0", "x1", "x2")),
+    "csv in chunks": lambda path: _chunks(path, ("c0", "c1", "c2")),
+    "parquet in chunks": lambda path: _chunks(path, ("c0", "c1", "c2")),
+    "feather in chunks": lambda path: _chunks(path, ("c0", "c1", "c2")),
     "pickle": read_frame,
     "hdf5": _bsds300,
     "idx": lambda path: images.parse_idx(path.read_bytes(), path),

@@ -20,7 +20,7 @@ from marginflow.base.distribution import Distribution
 from marginflow.distributions import StandardNormal
 from marginflow.transforms import Standardise
 
-SETTLED = 0.1  # of the trainings, after which memory is looked at
+SETTLED = 0.1  # of the trainings, after which memory is measured
 GROWTH = 0.02
 
 

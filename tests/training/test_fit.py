@@ -274,7 +274,7 @@ def test_a_directory_with_a_training_in_it_is_left_alone(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.AdamW])
 def test_another_optimiser_takes_the_steps_at_its_own_rates(kind: type, tmp_path: Path) -> None:
-    """Two groups with rates of their own, under the schedule, against the same by hand; and it goes on when resumed."""
+    """Two groups with rates of their own, under the schedule, against the same by hand; and it resumes."""
     torch.default_generator.manual_seed(7)
     model, by_hand = models.maf(2, hidden=[8], blocks=2), models.maf(2, hidden=[8], blocks=2)
     by_hand.load_state_dict(model.state_dict())
@@ -333,7 +333,7 @@ def test_an_optimiser_keeps_its_rates_and_another_kind_does_not_go_on(tmp_path: 
     optimiser = torch.optim.Adam(model.parameters(), lr=torch.tensor(1e-2))
     history = fit(model, moons(), config(schedule="cosine"), tmp_path, optimiser=optimiser)
     assert history[-1].lr == pytest.approx(1e-2 * 0.5 * (1 + math.cos(math.pi * 19 / 20)))
-    assert optimiser.param_groups[0]["lr"] == pytest.approx(1e-2)  # for whoever goes on with it
+    assert optimiser.param_groups[0]["lr"] == pytest.approx(1e-2)  # for whoever continues with it
     with pytest.raises(ValueError, match=r"does not belong to this model and configuration \(its optimiser is Adam\)"):
         fit(model, moons(), config(epochs=3), tmp_path, resume=True, optimiser=torch.optim.SGD(model.parameters(), 0.1))
 

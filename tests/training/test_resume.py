@@ -1,4 +1,4 @@
-"""Going on: a training that was stopped and resumed is the training that was not."""
+"""Resuming: a training that was stopped and resumed is the training that was not."""
 
 from __future__ import annotations
 
@@ -304,7 +304,7 @@ def test_a_training_without_its_state_is_not_started_over(tmp_path: Path) -> Non
     fit(built(), moons(), config(epochs=1), tmp_path)
     (tmp_path / TRAINER).unlink()
     before = (tmp_path / "model.safetensors").read_bytes()
-    with pytest.raises(FileExistsError, match=r"without its trainer.pt, which cannot go on"):
+    with pytest.raises(FileExistsError, match=r"without its trainer.pt, which cannot be resumed"):
         fit(built(), moons(), config(), tmp_path, resume=True)
     assert (tmp_path / "model.safetensors").read_bytes() == before
 

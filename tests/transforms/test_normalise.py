@@ -8,7 +8,16 @@ import torch
 from marginflow import models
 from marginflow.distributions import Flow, Marginalising, StandardNormal
 from marginflow.training import TrainConfig, fit
-from marginflow.transforms import BatchNorm, Inverse, MaskedAutoregressive, Planar, Sequential, Standardise
+from marginflow.transforms import (
+    ActNorm,
+    BatchNorm,
+    Inverse,
+    MaskedAutoregressive,
+    Planar,
+    Sequential,
+    Standardise,
+    Whiten,
+)
 from marginflow.transforms.calibrate import calibrate
 
 
@@ -175,3 +184,15 @@ def test_in_a_training_the_model_is_blamed_where_rows_that_were_finite_are_not_a
     model = Flow([Explodes(2), BatchNorm(2)], StandardNormal(2))
     with pytest.raises(FloatingPointError, match=r"the input of a batch norm became nan in epoch 1 at step 1 of 1"):
         fit(model, torch.randn(120, 2), TrainConfig(epochs=1))
+
+
+@pytest.mark.parametrize("layer", [ActNorm, Whiten])
+def test_files_that_call_a_layer_started_say_that_it_is_initialised(layer: type[ActNorm] | type[Whiten]) -> None:
+    trained, other = layer(3), layer(3)
+    calibrate(Flow([trained], StandardNormal(3)), [torch.randn(50, 3)])
+    state = trained.state_dict()
+    state["started"] = state.pop("initialised")
+    other.load_state_dict(state)
+    assert bool(other.initialised)
+    x = torch.randn(4, 3)
+    torch.testing.assert_close(other(x), trained(x))

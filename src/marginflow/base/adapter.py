@@ -1,4 +1,4 @@
-"""Densities from elsewhere: all that is known of them, and our contract around them."""
+"""Densities from elsewhere: what they say of themselves, and the contract of a `Distribution` around them."""
 
 from __future__ import annotations
 
@@ -12,61 +12,166 @@ from marginflow.base.shapes import as_shape
 
 
 def event_shape_of(density: Density) -> torch.Size | None:
-    """The shape of one event; None where a density from elsewhere does not say."""
+    """The event shape of any density.
+
+    Args:
+        density: a `Distribution`, or a density from elsewhere.
+
+    Returns:
+        Its event shape, such as (D,) or (C, H, W); None where a density from elsewhere does not say.
+
+    Examples:
+        >>> from marginflow.distributions import StandardNormal
+        >>> event_shape_of(StandardNormal(2))
+        torch.Size([2])
+    """
     shape = getattr(density, "event_shape", None)
     return None if shape is None else as_shape(shape)
 
 
 def is_exact(density: Density) -> bool:
-    """Whether log_prob is the log density itself; what comes from elsewhere is taken at its word."""
+    """Whether log_prob of any density is the log density itself.
+
+    Args:
+        density: a `Distribution`, or a density from elsewhere.
+
+    Returns:
+        Its attribute `exact`; True where a density from elsewhere does not say.
+
+    Examples:
+        >>> from marginflow import models
+        >>> from marginflow.distributions import Marginalising, StandardNormal
+        >>> is_exact(StandardNormal(2)), is_exact(Marginalising(models.planar(3), StandardNormal(1)))
+        (True, False)
+    """
     return getattr(density, "exact", True)
 
 
 def context_features_of(density: Density, unknown: int = 0) -> int:
-    """The width of the context that it uses; `unknown` where it does not say."""
+    """The width of the context that any density uses.
+
+    Args:
+        density: a `Distribution`, or a density from elsewhere.
+        unknown: the width to return where a density from elsewhere does not say.
+
+    Returns:
+        The number of features of its context; 0 where it uses none.
+
+    Examples:
+        >>> from marginflow import models
+        >>> context_features_of(models.maf(2, hidden=[16], context_features=3))
+        3
+    """
     width = getattr(density, "context_features", None)
     return unknown if width is None else width
 
 
 def is_context_optional(density: Density) -> bool:
-    """Whether the context may be left out."""
+    """Whether the context of any density may be left out.
+
+    Args:
+        density: a `Distribution`, or a density from elsewhere.
+
+    Returns:
+        Its attribute `context_optional`; False where a density from elsewhere does not say.
+
+    Examples:
+        >>> from marginflow.distributions import StandardNormal
+        >>> is_context_optional(StandardNormal(2))
+        False
+    """
     return getattr(density, "context_optional", False)
 
 
 def takes_pixels(density: Density) -> bool:
-    """Whether its rows are whole grey levels."""
+    """Whether the rows of any density are pixels, whole grey levels.
+
+    Args:
+        density: a `Distribution`, or a density from elsewhere.
+
+    Returns:
+        Its attribute `takes_pixels`; False where a density from elsewhere does not say.
+
+    Examples:
+        >>> from marginflow.distributions import StandardNormal
+        >>> takes_pixels(StandardNormal(2))
+        False
+    """
     return getattr(density, "takes_pixels", False)
 
 
 def optional(context: Tensor | None) -> tuple[Tensor, ...]:
-    """The context as positional arguments, none where there is none: densities from elsewhere may not take one."""
+    """The context as positional arguments, as densities from elsewhere may take none.
+
+    Args:
+        context: (N, C, ...), or None.
+
+    Returns:
+        (context,), or () where it is None.
+
+    Examples:
+        >>> from marginflow.distributions import StandardNormal
+        >>> StandardNormal(2).sample(3, *optional(None)).shape
+        torch.Size([3, 2])
+    """
     return () if context is None else (context,)
 
 
 def as_distribution(density: Density, context_features: int = 0) -> Distribution:
     """A density as a `Distribution`: itself where it is one, in an `Adapter` where it is not.
 
-    context_features: the width of its context, where it does not say. ValueError for what is no density.
+    Args:
+        density: with the methods log_prob and sample.
+        context_features: the width of its context, where it does not say.
+
+    Returns:
+        A `Distribution` that shares its weights.
+
+    Raises:
+        ValueError: where it is no density.
     """
     return density if isinstance(density, Distribution) else Adapter(density, context_features)
 
 
 def require_distribution(model: object) -> None:
-    """Refuse what is no `Distribution`: ValueError."""
+    """Refuse what is no `Distribution` with a ValueError."""
     if not isinstance(model, Distribution):
         raise ValueError(f"{type(model).__name__} is not a marginflow distribution: wrap it in Flow([], base=...)")
 
 
 def sample_and_flag(density: Density, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Draws of any density, and which of them not to trust; see `Distribution.sample_and_flag`."""
+    """Samples of any density, and which of them not to trust; see `Distribution.sample_and_flag`.
+
+    Args:
+        density: a `Distribution`, or a density from elsewhere.
+        num_samples: number of samples N.
+        context: (N, C, ...), a row for each sample; None where the density uses none.
+
+    Returns:
+        The samples (N, *event), and a mask (N,), True at those not to trust.
+
+    Raises:
+        ValueError: where it is no density, num_samples is negative, or the context does not fit.
+
+    Examples:
+        >>> from marginflow.distributions import StandardNormal
+        >>> samples, flagged = sample_and_flag(StandardNormal(2), 3)
+        >>> samples.shape, flagged
+        (torch.Size([3, 2]), tensor([False, False, False]))
+    """
     return as_distribution(density).sample_and_flag(num_samples, context)
 
 
 class Adapter(Distribution):
-    """A density from elsewhere, with log_prob and sample of our form, as a `Distribution`.
+    """A density from elsewhere, with the methods of a `Density`, as a `Distribution`.
 
-    given: the density; its attributes event_shape, exact, context_features and context_optional are believed where it
-    has them. context_features: where it has not.
+    Args:
+        given: the density; its attributes event_shape, exact, context_features, context_optional and takes_pixels are
+            believed where it has them.
+        context_features: the width of its context, where it does not say.
+
+    Raises:
+        ValueError: where it is no density, or one of torch's.
     """
 
     def __init__(self, given: Density, context_features: int = 0) -> None:

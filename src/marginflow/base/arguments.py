@@ -16,7 +16,18 @@ Values = Tensor | ArrayLike
 
 
 def as_tensor(values: Values, what: str) -> Tensor:
-    """Numbers as a tensor: of a tensor, an array, a data frame, lists, or a list of tensors; ValueError otherwise."""
+    """Numbers as a tensor.
+
+    Args:
+        values: a tensor, an array, a data frame, lists, or a list of tensors.
+        what: what messages call the values.
+
+    Returns:
+        A dense tensor of real or whole numbers.
+
+    Raises:
+        ValueError: where they are no real numbers, not in rows of one length, or masked.
+    """
     if isinstance(values, list | tuple):
         rows = [each for each in values if isinstance(each, Tensor)]
         if rows and len(rows) == len(values) and len({each.shape for each in rows}) == 1:
@@ -59,10 +70,18 @@ def as_rows(
 ) -> Tensor:
     """Rows (N, *event) as a tensor; one row (*event) becomes (1, *event), whole numbers become real.
 
-    event_shape: None accepts any. pixels: whether whole grey levels are meant, which stay whole. dtype: what whole
-    numbers become otherwise, by default torch's default. what: the rows are called in messages.
+    Args:
+        x: rows (N, *event), or one row (*event).
+        event_shape: None accepts any.
+        pixels: whether whole grey levels are meant, which stay whole.
+        dtype: what whole numbers become otherwise, by default torch's default.
+        what: what messages call the rows.
 
-    ValueError for another shape, what is no number, and pixels where none are meant.
+    Returns:
+        The rows, (N, *event).
+
+    Raises:
+        ValueError: where they have another shape, are no numbers, or are pixels and none are meant.
     """
     x = as_tensor(x, what)
     if x.shape == event_shape:
@@ -87,10 +106,18 @@ def as_context(
 ) -> Tensor | None:
     """A context (N, C, ...) as a tensor, a row for each row; one row, (C, ...) or (1, C, ...), stands for all.
 
-    features: C, 0 where nothing uses a context. num_rows: None leaves it as many as there are. optional: whether it may
-    be left out. dtype: as of `as_rows`.
+    Args:
+        context: numbers in one of these shapes, or None.
+        features: its width C; 0 where nothing uses a context.
+        num_rows: number of rows N; None takes as many as there are.
+        optional: whether it may be left out.
+        dtype: what whole numbers become, as for `as_rows`.
 
-    ValueError for one that is missing, that nothing uses, of another width, or of another number of rows.
+    Returns:
+        The context (N, C, ...); None where there is none.
+
+    Raises:
+        ValueError: where it is missing, nothing uses it, or it has another width or number of rows.
     """
     rows = "N" if num_rows is None else num_rows
     if context is None:
@@ -152,5 +179,19 @@ def as_whole(number: SupportsIndex, what: str, least: int | None = 0) -> int:
 
 
 def require_num_samples(num_samples: SupportsIndex) -> int:
-    """A number of draws, see `as_whole`."""
+    """A number of samples, checked.
+
+    Args:
+        num_samples: a whole number of Python's or numpy's, at least 0.
+
+    Returns:
+        It as an int.
+
+    Raises:
+        ValueError: where it is no whole number, or negative.
+
+    Examples:
+        >>> require_num_samples(3)
+        3
+    """
     return as_whole(num_samples, "num_samples")

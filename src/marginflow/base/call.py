@@ -1,4 +1,4 @@
-"""The call that built a model, of public classes with plain arguments, as plain data; and the model built again."""
+"""The call that built a model, of public classes with plain arguments, as plain data; and the model built from it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-ROOMS = ("transforms", "distributions", "nets")  # whose public classes can be told
+ROOMS = ("transforms", "distributions", "nets")  # whose public classes can be described
 
 
 class RemembersArguments:
-    """Remembers what it was built with."""
+    """Remembers the arguments that it was built with."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         built = super().__new__(cls)
@@ -28,19 +28,35 @@ class RemembersArguments:
 def as_data(model: object) -> Any:
     """The call that built a model, and those that built its arguments, as data that JSON takes.
 
-    {"call": "transforms.Planar", "arguments": {"features": 2}}; what stands in several places is {"same": its number}.
+    Args:
+        model: built by a public class, as are its arguments, or plain.
 
-    ValueError where something is neither built by a public class nor plain.
+    Returns:
+        {"call": "transforms.Planar", "arguments": {"features": 2}}; what occurs more than once is {"same": its number}.
 
-    >>> from marginflow.transforms import Planar
-    >>> as_data(Planar(2))
-    {'call': 'transforms.Planar', 'arguments': {'features': 2}}
+    Raises:
+        ValueError: where something is neither built by a public class nor plain.
+
+    Examples:
+        >>> from marginflow.transforms import Planar
+        >>> as_data(Planar(2))
+        {'call': 'transforms.Planar', 'arguments': {'features': 2}}
     """
     return _Writer().data_of(model)
 
 
 def from_data(data: Any) -> Any:
-    """What `as_data` tells of, built anew; ValueError where it names something else than public classes."""
+    """What `as_data` describes, built anew.
+
+    Args:
+        data: as `as_data` returns it.
+
+    Returns:
+        The model, newly initialised.
+
+    Raises:
+        ValueError: where it names something other than public classes.
+    """
     return _Reader().built(data)
 
 
@@ -107,7 +123,7 @@ class _Reader:
 
 
 def _public(name: str) -> Callable[..., Any] | None:
-    """The public class of a room, such as "transforms.Planar", that can be told; None where there is no such."""
+    """The public class of a room, such as "transforms.Planar", that can be described; None where there is no such."""
     room, _, own = name.partition(".")
     if room not in ROOMS:
         return None
@@ -117,7 +133,7 @@ def _public(name: str) -> Callable[..., Any] | None:
 
 
 def is_as_built(data: Any, model: torch.nn.Module) -> bool:
-    """Whether what `as_data` tells of is the model, whatever its weights: the same parts, sizes and settings.
+    """Whether what `as_data` describes is the model, whatever its weights: the same parts, sizes and settings.
 
     Not so where it was changed since it was built.
     """
@@ -137,7 +153,7 @@ def _outline(module: torch.nn.Module) -> tuple[Any, ...]:
 
 
 def calls_in(data: Any) -> int:
-    """How many calls a model takes that was told of, counting shared parts as often as they stand there."""
+    """How many calls building a described model takes, counting shared parts as often as they occur."""
     costs: list[int] = []
 
     def cost(data: Any) -> int:

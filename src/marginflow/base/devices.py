@@ -33,9 +33,17 @@ class _Inside:
 
 
 def fabric_on(device: str, precision: Literal["32-true", "64-true"] = "32-true") -> Fabric:
-    """A Fabric on one device: "auto" (CUDA where there is any, else the CPU), "cpu", "cuda", ...
+    """A Fabric on one device.
 
-    ValueError where there is no such device here, or it has no float64, in which sums are taken.
+    Args:
+        device: "auto" (CUDA where there is any, else the CPU), "cpu", "cuda", ...
+        precision: of the weights.
+
+    Returns:
+        The Fabric.
+
+    Raises:
+        ValueError: where there is no such device here, or it has no float64, in which sums are taken.
     """
     from lightning_fabric import Fabric  # a second to load
 
@@ -58,10 +66,24 @@ def _meant(device: str) -> str:
 
 @contextmanager
 def evaluation_mode(model: object) -> Iterator[None]:
-    """Inside, a model that is a module is in evaluation mode; afterwards each of its parts is as it was.
+    """Within a `with` statement, set a model to evaluation mode; afterwards each of its parts has its mode of before.
 
-    Nothing is done to one that is so already. Of several threads inside, the last to leave puts back what the first
-    found; until then the model knows how many they are.
+    A model that is in evaluation mode already, or is no module, is left as it is. Threads may share a model: the last
+    to leave restores the modes that the first found.
+
+    Args:
+        model: any density.
+
+    Returns:
+        A context manager.
+
+    Examples:
+        >>> model = nn.Dropout(0.5)
+        >>> with evaluation_mode(model):
+        ...     model.training
+        False
+        >>> model.training
+        True
     """
     if not isinstance(model, nn.Module):
         yield
@@ -87,9 +109,10 @@ def evaluation_mode(model: object) -> Iterator[None]:
 
 
 def on_cpu(function: Callable[P, T]) -> Callable[P, T]:
-    """What it makes lies on the CPU, whatever torch's default device: the structure of networks, which is read at once.
+    """Let a function create tensors on the CPU, whatever torch's default device is.
 
-    So a network can be built on the meta device, and counted there.
+    For the structure of networks, whose values are read while they are built. So a network can be built on the meta
+    device, and its parameters counted there.
     """
 
     @functools.wraps(function)
@@ -131,15 +154,38 @@ def to_like(x: Tensor, like: Tensor | None) -> Tensor:
 
 
 def like_model(model: object, x: Tensor) -> Tensor:
-    """x on the device and in the precision of a model that is a module; whole numbers, as pixels are, stay whole."""
+    """A tensor on the device and in the precision of a model.
+
+    Args:
+        model: any density; one that is no module, or holds no tensors, changes nothing.
+        x: any tensor.
+
+    Returns:
+        x on the model's device and in its precision; whole numbers, as pixels are, stay whole.
+
+    Examples:
+        >>> like_model(nn.Linear(2, 1).double(), torch.zeros(3, 2)).dtype
+        torch.float64
+    """
     return to_like(x, like_of(model))
 
 
 def rows_at_once(model: object) -> int:
     """How many rows go through a model at once where no gradient is wanted.
 
-    Fewer where its hidden layers are as large as images: where it convolves, or where a transform says that an
-    event is many rows to its network, `rows_of_network`.
+    Fewer where its hidden layers are as large as images: where it convolves, or where a transform states by its
+    attribute `rows_of_network` that an event is many rows to its network.
+
+    Args:
+        model: any density.
+
+    Returns:
+        A number of rows: 250 for a model with convolutions, otherwise 4096 or fewer.
+
+    Examples:
+        >>> from marginflow import models
+        >>> rows_at_once(models.planar(2))
+        4096
     """
     modules = list(model.modules()) if isinstance(model, nn.Module) else []
     if any(isinstance(module, nn.Conv2d) for module in modules):

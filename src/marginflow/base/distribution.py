@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from marginflow.base.arguments import Values, as_context, as_rows, as_tensor, require_num_samples
 from marginflow.base.call import RemembersArguments
 from marginflow.base.devices import like_of, to_like
-from marginflow.base.noise import NoiseSite, Sites, at_given
+from marginflow.base.noise_sites import NoiseSite, Sites, at_given
 from marginflow.base.transform import Identity, Transform
 
 if TYPE_CHECKING:
@@ -22,24 +22,63 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Density(Protocol):
-    """All that a density from elsewhere must offer to be a base or to be marginalised."""
+    """The methods that a density from elsewhere must have to be a base or to be marginalised."""
 
     def log_prob(self, x: Tensor, context: Tensor | None = None, /) -> Tensor:
-        """log p(x | context) in nats: (N, *event) -> (N,)."""
+        """The log density of rows.
+
+        Args:
+            x: rows (N, *event).
+            context: (N, C, ...), a row for each row of x; left out where the density uses none.
+
+        Returns:
+            log p(x | context), (N,), in nats.
+        """
         ...
 
     def sample(self, num_samples: int, context: Tensor | None = None, /) -> Tensor:
-        """Independent draws: (num_samples, *event)."""
+        """Independent samples.
+
+        Args:
+            num_samples: number of samples N.
+            context: (N, C, ...), a row for each sample; left out where the density uses none.
+
+        Returns:
+            The samples, (N, *event).
+        """
         ...
 
 
 def not_finite(x: Tensor) -> Tensor:
-    """Which rows hold a value that is no finite number, (N,)."""
+    """Which rows hold a value that is infinite or no number.
+
+    Args:
+        x: rows (N, *event).
+
+    Returns:
+        A mask (N,), True at such rows.
+
+    Examples:
+        >>> not_finite(torch.tensor([[0.0, 1.0], [0.0, torch.inf]]))
+        tensor([False,  True])
+    """
     return ~torch.isfinite(x.flatten(1)).all(1)
 
 
 def warn_of_diverged(samples: Tensor, stacklevel: int = 3) -> None:
-    """Flag samples that are not finite with a RuntimeWarning: they are never returned silently."""
+    """Warn of samples that are not finite, by a RuntimeWarning that counts them.
+
+    Args:
+        samples: (N, *event).
+        stacklevel: of the warning, as `warnings.warn` takes it.
+
+    Examples:
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     warn_of_diverged(torch.tensor([[0.0], [torch.inf]]))
+        >>> str(caught[0].message)
+        '1 of 2 samples are not finite'
+    """
     diverged = int(not_finite(samples).sum())
     if diverged:
         warnings.warn(f"{diverged} of {len(samples)} samples are not finite", RuntimeWarning, stacklevel=stacklevel)
@@ -49,17 +88,18 @@ class Distribution(RemembersArguments, nn.Module, ABC):
     """A distribution over events of `event_shape`.
 
     log_prob(x, context)    (N, *event) -> (N,), log p(x) in nats
-    sample(num, context)    -> (num, *event), independent draws without gradients
+    sample(num, context)    -> (num, *event), independent samples without gradients
 
     The context, where a part uses one, has one row for each row of x (for each sample in `sample`), or one row that
     stands for all. Rows and contexts may be tensors, arrays or lists, of any precision; one row may come without its
-    batch dimension. They are brought to the model's shape, precision and device here, and refused here: ValueError.
+    batch dimension. The public methods bring them to the model's shape, precision and device, or raise a ValueError.
 
-    A subclass owes `_log_prob` and `_sample`, which get rows and contexts that fit, and call those of its parts; what
-    is not exact owes `_noise`, what is exact `_sample_and_log_prob`; a density around another one owes `unwrap` and
-    `with_base`. It says what it is by the properties below. It leaves the public methods as they are.
+    The attribute `spec` holds what is known of the rows that it was trained on, columns and labels among them; it is
+    None before a training.
 
-    spec: what is known of the rows that it was trained on, columns and labels among them; None before.
+    A subclass implements `_log_prob` and `_sample`, which get rows and contexts that fit, and call those of its parts;
+    where it is not exact `_noise`, where it is exact `_sample_and_log_prob`; around another density `unwrap` and
+    `with_base`. It describes itself by the properties below. It leaves the public methods as they are.
     """
 
     spec: DataSpec | None = None
@@ -73,8 +113,8 @@ class Distribution(RemembersArguments, nn.Module, ABC):
     def exact(self) -> bool:
         """Whether log_prob is the log density itself.
 
-        False once a part draws noise: log_prob is then one random draw of log w with E[w] = p(x),
-        a lower bound on average (`log_likelihood` tightens it).
+        False once a part draws noise. Then log_prob is a random log w with E[w] = p(x), on average a lower bound,
+        which `log_likelihood` tightens.
         """
         return True
 
@@ -95,12 +135,12 @@ class Distribution(RemembersArguments, nn.Module, ABC):
 
     @property
     def elementary(self) -> bool:
-        """Whether it stands on no other density, as what flows start from."""
+        """Whether it is built on no other density, as an elementary base is."""
         return True
 
     @property
     def preprocessing(self) -> Transform:
-        """What stands before the `density` of rows: the identity, but for a flow over a density."""
+        """The transform between rows and their `density`: the identity, but for a flow over another density."""
         return Identity()
 
     @property
@@ -110,20 +150,53 @@ class Distribution(RemembersArguments, nn.Module, ABC):
 
     @final
     def log_prob(self, x: Values, context: Values | None = None) -> Tensor:
-        """log p(x | context) in nats: (N, *event) -> (N,)."""
+        """The log density of rows; where the distribution is not `exact`, one random sample of a lower bound.
+
+        Args:
+            x: rows (N, *event), or one row (*event).
+            context: (N, C, ...), a row for each row of x, or one row for all; None where no part uses one.
+
+        Returns:
+            log p(x | context), (N,), in nats.
+
+        Raises:
+            ValueError: where rows or context do not fit.
+        """
         return self._log_prob(*self._fitting(x, context))
 
     @final
     @torch.no_grad()
     def sample(self, num_samples: SupportsIndex, context: Values | None = None) -> Tensor:
-        """Independent draws without gradients: (num_samples, *event); a RuntimeWarning where some are not finite."""
+        """Independent samples, without gradients; a RuntimeWarning counts those that are not finite.
+
+        Args:
+            num_samples: number of samples N.
+            context: (N, C, ...), a row for each sample, or one row for all; None where no part uses one.
+
+        Returns:
+            The samples, (N, *event).
+
+        Raises:
+            ValueError: where num_samples is negative, or the context does not fit.
+        """
         x = self._sample(*self._asked(num_samples, context))
         warn_of_diverged(x, 4)
         return x
 
     @final
     def sample_and_log_prob(self, num_samples: SupportsIndex, context: Values | None = None) -> tuple[Tensor, Tensor]:
-        """Reparameterised draws and their log_prob, gradients kept; ValueError unless `exact`."""
+        """Reparameterised samples and their log density, with gradients.
+
+        Args:
+            num_samples: number of samples N.
+            context: (N, C, ...), a row for each sample, or one row for all; None where no part uses one.
+
+        Returns:
+            The samples x, (N, *event), and log p(x | context), (N,), in nats.
+
+        Raises:
+            ValueError: where it is not `exact`, it comes from elsewhere, or an argument does not fit.
+        """
         if not self.exact:
             raise self._without_draws()
         return self._sample_and_log_prob(*self._asked(num_samples, context))
@@ -131,16 +204,38 @@ class Distribution(RemembersArguments, nn.Module, ABC):
     @final
     @torch.no_grad()
     def sample_and_flag(self, num_samples: SupportsIndex, context: Values | None = None) -> tuple[Tensor, Tensor]:
-        """The draws of `sample`, and which of them not to trust, (num_samples,).
+        """Independent samples as of `sample`, and which of them not to trust.
 
-        Those are the ones that hold a value that is not finite, and where a flow maps noise to samples, those whose way
-        back misses the noise by more than 1e-3: they have left the range in which the precision inverts.
+        Flagged are samples that hold a value that is not finite and, where a flow maps noise to samples, those whose
+        round trip misses the noise by more than 1e-3: they are out of the range in which the flow can be inverted in
+        this precision.
+
+        Args:
+            num_samples: number of samples N.
+            context: (N, C, ...), a row for each sample, or one row for all; None where no part uses one.
+
+        Returns:
+            The samples (N, *event), and a mask (N,), True at those not to trust.
+
+        Raises:
+            ValueError: where num_samples is negative, or the context does not fit.
         """
         return self._sample_and_flag(*self._asked(num_samples, context))
 
     @final
     def sample_each(self, num_samples: SupportsIndex, context: Values) -> Tensor:
-        """Several draws for each row of a context: context (M, C, ...) -> (M, num_samples, *event)."""
+        """Several independent samples for each row of a context.
+
+        Args:
+            num_samples: number of samples K for each row.
+            context: (M, C, ...).
+
+        Returns:
+            The samples, (M, K, *event).
+
+        Raises:
+            ValueError: where there is no context, it does not fit, or num_samples is negative.
+        """
         number = require_num_samples(num_samples)
         given = as_context(context, self.context_features, None)
         if given is None:
@@ -150,33 +245,62 @@ class Distribution(RemembersArguments, nn.Module, ABC):
 
     @final
     def noise(self, x: Values, context: Values | None = None) -> Sites[Tensor]:
-        """The sites at which `log_prob` draws noise: a generator that is sent the noise eps of each before the next.
+        """The sites at which `log_prob` draws noise, one after the other; an exact density has none.
 
-        It returns log p(x, eps), (N,). An exact density has no sites.
+        Args:
+            x: rows (N, *event), or one row (*event).
+            context: (N, C, ...), a row for each row of x, or one row for all; None where no part uses one.
 
-        >>> from marginflow import models
-        >>> from marginflow.distributions import Marginalising, StandardNormal
-        >>> site = next(Marginalising(models.planar(5), StandardNormal(3)).noise([[0.0, 1.0]]))
-        >>> site.shape
-        torch.Size([1, 3])
+        Returns:
+            A generator of sites. It is sent the noise eps of each before the next, and returns log p(x, eps), (N,).
+
+        Raises:
+            ValueError: where rows or context do not fit.
+
+        Examples:
+            >>> from marginflow import models
+            >>> from marginflow.distributions import Marginalising, StandardNormal
+            >>> site = next(Marginalising(models.planar(5), StandardNormal(3)).noise([[0.0, 1.0]]))
+            >>> site.shape
+            torch.Size([1, 3])
         """
         return self._noise(*self._fitting(x, context))
 
     @final
     def log_weight(self, x: Values, eps: Sequence[Values], context: Values | None = None) -> tuple[Tensor, Tensor]:
-        """log p(x, eps) and log q(eps | x), each (N,), at given noise, a tensor for each site; differentiable in it.
+        """The two terms of the log importance weight at given noise, with gradients.
 
-        `log_prob` is their difference at noise that is drawn.
+        `log_prob` is their difference log p(x, eps) - log q(eps | x) at random noise.
+
+        Args:
+            x: rows (N, *event), or one row (*event).
+            eps: noise (N, *noise), a tensor for each site of `noise`.
+            context: (N, C, ...), a row for each row of x, or one row for all; None where no part uses one.
+
+        Returns:
+            log p(x, eps) and log q(eps | x), each (N,), in nats.
+
+        Raises:
+            ValueError: where rows, noise or context do not fit.
         """
         like = like_of(self)
         return at_given(self.noise(x, context), [to_like(as_tensor(each, "eps"), like) for each in eps])
 
     @final
     def forward(self, x: Values, context: Values | None = None) -> Tensor:
+        """The same as `log_prob`, for a model that is called as a module.
+
+        Args:
+            x: rows (N, *event), or one row (*event).
+            context: (N, C, ...), a row for each row of x, or one row for all; None where no part uses one.
+
+        Returns:
+            log p(x | context), (N,), in nats.
+        """
         return self.log_prob(x, context)
 
     def _fitting(self, x: Values, context: Values | None) -> tuple[Tensor, Tensor | None]:
-        """Rows and context in shape, precision and on the device of the model; only shapes and types are looked at."""
+        """Rows and context in shape, precision and on the device of the model; only shapes and types are checked."""
         like = like_of(self)
         x = as_rows(x, self.event_shape, pixels=self.takes_pixels, dtype=None if like is None else like.dtype)
         return to_like(x, like), self._given(context, len(x), like)
@@ -193,14 +317,14 @@ class Distribution(RemembersArguments, nn.Module, ABC):
 
     @abstractmethod
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
-        """log p(x | context), or one draw of its bound; noise is drawn in the order of `_noise`."""
+        """log p(x | context), or one random sample of its bound; noise is drawn in the order of `_noise`."""
 
     @abstractmethod
     def _sample(self, num_samples: int, context: Tensor | None) -> Tensor:
-        """Independent draws; called without gradients."""
+        """Independent samples; called without gradients."""
 
     def _sample_and_log_prob(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Reparameterised draws and their log_prob; ValueError where there are none."""
+        """Reparameterised samples and their log_prob; ValueError where there are none."""
         raise self._without_draws()
 
     def _without_draws(self) -> ValueError:
@@ -210,11 +334,11 @@ class Distribution(RemembersArguments, nn.Module, ABC):
         )
 
     def _sample_and_bound(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Reparameterised draws, and what is on average at least their log_prob: itself where it is exact."""
+        """Reparameterised samples, and what is on average at least their log_prob: itself where it is exact."""
         return self._sample_and_log_prob(num_samples, context)
 
     def _sample_and_flag(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The draws of `_sample`, and which of them not to trust; called without gradients."""
+        """The samples of `_sample`, and which of them not to trust; called without gradients."""
         x = self._sample(num_samples, context)
         return x, not_finite(x)
 
@@ -224,14 +348,28 @@ class Distribution(RemembersArguments, nn.Module, ABC):
         return self._log_prob(x, context)
 
     def unwrap(self, x: Tensor, context: Tensor | None = None) -> tuple[Distribution, Tensor, Tensor | None]:
-        """The density that stands inside, with rows and context as that one takes them; itself where there is none.
+        """The density inside this one, with rows and context as that one takes them; itself where there is none.
 
-        What appends noise or a label draws it once, from torch's global generator.
+        Where noise or a label is appended it is drawn once, from torch's global generator.
+
+        Args:
+            x: rows (N, *event) that fit the model.
+            context: (N, C, ...), a row for each row of x; None where there is none.
+
+        Returns:
+            The inner density, its rows and its context.
         """
         return self, x, context
 
     def with_base(self, change: Callable[[Density], Distribution]) -> Distribution:
-        """The same weights over another base, which `change` makes of its own; of itself where it has none."""
+        """The model with another base, sharing its weights.
+
+        Args:
+            change: called with the base, or with this distribution where it has none; returns the new one.
+
+        Returns:
+            A distribution of the same weights over the new base.
+        """
         return change(self)
 
 

@@ -1,4 +1,4 @@
-"""Means and spreads of values that come some after the others, in float64, and what they say of a mean."""
+"""Means and variances of values that come in chunks, in float64, and the standard error of a mean."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ OF_MEDIAN = 2**20  # rows at most, of which a median is taken: of more, every se
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over rows.
+    """A mean over rows, with its standard error.
 
-    standard_error: of the mean, from the spread over rows. draws_error: the part of it that comes from drawing
-    noise, which more draws reduce; None where it is not known, as where the effective sample size is too small to
-    tell, 0 where nothing was drawn. Neither holds a bias.
+    Neither error includes a bias.
+
+    Attributes:
+        value: the mean.
+        standard_error: of the mean, from the variance over rows.
+        draws_error: the part of it that comes from the sampled noise, which more importance samples reduce; None where
+            it is not known, as where the effective sample size is too small to tell, 0 where nothing was sampled.
     """
 
     value: float
@@ -37,11 +41,13 @@ class Estimate:
 
 
 class Moments:
-    """The mean and spread of rows that come some after the others, in float64.
+    """The mean and variance of rows that come in chunks, in float64.
 
-    Chan, Golub, LeVeque, Updating Formulae and a Pairwise Algorithm for Computing Sample Variances, 1979.
+    Args:
+        covariance: whether to take the covariance of each two features instead of the variance of each.
 
-    covariance: of each two features, instead of the variance of each.
+    References:
+        Chan, Golub and LeVeque, Updating Formulae and a Pairwise Algorithm for Computing Sample Variances, 1979.
     """
 
     def __init__(self, covariance: bool = False) -> None:
@@ -68,13 +74,13 @@ class Moments:
         return self.squares / self.count
 
     def estimate(self, draws_error: float | None = None) -> Estimate:
-        """The mean of values (N,), whose own error from drawing noise may be known."""
+        """The mean of values (N,), whose own error from sampled noise may be known."""
         spread = math.sqrt(float(self.squares) / (self.count - 1) / self.count) if self.count > 1 else math.nan
         return Estimate(float(self.mean), spread, draws_error)
 
 
 class Median:
-    """The median of values that come some after the others: of a regular part of them where they are very many."""
+    """The median of values that come in chunks; of very many, that of a regular subset."""
 
     def __init__(self) -> None:
         self.kept, self.every, self.seen = torch.empty(0, dtype=torch.float64), 1, 0

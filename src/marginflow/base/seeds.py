@@ -1,4 +1,4 @@
-"""Seeds: generators that start at one inside a block only, and the demand to compute deterministically."""
+"""Seeds: generators that start at one inside a `with` statement only, and deterministic computation."""
 
 from __future__ import annotations
 
@@ -26,12 +26,22 @@ def require_seed(seed: SupportsIndex) -> int:
 def seeded(seed: SupportsIndex) -> Iterator[None]:
     """Inside, torch's global generators start at `seed`; afterwards they continue as if nothing had been drawn.
 
-    >>> with seeded(0):
-    ...     a = torch.rand(1)
-    >>> with seeded(0):
-    ...     b = torch.rand(1)
-    >>> bool(a == b)
-    True
+    Args:
+        seed: a whole number from 0 to 2^30 - 1.
+
+    Returns:
+        A context manager.
+
+    Raises:
+        ValueError: where the seed is out of range.
+
+    Examples:
+        >>> with seeded(0):
+        ...     a = torch.rand(1)
+        >>> with seeded(0):
+        ...     b = torch.rand(1)
+        >>> bool(a == b)
+        True
     """
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         # torch.manual_seed would format a traceback three times where there is no GPU
@@ -43,19 +53,26 @@ def seeded(seed: SupportsIndex) -> Iterator[None]:
 
 
 class RandomStream:
-    """Draws from a seed that continue where they stopped: inside `on()`, and only there, torch's generators are theirs.
+    """Random numbers from a seed that continue where they stopped; inside `on()`, torch's generators give them.
 
-    So what is made in parts draws the same, whatever else is drawn between, and disturbs none of it.
+    So what is made in parts gets the same numbers, whatever else is drawn between, and changes nothing else.
 
-    >>> stream = RandomStream(0)
-    >>> with stream.on():
-    ...     a = torch.rand(1)
-    >>> with stream.on():
-    ...     b = torch.rand(1)
-    >>> with seeded(0):
-    ...     both = torch.rand(1), torch.rand(1)
-    >>> both == (a, b)
-    True
+    Args:
+        seed: a whole number from 0 to 2^30 - 1.
+
+    Raises:
+        ValueError: where the seed is out of range.
+
+    Examples:
+        >>> stream = RandomStream(0)
+        >>> with stream.on():
+        ...     a = torch.rand(1)
+        >>> with stream.on():
+        ...     b = torch.rand(1)
+        >>> with seeded(0):
+        ...     both = torch.rand(1), torch.rand(1)
+        >>> both == (a, b)
+        True
     """
 
     def __init__(self, seed: SupportsIndex) -> None:
@@ -64,7 +81,7 @@ class RandomStream:
 
     @contextmanager
     def on(self) -> Iterator[None]:
-        """Inside, draws continue; afterwards all else continues as if nothing had been drawn."""
+        """Inside, the numbers continue; afterwards torch's generators are as if nothing had been drawn."""
         with seeded(self.seed):
             if self.state is not None:
                 torch.set_rng_state(self.state[0])
@@ -75,11 +92,21 @@ class RandomStream:
 
 @contextmanager
 def deterministic(on: bool = True) -> Iterator[None]:
-    """Inside, torch refuses operations whose result depends on the order in which threads finish; `on`=False does not.
+    """Inside, torch refuses operations whose result depends on the order in which threads finish.
 
-    >>> with deterministic():
-    ...     torch.are_deterministic_algorithms_enabled()
-    True
+    Args:
+        on: False changes nothing.
+
+    Returns:
+        A context manager.
+
+    Raises:
+        ValueError: where an operation inside has no deterministic form.
+
+    Examples:
+        >>> with deterministic():
+        ...     torch.are_deterministic_algorithms_enabled()
+        True
     """
     if not on:
         yield

@@ -13,10 +13,20 @@ Shape = SupportsIndex | Iterable[SupportsIndex]
 
 
 def as_shape(shape: Shape) -> torch.Size:
-    """The event shape that `shape` means: an int D is (D,).
+    """The event shape that `shape` means; an int D is (D,).
 
-    >>> as_shape(2), as_shape((1, 28, 28))
-    (torch.Size([2]), torch.Size([1, 28, 28]))
+    Args:
+        shape: number of features D, or an event shape (C, H, W).
+
+    Returns:
+        The event shape.
+
+    Raises:
+        ValueError: where it is neither, or holds a negative size.
+
+    Examples:
+        >>> as_shape(2), as_shape((1, 28, 28))
+        (torch.Size([2]), torch.Size([1, 28, 28]))
     """
     try:
         sizes = [operator.index(size) for size in (shape if isinstance(shape, Iterable) else (shape,))]
@@ -28,7 +38,18 @@ def as_shape(shape: Shape) -> torch.Size:
 
 
 def image_shape(shape: torch.Size, what: str) -> tuple[int, int, int]:
-    """Channels, height and width of an event; ValueError where it is no image. what: needs one."""
+    """Channels, height and width of an event that is an image.
+
+    Args:
+        shape: an event shape.
+        what: what messages say works on images.
+
+    Returns:
+        C, H and W.
+
+    Raises:
+        ValueError: where it is no image.
+    """
     if len(shape) != 3:
         raise ValueError(
             f"{what} works on images (C, H, W); got the event shape {tuple(shape)}: take a model of vectors for vectors"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from marginflow.base.call import RemembersArguments
-from marginflow.base.noise import Sites
+from marginflow.base.noise_sites import Sites
 from marginflow.base.shapes import require_real
 
 
@@ -30,10 +30,9 @@ class Transform(RemembersArguments, nn.Module, ABC):
     forward(x, context)  (N, *event) -> z, log|det dz/dx| (N,)
     inverse(z, context)  (N, *event) -> x, log|det dx/dz| (N,)
 
-    The context, where the transform uses one, has one row for each row of x. All log-determinants
-    are in nats, summed over the event.
-
-    features: the size of dimension 1 that the transform was built for; None where it takes any.
+    The context, where the transform uses one, has one row for each row of x. All log-determinants are in nats, summed
+    over the event. The attribute `features` is the size of dimension 1 that the transform was built for, None where it
+    takes any.
     """
 
     features: int | None = None
@@ -55,11 +54,27 @@ class Transform(RemembersArguments, nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """z and log|det dz/dx|."""
+        """Map data to noise.
+
+        Args:
+            x: (N, *event).
+            context: (N, C) or (N, C, ...), one row for each row of x; None where the transform uses none.
+
+        Returns:
+            z, (N, *event), and log|det dz/dx|, (N,), in nats.
+        """
 
     @abstractmethod
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """x and log|det dx/dz|."""
+        """Map noise to data.
+
+        Args:
+            z: (N, *event).
+            context: (N, C) or (N, C, ...), one row for each row of z; None where the transform uses none.
+
+        Returns:
+            x, (N, *event), and log|det dx/dz|, (N,), in nats.
+        """
 
     def _noise(self, x: Tensor, context: Tensor | None) -> Sites[tuple[Tensor, Tensor]]:
         """The sites at which `forward` draws noise; returns z, and log_det without the -log q(eps | x) of the noise."""
@@ -67,22 +82,56 @@ class Transform(RemembersArguments, nn.Module, ABC):
         return self(x, context)
 
     def forward_shape(self, shape: torch.Size) -> torch.Size:
-        """The event shape of z where x has `shape`; ValueError where the transform does not fit it."""
+        """The event shape of z for x of a given event shape.
+
+        Args:
+            shape: the event shape of x, (D,) or (C, H, W).
+
+        Returns:
+            The event shape of z.
+
+        Raises:
+            ValueError: where the transform does not fit the shape.
+        """
         self.require_features(shape[0])
         return shape
 
     def inverse_shape(self, shape: torch.Size) -> torch.Size:
-        """The event shape of x where z has `shape`; ValueError where the transform does not fit it."""
+        """The event shape of x for z of a given event shape.
+
+        Args:
+            shape: the event shape of z, (D,) or (C, H, W).
+
+        Returns:
+            The event shape of x.
+
+        Raises:
+            ValueError: where the transform does not fit the shape.
+        """
         self.require_features(shape[0])
         return shape
 
     def require_input(self, x: Tensor) -> None:
-        """Refuse rows of another width than the transform was built for, and whole numbers."""
+        """Refuse rows of another width than the transform was built for, and whole numbers.
+
+        Args:
+            x: (N, *event).
+
+        Raises:
+            ValueError: where x is not floating point, or dimension 1 has another size than `features`.
+        """
         require_real(x)
         self.require_features(x.shape[1])
 
     def require_features(self, features: int) -> None:
-        """Refuse another size of dimension 1 than the transform was built for."""
+        """Refuse another size of dimension 1 than the transform was built for.
+
+        Args:
+            features: the size of dimension 1.
+
+        Raises:
+            ValueError: where it differs from that of the transform.
+        """
         if self.features is not None and features != self.features:
             raise ValueError(
                 f"{type(self).__name__} was built for {self.features} features; got {features}: "
@@ -91,10 +140,14 @@ class Transform(RemembersArguments, nn.Module, ABC):
 
 
 class Identity(Transform):
-    """z = x, log_det = 0.
+    """The identity.
 
-    >>> Identity()(torch.ones(1, 2))
-    (tensor([[1., 1.]]), tensor([0.]))
+    z = x,  log_det = 0
+
+    Examples:
+        >>> import torch
+        >>> Identity()(torch.ones(1, 2))
+        (tensor([[1., 1.]]), tensor([0.]))
     """
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -110,15 +163,37 @@ class Univariate(Protocol):
     forward(x, params)  x (...), params (..., num_params) -> y, log dy/dx (...)
     inverse(y, params)  y (...), params (..., num_params) -> x, log dx/dy (...)
 
-    Stateless: all that varies comes in through `params`, unbounded real numbers.
+    It has no state: all that varies comes in through `params`, unbounded real numbers.
 
     It may also have `kernel`, the name and the constant of its compiled inverse in `nets/masked/kernel_numba.py`, with
     which autoregressive sampling runs several times faster than without.
     """
 
     @property
-    def num_params(self) -> int: ...
+    def num_params(self) -> int:
+        """The number of parameters of each element."""
+        ...
 
-    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]: ...
+    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """The function and the logarithm of its derivative, element by element.
 
-    def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]: ...
+        Args:
+            x: (...).
+            params: (..., num_params), unbounded.
+
+        Returns:
+            y and log dy/dx, both (...).
+        """
+        ...
+
+    def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """The inverse function and the logarithm of its derivative, element by element.
+
+        Args:
+            y: (...).
+            params: (..., num_params), unbounded.
+
+        Returns:
+            x and log dx/dy, both (...).
+        """
+        ...

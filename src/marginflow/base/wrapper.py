@@ -1,4 +1,4 @@
-"""Densities around other densities, and the way to the innermost."""
+"""Densities around other densities, and the innermost of them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from torch import Tensor
 
 from marginflow.base.adapter import as_distribution
 from marginflow.base.distribution import Density, Distribution
-from marginflow.base.noise import Sites
+from marginflow.base.noise_sites import Sites
 
 
 class Wrapper(Distribution, ABC):
     """A distribution around another density, `flow`, whose events it shares.
 
-    flow: any density. context_features: the width of its context, where it comes from elsewhere and does not say.
+    Args:
+        flow: any density.
+        context_features: the width of its context, where it comes from elsewhere and does not say.
+
+    Raises:
+        ValueError: where it is no density.
     """
 
     def __init__(self, flow: Density, context_features: int = 0) -> None:
@@ -68,6 +73,15 @@ class Wrapper(Distribution, ABC):
 def innermost(
     model: Distribution, x: Tensor, context: Tensor | None = None
 ) -> tuple[Distribution, Tensor, Tensor | None]:
-    """The density inside all wrappers, with rows and context as that one takes them; see `Distribution.unwrap`."""
+    """The density inside all wrappers, with rows and context as that one takes them; see `Distribution.unwrap`.
+
+    Args:
+        model: any distribution.
+        x: rows (N, *event) that fit it.
+        context: (N, C, ...), a row for each row of x; None where there is none.
+
+    Returns:
+        The innermost density, its rows and its context.
+    """
     inner, x, context = model.unwrap(x, context)
     return (inner, x, context) if inner is model else innermost(inner, x, context)

@@ -1,4 +1,4 @@
-"""A user's mistake ends in one line, an interrupt says how to go on."""
+"""A user's mistake ends in one line, an interrupt says how to resume."""
 
 from __future__ import annotations
 

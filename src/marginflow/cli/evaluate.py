@@ -73,7 +73,7 @@ def evaluate(
             typer.echo(f"wrote {path} and .svg")
 
 
-def _write_log_prob(blocks: Iterator[Tensor], output: Path) -> None:
+def _write_log_prob(chunks: Iterator[Tensor], output: Path) -> None:
     from marginflow.data.tables.write import write_columns
 
-    write_columns((block[:, None] for block in blocks), ["log_prob"], output)
+    write_columns((chunk[:, None] for chunk in chunks), ["log_prob"], output)

@@ -19,7 +19,7 @@ def reproduce(
     with_report: Annotated[bool, typer.Option("--report", help="Write the report of it as well.")] = False,
     device: Device = "auto",
 ) -> None:
-    """A figure or table of the thesis: train, or go on, evaluate, draw. It may be interrupted and called again."""
+    """A figure or table of the thesis: train, or resume, evaluate, draw. It may be interrupted and called again."""
     from marginflow.runs.items import items
 
     known = items()

@@ -46,7 +46,7 @@ def in_turn(
 def reproduce(
     name: str, item: Item, run_dir: Path, results: Path, epochs: int | None = None, device: str = "auto"
 ) -> Path:
-    """Train what an item needs, or go on with it, or take what is finished; evaluate; draw; write NAME.json.
+    """Train what an item needs, or resume it, or take what is finished; evaluate; draw; write NAME.json.
 
     run_dir: the folder of the runs, one for each training, shared by all items. results: where NAME.json and the
     figure go. epochs: instead of those of the experiments; a run that has more is taken as it is. It may be interrupted
@@ -73,7 +73,7 @@ def reproduce(
             record["figures"] = [{"file": f"{name}.png", "caption": item.caption}]
         write_whole(results / f"{name}.json", (json.dumps(record, indent=2) + "\n").encode())
     except KeyboardInterrupt:
-        kept = f"what is in {run_dir} is kept, and the same command goes on" if any(run_dir.glob("*/*")) else ""
+        kept = f"what is in {run_dir} is kept, and the same command resumes it" if any(run_dir.glob("*/*")) else ""
         raise KeyboardInterrupt(f": {kept or 'nothing was trained yet'}") from None
     return results / f"{name}.json"
 
@@ -92,7 +92,7 @@ def _settings(trained: Trained, epochs: int | None, device: str) -> Experiment:
 
 
 def train_once(settings: Experiment, run_dir: Path, label: str) -> None:
-    """Train an experiment, or go on with it; one that has all its epochs is left as it is.
+    """Train an experiment, or resume it; one that has all its epochs is left as it is.
 
     ValueError where it was begun for other epochs with a schedule of the learning rate, which would not be that of the
     experiment.
@@ -124,7 +124,7 @@ def _evaluated(run_dir: Path, options: Evaluate, device: str) -> dict[str, Any]:
         result = evaluate(run, options)
         result.keep(run_dir)
         record = result.record
-    record |= run.trained()  # which may have gone on without better weights
+    record |= run.trained()  # which may have continued without better weights
     record["experiment"]["evaluate"] = asked
     return {"name": run_dir.name, **record, "curve": run.metrics}
 
@@ -161,7 +161,7 @@ def _samples(directories: dict[str, Path]) -> Figure:
 
 
 def _digits(directories: dict[str, Path]) -> Figure:
-    """Digits, and what each flow makes of their pixels, drawn as images by the way back of the preprocessing."""
+    """Digits, and what each flow makes of their pixels, drawn as images by the inverse of the preprocessing."""
     grids: dict[str, torch.Tensor] = {}
     for label, directory in directories.items():
         run = Run.open(directory)

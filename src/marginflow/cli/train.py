@@ -25,7 +25,7 @@ def train(
     ] = None,
     run_dir: Annotated[Optional[Path], typer.Option(help="Where the run goes; runs/NAME by default.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in that directory.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in that directory stopped.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the run in that directory.")] = False,
     deterministic: Deterministic = False,
 ) -> None:
     """Train the model of an experiment, or one on a table; the weights best on validation are kept."""
@@ -34,7 +34,7 @@ def train(
     directory = run_dir or Path("runs") / run_name(experiment)
     settings = read(experiment, [*(overrides or []), *(["train.deterministic=true"] if deterministic else [])])
     trained = train_run(settings, directory, resume=resume, overwrite=overwrite)
-    done = f"wrote {directory}" if trained else f"{directory} is finished, there is nothing to go on with"
+    done = f"wrote {directory}" if trained else f"{directory} is finished, there is nothing to resume"
     typer.echo(f"{done}: next, marginflow evaluate {directory}")
 
 
@@ -43,7 +43,7 @@ def train_run(
 ) -> int:
     """Train an experiment in a run directory; how many epochs were trained, 0 where none was left.
 
-    resume: go on where the run in that directory stopped, or start where there is none. overwrite: replace the run.
+    resume: resume the run in that directory, or start where there is none. overwrite: replace the run.
     label: what the progress bar calls it.
 
     FileExistsError where the directory holds something and neither is asked. ValueError where both are, where data and
@@ -51,14 +51,14 @@ def train_run(
     """
     from marginflow.report import figures
     from marginflow.runs.build import build, load_data
-    from marginflow.runs.directory import continued, created, require_free
+    from marginflow.runs.directory import created, require_free, resumed
     from marginflow.training import EpochRecord, check_ready, fit
     from marginflow.training.checkpoint import SNAPSHOTS
     from marginflow.training.metrics import read_metrics
     from marginflow.training.progress import TrainingProgress
 
     if resume and overwrite:
-        raise ValueError("--overwrite starts anew and --resume goes on: give one of them")
+        raise ValueError("--overwrite starts anew and --resume continues: give one of them")
     if not resume:
         require_free(run_dir, overwrite)
     data = load_data(settings)
@@ -72,9 +72,7 @@ def train_run(
     if snapshots is not None:
         snapshots.start(model, resume=resume)
     place = (
-        continued(run_dir, settings, data.spec)
-        if resume
-        else created(run_dir, settings, data.spec, overwrite=overwrite)
+        resumed(run_dir, settings, data.spec) if resume else created(run_dir, settings, data.spec, overwrite=overwrite)
     )
     with place:
         watching = [] if snapshots is None else [snapshots]

@@ -15,7 +15,7 @@ from marginflow.base.units import bits_per_nat, log_volume_of_levels
 
 @runtime_checkable
 class Rows(Protocol):
-    """Rows that are made when they are looked at: what a split asks of a tensor."""
+    """Rows that are made when they are read: what a split asks of a tensor."""
 
     shape: torch.Size
     dtype: torch.dtype
@@ -28,14 +28,33 @@ class Rows(Protocol):
 
 
 class Batch(NamedTuple):
-    """Rows x (N, *event) as a tensor, and where there is one their context (N, ...)."""
+    """Rows as a tensor, and where there is one their context.
+
+    Args:
+        x: rows (N, *event).
+        context: a context for each row (N, ...); None without one.
+
+    Examples:
+        >>> Batch(torch.zeros(3, 2)).x.shape
+        torch.Size([3, 2])
+    """
 
     x: Tensor
     context: Tensor | None = None
 
 
 class Split(NamedTuple):
-    """Rows x (N, *event), a tensor or made when they are looked at, and where there is one their context (N, ...)."""
+    """Rows of a data set, and where there is one their context.
+
+    Args:
+        x: rows (N, *event), a tensor or `Rows` that are made when they are read.
+        context: a context for each row (N, ...); None without one.
+
+    Examples:
+        >>> split = Split(torch.arange(6.0).view(3, 2))
+        >>> split.take(slice(2)).x.shape
+        torch.Size([2, 2])
+    """
 
     x: Tensor | Rows
     context: Tensor | None = None
@@ -49,14 +68,22 @@ class Split(NamedTuple):
 class DataSpec:
     """What a model must know of its rows.
 
-    event_shape: (D,), or (C, H, W) for images.
-    levels: grey levels of image data; None for data that are real numbers by nature.
-    dequantised: noise was added once and x holds (pixel + u) / levels in [0, 1); otherwise images are uint8.
-    context_features: width of the context, 0 without one.
-    columns: the names of the features of a table, empty where they have none.
-    labels: the names of the classes whose one-hot vectors are the context, empty where it is something else.
-    label_shares: how often each is, for a mixture over them; empty where they count the same.
-    fingerprint: of the values of a table, which tells whether its file is still the same; empty for other data sets.
+    Args:
+        event_shape: (D,), or (C, H, W) for images.
+        levels: grey levels of image data; None for data that are real numbers by nature.
+        dequantised: whether noise was added once and x holds (pixel + u) / levels in [0, 1); otherwise images are
+            uint8.
+        context_features: width of the context, 0 without one.
+        columns: the names of the features of a table, empty where they have none.
+        labels: the names of the classes whose one-hot vectors are the context, empty where it is something else.
+        label_shares: the share of each label, for a mixture over them; empty where they count the same.
+        fingerprint: a hash of the values of a table, which tells whether its file is still the same; empty for other
+            data sets.
+
+    Examples:
+        >>> spec = DataSpec((1, 28, 28), levels=256)
+        >>> spec.features, round(spec.bits_per_dim(1000.0), 3)
+        (784, 1.84)
     """
 
     event_shape: tuple[int, ...]
@@ -97,9 +124,29 @@ class DataSpec:
 class DataSet:
     """Training, validation and test rows.
 
-    levels, dequantised, columns, labels, label_shares, fingerprint: see `DataSpec`.
-    entropy: of the distribution that the rows were drawn from, in nats, where it is known: no density's
-        negative log-likelihood averages below it.
+    Args:
+        name: of the data set.
+        train: the training rows.
+        validation: the rows by which the best weights are chosen.
+        test: the held-out rows.
+        levels: grey levels of image data, as in `DataSpec`.
+        dequantised: whether noise was added once, as in `DataSpec`.
+        entropy: of the distribution that the rows were drawn from, in nats a row, where it is known: no density's
+            negative log-likelihood averages below it.
+        columns: the names of the features of a table, as in `DataSpec`.
+        labels: the names of the classes whose one-hot vectors are the context, as in `DataSpec`.
+        label_shares: the share of each label, as in `DataSpec`.
+        fingerprint: a hash of the values of a table, as in `DataSpec`.
+
+    Raises:
+        ValueError: where a split has fewer than 2 rows, values that are not finite, or a context that does not match
+            its rows.
+
+    Examples:
+        >>> x = torch.arange(20.0).view(10, 2)
+        >>> data = DataSet("mine", Split(x[:6]), Split(x[6:8]), Split(x[8:]))
+        >>> data.spec.event_shape
+        (2,)
     """
 
     name: str
@@ -153,7 +200,7 @@ def require_split(split: Split, name: str, *, least: int = 2) -> None:
     if len(x) < least or x.shape[1:].numel() == 0:
         rows = "row" if least == 1 else "rows"
         raise ValueError(f"{name}: at least {least} {rows} with at least 1 feature are needed; got {tuple(x.shape)}")
-    if isinstance(x, Tensor):  # rows that are made when they are looked at are pixels
+    if isinstance(x, Tensor):  # rows that are made when they are read are pixels
         _require_finite(x, name)
     if context is not None:
         if context.ndim < 2 or len(context) != len(x):

@@ -11,7 +11,17 @@ from pathlib import Path
 
 
 def data_root() -> Path:
-    """Where data files live: MARGINFLOW_DATA, or the user's cache."""
+    """Where data files live: MARGINFLOW_DATA, or the user's cache.
+
+    Returns:
+        The folder that the environment variable names, else that of marginflow in the cache of the user.
+
+    Examples:
+        >>> from unittest.mock import patch
+        >>> with patch.dict(os.environ, MARGINFLOW_DATA="/data"):
+        ...     data_root().as_posix()
+        '/data'
+    """
     if given := os.environ.get("MARGINFLOW_DATA"):
         return Path(given)
     import pooch
@@ -21,7 +31,13 @@ def data_root() -> Path:
 
 @dataclass(frozen=True)
 class Published:
-    """A file on the net: its address, its MD5 and, where it is an archive, the path in there of what is wanted."""
+    """A file on the net.
+
+    Args:
+        url: its address.
+        md5: its checksum.
+        member: where it is an archive, the path in there of what is wanted.
+    """
 
     url: str
     md5: str
@@ -37,8 +53,10 @@ class Published:
 class Source:
     """The files of a data set.
 
-    name: of the data set. folders: below the data root, where they may lie; downloads go to the first.
-    files: name -> where it is published. A file whose name ends in .gz may also lie there unpacked.
+    Args:
+        name: of the data set.
+        folders: below the data root, where the files may lie; downloads go to the first.
+        files: name -> where it is published. A file whose name ends in .gz may also lie there unpacked.
     """
 
     name: str
@@ -59,7 +77,11 @@ class Source:
         return [file for file in self.files if self.find(file) is None]
 
     def path(self) -> Path:
-        """The folder of the files; FileNotFoundError where any is missing."""
+        """The folder of the files.
+
+        Raises:
+            FileNotFoundError: where any is missing.
+        """
         found = [self.find(file) for file in self.files]
         if None in found:
             raise FileNotFoundError(
@@ -77,9 +99,14 @@ class Source:
         return path
 
     def fetch(self) -> Path:
-        """Download what is missing; the folder of the files.
+        """Download what is missing.
 
-        ValueError where a download is not the published file, FileNotFoundError where there is no network.
+        Returns:
+            The folder of the files.
+
+        Raises:
+            ValueError: where a download is not the published file.
+            FileNotFoundError: where there is no network.
         """
         target = data_root() / self.folders[0]
         missing = {file: self.files[file] for file in self.missing()}

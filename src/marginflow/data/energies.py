@@ -1,8 +1,10 @@
 """Four unnormalised densities in two dimensions, on which flows for variational inference are tried.
 
-The test energies of Rezende and Mohamed, Variational Inference with Normalizing Flows, 2015 (arXiv 1505.05770), in
-table 1, negated. The waves there go on for ever along x_1 and are shown between -4 and 4; here they end there, so that
-they are densities.
+The test energies of the paper's table 1, negated. The waves there continue for ever along x_1 and are shown between -4
+and 4; here they end there, so that they are densities.
+
+References:
+    Rezende and Mohamed, Variational Inference with Normalizing Flows, 2015 (arXiv 1505.05770).
 """
 
 from __future__ import annotations

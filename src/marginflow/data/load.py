@@ -36,7 +36,21 @@ SOURCES: dict[str, Source] = {
 
 
 def source(name: str) -> Source:
-    """The files of a data set; ValueError for one that has none, or is unknown."""
+    """The files of a data set.
+
+    Args:
+        name: a key of `SOURCES`, such as "mnist" or "power".
+
+    Returns:
+        A `Source`, which finds and downloads the files.
+
+    Raises:
+        ValueError: for a data set that has no files, or is unknown.
+
+    Examples:
+        >>> list(source("miniboone").files)
+        ['data.npy']
+    """
     if name not in SOURCES:
         why = "is drawn, or comes with a library" if name in DATA_SETS else "is unknown"
         hint = hint_at(name, SOURCES, f"there are files of {', '.join(SOURCES)}")
@@ -47,12 +61,19 @@ def source(name: str) -> Source:
 def load(name: str, **options: Any) -> DataSet:
     """The data set of this name.
 
-    name: a key of `DATA_SETS`, such as "half_moons", "mnist" or "table". options: those of the function of that name.
+    Args:
+        name: a key of `DATA_SETS`, such as "half_moons", "mnist" or "table".
+        **options: those of the function of that name.
 
-    Returns a `DataSet` with train, validation and test rows. ValueError for an unknown name or option.
+    Returns:
+        A `DataSet` with train, validation and test rows.
 
-    >>> load("half_moons", num_train=1000).train.x.shape
-    torch.Size([1000, 2])
+    Raises:
+        ValueError: for an unknown name or option, and for a table without its path.
+
+    Examples:
+        >>> load("half_moons", num_train=1000).train.x.shape
+        torch.Size([1000, 2])
     """
     if name not in DATA_SETS:
         raise ValueError(f"unknown data set {name!r}; {hint_at(name, DATA_SETS)}")

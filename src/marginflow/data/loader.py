@@ -15,14 +15,22 @@ from marginflow.data.dataset import Batch, Split
 class Loader:
     """The rows of a split in batches, each epoch in an order of its own, which the seed and its number determine.
 
-    rows: of the split. batch_size: of all ranks together; an incomplete last batch is left out. seed: of the order.
-    rank, world_size: of each batch, whose rows are the same for all, a rank gets its share, in order.
+    `number` is the epoch under way, counted from 1; `step` is how many of its batches were given.
 
-    number, step: the epoch under way, counted from 1, and how many of its batches were given.
+    Args:
+        rows: the split.
+        batch_size: rows of all ranks together; an incomplete last batch is left out.
+        seed: of the order.
+        rank: which share of each batch, whose rows are the same for all ranks, this one gets, in order.
+        world_size: the number of ranks.
 
-    >>> loader = Loader(Split(torch.arange(10.0)[:, None]), 4, seed=0)
-    >>> [len(batch.x) for batch in loader.epoch(1)]
-    [4, 4]
+    Raises:
+        ValueError: for a batch larger than the split, or a rank that gets no rows of it.
+
+    Examples:
+        >>> loader = Loader(Split(torch.arange(10.0)[:, None]), 4, seed=0)
+        >>> [len(batch.x) for batch in loader.epoch(1)]
+        [4, 4]
     """
 
     def __init__(self, rows: Split, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> None:
@@ -65,5 +73,5 @@ class Loader:
         return {"epoch": self.number, "step": self.step, "order": self._order}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there. Trainings of marginflow 0.1 drew the order of an epoch, and have it in their state."""
+        """Resume from there. Trainings of marginflow 0.1 drew the order of an epoch, and have it in their state."""
         self.number, self.step, self._order = state["epoch"], state["step"], state["order"]

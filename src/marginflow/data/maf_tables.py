@@ -39,7 +39,18 @@ def power() -> DataSet:
     values (0.001, 0.01 and 1 wide; the time column has none), the last tenth for test, the last tenth of the rest for
     validation, standardised by both remaining parts, validation included.
 
-    Papamakarios, Pavlakou, Murray, Masked Autoregressive Flow for Density Estimation, 2017 (arXiv 1705.07057).
+    The file lies below `data_root()`; where it does not, the published archive of all five tables (817 MB) is
+    downloaded.
+
+    Returns:
+        A `DataSet`.
+
+    Raises:
+        ValueError: where a file is not the published one.
+        FileNotFoundError: where there is neither file nor network.
+
+    References:
+        Papamakarios, Pavlakou and Murray, Masked Autoregressive Flow for Density Estimation, 2017 (arXiv 1705.07057).
     """
     path = POWER.get("data.npy")
     x = _array(path, width=8)
@@ -58,10 +69,22 @@ def gas(leak: bool = True) -> DataSet:
     As in the MAF paper: the columns Time, Meth and Eth dropped, then as long as any two columns correlate above 0.98
     the first such column; the last tenth for test, the last tenth of the rest for validation; no shuffling.
 
-    leak: the paper chooses columns and standardises by all rows, test rows included, and published figures are on
-        these terms. False takes both from the training rows alone.
+    The file lies below `data_root()`; where it does not, the published archive of all five tables (817 MB) is
+    downloaded.
 
-    Papamakarios, Pavlakou, Murray, Masked Autoregressive Flow for Density Estimation, 2017 (arXiv 1705.07057).
+    Args:
+        leak: the paper chooses columns and standardises by all rows, test rows included, and published figures are on
+            these terms. False takes both from the training rows alone.
+
+    Returns:
+        A `DataSet`.
+
+    Raises:
+        ValueError: where a file is not the published one.
+        FileNotFoundError: where there is neither file nor network.
+
+    References:
+        Papamakarios, Pavlakou and Murray, Masked Autoregressive Flow for Density Estimation, 2017 (arXiv 1705.07057).
     """
     path = GAS.get("ethylene_CO.pickle")
     try:
@@ -83,7 +106,18 @@ def hepmass() -> DataSet:
     dropped; standardised by all rows of the training file, validation included; columns dropped whose smallest value
     (the paper's words say: any value) occurs more than five times; the last tenth of the training file for validation.
 
-    Papamakarios, Pavlakou, Murray, Masked Autoregressive Flow for Density Estimation, 2017 (arXiv 1705.07057).
+    The files lie below `data_root()`; where they do not, the published archive of all five tables (817 MB) is
+    downloaded.
+
+    Returns:
+        A `DataSet`.
+
+    Raises:
+        ValueError: where a file is not the published one.
+        FileNotFoundError: where there is neither file nor network.
+
+    References:
+        Papamakarios, Pavlakou and Murray, Masked Autoregressive Flow for Density Estimation, 2017 (arXiv 1705.07057).
     """
     paths = [HEPMASS.get(file) for file in HEPMASS.files]
     (train, train_header), (test, test_header) = (_signal(path) for path in paths)
@@ -109,7 +143,18 @@ def miniboone() -> DataSet:
     As in the MAF paper, from its already cleaned file: the last tenth for test, the last tenth of the rest for
     validation, standardised by both remaining parts, validation included.
 
-    Papamakarios, Pavlakou, Murray, Masked Autoregressive Flow for Density Estimation, 2017 (arXiv 1705.07057).
+    The file lies below `data_root()`; where it does not, the published archive of all five tables (817 MB) is
+    downloaded.
+
+    Returns:
+        A `DataSet`.
+
+    Raises:
+        ValueError: where a file is not the published one.
+        FileNotFoundError: where there is neither file nor network.
+
+    References:
+        Papamakarios, Pavlakou and Murray, Masked Autoregressive Flow for Density Estimation, 2017 (arXiv 1705.07057).
     """
     path = MINIBOONE.get("data.npy")
     return _standardised("miniboone", *_tenths(_array(path)), path)
@@ -120,7 +165,18 @@ def bsds300() -> DataSet:
 
     As in the MAF paper, from its file with the three splits in it; not standardised.
 
-    Papamakarios, Pavlakou, Murray, Masked Autoregressive Flow for Density Estimation, 2017 (arXiv 1705.07057).
+    The file lies below `data_root()`; where it does not, the published archive of all five tables (817 MB) is
+    downloaded.
+
+    Returns:
+        A `DataSet`.
+
+    Raises:
+        ValueError: where a file is not the published one.
+        FileNotFoundError: where there is neither file nor network.
+
+    References:
+        Papamakarios, Pavlakou and Murray, Masked Autoregressive Flow for Density Estimation, 2017 (arXiv 1705.07057).
     """
     import h5py
 

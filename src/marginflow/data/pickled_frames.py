@@ -69,7 +69,16 @@ def read_frame(path: Path) -> dict[str, np.ndarray]:
     """The columns of a pickled `pandas.DataFrame`, by name; in the layouts of pandas 0.14 and of 1.3 and later.
 
     Published tables come as pickles of long ago, which today's pandas no longer promises to read, and a pickle can
-    run any code: so its parts are put together here. FrameError (a ValueError) for anything but a frame of numbers.
+    run any code: so its parts are put together here.
+
+    Args:
+        path: a pickle.
+
+    Returns:
+        The columns by name.
+
+    Raises:
+        ValueError: a `FrameError`, for anything but a frame of numbers.
     """
     try:
         content = path.read_bytes()

@@ -15,15 +15,24 @@ from marginflow.data.dataset import Batch, Split, require_split
 def fitting(model: Distribution, split: Split | Batch, name: str = "the rows", *, least: int = 1) -> Split:
     """Rows and their context in the shapes that a model takes, see `Distribution`; real where that is meant.
 
-    name: what they are called in messages. least: how many rows there must be.
+    Args:
+        model: a distribution.
+        split: the rows.
+        name: what they are called in messages.
+        least: how many rows there must be.
 
-    ValueError for rows of another shape or not finite, and for a context that is missing, unused, or does not fit.
+    Returns:
+        The rows and their context.
+
+    Raises:
+        ValueError: for rows of another shape or not finite, and for a context that is missing, unused, or does not
+            fit.
     """
     require_distribution(model)
     x, context = split
     if isinstance(x, Tensor):
         x = as_rows(x, model.event_shape, pixels=model.takes_pixels)
-    else:  # rows that are made when they are looked at
+    else:  # rows that are made when they are read
         require_rows(x.shape, model.event_shape)
     given = as_context(context, model.context_features, len(x), optional=model.context_optional)
     require_split(split := Split(x, given), name, least=least)

@@ -28,12 +28,26 @@ def half_moons(
 ) -> DataSet:
     """Two interleaving half circles with normal noise, in raw coordinates: x (N, 2).
 
-    copies: how many independent points stand side by side in a row, x (N, 2 copies), whose entropies add up.
     Training, validation and test rows are separate draws, from three seeds derived from `seed`.
     Their entropy at noise 0.05 is 0.287 +- 0.010 nats: no density averages a lower negative log-likelihood.
 
-    >>> half_moons(num_train=100).train.x.shape
-    torch.Size([100, 2])
+    Args:
+        num_train: training rows.
+        num_validation: validation rows.
+        num_test: test rows.
+        noise: standard deviation of the normal noise.
+        copies: how many independent points stand side by side in a row, x (N, 2 copies); their entropies add up.
+        seed: of all draws.
+
+    Returns:
+        A `DataSet`, whose entropy is known at noise 0.05.
+
+    Raises:
+        ValueError: for a split of fewer than 2 rows, negative noise, copies < 1, or a seed out of range.
+
+    Examples:
+        >>> half_moons(num_train=100).train.x.shape
+        torch.Size([100, 2])
     """
     _require_noise(noise)
     if not isinstance(copies, int) or isinstance(copies, bool) or copies < 1:
@@ -55,8 +69,21 @@ def checkerboard(
 ) -> DataSet:
     """Uniform on the eight black squares of a 4 x 4 board over [-4, 4]^2: x (N, 2), entropy log 32 nats.
 
-    >>> round(checkerboard().entropy, 4)
-    3.4657
+    Args:
+        num_train: training rows.
+        num_validation: validation rows.
+        num_test: test rows.
+        seed: of all draws.
+
+    Returns:
+        A `DataSet`, whose entropy is known.
+
+    Raises:
+        ValueError: for a split of fewer than 2 rows, or a seed out of range.
+
+    Examples:
+        >>> round(checkerboard().entropy, 4)
+        3.4657
     """
 
     def draw(rng: np.random.Generator, n: int) -> np.ndarray:
@@ -74,8 +101,22 @@ def eight_gaussians(
 
     They hardly overlap where noise <= 0.2: the entropy is then log 8 + log(2 pi e noise^2) to 0.001 nats, and known.
 
-    >>> round(eight_gaussians().entropy, 3)
-    1.698
+    Args:
+        num_train: training rows.
+        num_validation: validation rows.
+        num_test: test rows.
+        noise: standard deviation of each normal distribution, at least 1e-6.
+        seed: of all draws.
+
+    Returns:
+        A `DataSet`, whose entropy is known where noise <= 0.2.
+
+    Raises:
+        ValueError: for a split of fewer than 2 rows, noise below 1e-6, or a seed out of range.
+
+    Examples:
+        >>> round(eight_gaussians().entropy, 3)
+        1.698
     """
     _require_noise(noise, least=1e-6)
 
@@ -92,11 +133,25 @@ def pinwheel(num_train: int = 25_000, num_validation: int = 5_000, num_test: int
 
     An arm is 2 (1 + 0.3 a, 0.1 b), a and b ~ N(0, 1), turned by its own angle and by exp(1 + 0.3 a) / 4.
 
-    Johnson, Duvenaud, Wiltschko, Datta, Adams, Composing graphical models with neural networks, 2016
-    (arXiv 1603.06277).
+    Args:
+        num_train: training rows.
+        num_validation: validation rows.
+        num_test: test rows.
+        seed: of all draws.
 
-    >>> pinwheel(num_test=100).test.x.shape
-    torch.Size([100, 2])
+    Returns:
+        A `DataSet`, whose entropy is not known.
+
+    Raises:
+        ValueError: for a split of fewer than 2 rows, or a seed out of range.
+
+    References:
+        Johnson, Duvenaud, Wiltschko, Datta and Adams, Composing graphical models with neural networks for structured
+            representations and fast inference, 2016 (arXiv 1603.06277).
+
+    Examples:
+        >>> pinwheel(num_test=100).test.x.shape
+        torch.Size([100, 2])
     """
 
     def draw(rng: np.random.Generator, n: int) -> np.ndarray:
@@ -115,8 +170,22 @@ def spirals(
 
     A point is r (cos r, sin r) / 3 or its negative, r = 3 pi sqrt(u), u ~ U(0, 1), plus noise.
 
-    >>> spirals(num_test=100).test.x.shape
-    torch.Size([100, 2])
+    Args:
+        num_train: training rows.
+        num_validation: validation rows.
+        num_test: test rows.
+        noise: standard deviation of the normal noise.
+        seed: of all draws.
+
+    Returns:
+        A `DataSet`, whose entropy is not known.
+
+    Raises:
+        ValueError: for a split of fewer than 2 rows, negative noise, or a seed out of range.
+
+    Examples:
+        >>> spirals(num_test=100).test.x.shape
+        torch.Size([100, 2])
     """
     _require_noise(noise)
 
@@ -137,10 +206,25 @@ def two_to_one(
     The example that motivates marginalising flows: y^2 forgets the sign, which a second dimension keeps. The entropy
     is known where the two signs do not overlap, noise <= 0.1: that of y^2, log 2, and that of the noise.
 
-    I. Lee, Masked Autoregressive Flows with a Marginalising Flow Framework, 2020, III.B.
+    Args:
+        num_train: training rows.
+        num_validation: validation rows.
+        num_test: test rows.
+        noise: standard deviation of the normal noise beside the sign, at least 1e-6.
+        seed: of all draws.
 
-    >>> round(two_to_one().entropy, 4)
-    0.5933
+    Returns:
+        A `DataSet`, whose entropy is known where noise <= 0.1.
+
+    Raises:
+        ValueError: for a split of fewer than 2 rows, noise below 1e-6, or a seed out of range.
+
+    References:
+        Lee, Masked Autoregressive Flows with a Marginalising Flow Framework, 2020, section III.B.
+
+    Examples:
+        >>> round(two_to_one().entropy, 4)
+        0.5933
     """
     _require_noise(noise, least=1e-6)
 

@@ -17,15 +17,21 @@ class Conditional(Wrapper):
 
     log p(x | c) = log p_flow(x | network(c))
 
-    flow: any density whose context is what the network returns. network: (N, C, ...) -> (N, flow.context_features).
-    context_features: C, the width of the context as given.
+    Args:
+        flow: any density whose context is what the network returns.
+        network: (N, C, ...) -> (N, flow.context_features).
+        context_features: C, the width of the context as given, at least 1.
 
-    >>> import torch
-    >>> from marginflow import models
-    >>> from marginflow.nets import MLP
-    >>> model = Conditional(models.maf(2, hidden=[16], context_features=8), MLP(3, 8), context_features=3)
-    >>> model.sample(5, torch.zeros(5, 3)).shape
-    torch.Size([5, 2])
+    Raises:
+        ValueError: where the flow takes no context, or the network takes or returns another number of features.
+
+    Examples:
+        >>> import torch
+        >>> from marginflow import models
+        >>> from marginflow.nets import MLP
+        >>> model = Conditional(models.maf(2, hidden=[16], context_features=8), MLP(3, 8), context_features=3)
+        >>> model.sample(5, torch.zeros(5, 3)).shape
+        torch.Size([5, 2])
     """
 
     def __init__(self, flow: Density, network: nn.Module, context_features: int) -> None:

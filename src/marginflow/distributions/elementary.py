@@ -43,11 +43,16 @@ class StandardNormal(_Elementary):
 
     log p(x) = -1/2 |x|^2 - D/2 log 2 pi
 
-    shape: number of features D, or an event shape such as (C, H, W).
+    Args:
+        shape: number of features D, or an event shape such as (C, H, W).
 
-    >>> import torch
-    >>> StandardNormal(2).log_prob(torch.zeros(1, 2))
-    tensor([-1.8379])
+    Raises:
+        ValueError: where the shape is neither, or holds a negative size.
+
+    Examples:
+        >>> import torch
+        >>> StandardNormal(2).log_prob(torch.zeros(1, 2))
+        tensor([-1.8379])
     """
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
@@ -58,15 +63,22 @@ class StandardNormal(_Elementary):
 
 
 class StandardLogistic(_Elementary):
-    """Independent standard logistic features, where a cumulative distribution in logits ends.
+    """Independent features, each with the standard logistic distribution.
 
     log p(x) = -sum (x + 2 log(1 + exp(-x)))
 
-    shape: number of features D, or an event shape such as (C, H, W).
+    The base of a flow whose last transform returns the logit of a cumulative distribution function.
 
-    >>> import torch
-    >>> StandardLogistic(2).log_prob(torch.zeros(1, 2))
-    tensor([-2.7726])
+    Args:
+        shape: number of features D, or an event shape such as (C, H, W).
+
+    Raises:
+        ValueError: where the shape is neither, or holds a negative size.
+
+    Examples:
+        >>> import torch
+        >>> StandardLogistic(2).log_prob(torch.zeros(1, 2))
+        tensor([-2.7726])
     """
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
@@ -78,20 +90,25 @@ class StandardLogistic(_Elementary):
 
 
 class DiagonalNormal(_Elementary):
-    """A normal distribution with independent features, mean m and scale s trained or from a context.
+    """A normal distribution with independent features, whose mean m and scale s are trained or follow from a context.
 
     log p(x) = -1/2 |(x - m) / s|^2 - sum log s - D/2 log 2 pi
 
-    shape: number of features D, or an event shape.
-    conditioner: maps the context to mean and log-scale, joined along dimension 1: (N, C, ...) ->
-        (N, 2 D, ...). Without one, m and log s are parameters that start at 0.
-    context_features: width of the context that the conditioner takes.
-    bound: the largest |log s|, softly, of a conditioner; None leaves what it returns as it is.
+    Args:
+        shape: number of features D, or an event shape such as (C, H, W).
+        conditioner: maps the context to mean and log-scale, concatenated along dimension 1:
+            (N, C, ...) -> (N, 2 D, ...). Without one, m and log s are parameters, initialised at 0.
+        context_features: width C of the context that the conditioner takes; 0 without one.
+        bound: a soft bound b on the |log s| of a conditioner, b tanh(log s / b); None leaves log s as it is.
 
-    >>> import torch
-    >>> noise = DiagonalNormal(2, conditioner=torch.nn.Linear(3, 4), context_features=3)
-    >>> noise.sample(5, torch.zeros(5, 3)).shape
-    torch.Size([5, 2])
+    Raises:
+        ValueError: where only one of conditioner and context_features is given.
+
+    Examples:
+        >>> import torch
+        >>> noise = DiagonalNormal(2, conditioner=torch.nn.Linear(3, 4), context_features=3)
+        >>> noise.sample(5, torch.zeros(5, 3)).shape
+        torch.Size([5, 2])
     """
 
     def __init__(
@@ -151,12 +168,18 @@ class Uniform(_Elementary):
 
     p(x) = prod 1 / (high - low) inside, 0 (log_prob -inf) outside
 
-    shape: number of features D, or an event shape.
-    low, high: bounds, numbers or tensors that broadcast to the shape.
+    Args:
+        shape: number of features D, or an event shape such as (C, H, W).
+        low: lower bound, a number or a tensor that broadcasts to the shape.
+        high: upper bound, above `low` in every feature.
 
-    >>> import torch
-    >>> Uniform(2, -1.0, 1.0).log_prob(torch.tensor([[0.0, 0.5], [0.0, 2.0]]))
-    tensor([-1.3863,    -inf])
+    Raises:
+        ValueError: where low is not below high in some feature.
+
+    Examples:
+        >>> import torch
+        >>> Uniform(2, -1.0, 1.0).log_prob(torch.tensor([[0.0, 0.5], [0.0, 2.0]]))
+        tensor([-1.3863,    -inf])
     """
 
     def __init__(self, shape: Shape, low: float | Tensor = 0.0, high: float | Tensor = 1.0) -> None:

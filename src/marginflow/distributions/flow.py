@@ -9,31 +9,37 @@ from torch import Tensor
 
 from marginflow.base.adapter import as_distribution
 from marginflow.base.distribution import Density, Distribution
-from marginflow.base.noise import Sites
+from marginflow.base.noise_sites import Sites
 from marginflow.base.transform import Transform
 from marginflow.transforms import Augment, Sequential
 from marginflow.transforms.round_trip import inverse_and_flag
 
 
 class Flow(Distribution):
-    """The density that `transform` (data to noise) pulls back from `base`.
+    """A normalising flow: the density of data that a transform maps to a base distribution.
 
     log p(x) = log p_base(z) + log |det dz/dx|,  z = transform(x)
 
-    transform: a `Transform`, or a list of them, applied to the data first to last.
-    base: any density of z, such as `StandardNormal`, another flow, or a `Marginalising`.
+    `log_prob(x, context)` maps (N, *event) to (N,), in nats. `sample(num_samples, context)` inverts the transform at
+    samples of the base, so its samples follow the model exactly; a RuntimeWarning counts those that are not finite.
 
-    log_prob(x, context): (N, *event) -> (N,), nats. sample(num_samples, context): exact draws,
-    through the inverse; draws that are not finite come with a RuntimeWarning, never silently.
+    Args:
+        transform: a `Transform` from data to noise, or a list of them, applied to the data first to last.
+        base: any density of z, such as `StandardNormal`, another flow, or a `Marginalising`.
 
-    Rezende and Mohamed, Variational Inference with Normalizing Flows, 2015 (arXiv 1505.05770).
+    Raises:
+        ValueError: where the base is no density, or the transform does not fit its event shape.
 
-    >>> import torch
-    >>> from marginflow.transforms import Planar
-    >>> from marginflow.distributions import StandardNormal
-    >>> flow = Flow([Planar(2), Planar(2)], base=StandardNormal(2))
-    >>> flow.log_prob(torch.zeros(5, 2)).shape, flow.sample(3).shape
-    (torch.Size([5]), torch.Size([3, 2]))
+    References:
+        Rezende and Mohamed, Variational Inference with Normalizing Flows, 2015 (arXiv 1505.05770).
+
+    Examples:
+        >>> import torch
+        >>> from marginflow.transforms import Planar
+        >>> from marginflow.distributions import StandardNormal
+        >>> flow = Flow([Planar(2), Planar(2)], base=StandardNormal(2))
+        >>> flow.log_prob(torch.zeros(5, 2)).shape, flow.sample(3).shape
+        (torch.Size([5]), torch.Size([3, 2]))
     """
 
     def __init__(self, transform: Transform | Iterable[Transform], base: Density) -> None:

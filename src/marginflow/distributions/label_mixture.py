@@ -9,27 +9,35 @@ from torch import Tensor
 from torch.nn import functional
 
 from marginflow.base.distribution import Density, Distribution
-from marginflow.base.noise import Sites, weighed
+from marginflow.base.noise_sites import Sites, weighed
 from marginflow.base.wrapper import Wrapper
 
 
 class LabelMixture(Wrapper):
-    """The mean over class labels of a conditional density.
+    """The mixture over class labels of a conditional density.
 
     p(x) = sum over y of p(y) p(x | y)
 
-    Without a context it is that mean; with one, one-hot labels (N, C), it is p(x | y) itself. So it is trained with
-    labels, evaluated without, and draws for given labels, or for labels drawn by p(y).
+    Without a context it is that mixture; with one, one-hot labels (N, C), it is p(x | y) itself. So it is trained with
+    labels and evaluated without, and it samples for given labels, or for labels drawn from p(y).
 
-    flow: any density whose context is the one-hot label. num_classes: C.
-    prior: p(y), C numbers that sum to 1; 1/C each by default, as in Papamakarios, Pavlakou, Murray, Masked
-        Autoregressive Flow for Density Estimation, 2017 (arXiv 1705.07057), section 4.
+    Args:
+        flow: any density whose context is the one-hot label.
+        num_classes: number of classes C.
+        prior: p(y), C numbers that sum to 1; by default 1/C each, as in the reference, section 4.
 
-    >>> import torch
-    >>> from marginflow import models
-    >>> model = LabelMixture(models.maf(2, hidden=[16], context_features=3), num_classes=3)
-    >>> model.log_prob(torch.zeros(5, 2)).shape, model.sample(2, model.one_hot([0, 2])).shape
-    (torch.Size([5]), torch.Size([2, 2]))
+    Raises:
+        ValueError: where the flow takes a context of another width than C, or the prior is not C shares that sum to 1.
+
+    References:
+        Papamakarios, Pavlakou and Murray, Masked Autoregressive Flow for Density Estimation, 2017 (arXiv 1705.07057).
+
+    Examples:
+        >>> import torch
+        >>> from marginflow import models
+        >>> model = LabelMixture(models.maf(2, hidden=[16], context_features=3), num_classes=3)
+        >>> model.log_prob(torch.zeros(5, 2)).shape, model.sample(2, model.one_hot([0, 2])).shape
+        (torch.Size([5]), torch.Size([2, 2]))
     """
 
     def __init__(self, flow: Density, num_classes: int, prior: Sequence[float] | None = None) -> None:
@@ -58,7 +66,17 @@ class LabelMixture(Wrapper):
         return True
 
     def one_hot(self, labels: Tensor | list[int]) -> Tensor:
-        """Labels 0 ... C - 1 as a context (N, C); ValueError for others."""
+        """Class labels as a context of one-hot vectors.
+
+        Args:
+            labels: (N,), whole numbers from 0 to C - 1.
+
+        Returns:
+            The context, (N, C).
+
+        Raises:
+            ValueError: where labels are no whole numbers, not one a row, or out of range.
+        """
         labels = torch.as_tensor(labels, device=self.prior.device)
         if labels.ndim != 1 or (labels.is_floating_point() and bool((labels != labels.round()).any())):
             raise ValueError(f"labels must be whole numbers, one a row, (N,); got {labels.tolist()}")
@@ -95,7 +113,7 @@ class LabelMixture(Wrapper):
         return self._mean(weights) + log_q
 
     def _seen(self, context: Tensor | None, num_rows: int) -> Tensor:
-        """The labels that are given, or some drawn by p(y)."""
+        """The labels that are given, or labels drawn from p(y)."""
         if context is not None:
             return context
         labels = (

@@ -1,8 +1,7 @@
-"""What K importance samples say of log p(x), and how far to trust it."""
+"""The log-likelihood of a model by K importance samples, and its error."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import SupportsIndex
@@ -14,21 +13,30 @@ from marginflow.base.adapter import as_distribution
 from marginflow.base.arguments import Values, as_whole
 from marginflow.base.devices import evaluation_mode, rows_at_once
 from marginflow.base.distribution import Density, Distribution
-from marginflow.base.noise import at_noise
+from marginflow.base.noise_sites import at_noise
+from marginflow.distributions.importance_weights import ImportanceWeights
 from marginflow.distributions.marginalising import Marginalising
 
 
 @dataclass(frozen=True)
 class LogLikelihood:
-    """What K draws say of log p(x), each field (N,) in nats, float64.
+    """An estimate of log p(x) by K importance samples of weights w_k, row by row, in float64.
 
-    log_prob               log 1/K sum w_k, tightens to log p(x) from below as K grows
-    bound                  1/K sum log w_k, the evidence lower bound (ELBO)
-    standard_error         of log_prob, by the delta method; None at K = 1
-    effective_sample_size  (sum w)^2 / sum w^2, between 1 and K; a median under 10 is not converged
-    noise_entropy          1/K sum -log q(eps_k | x); None where the model is not itself a `Marginalising`
+    For an exact model all samples agree: the standard error is 0 and the effective sample size K.
 
-    For an exact model all draws agree: the standard error is 0 and the effective sample size K.
+    Attributes:
+        log_prob: log 1/K sum w_k, (N,), in nats; on average a lower bound of log p(x), which tightens as K grows.
+        bound: 1/K sum log w_k, (N,), in nats, the evidence lower bound (ELBO).
+        standard_error: of log_prob, (N,), in nats, by the delta method; None at K = 1 unless the model is exact.
+        effective_sample_size: (sum w)^2 / sum w^2, (N,), between 1 and K; with a median under 10 the estimate has not
+            converged.
+        noise_entropy: 1/K sum -log q(eps_k | x), (N,), in nats; None where the model is not itself a `Marginalising`.
+
+    Examples:
+        >>> from marginflow.distributions import StandardNormal
+        >>> result = log_likelihood(StandardNormal(2), torch.zeros(1, 2), num_samples=10)
+        >>> result.standard_error, result.effective_sample_size
+        (tensor([0.], dtype=torch.float64), tensor([10.], dtype=torch.float64))
     """
 
     log_prob: Tensor
@@ -38,36 +46,8 @@ class LogLikelihood:
     noise_entropy: Tensor | None = None
 
 
-class ImportanceWeights:
-    """Running sums over draws of importance weights of some rows, in float64."""
-
-    def __init__(self, num_rows: int, device: torch.device) -> None:
-        self.count = 0
-        self.log_sum = torch.full((num_rows,), -math.inf, dtype=torch.float64, device=device)
-        self.log_sum_of_squares = self.log_sum.clone()
-        self.sum_of_logs = torch.zeros_like(self.log_sum)
-        self.sum_of_entropies = torch.zeros_like(self.log_sum)
-
-    def add(self, log_w: Tensor, log_q: Tensor) -> None:
-        """Take in (draws, rows) log weights and log q."""
-        log_w = log_w.double()
-        self.count += len(log_w)
-        self.log_sum = torch.logaddexp(self.log_sum, log_w.logsumexp(0))
-        self.log_sum_of_squares = torch.logaddexp(self.log_sum_of_squares, (2 * log_w).logsumexp(0))
-        self.sum_of_logs += log_w.sum(0)
-        self.sum_of_entropies -= log_q.double().sum(0)
-
-    def result(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """log_prob, bound, standard_error, effective_sample_size and noise_entropy of a `LogLikelihood`."""
-        k = self.count
-        ess = torch.exp(2 * self.log_sum - self.log_sum_of_squares).nan_to_num(1).clamp(1, k)  # 1: no weight at all
-        # Var(mean w) / (mean w)^2 = (K / ESS - 1) / (K - 1); its root is the error of the logarithm
-        error = torch.sqrt((k / ess - 1).clamp_min(0) / max(k - 1, 1))
-        return self.log_sum - math.log(k), self.sum_of_logs / k, error, ess, self.sum_of_entropies / k
-
-
 def _chunks(num_rows: int, num_samples: int, chunk: int) -> Iterator[tuple[slice, list[int]]]:
-    """Slices of rows, each with the numbers of draws to take at once, none above `chunk` rows x draws."""
+    """Slices of rows, each with the numbers of samples to take at once, none above `chunk` rows x samples."""
     for start in range(0, num_rows, chunk):
         rows = slice(start, min(start + chunk, num_rows))
         at_once = max(1, chunk // (rows.stop - rows.start))
@@ -87,24 +67,33 @@ def log_likelihood(
 
     log p(x) ~ log 1/K sum_k w_k,  w_k = p(x, eps_k) / q(eps_k | x),  eps_k ~ q(eps | x)
 
-    model: any density, taken in evaluation mode; one that is exact is evaluated once.
-    x: (N, *event); context: (N, ...) where the model uses one, or one row for all; as `Distribution` takes them.
-    num_samples: K, at least 1.
-    chunk: rows x draws evaluated at once; bounds the memory; by default 4096, or 250 where networks convolve. Another
-        chunk means other draws of the same kind.
+    The noise comes from torch's global generator, on which the result depends. No gradients are recorded.
 
-    Returns a `LogLikelihood`. Draws come from torch's global generator, on which the result depends.
-    The gradient is not tracked. ValueError for K < 1, a chunk < 1 or no rows.
+    Args:
+        model: any density, taken in evaluation mode; one that is exact is evaluated once.
+        x: rows (N, *event), as `Distribution` takes them.
+        context: (N, ...) where the model uses one, or one row for all.
+        num_samples: number of importance samples K, at least 1.
+        chunk: rows x samples evaluated at once, which bounds the memory; by default that of `rows_at_once`, such as
+            4096, or 250 where networks convolve. Another chunk means other samples of the same distribution.
 
-    Burda, Grosse, Salakhutdinov, Importance Weighted Autoencoders, 2016 (arXiv 1509.00519).
+    Returns:
+        A `LogLikelihood` with the estimate, the ELBO, the standard error and the effective sample size of each row.
 
-    >>> import torch
-    >>> from marginflow import models
-    >>> from marginflow.distributions import StandardNormal
-    >>> model = Marginalising(models.planar(3), noise=StandardNormal(1))
-    >>> result = log_likelihood(model, torch.zeros(5, 2), num_samples=100)
-    >>> bool((result.bound <= result.log_prob).all())
-    True
+    Raises:
+        ValueError: where num_samples or chunk is below 1, x has no rows, or rows or context do not fit the model.
+
+    References:
+        Burda, Grosse and Salakhutdinov, Importance Weighted Autoencoders, 2016 (arXiv 1509.00519).
+
+    Examples:
+        >>> import torch
+        >>> from marginflow import models
+        >>> from marginflow.distributions import StandardNormal
+        >>> model = Marginalising(models.planar(3), noise=StandardNormal(1))
+        >>> result = log_likelihood(model, torch.zeros(5, 2), num_samples=100)
+        >>> bool((result.bound <= result.log_prob).all())
+        True
     """
     model = as_distribution(model)
     x, context = model._fitting(x, context)
@@ -143,7 +132,7 @@ def log_likelihood_of(
 
 
 def _exactly(model: Distribution, x: Tensor, context: Tensor | None, num_samples: int, chunk: int) -> LogLikelihood:
-    """The log density of an exact model, of which every draw would be the same."""
+    """The log density of an exact model, of which every sample would be the same."""
     with evaluation_mode(model):
         parts = [
             model._log_prob(x[rows], None if context is None else context[rows])

@@ -11,7 +11,7 @@ from marginflow.base.adapter import as_distribution
 from marginflow.base.arguments import Values, as_rows
 from marginflow.base.devices import to_like
 from marginflow.base.distribution import Density, Distribution
-from marginflow.base.noise import Sites
+from marginflow.base.noise_sites import Sites
 from marginflow.transforms import Augment
 
 
@@ -21,21 +21,28 @@ class Marginalising(Distribution):
     p(x) = integral of p(x, eps) d eps
     log_prob(x) = log p(x, eps) - log q(eps | x),  eps ~ q(eps | x)
 
-    One draw: on average a lower bound of log p(x), never above it. `log_likelihood` estimates
-    log p(x) itself with K draws. Sampling is exact: draw (x, eps) jointly, drop eps; q is not evaluated.
+    `log_prob` takes one sample of the noise; its mean over the noise is a lower bound of log p(x). `log_likelihood`
+    estimates log p(x) itself with K samples. Sampling is exact: (x, eps) is sampled jointly and eps dropped; q is not
+    evaluated.
 
-    flow: any object with log_prob and sample, over data and noise joined along dimension 1.
-    noise: q(eps | x), such as StandardNormal(num_noise); where it takes a context as wide as x it sees x, where it
-        takes a wider one the user's context is appended to x.
+    Args:
+        flow: any object with log_prob and sample, over data and noise concatenated along dimension 1.
+        noise: q(eps | x), such as `StandardNormal(num_noise)`. Where it takes a context as wide as x it sees x; where
+            it takes a wider one the user's context is appended to x.
 
-    I. Lee, Masked Autoregressive Flows with a Marginalising Flow Framework, 2020.
+    Raises:
+        ValueError: where the flow is no wider than the noise, or the noise is not exact or has no event shape.
 
-    >>> import torch
-    >>> from marginflow import models
-    >>> from marginflow.distributions import StandardNormal
-    >>> model = Marginalising(models.planar(2 + 3), noise=StandardNormal(3))
-    >>> model.log_prob(torch.zeros(5, 2)).shape, model.sample(4).shape
-    (torch.Size([5]), torch.Size([4, 2]))
+    References:
+        I. Lee, Masked Autoregressive Flows with a Marginalising Flow Framework, 2020.
+
+    Examples:
+        >>> import torch
+        >>> from marginflow import models
+        >>> from marginflow.distributions import StandardNormal
+        >>> model = Marginalising(models.planar(2 + 3), noise=StandardNormal(3))
+        >>> model.log_prob(torch.zeros(5, 2)).shape, model.sample(4).shape
+        (torch.Size([5]), torch.Size([4, 2]))
     """
 
     def __init__(self, flow: Density, noise: Distribution) -> None:
@@ -74,7 +81,19 @@ class Marginalising(Distribution):
         return Marginalising(self.flow.with_base(change), self.augment.noise)
 
     def log_joint(self, x: Values, eps: Values, context: Values | None = None) -> Tensor:
-        """log p(x, eps): (N, *event), (N, *noise) -> (N,), nats; what the thesis calls the likelihood."""
+        """The joint log density log p(x, eps), which the thesis calls the likelihood.
+
+        Args:
+            x: rows (N, *event).
+            eps: noise (N, *noise), a row for each row of x.
+            context: (N, ...) where the flow uses one, or one row for all.
+
+        Returns:
+            log p(x, eps), (N,), in nats.
+
+        Raises:
+            ValueError: where x, eps or the context do not fit, or eps has another number of rows than x.
+        """
         x, given = self._fitting(x, context)
         noise = self.augment.noise
         eps = to_like(as_rows(eps, noise.event_shape, dtype=x.dtype, what="eps"), x)

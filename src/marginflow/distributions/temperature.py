@@ -1,4 +1,4 @@
-"""Sampling at another temperature: closer to the middle of the base, or further out."""
+"""Sampling at another temperature: from a base that is narrower or wider."""
 
 from __future__ import annotations
 
@@ -11,17 +11,26 @@ from marginflow.distributions.elementary import DiagonalNormal, StandardLogistic
 
 
 def at_temperature(model: Distribution, temperature: float) -> Distribution:
-    """The model with N(0, T^2 I) for each standard normal base, sharing its weights: for sampling.
+    """The model with N(0, T^2 I) for each standard normal base, sharing its weights, for sampling.
 
-    temperature: T > 0; below 1 samples lie closer to the modes and differ less. At 1 it is the model itself.
+    Args:
+        model: a distribution whose bases are all `StandardNormal`.
+        temperature: T > 0; below 1 samples lie closer to the modes and vary less. At 1 it is the model's own
+            distribution.
 
-    ValueError where T is not positive, or a base is no standard normal.
+    Returns:
+        The model at that temperature, in the same training or evaluation mode.
 
-    Kingma and Dhariwal, Glow, 2018 (arXiv 1807.03039).
+    Raises:
+        ValueError: where T is not positive, or a base is no standard normal.
 
-    >>> from marginflow import models
-    >>> at_temperature(models.planar(2), 0.7).sample(3).shape
-    torch.Size([3, 2])
+    References:
+        Kingma and Dhariwal, Glow: Generative Flow with Invertible 1x1 Convolutions, 2018 (arXiv 1807.03039).
+
+    Examples:
+        >>> from marginflow import models
+        >>> at_temperature(models.planar(2), 0.7).sample(3).shape
+        torch.Size([3, 2])
     """
     if not 0 < temperature < math.inf:
         raise ValueError(f"the temperature must be a positive number; got {temperature}")

@@ -31,20 +31,29 @@ CONVERGED = 10  # a median effective sample size below this is printed as not co
 class Accounting:
     """The accounting of a density, in nats a row at the level of the preprocessed rows.
 
-    joint_nll            -E log p(x, eps), the thesis's column; not comparable between numbers of noise dimensions
-    noise_entropy        -E log q(eps | x); this and joint_nll are None unless the density is a `Marginalising`
-    bound                joint_nll - noise_entropy, an upper bound of the negative log-likelihood
-    importance_weighted  -E log 1/K sum w_k, tightens to the negative log-likelihood as K grows
-    draws_bias           how far importance_weighted lies above it still, E[standard error^2] / 2 to first order;
-                         None at K = 1 and where not `converged`, where nothing in the draws can tell
-    log_det              E of the preprocessing's log-determinant: what leads from these nats to those of the rows
-    bits_per_dim, bits_per_dim_bound   of the pixels, from importance_weighted and bound; None unless images
-    given_label          -E log p(x | y), by K draws as well; None but for a mixture over labels that are known
-    modelled_dequantisation   whether u ~ q(u | x) came from a model. One draw of it is in log_det; so the nats of the
-                         preprocessed rows, which hold no q, cannot be compared between such models. Bits/dim can: on
-                         average, as with uniform u, they lie above those of the grey levels.
+    For an exact density `bound` and `importance_weighted` are the negative log-likelihood itself, of preprocessed rows.
 
-    For an exact density bound and importance_weighted are the negative log-likelihood itself, of preprocessed rows.
+    Attributes:
+        num_rows: how many rows were evaluated.
+        features: number of scalars in a row as given.
+        num_samples: K, importance samples a row.
+        seed: of all noise.
+        exact: whether the density is.
+        joint_nll: -E log p(x, eps), the thesis's column; not comparable between numbers of noise dimensions. None
+            unless the density is a `Marginalising`.
+        noise_entropy: -E log q(eps | x); None unless the density is a `Marginalising`.
+        bound: joint_nll - noise_entropy, an upper bound of the negative log-likelihood.
+        importance_weighted: -E log 1/K sum w_k, tightens to the negative log-likelihood as K grows.
+        draws_bias: how far importance_weighted lies above it still, E[standard error^2] / 2 to first order; None at
+            K = 1 and where not `converged`, where nothing in the draws can tell.
+        effective_sample_size: the median over rows, between 1 and K; K for an exact density.
+        log_det: E of the preprocessing's log-determinant: what leads from these nats to those of the rows.
+        bits_per_dim: of the pixels, from importance_weighted; None unless the rows are images.
+        bits_per_dim_bound: of the pixels, from bound; None unless the rows are images.
+        given_label: -E log p(x | y), by K draws as well; None but for a mixture over labels that are known.
+        modelled_dequantisation: whether u ~ q(u | x) came from a model. One draw of it is in log_det; so the nats of
+            the preprocessed rows, which hold no q, cannot be compared between such models. Bits/dim can: on average,
+            as with uniform u, they lie above those of the grey levels.
     """
 
     num_rows: int
@@ -80,9 +89,16 @@ class Accounting:
 
 
 class AccountingBuilder:
-    """An `Accounting` in the making: takes in what a model says of some rows after the others.
+    """An `Accounting` in the making: takes in what a model says of rows, chunk after chunk.
 
-    spec: of the rows as given. exact: whether the density is. num_samples, seed: with which the results are taken.
+    Args:
+        spec: of the rows as given.
+        exact: whether the density is.
+        num_samples: K, with which the results are taken.
+        seed: with which the results are taken.
+
+    Raises:
+        ValueError: for K < 1, or a seed out of range.
     """
 
     def __init__(self, spec: DataSpec, *, exact: bool, num_samples: int, seed: int) -> None:
@@ -147,8 +163,12 @@ class AccountingBuilder:
 class Compared:
     """One of several runs.
 
-    nll: -E log p of the rows as given, for images of their grey levels, in nats. behind: by how much that lies above
-    the best run's, with the standard error of the paired differences; None for the best itself.
+    Attributes:
+        name: of the run.
+        nll: -E log p of the rows as given, for images of their grey levels, in nats.
+        behind: by how much `nll` lies above the best run's, with the standard error of the paired differences; None
+            for the best itself.
+        accounting: of the run.
     """
 
     name: str
@@ -161,10 +181,12 @@ class Compared:
 class RowScores:
     """What a model says of each row as given: log p(x) = density + log-determinant of the preprocessing + log volume.
 
-    density: log-likelihoods of the preprocessed rows, with bound, error and effective sample size. log_det: of the
-    preprocessing, (N,). given_label: log p(x | y) of the preprocessed rows, (N,); None but for a mixture over known
-    labels. spec: of the rows, which knows the volume of grey levels where they were scaled. modelled_dequantisation:
-    whether the preprocessing drew u ~ q(u | x) from a model.
+    Attributes:
+        density: log-likelihoods of the preprocessed rows, with bound, error and effective sample size.
+        log_det: of the preprocessing, (N,).
+        given_label: log p(x | y) of the preprocessed rows, (N,); None but for a mixture over known labels.
+        spec: of the rows, which knows the volume of grey levels where they were scaled.
+        modelled_dequantisation: whether the preprocessing drew u ~ q(u | x) from a model.
     """
 
     density: LogLikelihood
@@ -201,20 +223,27 @@ def evaluate(
 
     The preprocessing draws its noise once, from `seed`; the density is then taken on those rows with K draws.
 
-    model: a distribution; taken in evaluation mode. One that can average over its labels does so, whether the rows
-        have labels or not.
-    split: rows (N, *event), or a pair or `Split` of rows and their context, as `Distribution` takes them.
-    spec: of the data set; tells grey levels, for bits/dim, and whether the rows were scaled.
-    num_samples: K. seed: of all noise. chunk: rows x draws at once; fewer for models of images
-        by default.
+    Args:
+        model: a distribution; taken in evaluation mode. One that can average over its labels does so, whether the rows
+            have labels or not.
+        split: rows (N, *event), or a pair or `Split` of rows and their context, as `Distribution` takes them.
+        spec: of the data set; tells grey levels, for bits/dim, and whether the rows were scaled.
+        num_samples: K, importance samples a row.
+        seed: of all noise.
+        chunk: rows x draws at once; by default 4096, or fewer for models of images.
 
-    Returns an `Accounting`. ValueError where rows and model do not fit, or K < 1. FloatingPointError where log p of a
-    row is not finite.
+    Returns:
+        An `Accounting`, in nats a row.
 
-    >>> import torch
-    >>> from marginflow import models
-    >>> evaluate(models.planar(2), torch.randn(100, 2)).exact
-    True
+    Raises:
+        ValueError: where rows and model do not fit, or K < 1.
+        FloatingPointError: where log p of a row is not finite.
+
+    Examples:
+        >>> import torch
+        >>> from marginflow import models
+        >>> evaluate(models.planar(2), torch.randn(100, 2)).exact
+        True
     """
     require_distribution(model)
     split = as_split(split)
@@ -232,22 +261,37 @@ def evaluate_rows(model: Distribution, split: Split, **options: Any) -> RowScore
 
 def evaluate_chunks(
     model: Distribution,
-    blocks: Iterable[Split],
+    chunks: Iterable[Split],
     *,
     spec: DataSpec | None = None,
     num_samples: int = 1,
     seed: int = 0,
     chunk: int | None = None,
 ) -> Iterator[RowScores]:
-    """What a model says of rows that come block after block; see `evaluate`. Noise is drawn on and on from `seed`.
+    """What a model says of rows that come chunk after chunk; options as in `evaluate`.
 
-    FloatingPointError where log p of a row is not finite, with its number.
+    The noise of a chunk continues that of the chunk before, from `seed`.
+
+    Args:
+        model: a distribution.
+        chunks: rows and their context.
+        spec: of the data set.
+        num_samples: K, importance samples a row.
+        seed: of all noise.
+        chunk: rows x draws at once.
+
+    Yields:
+        The scores of each chunk.
+
+    Raises:
+        ValueError: where rows and model do not fit, or K < 1.
+        FloatingPointError: where log p of a row is not finite, with its number.
     """
     first, stream = 0, RandomStream(seed)
-    for block in blocks:
-        block = fitting(model, block)
+    for rows in chunks:
+        rows = fitting(model, rows)
         with stream.on():
-            scores = score(model, block.take(), spec=spec, num_samples=num_samples, chunk=chunk)
+            scores = score(model, rows.take(), spec=spec, num_samples=num_samples, chunk=chunk)
         for log_prob in (scores.log_prob, scores.bound, *optional(scores.given_label)):
             _require_finite(log_prob, first)
         first += len(scores.log_det)

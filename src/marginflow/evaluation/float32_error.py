@@ -9,16 +9,22 @@ import torch
 
 from marginflow.base.devices import evaluation_mode, rows_at_once
 from marginflow.base.distribution import Distribution
-from marginflow.base.noise import draw_noise
+from marginflow.base.noise_sites import draw_noise
 from marginflow.base.seeds import seeded
 from marginflow.data import Split
 
-MOST_ROWS = 1000  # that are looked at
+MOST_ROWS = 1000  # that are compared
 
 
 @dataclass(frozen=True)
 class Disagreement:
-    """What float32 makes of log p, against float64, in nats a row: the mean and the largest of the differences."""
+    """What float32 makes of log p, against float64.
+
+    Attributes:
+        num_rows: how many rows were compared.
+        mean: of the differences, in nats a row.
+        largest: of the differences, in nats.
+    """
 
     num_rows: int
     mean: float
@@ -28,7 +34,19 @@ class Disagreement:
 def disagreement(model: Distribution, split: Split, seed: int = 0) -> Disagreement | None:
     """How far log p in float32 lies from that in float64, for 1,000 rows spread over all, or 250 of images.
 
-    Where the model draws noise, both draw the same. None for a model that is in float64 already.
+    Where the model draws noise, both draw the same.
+
+    Args:
+        model: a distribution.
+        split: rows and their context.
+        seed: of the noise.
+
+    Returns:
+        The differences; None for a model that is in float64 already.
+
+    Raises:
+        ValueError: for a model whose draws of noise cannot be repeated.
+        FloatingPointError: where log p of a row is not finite.
     """
     like = next(model.parameters(), None)
     if like is None or like.dtype == torch.float64:

@@ -17,10 +17,21 @@ from marginflow.transforms import Sequential
 
 @torch.no_grad()
 def by_layer(model: Distribution, x: Values, context: Values | None = None, seed: int = 0) -> dict[str, Tensor]:
-    """What rows are at the start of the density and after each of its layers: name -> (N, D'), the last being z.
+    """What rows are at the start of the density and after each of its layers.
 
     Noise dimensions, at one draw of them, stand behind those of the data; labels that are not given are drawn.
-    ValueError for a density without layers.
+
+    Args:
+        model: a distribution.
+        x: rows (N, *event).
+        context: (N, ...), where the model takes one.
+        seed: of the noise and the labels.
+
+    Returns:
+        name -> (N, D'), the last being z.
+
+    Raises:
+        ValueError: for a density without layers.
     """
     rows, given = model._fitting(x, context)
     with seeded(seed), evaluation_mode(model):

@@ -25,10 +25,13 @@ MOST_NUMBERS = 2**19  # drawn together
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples x (num_samples, *event), all of them finite, and what it took to draw them.
+    """Samples, all of them finite, and what it took to draw them.
 
-    redrawn: draws that were flagged, and drawn again. flagged: samples among x that still are: finite, but what
-    float32 made of their noise is more than 1e-3 away from it, so that they are not quite draws from the density.
+    Attributes:
+        x: (num_samples, *event).
+        redrawn: how many draws were flagged, and drawn again.
+        flagged: how many of x still are: finite, but what float32 makes of their noise is more than 1e-3 away from it,
+            so that they are not quite draws from the density.
     """
 
     x: Tensor
@@ -41,22 +44,33 @@ def sample(
 ) -> Samples:
     """Samples of a model, with those drawn again that float32 cannot invert or that are not finite.
 
-    A sample x = f^-1(z) is flagged where x is not finite or |f(x) - z| > 1e-3, in any dimension, beside |z| where that
-    is above 1. The preprocessing in front of the density, which may end in grey levels, is not asked for its way back.
-    Where many are flagged what is left is the density cut off there, and no longer all of it.
+    x = f^-1(z), flagged where x is not finite or |f(x) - z| > 1e-3 max(1, |z|) in any dimension
 
-    model: a distribution, taken in evaluation mode. context: (num_samples, ...), or one row for all, where it takes
-    one; a sample that is drawn again keeps its own. redraws: how often each may be.
+    The round trip is that of the density: the preprocessing in front of it, which may end in grey levels, takes no
+    part in it. Where many samples are flagged, what is left is the density cut off there, and no longer all of it.
 
-    Returns `Samples`. Draws come from torch's global generator, some thousands after the others; where nothing is
-    flagged the first are those of `model.sample`. FloatingPointError where a sample is still not finite at last; a
-    RuntimeWarning where some are still flagged. ValueError where num_samples or redraws is negative, or the context
-    does not fit.
+    Draws come from torch's global generator, in chunks of some thousands; where nothing is flagged the first are those
+    of `model.sample`. A RuntimeWarning says where some are still flagged at last.
 
-    >>> from marginflow import models
-    >>> drawn = sample(models.maf(2, hidden=[16], blocks=2), 5)
-    >>> drawn.x.shape, drawn.redrawn, drawn.flagged
-    (torch.Size([5, 2]), 0, 0)
+    Args:
+        model: a distribution, taken in evaluation mode.
+        num_samples: how many.
+        context: (num_samples, ...), or one row for all, where the model takes one; a sample that is drawn again keeps
+            its own.
+        redraws: how often each may be drawn again.
+
+    Returns:
+        `Samples`: x, and how many were drawn again or are still flagged.
+
+    Raises:
+        ValueError: where num_samples or redraws is negative, or the context does not fit.
+        FloatingPointError: where a sample is still not finite at last.
+
+    Examples:
+        >>> from marginflow import models
+        >>> drawn = sample(models.maf(2, hidden=[16], blocks=2), 5)
+        >>> drawn.x.shape, drawn.redrawn, drawn.flagged
+        (torch.Size([5, 2]), 0, 0)
     """
     require_distribution(model)
     num_samples, rows = model._asked(num_samples, context)
@@ -121,14 +135,21 @@ def _draw(model: Distribution, num_samples: int, context: Tensor | None) -> tupl
 class RawSamples:
     """Samples of a model in the units of the raw data, drawn while they are gone through.
 
-    Chunks of real rows (N, D), or grey levels (N, C, H, W) as uint8. redrawn, flagged: as in `marginflow.sample`, of
-    the chunks so far.
+    They come in chunks of real rows (N, D), or of grey levels (N, C, H, W) as uint8. `redrawn` and `flagged` are as in
+    `marginflow.sample`, of the chunks so far.
 
-    label: the class to draw from, by name; without it all of them, of a table by their share of the training rows,
-    of images equally often. temperature: see `at_temperature`.
+    Args:
+        model: a flow.
+        spec: of the rows that it was trained on.
+        num_samples: how many.
+        seed: of all draws.
+        label: the class to draw from, by name; without it all of them, of a table by their share of the training rows,
+            of images equally often.
+        temperature: see `at_temperature`.
 
-    FloatingPointError where one is not finite, however often it is drawn again. ValueError where there is no such
-    label, or the model needs a context that is no label.
+    Raises:
+        ValueError: where there is no such label, or the model needs a context that is no label.
+        FloatingPointError: where a sample is not finite, however often it is drawn again.
     """
 
     def __init__(

@@ -17,12 +17,22 @@ def energy_distance(x: Tensor, y: Tensor) -> float:
 
     2 E|X - Y| - E|X - X'| - E|Y - Y'|, pairs of different rows in the last two (unbiased, so it can come out negative)
 
-    x (N, ...), y (M, ...): rows, at least two of each; taken flat and in float64.
+    Args:
+        x: rows (N, ...), at least two; taken flat and in float64.
+        y: rows (M, ...), likewise.
 
-    Szekely and Rizzo, Energy statistics: A class of statistics based on distances, 2013.
+    Returns:
+        The squared distance.
 
-    >>> energy_distance(torch.tensor([[0.0], [1.0]]), torch.tensor([[2.0], [3.0]]))
-    2.0
+    Raises:
+        ValueError: for fewer than two rows, or rows of two shapes.
+
+    References:
+        Szekely and Rizzo, Energy statistics: A class of statistics based on distances, 2013.
+
+    Examples:
+        >>> energy_distance(torch.tensor([[0.0], [1.0]]), torch.tensor([[2.0], [3.0]]))
+        2.0
     """
     if min(len(x), len(y)) < 2 or x.shape[1:] != y.shape[1:]:
         raise ValueError(
@@ -35,12 +45,22 @@ def energy_distance(x: Tensor, y: Tensor) -> float:
 
 
 def mean_distance(x: Tensor) -> float:
-    """How different samples are: the mean Euclidean distance between two different rows, x (N, ...), N >= 2.
+    """How different samples are: the mean Euclidean distance between two different rows.
 
     Beside that of real rows it tells whether a model says the same over and over.
 
-    >>> mean_distance(torch.tensor([[0.0], [1.0], [2.0]]))
-    1.3333333333333333
+    Args:
+        x: rows (N, ...), N >= 2.
+
+    Returns:
+        The mean distance.
+
+    Raises:
+        ValueError: for fewer than two rows.
+
+    Examples:
+        >>> mean_distance(torch.tensor([[0.0], [1.0], [2.0]]))
+        1.3333333333333333
     """
     if len(x) < 2:
         raise ValueError(f"the distance between rows needs two of them; got {len(x)}")
@@ -51,16 +71,26 @@ def mean_distance(x: Tensor) -> float:
 def two_sample_accuracy(x: Tensor, y: Tensor, seed: int = 0) -> tuple[float, float]:
     """How often a classifier tells two samples apart: 1/2 where they come from one distribution, 1 where it always can.
 
-    x (N, ...), y (N, ...): as many rows of each, at least 10, taken flat. seed: of the classifier, a random forest of
-    300 trees; each row is judged by the trees that did not see it.
+    The classifier is a random forest of 300 trees; each row is judged by the trees that did not see it.
 
-    Returns the accuracy and its standard error where the two were one distribution, 1/2 / sqrt(2 N).
+    Args:
+        x: rows (N, ...), at least 10, taken flat.
+        y: as many rows (N, ...).
+        seed: of the classifier.
 
-    Lopez-Paz and Oquab, Revisiting Classifier Two-Sample Tests, 2017 (arXiv 1610.06545).
+    Returns:
+        The accuracy and its standard error where the two were one distribution, 1/2 / sqrt(2 N).
 
-    >>> accuracy, error = two_sample_accuracy(torch.zeros(50, 2), torch.ones(50, 2))
-    >>> accuracy, round(error, 3)
-    (1.0, 0.05)
+    Raises:
+        ValueError: for fewer rows, or samples of two shapes or sizes.
+
+    References:
+        Lopez-Paz and Oquab, Revisiting Classifier Two-Sample Tests, 2017 (arXiv 1610.06545).
+
+    Examples:
+        >>> accuracy, error = two_sample_accuracy(torch.zeros(50, 2), torch.ones(50, 2))
+        >>> accuracy, round(error, 3)
+        (1.0, 0.05)
     """
     from sklearn.ensemble import RandomForestClassifier
 

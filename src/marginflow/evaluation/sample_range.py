@@ -1,4 +1,4 @@
-"""Samples that leave the range of the data: how many, and in which layer and dimension it began."""
+"""Samples out of the range of the data: how many, and in which layer and dimension it began."""
 
 from __future__ import annotations
 
@@ -22,12 +22,15 @@ SIZE = 250  # samples drawn at once
 
 @dataclass(frozen=True)
 class SampleRange:
-    """Which part of a model's samples left the range of test rows, both as the density sees them.
+    """Which part of a model's samples is out of the range of test rows, both as the density sees them.
 
-    The range is that of all values of all test rows. diverged: share of the samples that hold a value that is not
-    finite or far out, three times as far from the middle of the range as its ends. saturated: share of the values that
-    lie outside the range, which for images become black or full in their channel. Constant rows count as a range of
-    width 2.
+    The range is that of all values of all test rows. Constant rows count as a range of width 2.
+
+    Attributes:
+        num_samples: how many samples were drawn.
+        diverged: share of the samples that hold a value that is not finite or far out of range, three times as far
+            from its middle as its ends.
+        saturated: share of the values that are out of range, which for images become black or full in their channel.
     """
 
     num_samples: int
@@ -37,10 +40,14 @@ class SampleRange:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a diverged sample left the range: sample is its number among those drawn.
+    """Where a sample left the range.
 
-    layer: the first on the way from z to x whose output is far out of the range that test rows have there, dimension
-    which of its dimensions is the furthest, value what it is; limit: the largest |value| of a test row there.
+    Attributes:
+        sample: its number among those drawn.
+        layer: the first from z to x whose output is far out of the range that test rows have there.
+        dimension: which of its dimensions is the furthest.
+        value: of that dimension.
+        limit: the largest |value| of a test row there.
     """
 
     sample: int
@@ -51,13 +58,23 @@ class Origin:
 
 
 def sample_range(model: Distribution, test: Batch, num_samples: int = 500, seed: int = 0) -> SampleRange:
-    """How many of `num_samples` samples of a model diverge, against test rows as given.
+    """How many of `num_samples` samples of a model are out of range, against test rows as given.
 
-    ValueError for a model that needs a context.
+    Args:
+        model: a distribution.
+        test: the rows that give the range.
+        num_samples: how many.
+        seed: of all draws.
+
+    Returns:
+        The shares of samples and of values out of range.
+
+    Raises:
+        ValueError: for a model that needs a context.
     """
     preprocessing, density = model.preprocessing, model.density
     if model.context_features and not model.context_optional:
-        raise ValueError("samples of this model need a context each, so their share that diverges is not one number")
+        raise ValueError("samples of this model need a context each, so their share out of range is not one number")
     with seeded(seed), evaluation_mode(model), torch.no_grad(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*samples are not finite", RuntimeWarning)  # they are what is counted
         rows = torch.cat([preprocessing(like_model(model, x), None)[0] for x in test.x.split(SIZE)])
@@ -73,9 +90,21 @@ def sample_range(model: Distribution, test: Batch, num_samples: int = 500, seed:
 
 @torch.no_grad()
 def origins(model: Distribution, test: Batch, num_samples: int = 500, seed: int = 0) -> list[Origin]:
-    """Where each diverged sample of a flow of layers began to, on its way from z back to x.
+    """Where each sample of a flow of layers that is far out of range left it, from z to x.
 
-    A dimension of an image is its number when the image is flattened. ValueError for a density that has no layers.
+    A dimension of an image is its number when the image is flattened.
+
+    Args:
+        model: a distribution.
+        test: the rows that give the range of each layer, and their contexts, which the samples get in turn.
+        num_samples: how many.
+        seed: of all draws.
+
+    Returns:
+        One `Origin` for each sample far out of range, in their order.
+
+    Raises:
+        ValueError: for a density that has no layers.
     """
     preprocessing, density = model.preprocessing, model.density
     stages = by_layer(model, test.x, test.context, seed)

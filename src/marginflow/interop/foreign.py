@@ -21,9 +21,12 @@ from marginflow.transforms.round_trip import TOLERANCE, miss
 
 @dataclass(frozen=True)
 class Maps:
-    """How the map of a library's flows is called, from rows to noise and back, each with its log-determinant.
+    """How the map of a library's flows is called, each way with its log-determinant.
 
-    attribute: which a module that shows its map has.
+    Args:
+        attribute: which a module that shows its map has.
+        forward: the call from rows to noise.
+        inverse: the call from noise to rows.
     """
 
     attribute: str
@@ -35,7 +38,12 @@ class Maps:
 class Calls:
     """How a library's densities are called; each is given the module first, then as in `Distribution`.
 
-    maps: how the map inside is, where the library shows it.
+    Args:
+        library: its name, for messages.
+        log_prob: log p of rows.
+        sample: draws.
+        sample_and_log_prob: reparameterised draws and their log p.
+        maps: how the map inside is called, where the library shows it.
     """
 
     library: str
@@ -48,10 +56,17 @@ class Calls:
 class Foreign(Distribution):
     """A density of another library as a `Distribution`; its parameters are trained, moved and saved with it.
 
-    module: the density. calls: how it is called. event_shape: of one row. context_features: the width of its context.
+    Samples are flagged, where the library shows its map, by the round trip from x to noise and to x again: the noise
+    that they were drawn from is not known here. Made by `from_zuko`, `from_nflows`, `from_normflows` and `from_torch`.
 
-    Samples are flagged, where the library shows its map, by the way from x to noise and back to x: the noise that they
-    were drawn from is not known here. Made by `from_zuko`, `from_nflows`, `from_normflows` and `from_torch`.
+    Args:
+        module: the density.
+        calls: how it is called.
+        event_shape: of one row.
+        context_features: the width of its context; 0 without one.
+
+    Raises:
+        ValueError: where the module cannot be called with rows of that shape and contexts of that width.
     """
 
     def __init__(self, module: nn.Module, calls: Calls, event_shape: torch.Size, context_features: int = 0) -> None:

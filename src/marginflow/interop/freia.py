@@ -21,10 +21,16 @@ def _call(inn: Any, x: Tensor, context: Tensor | None, *, rev: bool = False) -> 
 class ForeignTransform(Transform):
     """An invertible network of FrEIA's as a `Transform`.
 
-    inn: called with (x, c=[context] or None, rev=False), returns z and the log-determinant. shape, latent_shape: of
-    one x and one z. context_features: the width of its condition.
-
     Made by `from_freia`.
+
+    Args:
+        inn: the network; called with (x, c=[context] or None, rev=False), it returns z and the log-determinant.
+        shape: of one x.
+        latent_shape: of one z.
+        context_features: the width of its condition; 0 without one.
+
+    Raises:
+        ValueError: where the network cannot be called with rows of that shape and a condition of that width.
     """
 
     def __init__(self, inn: nn.Module, shape: torch.Size, latent_shape: torch.Size, context_features: int = 0) -> None:
@@ -67,11 +73,18 @@ class ForeignTransform(Transform):
 def from_freia(inn: nn.Module, *, context_features: int = 0) -> Flow:
     """A `SequenceINN` or `GraphINN` of FrEIA's as a flow over N(0, I).
 
-    inn: with one input and one output, and one condition (N, C) at most. context_features: C.
+    Tested with FrEIA 0.2 by Ardizzone and others, https://github.com/vislearn/FrEIA. `ForeignTransform` takes the
+    network over another base.
 
-    ValueError for other networks. `ForeignTransform` takes it over another base.
+    Args:
+        inn: the network, with one input and one output, and one condition (N, C) at most.
+        context_features: C, the width of the condition; 0 without one.
 
-    Ardizzone and others, FrEIA, https://github.com/vislearn/FrEIA (0.2).
+    Returns:
+        A `Flow` that shares the network.
+
+    Raises:
+        ValueError: for other networks, and for another width than that of the condition.
     """
     insist(inn, "FrEIA", "forward")
     found: Any = inn

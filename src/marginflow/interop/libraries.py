@@ -71,11 +71,18 @@ def _from_lazy(module: nn.Module, calls: Calls, context_features: int) -> Foreig
 def from_zuko(flow: nn.Module, *, context_features: int = 0) -> Foreign:
     """A flow, or any lazy distribution, of zuko's, wrapped as it is.
 
-    flow: such as `zuko.flows.NSF(features, context)`. context_features: the width of the context it was built for.
+    Tested with Zuko 1.6 by F. Rozet and others, https://github.com/probabilists/zuko. `maf_from_zuko` turns a MAF into
+    ours.
 
-    ValueError for what has no log_prob, or was built for another context. `maf_from_zuko` turns a MAF into ours.
+    Args:
+        flow: such as `zuko.flows.NSF(features, context)`.
+        context_features: the width of the context that it was built for; 0 without one.
 
-    F. Rozet and others, Zuko, https://github.com/probabilists/zuko (1.6).
+    Returns:
+        A `Foreign` density that shares the flow.
+
+    Raises:
+        ValueError: for what has no log_prob, or was built for another context.
     """
     insist(flow, "zuko", "forward")
     return _from_lazy(flow, _ZUKO, context_features)
@@ -95,17 +102,25 @@ class _Fixed(nn.Module):
 def from_torch(distribution: torch.distributions.Distribution | nn.Module, *, context_features: int = 0) -> Foreign:
     """A torch.distributions.Distribution, or a module that returns one, as a density.
 
-    distribution: one with events of shape (D,) and no batch shape (`Independent` makes one), whose parameters are then
-        neither trained nor moved; or a module, called with the context (N, C), or None, that returns one, with the
-        parameters to train. context_features: C.
+    Args:
+        distribution: one with events of shape (D,) and no batch shape (`Independent` makes one), whose parameters are
+            then neither trained nor moved; or a module, called with the context (N, C), or None, that returns one,
+            with the parameters to train.
+        context_features: C, the width of the context of the module; 0 without one.
 
-    ValueError for a batch shape, or events without a shape.
+    Returns:
+        A `Foreign` density that shares the module.
 
-    >>> import torch
-    >>> from torch.distributions import Independent, Laplace
-    >>> laplace = from_torch(Independent(Laplace(torch.zeros(2), torch.ones(2)), 1))
-    >>> laplace.log_prob(torch.zeros(1, 2)), laplace.sample(3).shape
-    (tensor([-1.3863]), torch.Size([3, 2]))
+    Raises:
+        ValueError: for a batch shape, for events without a shape, and for a context where the distribution is given
+            itself.
+
+    Examples:
+        >>> import torch
+        >>> from torch.distributions import Independent, Laplace
+        >>> laplace = from_torch(Independent(Laplace(torch.zeros(2), torch.ones(2)), 1))
+        >>> laplace.log_prob(torch.zeros(1, 2)), laplace.sample(3).shape
+        (tensor([-1.3863]), torch.Size([3, 2]))
     """
     if isinstance(distribution, torch.distributions.Distribution):
         if context_features:
@@ -146,13 +161,20 @@ _NFLOWS = Calls(
 def from_nflows(flow: nn.Module, *, shape: Shape | None = None, context_features: int = 0) -> Foreign:
     """A flow or distribution of nflows', wrapped as it is.
 
-    flow: such as `nflows.flows.Flow(transform, distribution)`. shape: of one row, where its base does not say.
-    context_features: the width of the context that it was built for, before any embedding network.
+    Tested with nflows 0.14 by C. Durkan, A. Bekasov, I. Murray and G. Papamakarios,
+    https://github.com/bayesiains/nflows. `maf_from_nflows` turns a MAF into ours.
 
-    ValueError for what has no log_prob or sample, and for another shape than the flow's. `maf_from_nflows` turns a MAF
-    into ours.
+    Args:
+        flow: such as `nflows.flows.Flow(transform, distribution)`.
+        shape: of one row, where its base does not say.
+        context_features: the width of the context that it was built for, before any embedding network; 0 without one.
 
-    C. Durkan, A. Bekasov, I. Murray, G. Papamakarios, nflows, https://github.com/bayesiains/nflows (0.14).
+    Returns:
+        A `Foreign` density that shares the flow.
+
+    Raises:
+        ValueError: for what has no log_prob or sample, for another shape than the flow's, and for another context than
+            it was built for.
     """
     insist(flow, "nflows", "log_prob", "sample", "sample_and_log_prob")
     takes = any(hasattr(part, "context_layer") or getattr(part, "context_features", None) for part in flow.modules())
@@ -183,12 +205,22 @@ _NORMFLOWS = Calls(
 def from_normflows(flow: nn.Module, *, shape: Shape | None = None, context_features: int = 0) -> Foreign:
     """A flow of normflows', wrapped as it is.
 
-    flow: a `normflows.NormalizingFlow`, or with a context a `normflows.ConditionalNormalizingFlow`.
-    shape: of one row, where its base does not say. context_features: the width of the context it was built for.
+    Tested with normflows 1.7.
 
-    ValueError for what has no log_prob or sample, and for another shape than the flow's.
+    Args:
+        flow: a `normflows.NormalizingFlow`, or with a context a `normflows.ConditionalNormalizingFlow`.
+        shape: of one row, where its base does not say.
+        context_features: the width of the context that it was built for; 0 without one.
 
-    V. Stimper and others, normflows: A PyTorch Package for Normalizing Flows, 2023 (arXiv 2302.12014; 1.7).
+    Returns:
+        A `Foreign` density that shares the flow.
+
+    Raises:
+        ValueError: for what has no log_prob or sample, for another shape than the flow's, and for another context than
+            it was built for.
+
+    References:
+        Stimper and others, normflows: A PyTorch Package for Normalizing Flows, 2023 (arXiv 2302.12014).
     """
     insist(flow, "normflows", "log_prob", "sample")
     if type(flow).__name__ == "ConditionalNormalizingFlow" and not context_features:

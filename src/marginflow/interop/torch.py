@@ -88,16 +88,24 @@ def to_torch(
 ) -> torch.distributions.Distribution:
     """A density as a torch.distributions.Distribution: log_prob, sample, and rsample where it is exact.
 
-    model: a distribution. context: one row (C,), or rows (B, C), which make the batch shape (B,).
-    num_samples: K; for models that are not exact, whose log_prob is then the importance-weighted estimate.
+    Args:
+        model: a distribution; shared, not copied.
+        context: one row (C,), or rows (B, C), which make the batch shape (B,).
+        num_samples: K; for models that are not exact, whose log_prob is then the importance-weighted estimate, without
+            gradient.
 
-    The model is shared, not copied. ValueError for a model that is not exact without K, and for a context of another
-    width than the model's.
+    Returns:
+        The distribution, with the event shape of the model; log_prob is in nats.
 
-    >>> import torch
-    >>> from marginflow import models
-    >>> flow = to_torch(models.maf(2, hidden=[16]))
-    >>> flow.log_prob(flow.sample((5, 4))).shape
-    torch.Size([5, 4])
+    Raises:
+        ValueError: for a model that is not exact without K, for one that does not say the shape of its events, and for
+            a context of another width than the model's.
+
+    Examples:
+        >>> import torch
+        >>> from marginflow import models
+        >>> flow = to_torch(models.maf(2, hidden=[16]))
+        >>> flow.log_prob(flow.sample((5, 4))).shape
+        torch.Size([5, 4])
     """
     return _AsTorch(model, context, num_samples)

@@ -34,14 +34,19 @@ _NAMES: dict[Any, str] = {
 def maf_from_zuko(flow: nn.Module) -> Flow:
     """A masked autoregressive flow of zuko's, such as `zuko.flows.MAF`, as ours: the same density and samples.
 
-    flow: fully autoregressive layers (`passes` as many as features), affine, without residual blocks, with or
-        without context, on the standard normal; any order and widths; one activation for all hidden layers.
+    Tested with Zuko 1.6 by F. Rozet and others, https://github.com/probabilists/zuko. Hidden layers get their degrees
+    as explicit lists; a weight that zuko's mask hides and ours does not is zero, and trainable from now on.
 
-    Returns a `Flow` with the same weights, in the precision of `flow`; later changes of one do not reach the other.
-    ValueError, in one line, for what cannot be taken over. Hidden layers get their degrees as explicit lists;
-    a weight that zuko's mask hides and ours does not is zero, and trainable from now on.
+    Args:
+        flow: fully autoregressive layers (`passes` as many as features), affine, without residual blocks, with or
+            without context, on the standard normal; any order and widths; one activation for all hidden layers.
 
-    F. Rozet and others, Zuko, https://github.com/probabilists/zuko (1.6).
+    Returns:
+        A `Flow` with the same weights, in the precision and on the device of `flow`; later changes of one do not reach
+            the other.
+
+    Raises:
+        ValueError: for what cannot be taken over, with what it is and what is expected.
     """
     transforms: list[Transform] = []
     for layer in _parts(flow, "transform.transforms", "zuko.flows.MAF"):
@@ -71,13 +76,21 @@ def maf_from_zuko(flow: nn.Module) -> Flow:
 def maf_from_nflows(flow: nn.Module) -> Flow:
     """A masked autoregressive flow of nflows', such as `nflows.flows.MaskedAutoregressiveFlow`, as ours.
 
-    flow: affine layers with plain blocks (`use_residual_blocks=False`), reversals or permutations, batch norm
-        between layers, on the standard normal; any widths, masks and activation. No context, no batch norm within
-        layers. It is taken as it is in evaluation mode: dropout is off, batch norm uses its running statistics.
+    Tested with nflows 0.14 by C. Durkan, A. Bekasov, I. Murray and G. Papamakarios,
+    https://github.com/bayesiains/nflows. The flow is taken as it is in evaluation mode: dropout is off, batch norm
+    uses its running statistics. Hidden layers get their degrees as explicit lists.
 
-    Returns a `Flow` as `maf_from_zuko` does. ValueError, in one line, for what cannot be taken over.
+    Args:
+        flow: affine layers with plain blocks (`use_residual_blocks=False`), reversals or permutations, batch norm
+            between layers, on the standard normal; any widths, masks and activation. No context, no batch norm within
+            layers.
 
-    C. Durkan, A. Bekasov, I. Murray, G. Papamakarios, nflows, https://github.com/bayesiains/nflows (0.14).
+    Returns:
+        A `Flow` with the same weights, in the precision and on the device of `flow`; later changes of one do not reach
+            the other.
+
+    Raises:
+        ValueError: for what cannot be taken over, with what it is and what is expected.
     """
     transforms: list[Transform] = []
     layers = _parts(flow, "_transform._transforms", "nflows.flows.MaskedAutoregressiveFlow")
@@ -170,10 +183,14 @@ def _masked_autoregressive(
 ) -> MaskedAutoregressive:
     """A stack of masked linear layers, input to output, in normal form.
 
-    linears: each with weight (O, I), bias (O,) and mask (O, I); the first sees the D dimensions of x, then a context.
-        The last gives each dimension its parameters, side by side. order: the dimensions first to last.
-
     The degree of a unit is the number of dimensions that can reach it; sorting by it is what normal form means.
+
+    Args:
+        linears: each with weight (O, I), bias (O,) and mask (O, I); the first sees the D dimensions of x, then a
+            context. The last gives each dimension its parameters, side by side.
+        order: the dimensions first to last.
+        univariate: the map of each dimension.
+        activation: between the layers, by name or a function.
     """
     features = len(order)
     num_context = linears[0].in_features - features

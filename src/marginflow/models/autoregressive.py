@@ -35,12 +35,32 @@ def made(
 
     p(x) = prod_i N(x_i; m_i(x_<i), exp(2 a_i(x_<i)))
 
-    features: D. The rest: see `MaskedAutoregressive`.
+    Args:
+        features: number of features D.
+        hidden: widths of the hidden layers.
+        order: "sequential", "reversed", "random", "alternating" (here the same as "sequential"), or the list of
+            dimensions first to last.
+        degrees: of the hidden units, "even", "sequential", "random", or a list for each layer, see
+            `MaskedAutoregressive`.
+        context_features: width of a context that every feature sees, 0 for none.
+        activation: of the hidden layers, a name such as "relu" or any elementwise function.
+        residual: whether residual connections skip pairs of hidden layers, see `MaskedAutoregressive`.
+        dropout: probability of leaving out a hidden unit in training mode, in which there is then no inverse.
+        seed: of a random order and random degrees.
 
-    Germain, Gregor, Murray, Larochelle, MADE, 2015 (arXiv 1502.03509).
+    Returns:
+        The flow over rows (N, D).
 
-    >>> made(4, hidden=[32]).sample(3).shape
-    torch.Size([3, 4])
+    Raises:
+        ValueError: for an image shape, or an order or degrees that do not fit.
+
+    References:
+        Germain, Gregor, Murray and Larochelle, MADE: Masked Autoencoder for Distribution Estimation, 2015
+            (arXiv 1502.03509).
+
+    Examples:
+        >>> made(4, hidden=[32]).sample(3).shape
+        torch.Size([3, 4])
     """
     size = vector_features(features, "made")
     layers = autoregressive(
@@ -67,12 +87,32 @@ def made_mog(
 
     p(x) = prod_i sum_k w_ik(x_<i) N(x_i; m_ik(x_<i), s_ik(x_<i)^2)
 
-    features: D. components: of each mixture. The rest: see `MaskedAutoregressive`.
+    Args:
+        features: number of features D.
+        components: number of Gaussians of each mixture.
+        hidden: widths of the hidden layers.
+        order: "sequential", "reversed", "random", "alternating" (here the same as "sequential"), or the list of
+            dimensions first to last.
+        degrees: of the hidden units, "even", "sequential", "random", or a list for each layer, see
+            `MaskedAutoregressive`.
+        context_features: width of a context that every feature sees, 0 for none.
+        activation: of the hidden layers, a name such as "relu" or any elementwise function.
+        residual: whether residual connections skip pairs of hidden layers, see `MaskedAutoregressive`.
+        dropout: probability of leaving out a hidden unit in training mode, in which there is then no inverse.
+        seed: of a random order and random degrees.
 
-    Papamakarios, Pavlakou, Murray, Masked Autoregressive Flow for Density Estimation, 2017 (arXiv 1705.07057).
+    Returns:
+        The flow over rows (N, D).
 
-    >>> made_mog(4, hidden=[32]).sample(3).shape
-    torch.Size([3, 4])
+    Raises:
+        ValueError: for an image shape, or an order or degrees that do not fit.
+
+    References:
+        Papamakarios, Pavlakou and Murray, Masked Autoregressive Flow for Density Estimation, 2017 (arXiv 1705.07057).
+
+    Examples:
+        >>> made_mog(4, hidden=[32]).sample(3).shape
+        torch.Size([3, 4])
     """
     size = vector_features(features, "made_mog")
     layers = autoregressive(
@@ -101,21 +141,38 @@ def maf(
 
     z_i = (x_i - m_i(x_<i)) exp(-a_i(x_<i)) in every block
 
-    features: D. hidden: widths of the hidden layers of each block. blocks: number of blocks.
-    batch_norm: True or "after" puts a `BatchNorm` after each block, as in the MAF paper, "before" in
-        front of each, as in the thesis. Such a model must be fitted or calibrated before it is evaluated.
-    order: "alternating" (natural in the first block, reversed in the next, ...); "sequential", "reversed" or
-        "random" in each; or the list of dimensions for the first block, reversed in the next, ...
-    bound: the largest |log-scale| of a block, softly; the published MAF has none, for which a large number, such as
-        1e3, stands.
-    degrees, context_features, activation, residual, dropout, seed: see `MaskedAutoregressive`; block k draws from
-        seed + k.
+    With batch norm the model must be fitted or calibrated before it is evaluated.
 
-    Papamakarios, Pavlakou, Murray, Masked Autoregressive Flow for Density Estimation, 2017
-    (arXiv 1705.07057).
+    Args:
+        features: number of features D.
+        hidden: widths of the hidden layers of each block.
+        blocks: number of blocks, at least 1.
+        batch_norm: True or "after" puts a `BatchNorm` after each block, as in the MAF paper; "before" in front of
+            each, as in the thesis; False uses none.
+        order: "alternating" (natural in the first block, reversed in the next, ...); "sequential", "reversed" or
+            "random" in each; or the list of dimensions for the first block, reversed in the next, ...
+        degrees: of the hidden units, "even", "sequential", "random", or a list for each layer, see
+            `MaskedAutoregressive`.
+        bound: the largest |log-scale| of a block, softly. The published MAF has none; a large number, such as 1e3,
+            stands for that.
+        context_features: width of a context that every feature sees, 0 for none.
+        activation: of the hidden layers, a name such as "relu" or any elementwise function.
+        residual: whether residual connections skip pairs of hidden layers, see `MaskedAutoregressive`.
+        dropout: probability of leaving out a hidden unit in training mode, in which there is then no inverse.
+        seed: of random orders and degrees; block k takes seed + k.
 
-    >>> maf(4, hidden=[32], blocks=2).sample(3).shape
-    torch.Size([3, 4])
+    Returns:
+        The flow over rows (N, D).
+
+    Raises:
+        ValueError: for an image shape, fewer than 1 block, or an order, degrees or batch_norm that do not fit.
+
+    References:
+        Papamakarios, Pavlakou and Murray, Masked Autoregressive Flow for Density Estimation, 2017 (arXiv 1705.07057).
+
+    Examples:
+        >>> maf(4, hidden=[32], blocks=2).sample(3).shape
+        torch.Size([3, 4])
     """
     require_blocks(blocks)
     size = vector_features(features, "maf")
@@ -145,12 +202,37 @@ def maf_mog(
 
     p(x) = prod_i sum_k w_ik(u_<i) N(u_i; m_ik(u_<i), s_ik(u_<i)^2) |det du/dx|,  u = maf(x)
 
-    features: D. components: of each mixture. The rest: as in `maf`.
+    With batch norm the model must be fitted or calibrated before it is evaluated.
 
-    Papamakarios, Pavlakou, Murray, Masked Autoregressive Flow for Density Estimation, 2017 (arXiv 1705.07057).
+    Args:
+        features: number of features D.
+        components: number of Gaussians of each mixture.
+        hidden: widths of the hidden layers of each masked network.
+        blocks: number of blocks in front of the mixtures, at least 1.
+        batch_norm: True or "after" puts a `BatchNorm` after each block, as in the MAF paper; "before" in front of
+            each, as in the thesis; False uses none.
+        order: "alternating" (natural in the first block, reversed in the next, ...); "sequential", "reversed" or
+            "random" in each; or the list of dimensions for the first block, reversed in the next, ...
+        degrees: of the hidden units, "even", "sequential", "random", or a list for each layer, see
+            `MaskedAutoregressive`.
+        context_features: width of a context that every feature sees, 0 for none.
+        activation: of the hidden layers, a name such as "relu" or any elementwise function.
+        residual: whether residual connections skip pairs of hidden layers, see `MaskedAutoregressive`.
+        dropout: probability of leaving out a hidden unit in training mode, in which there is then no inverse.
+        seed: of random orders and degrees; block k takes seed + k, the mixtures seed + blocks.
 
-    >>> maf_mog(4, hidden=[32], blocks=2).sample(3).shape
-    torch.Size([3, 4])
+    Returns:
+        The flow over rows (N, D).
+
+    Raises:
+        ValueError: for an image shape, fewer than 1 block, or an order, degrees or batch_norm that do not fit.
+
+    References:
+        Papamakarios, Pavlakou and Murray, Masked Autoregressive Flow for Density Estimation, 2017 (arXiv 1705.07057).
+
+    Examples:
+        >>> maf_mog(4, hidden=[32], blocks=2).sample(3).shape
+        torch.Size([3, 4])
     """
     require_blocks(blocks)
     size = vector_features(features, "maf_mog")
@@ -177,14 +259,35 @@ def iaf(
 
     x_i = (z_i - m_i(z_<i)) exp(-a_i(z_<i)) in every block
 
-    Its density goes through the inverse of the masked networks, dimension by dimension where gradients are wanted; it
-    suits learned noise and `fit_to_density`, which need samples and their own densities. Arguments as in `maf`.
+    Its density needs the inverse of the masked networks, dimension by dimension where gradients are wanted. It suits
+    learned noise and `fit_to_density`, which need samples and the densities of these.
 
-    Kingma, Salimans, Jozefowicz, Chen, Sutskever, Welling, Improving Variational Inference with Inverse
-    Autoregressive Flow, 2016 (arXiv 1606.04934).
+    Args:
+        features: number of features D.
+        hidden: widths of the hidden layers of each block.
+        blocks: number of blocks, at least 1.
+        order: "alternating" (natural in the first block, reversed in the next, ...); "sequential", "reversed" or
+            "random" in each; or the list of dimensions for the first block, reversed in the next, ...
+        degrees: of the hidden units, "even", "sequential", "random", or a list for each layer, see
+            `MaskedAutoregressive`.
+        context_features: width of a context that every feature sees, 0 for none.
+        activation: of the hidden layers, a name such as "relu" or any elementwise function.
+        residual: whether residual connections skip pairs of hidden layers, see `MaskedAutoregressive`.
+        seed: of random orders and degrees; block k takes seed + k.
 
-    >>> iaf(4, hidden=[32], blocks=2).sample(3).shape
-    torch.Size([3, 4])
+    Returns:
+        The flow over rows (N, D).
+
+    Raises:
+        ValueError: for an image shape, fewer than 1 block, or an order or degrees that do not fit.
+
+    References:
+        Kingma, Salimans, Jozefowicz, Chen, Sutskever and Welling, Improving Variational Inference with Inverse
+            Autoregressive Flow, 2016 (arXiv 1606.04934).
+
+    Examples:
+        >>> iaf(4, hidden=[32], blocks=2).sample(3).shape
+        torch.Size([3, 4])
     """
     require_blocks(blocks)
     size = vector_features(features, "iaf")

@@ -51,7 +51,7 @@ def order_of_block(order: BlockOrder, block: int) -> str | Sequence[int]:
 def autoregressive(
     size: int, univariates: Sequence[Univariate], hidden: Sequence[int], order: BlockOrder, seed: int, **options: Any
 ) -> list[MaskedAutoregressive]:
-    """A masked autoregressive layer for each scalar function; layer k draws from seed + k."""
+    """A masked autoregressive layer for each scalar function; layer k takes seed + k."""
     if isinstance(order, str) and order not in ("alternating", "sequential", "reversed", "random"):
         raise ValueError(
             f'order must be "alternating", "sequential", "reversed", "random" or a list of dimensions; got {order!r}'

@@ -25,14 +25,29 @@ def nice(
 
     z_a = x_a,  z_b = x_b - m(x_a) in every block;  at the end z = exp(s) x
 
-    features: D, at least 2. hidden: widths of the hidden layers of each block. blocks: number of couplings; features
-        0, 2, 4 ... stay in the first, 1, 3, 5 ... in the next, and so on.
-    context_features, activation, residual, dropout: of the networks, see `nets.MLP`.
+    Features 0, 2, 4 ... stay in the first coupling, 1, 3, 5 ... in the next, and so on.
 
-    Dinh, Krueger, Bengio, NICE: Non-linear Independent Components Estimation, 2015 (arXiv 1410.8516).
+    Args:
+        features: number of features D, at least 2.
+        hidden: widths of the hidden layers of each block.
+        blocks: number of couplings, at least 1.
+        context_features: width of a context that every network takes beside x_a, 0 for none.
+        activation: of the hidden layers, a name such as "relu" or any elementwise function.
+        residual: whether residual connections skip pairs of hidden layers, see `nets.MLP`.
+        dropout: probability of leaving out a hidden unit in training mode.
 
-    >>> nice(4, hidden=[32]).sample(3).shape
-    torch.Size([3, 4])
+    Returns:
+        The flow over rows (N, D).
+
+    Raises:
+        ValueError: for an image shape, fewer than 2 features, or fewer than 1 block.
+
+    References:
+        Dinh, Krueger and Bengio, NICE: Non-linear Independent Components Estimation, 2015 (arXiv 1410.8516).
+
+    Examples:
+        >>> nice(4, hidden=[32]).sample(3).shape
+        torch.Size([3, 4])
     """
     require_blocks(blocks)
     size = vector_features(features, "nice")
@@ -58,13 +73,33 @@ def realnvp(
 
     z_a = x_a,  z_b = (x_b - m(x_a)) exp(-s(x_a)) in every block
 
-    features: D, at least 2. batch_norm: as in `maf`. hidden, blocks and the rest: as in `nice`.
+    Features 0, 2, 4 ... stay in the first coupling, 1, 3, 5 ... in the next, and so on.
 
-    Dinh, Sohl-Dickstein, Bengio, Density estimation using Real NVP, 2017 (arXiv 1605.08803); on vectors as in
-    Papamakarios, Pavlakou, Murray, 2017 (arXiv 1705.07057).
+    Args:
+        features: number of features D, at least 2.
+        hidden: widths of the hidden layers of each block.
+        blocks: number of couplings, at least 1.
+        batch_norm: True or "after" puts a `BatchNorm` after each block, "before" in front of each; False uses none.
+            Such a model must be fitted or calibrated before it is evaluated.
+        context_features: width of a context that every network takes beside x_a, 0 for none.
+        activation: of the hidden layers, a name such as "relu" or any elementwise function.
+        residual: whether residual connections skip pairs of hidden layers, see `nets.MLP`.
+        dropout: probability of leaving out a hidden unit in training mode.
 
-    >>> realnvp(4, hidden=[32]).sample(3).shape
-    torch.Size([3, 4])
+    Returns:
+        The flow over rows (N, D).
+
+    Raises:
+        ValueError: for an image shape, fewer than 2 features, fewer than 1 block, or another batch_norm.
+
+    References:
+        Dinh, Sohl-Dickstein and Bengio, Density estimation using Real NVP, 2017 (arXiv 1605.08803).
+        Papamakarios, Pavlakou and Murray, Masked Autoregressive Flow for Density Estimation, 2017 (arXiv 1705.07057):
+            on vectors.
+
+    Examples:
+        >>> realnvp(4, hidden=[32]).sample(3).shape
+        torch.Size([3, 4])
     """
     require_blocks(blocks)
     size = vector_features(features, "realnvp")

@@ -46,9 +46,9 @@ def _level(shape: tuple[int, int, int], level: int, levels: int, steps: Steps, f
     channels, height, width = 4 * shape[0], shape[1] // 2, shape[2] // 2
     layers = steps((channels, height, width), level)
     if level + 1 < levels:
-        going_on = channels // 2 if factor_out else channels
-        deeper = _level((going_on, height, width), level + 1, levels, steps, factor_out)
-        layers = [*layers, FactorOut(channels, going_on, deeper) if factor_out else deeper]
+        remaining = channels // 2 if factor_out else channels
+        deeper = _level((remaining, height, width), level + 1, levels, steps, factor_out)
+        layers = [*layers, FactorOut(channels, remaining, deeper) if factor_out else deeper]
     return Sequential(Squeeze(), *layers, Inverse(Squeeze()))
 
 
@@ -97,20 +97,34 @@ def realnvp_images(
 ) -> Flow:
     """Real NVP on images: couplings by checkerboards and by channels, multiscale, over N(0, I).
 
-    Each level squeezes patches of 2 x 2 pixels to channels; three couplings whose masks are checkerboards of pixels,
-    three whose masks are halves of the channels; then half of the channels leave. Networks see the squeezed image, so
-    that for both kinds of masks nothing is computed for what stays; `ActNorm` takes the place of batch norm.
+    Each level squeezes patches of 2 x 2 pixels to channels. Three couplings follow whose masks are checkerboards of
+    pixels, then three whose masks are halves of the channels. After each level but the last half of the channels leave.
+    Networks see the squeezed image, so that for both kinds of masks nothing is computed for what stays. `ActNorm` takes
+    the place of batch norm.
 
-    features: (C, H, W), both sides multiples of 2^levels. levels: how often images are squeezed.
-    hidden: channels of the hidden layers of each network, all by 3 x 3 convolutions, residual where there are three or
-    more of one width. bound: the largest |log-scale| of a coupling, softly; scales of many couplings multiply, so that
-    deep flows, as of large images, need less. context_features: the width of a context, a vector (N, C') or an image
-    (N, C', H, W). activation, dropout: of the networks, see `nets.ConvNet`.
+    Args:
+        features: event shape (C, H, W), both sides multiples of 2^levels.
+        levels: how often images are squeezed.
+        hidden: channels of the hidden layers of each network, all by 3 x 3 convolutions, residual where there are three
+            or more of one width.
+        bound: the largest |log-scale| of a coupling, softly. Scales of many couplings multiply, so deep flows, as of
+            large images, need less.
+        context_features: width of a context, a vector (N, C') or an image (N, C', H, W); 0 for none.
+        activation: of the hidden layers, a name such as "relu" or any elementwise function.
+        dropout: probability of leaving out a hidden unit in training mode.
 
-    Dinh, Sohl-Dickstein, Bengio, Density estimation using Real NVP, 2017 (arXiv 1605.08803).
+    Returns:
+        The flow over images (N, C, H, W).
 
-    >>> realnvp_images((1, 8, 8), hidden=[16]).sample(3).shape
-    torch.Size([3, 1, 8, 8])
+    Raises:
+        ValueError: for a shape that is no image, or sides that cannot be halved so often.
+
+    References:
+        Dinh, Sohl-Dickstein and Bengio, Density estimation using Real NVP, 2017 (arXiv 1605.08803).
+
+    Examples:
+        >>> realnvp_images((1, 8, 8), hidden=[16]).sample(3).shape
+        torch.Size([3, 1, 8, 8])
     """
     shape = image_features(features, "realnvp_images", levels)
 
@@ -149,16 +163,35 @@ def glow(
 ) -> Flow:
     """Glow: steps of activation normalisation, 1 x 1 convolution and affine coupling, multiscale, over N(0, I).
 
-    features: (C, H, W), both sides multiples of 2^levels. levels: how often images are squeezed. blocks: steps a level.
-    hidden: channels of the hidden layers of each network, see `nets.ConvNet`. bound, context_features: as for
-    `realnvp_images`. learned_prior: what leaves after a level
-    is normal with a mean and a scale that one convolution reads off what goes on: one more coupling. activation,
-    dropout: of the networks. seed: of the 1 x 1 convolutions.
+    Each level squeezes patches of 2 x 2 pixels to channels and takes its steps. After each level but the last half of
+    the channels leave. With learned_prior they are normal with a mean and a scale that one convolution computes from
+    those that stay: one more coupling.
 
-    Kingma and Dhariwal, Glow: Generative Flow with Invertible 1x1 Convolutions, 2018 (arXiv 1807.03039).
+    Args:
+        features: event shape (C, H, W), both sides multiples of 2^levels.
+        levels: how often images are squeezed.
+        blocks: number of steps a level, at least 1.
+        hidden: channels of the hidden layers of each network, see `nets.ConvNet`.
+        bound: the largest |log-scale| of a coupling, softly. Scales of many couplings multiply, so deep flows, as of
+            large images, need less.
+        learned_prior: whether the channels that leave after a level depend on those that stay.
+        context_features: width of a context, a vector (N, C') or an image (N, C', H, W); 0 for none.
+        activation: of the hidden layers, a name such as "relu" or any elementwise function.
+        dropout: probability of leaving out a hidden unit in training mode.
+        seed: of the 1 x 1 convolutions.
 
-    >>> glow((1, 8, 8), hidden=[16], blocks=2).sample(3).shape
-    torch.Size([3, 1, 8, 8])
+    Returns:
+        The flow over images (N, C, H, W).
+
+    Raises:
+        ValueError: for a shape that is no image, sides that cannot be halved so often, or fewer than 1 block.
+
+    References:
+        Kingma and Dhariwal, Glow: Generative Flow with Invertible 1x1 Convolutions, 2018 (arXiv 1807.03039).
+
+    Examples:
+        >>> glow((1, 8, 8), hidden=[16], blocks=2).sample(3).shape
+        torch.Size([3, 1, 8, 8])
     """
     require_blocks(blocks)
     shape = image_features(features, "glow", levels)
@@ -197,16 +230,32 @@ def flowpp(
     Steps of activation normalisation, 1 x 1 convolution and coupling as in `glow`; every level squeezes, nothing
     leaves. Variational dequantisation, the paper's other part, is `Dequantise` with a noise model.
 
-    features: (C, H, W), both sides multiples of 2^levels. levels: how often images are squeezed. blocks: steps a level.
-    components: of each mixture. width, depth, heads: of the networks, their channels, blocks and attention heads, see
-    `nets.GatedConvNet`. context_features: as for `realnvp_images`. dropout: of the networks. seed: of the 1 x 1
-    convolutions.
+    Args:
+        features: event shape (C, H, W), both sides multiples of 2^levels.
+        levels: how often images are squeezed.
+        blocks: number of steps a level, at least 1.
+        components: number of logistics of each mixture.
+        width: channels of the hidden layers of each network, see `nets.GatedConvNet`.
+        depth: number of pairs of gated convolution and attention in each network.
+        heads: number of attention heads, which must divide the width; 0 leaves attention out.
+        context_features: width of a context, a vector (N, C') or an image (N, C', H, W); 0 for none.
+        dropout: probability of leaving out a hidden unit in training mode.
+        seed: of the 1 x 1 convolutions.
 
-    Ho, Chen, Srinivas, Duan, Abbeel, Flow++: Improving Flow-Based Generative Models with Variational Dequantization
-    and Architecture Design, 2019 (arXiv 1902.00275).
+    Returns:
+        The flow over images (N, C, H, W).
 
-    >>> flowpp((1, 4, 4), levels=1, width=16, blocks=2).sample(3).shape
-    torch.Size([3, 1, 4, 4])
+    Raises:
+        ValueError: for a shape that is no image, sides that cannot be halved so often, fewer than 1 block, or heads
+            that do not divide the width.
+
+    References:
+        Ho, Chen, Srinivas, Duan and Abbeel, Flow++: Improving Flow-Based Generative Models with Variational
+            Dequantization and Architecture Design, 2019 (arXiv 1902.00275).
+
+    Examples:
+        >>> flowpp((1, 4, 4), levels=1, width=16, blocks=2).sample(3).shape
+        torch.Size([3, 1, 4, 4])
     """
     require_blocks(blocks)
     shape = image_features(features, "flowpp", levels)
@@ -227,7 +276,7 @@ def flowpp(
 
 
 def _mixed(couplings: list[Coupling], seed: int) -> list[Transform]:
-    """Each coupling with an `ActNorm` and a 1 x 1 convolution in front of it; convolution k draws from seed + k."""
+    """Each coupling with an `ActNorm` and a 1 x 1 convolution in front of it; convolution k takes seed + k."""
     return [
         each
         for k, coupling in enumerate(couplings)

@@ -42,23 +42,43 @@ def maf_local(
 ) -> Flow:
     """A masked autoregressive flow on images: one masked network a block, over patches given those next to them.
 
-    In every block each value is transformed given all values before it in its patch and in the patches within
-    reach that come before, in raster order; the next block goes backwards. The network is the same for all patches
-    but knows where it is, so an image of 8 x 8 patches gives it 64 rows to learn from, and its weights do not grow with
-    the image.
+    In every block each value is transformed given all values before it in its patch and in the patches within reach
+    that come before, in raster order; the next block goes backwards. The network is the same for all patches but takes
+    their position. So an image of 8 x 8 patches gives it 64 rows to learn from, and its weights do not grow with the
+    image. A `Whiten` precedes each block: without it the block takes many times as long to learn what neighbouring
+    values have in common.
 
-    features: (C, H, W). patch: p, patches have p x p pixels, which must divide both sides. reach: in patches, see
-    `LocalAutoregressive`. components: 0 for N(0, I) as the base; otherwise one block more whose scalar functions are
-    mixtures of so many Gaussians, as in `maf_mog`. bound: the largest |log-scale| of a block, softly. The rest: as in
-    `maf`; each block is preceded by a `Whiten`, without
-    which it takes many times as long to learn what neighbouring values have in common.
+    Args:
+        features: event shape (C, H, W).
+        hidden: widths of the hidden layers of each block.
+        blocks: number of blocks, at least 1.
+        patch: p, for patches of p x p pixels, which must divide both sides.
+        reach: in patches, at least 1, see `LocalAutoregressive`.
+        components: 0 for N(0, I) as the base; otherwise one block more follows, whose scalar functions are mixtures of
+            so many Gaussians, as in `maf_mog`.
+        bound: the largest |log-scale| of a block, softly.
+        degrees: of the hidden units, "even", "sequential", "random", or a list for each layer, see
+            `MaskedAutoregressive`.
+        context_features: width of a context for the whole image, 0 for none.
+        activation: of the hidden layers, a name such as "relu" or any elementwise function.
+        residual: whether residual connections skip pairs of hidden layers, see `MaskedAutoregressive`.
+        dropout: probability of leaving out a hidden unit in training mode, in which there is then no inverse.
+        seed: of random degrees; block k takes seed + k.
 
-    Papamakarios, Pavlakou, Murray, Masked Autoregressive Flow for Density Estimation, 2017 (arXiv 1705.07057), with
-    weights shared as in van den Oord, Kalchbrenner, Kavukcuoglu, Pixel Recurrent Neural Networks, 2016
-    (arXiv 1601.06759).
+    Returns:
+        The flow over images (N, C, H, W).
 
-    >>> maf_local((1, 8, 8), hidden=[32], blocks=2).sample(3).shape
-    torch.Size([3, 1, 8, 8])
+    Raises:
+        ValueError: for a shape that is no image, fewer than 1 block, or a patch or reach that does not fit.
+
+    References:
+        Papamakarios, Pavlakou and Murray, Masked Autoregressive Flow for Density Estimation, 2017 (arXiv 1705.07057).
+        van den Oord, Kalchbrenner and Kavukcuoglu, Pixel Recurrent Neural Networks, 2016 (arXiv 1601.06759): weights
+            shared between pixels.
+
+    Examples:
+        >>> maf_local((1, 8, 8), hidden=[32], blocks=2).sample(3).shape
+        torch.Size([3, 1, 8, 8])
     """
     require_blocks(blocks)
     shape = as_shape(features)
@@ -108,16 +128,39 @@ def maf_conv(
 ) -> Flow:
     """A masked autoregressive flow on images with an invertible 1 x 1 convolution in front of each block.
 
-    The future work of the thesis: what its blocks see next to each other is mixed first, and learned.
+    The future work of the thesis: pixels and channels that lie next to each other are mixed before each block, by
+    weights that are learned. An `ActNorm` precedes each convolution.
 
-    features: (C, H, W). patch: the convolution mixes the channels of patches of patch x patch pixels, which divide both
-    sides; 1 mixes the channels of each pixel. The rest: as in `maf`; each block is preceded by an `ActNorm`.
+    Args:
+        features: event shape (C, H, W).
+        hidden: widths of the hidden layers of each block.
+        blocks: number of blocks, at least 1.
+        patch: the convolution mixes the channels of patches of patch x patch pixels, which must divide both sides; 1
+            mixes the channels of each pixel.
+        order: "alternating" (natural in the first block, reversed in the next, ...); "sequential", "reversed" or
+            "random" in each; or the list of dimensions for the first block, reversed in the next, ...
+        degrees: of the hidden units, "even", "sequential", "random", or a list for each layer, see
+            `MaskedAutoregressive`.
+        context_features: width of a context that every value sees, 0 for none.
+        activation: of the hidden layers, a name such as "relu" or any elementwise function.
+        residual: whether residual connections skip pairs of hidden layers, see `MaskedAutoregressive`.
+        dropout: probability of leaving out a hidden unit in training mode, in which there is then no inverse.
+        seed: of the convolutions, random orders and degrees; block k takes seed + k.
 
-    I. Lee, Masked Autoregressive Flows with a Marginalising Flow Framework, 2020; the convolutions are those of
-    Kingma and Dhariwal, Glow, 2018 (arXiv 1807.03039).
+    Returns:
+        The flow over images (N, C, H, W).
 
-    >>> maf_conv((1, 8, 8), hidden=[32], blocks=2).sample(3).shape
-    torch.Size([3, 1, 8, 8])
+    Raises:
+        ValueError: for a shape that is no image, fewer than 1 block, or a patch that does not divide both sides.
+
+    References:
+        I. Lee, Masked Autoregressive Flows with a Marginalising Flow Framework, 2020.
+        Kingma and Dhariwal, Glow: Generative Flow with Invertible 1x1 Convolutions, 2018 (arXiv 1807.03039): the
+            convolutions.
+
+    Examples:
+        >>> maf_conv((1, 8, 8), hidden=[32], blocks=2).sample(3).shape
+        torch.Size([3, 1, 8, 8])
     """
     require_blocks(blocks)
     shape = as_shape(features)

@@ -1,4 +1,4 @@
-"""Noise models q(eps | x), by name, and noise that joins between the blocks of a flow."""
+"""Noise models q(eps | x), by name, and noise that is appended between the blocks of a flow."""
 
 from __future__ import annotations
 
@@ -16,12 +16,28 @@ LARGEST_LOG_SCALE = 5.0  # as in the affine layers
 
 
 def standard_normal(features: Shape) -> StandardNormal:
-    """N(0, I), independent of x: the noise of the thesis."""
+    """N(0, I), independent of x: the noise of the thesis.
+
+    Args:
+        features: number of noise dimensions, or the event shape (C, H, W) of those of images.
+
+    Returns:
+        The distribution, which takes no context.
+
+    Examples:
+        >>> standard_normal(2).sample(5).shape
+        torch.Size([5, 2])
+    """
     return StandardNormal(features)
 
 
 def uniform() -> None:
-    """Dequantisation noise u ~ U[0, 1), which takes no model."""
+    """Dequantisation noise u ~ U[0, 1), which takes no model.
+
+    Examples:
+        >>> uniform() is None
+        True
+    """
 
 
 def diagonal_normal(
@@ -36,14 +52,24 @@ def diagonal_normal(
 
     q(eps | x) = N(eps; m(x), diag s(x)^2),  |log s| softly below 5
 
-    features: number of noise dimensions, or (C, H, W) for those of images. context_features: the width of what it sees,
-    x and any context. hidden, activation, residual: of the network, see `nets.MLP`, for images `nets.ConvNet`.
+    Args:
+        features: number of noise dimensions, or the event shape (C, H, W) of those of images.
+        context_features: width of the context of the network, which is x and any context of the user.
+        hidden: widths of the hidden layers, for images their channels.
+        activation: of the hidden layers, a name such as "relu" or any elementwise function.
+        residual: whether residual connections skip pairs of hidden layers, see `nets.MLP` and, for images,
+            `nets.ConvNet`.
 
-    Huang, Dinh, Courville, Augmented Normalizing Flows, 2020 (arXiv 2002.07101).
+    Returns:
+        The distribution, whose context has the width context_features.
 
-    >>> import torch
-    >>> diagonal_normal(2, context_features=3).sample(5, torch.zeros(5, 3)).shape
-    torch.Size([5, 2])
+    References:
+        Huang, Dinh and Courville, Augmented Normalizing Flows, 2020 (arXiv 2002.07101).
+
+    Examples:
+        >>> import torch
+        >>> diagonal_normal(2, context_features=3).sample(5, torch.zeros(5, 3)).shape
+        torch.Size([5, 2])
     """
     shape = as_shape(features)
     network_class = MLP if len(shape) == 1 else ConvNet
@@ -54,20 +80,31 @@ def diagonal_normal(
 def augmented_between(
     model: Callable[..., Flow], features: int, noise: Distribution, *, after_blocks: int, blocks: int, **options: Any
 ) -> Flow:
-    """A flow whose noise dimensions join after some of its blocks: new flows around auxiliary dimensions.
+    """A flow whose noise dimensions are appended between its blocks, as new flows around auxiliary dimensions.
 
-    The first blocks transform x alone, `Augment` appends eps ~ q(eps | h) given what they made of it, the others
-    transform both. Like any flow that draws noise it is not exact: `log_likelihood` estimates its density.
+    The first blocks transform x alone, into h. `Augment` appends eps ~ q(eps | h), and the other blocks transform both.
+    Like any flow that draws noise it is not exact: `log_likelihood` estimates its density.
 
-    model: a function of `models` that has blocks. features: D. noise: q, see `Augment`.
-    after_blocks: how many blocks go before the noise, at least 1. blocks: in all, more than that.
-    options: of the model; after the noise its orders and masks begin anew, and lists of orders and degrees, which are
-        for one number of features, are refused.
+    Args:
+        model: a function of `models` that has blocks.
+        features: number of features D of x.
+        noise: q, see `Augment`.
+        after_blocks: number of blocks before the noise, at least 1.
+        blocks: number of blocks in all, more than after_blocks.
+        **options: of the model. After the noise its orders and masks start again. Lists of orders and degrees, which
+            are for one number of features, are refused.
 
-    >>> from marginflow.models import maf
-    >>> flow = augmented_between(maf, 2, StandardNormal(1), after_blocks=1, blocks=3, hidden=[8])
-    >>> flow.sample(5).shape, flow.exact
-    (torch.Size([5, 2]), False)
+    Returns:
+        The flow over rows (N, D).
+
+    Raises:
+        ValueError: where no block is left before or after the noise, or order or degrees is a list.
+
+    Examples:
+        >>> from marginflow.models import maf
+        >>> flow = augmented_between(maf, 2, StandardNormal(1), after_blocks=1, blocks=3, hidden=[8])
+        >>> flow.sample(5).shape, flow.exact
+        (torch.Size([5, 2]), False)
     """
     if not 0 < after_blocks < blocks:
         raise ValueError(

@@ -13,12 +13,24 @@ def planar(features: Shape, *, blocks: int = 8, activation: str = "tanh", contex
 
     z = P_blocks(... P_1(x)),  P_k(x) = x + u_hat_k h(w_k.x + b_k)
 
-    features: D. blocks: number of layers. activation: h. context_features: see `Planar`.
+    Args:
+        features: number of features D.
+        blocks: number of layers, at least 1.
+        activation: h, one of "tanh", "sigmoid", "arctan", "softsign".
+        context_features: width of a context, 0 for none; a linear map of it is added to the parameters of each layer.
 
-    Rezende and Mohamed, Variational Inference with Normalizing Flows, 2015 (arXiv 1505.05770).
+    Returns:
+        The flow over rows (N, D).
 
-    >>> planar(2).sample(3).shape
-    torch.Size([3, 2])
+    Raises:
+        ValueError: for an image shape, fewer than 1 block, or an unknown activation.
+
+    References:
+        Rezende and Mohamed, Variational Inference with Normalizing Flows, 2015 (arXiv 1505.05770).
+
+    Examples:
+        >>> planar(2).sample(3).shape
+        torch.Size([3, 2])
     """
     require_blocks(blocks)
     size = vector_features(features, "planar")
@@ -31,12 +43,23 @@ def radial(features: Shape, *, blocks: int = 8, context_features: int = 0) -> Fl
 
     z = R_blocks(... R_1(x)),  R_k(x) = x + beta_k (x - c_k) / (alpha_k + |x - c_k|)
 
-    features: D. blocks: number of layers. context_features: see `Radial`.
+    Args:
+        features: number of features D.
+        blocks: number of layers, at least 1.
+        context_features: width of a context, 0 for none; a linear map of it is added to the parameters of each layer.
 
-    Rezende and Mohamed, Variational Inference with Normalizing Flows, 2015 (arXiv 1505.05770).
+    Returns:
+        The flow over rows (N, D).
 
-    >>> radial(2).sample(3).shape
-    torch.Size([3, 2])
+    Raises:
+        ValueError: for an image shape, or fewer than 1 block.
+
+    References:
+        Rezende and Mohamed, Variational Inference with Normalizing Flows, 2015 (arXiv 1505.05770).
+
+    Examples:
+        >>> radial(2).sample(3).shape
+        torch.Size([3, 2])
     """
     require_blocks(blocks)
     size = vector_features(features, "radial")

@@ -31,14 +31,34 @@ def nsf(
 
     z_i = spline(x_i; knots_i(x_<i)), or z_b = spline(x_b; knots(x_a)), in every block
 
-    features: D. structure: "autoregressive", or "coupling", which is quick both ways and needs D >= 2.
-    bins, bound: of the splines, the identity outside [-bound, bound]: standardise the data. The rest: as in `maf`,
-        whose orders alternate here, and `realnvp`.
+    The splines are the identity outside [-bound, bound], so standardise the data. The autoregressive structure
+    alternates its order from block to block. The coupling structure is quick both ways.
 
-    Durkan, Bekasov, Murray, Papamakarios, Neural Spline Flows, 2019 (arXiv 1906.04032).
+    Args:
+        features: number of features D; at least 2 for couplings.
+        structure: "autoregressive", as in `maf`, or "coupling", as in `realnvp`.
+        bins: number of bins of each spline.
+        bound: half the length of the interval [-bound, bound] of the splines.
+        hidden: widths of the hidden layers of each block.
+        blocks: number of blocks, at least 1.
+        batch_norm: True or "after" puts a `BatchNorm` after each block, "before" in front of each; False uses none.
+        context_features: width of a context on which the density depends, 0 for none.
+        activation: of the hidden layers, a name such as "relu" or any elementwise function.
+        residual: whether residual connections skip pairs of hidden layers, see `nets.MLP`.
+        dropout: probability of leaving out a hidden unit in training mode.
 
-    >>> nsf(4, hidden=[32], blocks=2).sample(3).shape
-    torch.Size([3, 4])
+    Returns:
+        The flow over rows (N, D).
+
+    Raises:
+        ValueError: for an image shape, fewer than 1 block, another structure, or couplings of one feature.
+
+    References:
+        Durkan, Bekasov, Murray and Papamakarios, Neural Spline Flows, 2019 (arXiv 1906.04032).
+
+    Examples:
+        >>> nsf(4, hidden=[32], blocks=2).sample(3).shape
+        torch.Size([3, 4])
     """
     require_blocks(blocks)
     size = vector_features(features, "nsf")

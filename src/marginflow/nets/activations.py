@@ -16,8 +16,11 @@ Activation = str | Callable[[Tensor], Tensor]
 class Named(NamedTuple):
     """An activation that has a name.
 
-    function: x -> h. code: in compiled loops. in_place: the same, written over x. from_output: (grad, h) -> the
-    gradient of x, where h tells it; None where it does not.
+    Attributes:
+        function: x -> h.
+        code: its number in compiled loops.
+        in_place: the same, written over x; None where there is none.
+        from_output: (grad, h) -> the gradient of x, where h determines it; None where it does not.
     """
 
     function: Callable[[Tensor], Tensor]
@@ -43,8 +46,18 @@ ACTIVATIONS = {
 def as_activation(activation: Activation) -> Callable[[Tensor], Tensor]:
     """The elementwise function that a name, or a function, means.
 
-    >>> as_activation("relu")(torch.tensor([-1.0, 2.0]))
-    tensor([0., 2.])
+    Args:
+        activation: a name such as "relu", or any elementwise function.
+
+    Returns:
+        The function.
+
+    Raises:
+        ValueError: where the name is not known.
+
+    Examples:
+        >>> as_activation("relu")(torch.tensor([-1.0, 2.0]))
+        tensor([0., 2.])
     """
     if not isinstance(activation, str):
         return activation
@@ -54,15 +67,15 @@ def as_activation(activation: Activation) -> Callable[[Tensor], Tensor]:
 
 
 def require_hidden(hidden: Sequence[int], *, residual: bool = False) -> None:
-    """Refuse what is not a list of widths, and widths that residual connections cannot join."""
+    """Refuse what is not a list of widths, and widths that residual connections cannot add."""
     if isinstance(hidden, str) or not isinstance(hidden, Sequence):
         raise ValueError(f"hidden must be a list of widths; got {hidden!r}")
     if any(not isinstance(width, Integral) or width < 1 for width in hidden):
         raise ValueError(f"hidden must be a list of widths, each at least 1; got {hidden!r}")
     if residual and (len(hidden) < 3 or len(set(hidden[::2])) > 1):
         raise ValueError(
-            "residual=True joins the first, third, fifth ... hidden layer, which must be of one width, and needs three "
-            f"layers at least; got {list(hidden)}: try [64, 64, 64]"
+            "residual=True adds up the first, third, fifth ... hidden layer, which must be of one width, and needs "
+            f"three layers at least; got {list(hidden)}: try [64, 64, 64]"
         )
 
 

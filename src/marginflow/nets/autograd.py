@@ -30,6 +30,15 @@ def differentiable(
 
     A written-out backward ends here where its own gradient is wanted. The inputs may depend on each other; each is
     taken for itself, so they enter as views, on which nothing else depends.
+
+    Args:
+        function: ordinary operations, from the inputs to one output or several.
+        inputs: of the function; None where it takes none there.
+        needed: whether each input needs a gradient.
+        grads: the gradient of each output.
+
+    Returns:
+        The gradient of each input; None where it needs none.
     """
     inputs = [None if tensor is None else tensor.view_as(tensor) for tensor in inputs]
     outputs = function(*inputs)

@@ -1,4 +1,4 @@
-"""What networks of one layer after the other share: how the layers are joined, how a context enters the first."""
+"""What networks of one layer after the other share: residual connections, dropout, how a context enters the first."""
 
 from __future__ import annotations
 
@@ -16,8 +16,17 @@ from marginflow.nets.activations import ACTIVATIONS, Activation, as_activation, 
 class Layered(RemembersArguments, nn.Module, ABC):
     """Layers with an activation between them: the hidden ones, then the output.
 
-    residual: add what the first, third, fifth ... hidden layer is before its activation to that of the one two
-        further. dropout: in training mode, the probability with which a hidden unit is left out.
+    Args:
+        in_features: of the input x.
+        out_features: of the output.
+        hidden: widths of the hidden layers.
+        activation: a name such as "relu", or any elementwise function.
+        context_features: width C of the context; 0 where none is used.
+        residual: add the first, third, fifth ... hidden layer before its activation to the one two further.
+        dropout: in training mode, the probability with which a hidden unit is left out.
+
+    Raises:
+        ValueError: where hidden, activation or dropout do not fit.
     """
 
     def __init__(
@@ -39,8 +48,13 @@ class Layered(RemembersArguments, nn.Module, ABC):
         in_place = (
             ACTIVATIONS[activation].in_place if isinstance(activation, str) and activation in ACTIVATIONS else None
         )  # over what is our own
-        self.activation = in_place or as_activation(activation)
+        self.activation, self._said = in_place or as_activation(activation), f"{list(hidden)}, {activation}"
         self.layers = nn.ModuleList()
+
+    def __repr__(self) -> str:
+        options = {name: getattr(self, name) for name in ("context_features", "dropout", "residual")}
+        named = "".join(f", {name}={value}" for name, value in options.items() if value)
+        return f"{type(self).__name__}({self.in_features}, {self.out_features}, {self._said}{named})"
 
     @property
     def random(self) -> bool:
@@ -54,11 +68,11 @@ class Layered(RemembersArguments, nn.Module, ABC):
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         if self.context_features:
             require_context(context, self.context_features, len(x), vector=x.ndim == 2)
-        x, stream = self.first(x, context if self.context_features else None), None
+        x, total = self.first(x, context if self.context_features else None), None
         for i, layer in enumerate(list(self.layers)[1:]):
             if self.residual and i % 2 == 0:
-                stream = x if stream is None else x + stream
-                x = stream.clone()  # for an activation that works in place
+                total = x if total is None else x + total
+                x = total.clone()  # for an activation that works in place
             x = self.activation(x)
             x = functional.dropout(x, self.dropout) if self.random else x
             x = layer(x)

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from marginflow.nets.activations import Activation
 from marginflow.nets.conditioner import Layered
-from marginflow.nets.context import Patches
 from marginflow.nets.init import channels_last, start_at_zero
+from marginflow.nets.patches import Patches
 
 
 class ConvNet(Layered):
@@ -19,16 +19,32 @@ class ConvNet(Layered):
     The first and the last convolution are of 3 x 3 pixels, those between of `kernel` x `kernel`, as in Glow. The last
     one starts at zero, so that an affine coupling starts as the identity.
 
-    hidden: channels of the hidden layers. kernel: an odd number. context_features: C; a context is a vector for the
-    whole image, (N, C), or an image, (N, C, f H, f W), with f the `context_patch`. activation, residual, dropout: as
-    for `MLP`.
+    With residual=True and kernel=3 it is the network of Real NVP, without batch norm.
 
-    Kingma and Dhariwal, Glow, 2018 (arXiv 1807.03039), section 3.3; with residual=True and kernel=3 the networks of
-    Dinh, Sohl-Dickstein, Bengio, Density estimation using Real NVP, 2017 (arXiv 1605.08803), without batch norm.
+    Args:
+        in_features: channels of x.
+        out_features: channels of the output.
+        hidden: channels of the hidden layers.
+        kernel: side of the kernels between the first and the last, an odd number of pixels.
+        activation: as for `MLP`.
+        context_features: number of features C of the context; a context is a vector for the whole image, (N, C), or an
+            image, (N, C, f H, f W), with f the `context_patch`.
+        context_patch: f, how many pixels of the context a pixel of x is wide.
+        residual: as for `MLP`.
+        dropout: as for `MLP`.
 
-    >>> import torch
-    >>> ConvNet(3, 6, hidden=[16, 16])(torch.zeros(5, 3, 8, 8)).shape
-    torch.Size([5, 6, 8, 8])
+    Raises:
+        ValueError: where kernel is not odd, or hidden, activation or dropout do not fit.
+
+    References:
+        Kingma and Dhariwal, Glow: Generative Flow with Invertible 1x1 Convolutions, 2018 (arXiv 1807.03039), section
+            3.3.
+        Dinh, Sohl-Dickstein and Bengio, Density estimation using Real NVP, 2017 (arXiv 1605.08803).
+
+    Examples:
+        >>> import torch
+        >>> ConvNet(3, 6, hidden=[16, 16])(torch.zeros(5, 3, 8, 8)).shape
+        torch.Size([5, 6, 8, 8])
     """
 
     def __init__(

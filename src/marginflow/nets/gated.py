@@ -10,26 +10,39 @@ from marginflow.base.arguments import require_context
 from marginflow.base.call import RemembersArguments
 from marginflow.base.shapes import require_at_least_one
 from marginflow.nets.activations import require_dropout
-from marginflow.nets.context import Patches
 from marginflow.nets.init import channels_last, start_at_zero
+from marginflow.nets.patches import Patches
 
 
 class GatedConvNet(RemembersArguments, nn.Module):
-    """Gated convolutions and self-attention by turns: (N, in_features, H, W) -> (N, out_features, H, W).
+    """Alternating gated convolutions and self-attention: (N, in_features, H, W) -> (N, out_features, H, W).
 
     h <- norm(h + gated(conv(conv(h)))),  h <- norm(h + gated(attention(h))) in every block,  gated(a, b) = a sigmoid(b)
 
     The last convolution starts at zero, so that a coupling starts with one and the same function at every pixel.
 
-    width: channels of the hidden layers. blocks: how many pairs. heads: of the attention, which divide the width; 0
-    leaves attention out. size: (H, W), for which attention learns where pixels lie. context_features, context_patch,
-    dropout: as for `ConvNet`; the context enters every gated convolution.
+    Args:
+        in_features: channels of x.
+        out_features: channels of the output.
+        size: height and width (H, W) of x, for which attention learns the positions of pixels.
+        width: channels of the hidden layers.
+        blocks: number of pairs of a gated convolution and attention, at least 1.
+        heads: of the attention, a divisor of the width; 0 leaves attention out.
+        context_features: as for `ConvNet`; the context enters every gated convolution.
+        context_patch: as for `ConvNet`.
+        dropout: in training mode, the probability with which a hidden unit is left out.
 
-    Ho, Chen, Srinivas, Duan, Abbeel, Flow++, 2019 (arXiv 1902.00275), section 3.3.
+    Raises:
+        ValueError: where blocks is below 1, heads do not divide the width, or dropout is not in [0, 1).
 
-    >>> import torch
-    >>> GatedConvNet(3, 6, (8, 8), width=16, blocks=1)(torch.zeros(5, 3, 8, 8)).shape
-    torch.Size([5, 6, 8, 8])
+    References:
+        Ho, Chen, Srinivas, Duan and Abbeel, Flow++: Improving Flow-Based Generative Models with Variational
+            Dequantization and Architecture Design, 2019 (arXiv 1902.00275), section 3.3.
+
+    Examples:
+        >>> import torch
+        >>> GatedConvNet(3, 6, (8, 8), width=16, blocks=1)(torch.zeros(5, 3, 8, 8)).shape
+        torch.Size([5, 6, 8, 8])
     """
 
     def __init__(
@@ -54,6 +67,7 @@ class GatedConvNet(RemembersArguments, nn.Module):
             raise ValueError(f"heads must divide the width of {width}; got {heads}: 0 leaves attention out")
         self.in_features, self.out_features, self.context_features = in_features, out_features, context_features
         self.dropout, self.size = dropout, tuple(size)
+        self._said = f"width={width}, blocks={blocks}, heads={heads}"
         self.input = nn.Conv2d(in_features, width, 3, padding=1)
         self.blocks = nn.ModuleList()
         for _ in range(blocks):
@@ -63,6 +77,11 @@ class GatedConvNet(RemembersArguments, nn.Module):
         self.output = nn.Conv2d(width, out_features, 3, padding=1)
         start_at_zero(self.output)
         channels_last(self)
+
+    def __repr__(self) -> str:
+        options = {name: getattr(self, name) for name in ("context_features", "dropout")}
+        named = "".join(f", {name}={value}" for name, value in options.items() if value)
+        return f"GatedConvNet({self.in_features}, {self.out_features}, {self._said}{named})"
 
     @property
     def random(self) -> bool:
@@ -91,7 +110,7 @@ class _ChannelNorm(nn.LayerNorm):
 
 
 class _GatedConv(nn.Module):
-    """Two convolutions, the second with a gate for each of its outputs, added to what came in."""
+    """Two convolutions, the second with a gate for each of its outputs, added to the input."""
 
     def __init__(self, width: int, context_features: int, context_patch: int, dropout: float) -> None:
         super().__init__()
@@ -109,7 +128,7 @@ class _GatedConv(nn.Module):
 
 
 class _Attention(nn.Module):
-    """Every pixel looks at all the others, from where it lies; gated, and added to what came in."""
+    """Self-attention between all pixels, with learned positions; gated, and added to the input."""
 
     def __init__(self, width: int, heads: int, size: tuple[int, int], dropout: float) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""How networks of images start: at zero, and with their numbers in the order that is quickest."""
+"""How networks of images are initialised: at zero, and with their weights in the memory format that is fastest."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import nn
 
 @torch.no_grad()
 def start_at_zero(*layers: nn.Module) -> None:
-    """Let a network return zeros to begin with: these layers are all that its output is a sum of."""
+    """Initialise at zero the layers whose sum is the output of a network, so that it first returns zeros."""
     for layer in layers:
         for parameter in layer.parameters():
             parameter.zero_()

@@ -15,16 +15,27 @@ from marginflow.nets.conditioner import Layered
 class MLP(Layered):
     """A fully connected network of x and a context: (N, in_features), (N, C) -> (N, out_features).
 
-    hidden: widths of the hidden layers. activation: a name such as "relu" or any elementwise function.
-    context_features: C; the context enters beside x.
-    residual: add what the first, third, fifth ... hidden layer is before its activation to that of the one two
-        further, so that each pair of layers learns a difference; these layers are then of one width.
-        He, Zhang, Ren, Sun, Identity Mappings in Deep Residual Networks, 2016 (arXiv 1603.05027).
-    dropout: in training mode, the probability with which a hidden unit is left out.
+    Args:
+        in_features: number of features of x.
+        out_features: number of features of the output.
+        hidden: widths of the hidden layers.
+        activation: a name such as "relu", or any elementwise function.
+        context_features: number of features C of the context, which is appended to x; 0 takes none.
+        residual: add the first, third, fifth ... hidden layer before its activation to the one two further, so that
+            each pair of layers learns a difference; these layers are then of one width.
+        dropout: in training mode, the probability with which a hidden unit is left out.
 
-    >>> import torch
-    >>> MLP(3, 4, hidden=[16, 16], context_features=2)(torch.zeros(5, 3), torch.zeros(5, 2)).shape
-    torch.Size([5, 4])
+    Raises:
+        ValueError: where hidden is no list of widths or does not fit residual, activation is not known, or dropout is
+            not in [0, 1).
+
+    References:
+        He, Zhang, Ren and Sun, Identity Mappings in Deep Residual Networks, 2016 (arXiv 1603.05027).
+
+    Examples:
+        >>> import torch
+        >>> MLP(3, 4, hidden=[16, 16], context_features=2)(torch.zeros(5, 3), torch.zeros(5, 2)).shape
+        torch.Size([5, 4])
     """
 
     def __init__(

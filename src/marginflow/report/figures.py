@@ -37,7 +37,7 @@ def of_run(model: Flow, test: Batch, spec: DataSpec, directory: Path, seed: int 
         if spec.features == 2 and len(stages) <= MAX_LAYERS + 1:
             colour = next(iter(stages.values()))[:, 0]
             title = "test rows on their way through the layers; colour: their first feature; circle: two deviations"
-            figures["layers"] = plots.journey(stages, colour, title)
+            figures["layers"] = plots.points_by_layer(stages, colour, title)
     if not model.density.exact:
         figures["bound"] = _bound(model, test, seed)
     return [plots.save(figure, directory / f"{name}.png") for name, figure in figures.items()]

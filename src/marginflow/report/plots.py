@@ -222,10 +222,12 @@ def bound_against_samples(
 def by_epoch(snapshots: Mapping[int, Tensor], colour: Tensor, title: str) -> Figure:
     """Data pushed through a flow after several epochs, a panel each: epoch -> z (N, D), two features shown."""
     named = {"before training" if epoch == 0 else f"epoch {epoch}": z for epoch, z in snapshots.items()}
-    return journey(named, colour, f"{title}; colour: feature 0 of the data; circle: two standard deviations of N(0, I)")
+    return points_by_layer(
+        named, colour, f"{title}; colour: feature 0 of the data; circle: two standard deviations of N(0, I)"
+    )
 
 
-def journey(stages: Mapping[str, Tensor], colour: Tensor, title: str, columns: int = 6) -> Figure:
+def points_by_layer(stages: Mapping[str, Tensor], colour: Tensor, title: str, columns: int = 6) -> Figure:
     """Points at several stages, a panel each: name -> (N, D), two features shown, in the colours of where they started.
 
     The circle has the radius of two standard deviations of N(0, I).

@@ -14,14 +14,14 @@ from marginflow.training import EpochRecord
 
 
 def epochs_shown(epochs: int) -> set[int]:
-    """After which epochs of a training a look is worth while."""
+    """After which epochs of a training points are shown."""
     return {1, max(1, epochs // 20), max(1, epochs // 5), epochs}
 
 
 class Snapshots:
     """Keeps how points come out of a flow, before training and after some epochs: epoch -> z.
 
-    x: the points. epochs: after which. path: a .safetensors file where they are kept as well, so that a training that
+    x: the points. epochs: after which. path: a .safetensors file where they are saved as well, so that a training that
     is resumed has them all.
     """
 
@@ -31,14 +31,14 @@ class Snapshots:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Those that a training has kept."""
+        """Those that a training has saved."""
         tensors = read_tensors(path)
         kept = cls(tensors.pop("x"), set())
         kept.by_epoch = {int(epoch): tensors[epoch] for epoch in sorted(tensors, key=int)}
         return kept
 
     def start(self, model: Distribution, *, resume: bool = False) -> None:
-        """Take the model before its training, with batch norm from the first epoch on; or go on with those kept."""
+        """Take the model before its training, with batch norm from the first epoch on; or resume with those saved."""
         if resume and self.path is not None and self.path.is_file():
             self.by_epoch = self.read(self.path).by_epoch
             return

@@ -19,13 +19,32 @@ from marginflow.transforms import Dequantise, Flatten, Logit, Standardise
 
 
 def load_data(experiment: Experiment, **overrides: Any) -> DataSet:
-    """The data set that the experiment names, with overrides for its options."""
+    """The data set that the experiment names, with overrides for its options.
+
+    Args:
+        experiment: names the data set and its options.
+        **overrides: options that replace those of the experiment.
+
+    Returns:
+        The data set.
+    """
     options = {**experiment.data.model_dump(), **overrides}
     return DATA_SETS[options.pop("name")](**options)
 
 
 def build(experiment: Experiment, spec: DataSpec) -> Flow:
-    """The model, Flow(preprocessing, base=density), for rows of this kind; weights drawn from the training seed."""
+    """The model, Flow(preprocessing, base=density), for rows of this kind, initialised from the training seed.
+
+    Args:
+        experiment: names the model, its noise and its preprocessing.
+        spec: of the rows.
+
+    Returns:
+        The model, in the precision of the experiment.
+
+    Raises:
+        ValueError: where the experiment does not fit the rows.
+    """
     with seeded(experiment.train.seed):
         model = Flow(_preprocessing(experiment, spec), base=_density(experiment, spec))
     return model.double() if experiment.train.precision == "64-true" else model

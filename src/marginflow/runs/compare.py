@@ -23,7 +23,17 @@ def compare(runs: Sequence[Run], options: Evaluate) -> list[Compared]:
     """Evaluate runs on the same test rows, the best first.
 
     The difference of two models is taken row by row, so that what all rows have in common cancels, and its standard
-    error is that of the mean of these differences. ValueError where the runs were not trained on the same data.
+    error is that of the mean of these differences.
+
+    Args:
+        runs: two or more, each named once.
+        options: of the evaluation.
+
+    Returns:
+        A `Compared` for each run.
+
+    Raises:
+        ValueError: where there are fewer than two runs, one is named twice, or they were not trained on the same data.
     """
     if len(runs) < 2:
         raise ValueError("compare needs at least two runs")

@@ -1,4 +1,4 @@
-"""A run directory as it comes to be: made, gone on with, replaced; never by accident, never half."""
+"""A run directory is created, resumed or replaced; never by accident, never in part."""
 
 from __future__ import annotations
 
@@ -18,16 +18,24 @@ from marginflow.storage.lock import LOCK, locked
 from marginflow.training.checkpoint import FORMAT, TRAINER, WEIGHTS
 from marginflow.training.metrics import METRICS
 
-MAY_CHANGE = {  # when a training goes on
+MAY_CHANGE = {  # when a training is resumed
     "train.epochs", "train.patience", "train.validate_every", "train.device", "train.checkpoint",
 }  # fmt: skip
 
 
 def require_free(run_dir: Path, overwrite: bool) -> None:
-    """Refuse a directory that holds something, unless it is a run and may be overwritten."""
+    """Refuse a directory that holds something, unless it is a run and may be overwritten.
+
+    Args:
+        run_dir: the directory.
+        overwrite: whether a run in it may be replaced.
+
+    Raises:
+        FileExistsError: where it is not free.
+    """
     if run_dir.exists() and not run_dir.is_dir():
         raise FileExistsError(f"{run_dir} is a file: give another --run-dir")
-    _put_back(run_dir)
+    _end_replacement(run_dir)
     if _is_empty(run_dir):
         return
     if not overwrite:
@@ -45,20 +53,34 @@ def require_free(run_dir: Path, overwrite: bool) -> None:
 
 @contextmanager
 def created(run_dir: Path, experiment: Experiment, spec: DataSpec, *, overwrite: bool = False) -> Iterator[None]:
-    """A run directory with the experiment in it, to train in.
+    """Create a run directory with the experiment in it, to train in.
 
-    Where the training ends without a checkpoint the directory is as it was before, absent or empty; a run that was
-    to be overwritten is set aside until there is a checkpoint in its place, and otherwise put back.
+    Where the training ends without a checkpoint the directory is as it was before, absent or empty. A run that is to be
+    overwritten is moved to a directory beside it, deleted once the new one has validated weights, and restored where
+    the new one leaves no checkpoint.
+
+    Args:
+        run_dir: the directory.
+        experiment: with which the model is trained.
+        spec: of the rows that it is trained on.
+        overwrite: whether a run in it may be replaced.
+
+    Returns:
+        A context manager, inside of which the training runs.
+
+    Raises:
+        FileExistsError: where the directory is not free.
+        BlockingIOError: where another training runs in it.
     """
     run_dir = run_dir.resolve()
     require_free(run_dir, overwrite)
     empty = run_dir.exists() and _is_empty(run_dir)
     with locked(run_dir) if run_dir.exists() else nullcontext():
-        if _set_aside(run_dir).is_dir():  # what stands in its place was never validated
+        if _replaced(run_dir).is_dir():  # the run in its place was never validated
             shutil.rmtree(run_dir)
         elif run_dir.exists() and not empty:
-            run_dir.rename(_set_aside(run_dir))
-            (_set_aside(run_dir) / LOCK).unlink(missing_ok=True)  # which is held where it has come from
+            run_dir.rename(_replaced(run_dir))
+            (_replaced(run_dir) / LOCK).unlink(missing_ok=True)  # which is held at its former place
     ours = True
     try:
         run_dir.mkdir(parents=True, exist_ok=empty)
@@ -68,24 +90,34 @@ def created(run_dir: Path, experiment: Experiment, spec: DataSpec, *, overwrite:
         ours = False
         raise
     except KeyboardInterrupt as interrupt:
-        if _set_aside(run_dir).is_dir() and (run_dir / TRAINER).exists() and not (run_dir / WEIGHTS).exists():
-            kept = f"{interrupt}; until an epoch is validated, the run that was there stays in {_set_aside(run_dir)}"
-            raise KeyboardInterrupt(kept) from interrupt
+        if _replaced(run_dir).is_dir() and (run_dir / TRAINER).exists() and not (run_dir / WEIGHTS).exists():
+            told = f"{interrupt}; until an epoch is validated, the run that was there stays in {_replaced(run_dir)}"
+            raise KeyboardInterrupt(told) from interrupt
         raise
     finally:
         if ours:
             if not _has_checkpoint(run_dir):
                 _clear(run_dir, keep_folder=empty)
-            _put_back(run_dir)
+            _end_replacement(run_dir)
 
 
 @contextmanager
-def continued(run_dir: Path, experiment: Experiment, spec: DataSpec) -> Iterator[None]:
-    """A run directory whose training goes on; a new one where it is absent, empty or holds no checkpoint.
+def resumed(run_dir: Path, experiment: Experiment, spec: DataSpec) -> Iterator[None]:
+    """Resume the training of a run directory; create it where it is absent, empty or holds no checkpoint.
 
-    ValueError where the run was started with other settings, but for how long it is trained and where.
+    Args:
+        run_dir: the directory.
+        experiment: with which the training is resumed.
+        spec: of the rows that it is trained on.
+
+    Returns:
+        A context manager, inside of which the training runs.
+
+    Raises:
+        ValueError: where the run was started with other settings, apart from `MAY_CHANGE`, or on other rows.
+        BlockingIOError: where another training runs in it.
     """
-    _put_back(run_dir)
+    _end_replacement(run_dir)
     if _is_empty(run_dir) or _was_killed_early(run_dir):
         if run_dir.is_dir():
             with locked(run_dir):
@@ -101,19 +133,19 @@ def continued(run_dir: Path, experiment: Experiment, spec: DataSpec) -> Iterator
     try:
         yield
     finally:
-        _put_back(run_dir)
+        _end_replacement(run_dir)
 
 
 def require_same_settings(before: Experiment, now: Experiment, run_dir: Path) -> None:
-    """Refuse to go on with other settings: ValueError that names the first."""
+    """Refuse to resume with other settings, by a ValueError that names the first."""
     old, new = (each.model_dump(mode="json") for each in (before, now))  # a list, however it was written
     for section in old.keys() - {"evaluate"}:
         for key in sorted(old[section].keys() | new[section].keys()):
             was, is_now = old[section].get(key), new[section].get(key)
             if was != is_now and f"{section}.{key}" not in MAY_CHANGE:
                 raise ValueError(
-                    f"{run_dir} was started with {section}.{key} = {was!r}; it cannot go on with {is_now!r}: "
-                    "set it back, or give another --run-dir"
+                    f"{run_dir} was started with {section}.{key} = {was!r}; it cannot be resumed with {is_now!r}: "
+                    "use the former value, or give another --run-dir"
                 )
 
 
@@ -129,12 +161,12 @@ def _was_killed_early(run_dir: Path) -> bool:
 
 
 def _has_checkpoint(run_dir: Path) -> bool:
-    """Whether a training has left something: its best weights, or a state to go on from."""
+    """Whether a training has left something: its best weights, or a state to resume from."""
     return (run_dir / WEIGHTS).exists() or (run_dir / TRAINER).exists()
 
 
 def _clear(run_dir: Path, *, keep_folder: bool) -> None:
-    """Remove what a training without a checkpoint has written, and where it is not to be kept the directory too."""
+    """Remove what a training without a checkpoint has written, and unless `keep_folder` the directory too."""
     if not keep_folder:
         shutil.rmtree(run_dir, ignore_errors=True)
         return
@@ -145,16 +177,16 @@ def _clear(run_dir: Path, *, keep_folder: bool) -> None:
         shutil.rmtree(run_dir / name, ignore_errors=True)
 
 
-def _set_aside(run_dir: Path) -> Path:
-    """Where a run waits while another is trained in its place."""
+def _replaced(run_dir: Path) -> Path:
+    """Where a run is stored while another is trained in its place."""
     return run_dir.with_name(f".{run_dir.name}.replaced")
 
 
-def _put_back(run_dir: Path) -> None:
-    """End a replacement, also a killed one: the old run goes where the new one has weights, and returns where it has
-    nothing; beside a state that was not validated yet it waits."""
+def _end_replacement(run_dir: Path) -> None:
+    """End a replacement, also a killed one: delete the old run where the new one has weights, restore it where the new
+    one has no checkpoint; beside a state that was not validated yet it stays."""
     run_dir = run_dir.resolve()
-    replaced = _set_aside(run_dir)
+    replaced = _replaced(run_dir)
     if not replaced.is_dir():
         return
     if (run_dir / WEIGHTS).exists():

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from marginflow.data import Split
-from marginflow.data.tables.table import blocks_for
+from marginflow.data.tables.table import chunks_for
 from marginflow.distributions import Flow
 from marginflow.evaluation.check.check import check as require_model_size
 from marginflow.evaluation.check.check import floor
@@ -32,15 +32,20 @@ from marginflow.storage.files import write_whole
 NUM_CHECKED = 10_000  # training rows, spread over all
 NUM_DIVERGED = 1000  # test rows whose range tells which samples have left it
 
-exhaust = partial(deque, maxlen=0)  # goes through all, keeps nothing
+exhaust = partial(deque, maxlen=0)  # iterates over all, keeps nothing
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The accounting of a run, the entropy of its data where that is known, and all of it for evaluation.json.
+    """The evaluation of a run.
 
-    samples: how many of the model's leave the range of the test rows; None where that was not asked, or each needs a
-    context. single: how far float32 lies from float64; None for a model in float64.
+    Attributes:
+        accounting: the negative log-likelihood and its parts.
+        entropy: of the data, in nats; None where it is not known.
+        record: all of it, for evaluation.json.
+        samples: how many of the model's samples leave the range of the test rows; None where that was not asked, each
+            sample needs a context, or the rows are a table's.
+        single: how far float32 is from float64; None where that was not asked, or for a model in float64.
     """
 
     accounting: Accounting
@@ -67,14 +72,23 @@ def check(run: Run, seed: int = 0) -> Findings:
 
 
 def rows_of_table(run: Run, table: str, rows: int | None = None) -> Iterator[Split]:
-    """The first rows of a table, by default all, block after block, for the model of a run.
+    """The first rows of a table, chunk after chunk, for the model of a run.
 
-    ValueError where its columns are not those of the model.
+    Args:
+        run: on a table.
+        table: path of the other table.
+        rows: how many; None takes all.
+
+    Returns:
+        An iterator of chunks.
+
+    Raises:
+        ValueError: where the run was trained on images, or the columns are not those of the model.
     """
     if len(run.spec.event_shape) != 1:
         raise ValueError(f"{run.path} was trained on images: leave --data out")
     options = run.experiment.data.model_dump()
-    return blocks_for(run.spec, table, options.get("delimiter", ","), options.get("labels"), rows)
+    return chunks_for(run.spec, table, options.get("delimiter", ","), options.get("labels"), rows)
 
 
 def evaluate(
@@ -87,18 +101,29 @@ def evaluate(
 ) -> Evaluation:
     """Take the accounting of a run on its test split, or on the rows of a table, which need not fit into memory.
 
-    draw: also draw samples, to see how many leave the range of the first 1,000 test rows, however many are evaluated,
-    but never against the rows of a table; and compare float32 with float64, of a table in its first block. each_row:
-    given the log p of the rows, block after block (N,), in nats, for images that of their grey levels; it has to go
-    through all of them.
+    Args:
+        run: the run.
+        options: how many rows and samples, and which seed.
+        table: path of a table; None takes the test split.
+        draw: also draw samples, to count how many leave the range of the first 1,000 test rows, however many are
+            evaluated, but never against the rows of a table; and compare float32 with float64, of a table in its first
+            chunk.
+        each_row: given the log p of the rows, chunk after chunk (N,), in nats, for images that of their grey levels;
+            it must iterate over all of them.
+
+    Returns:
+        The accounting, and all of it as a record.
+
+    Raises:
+        ValueError: where the table does not fit the run.
     """
     model, spec = run.model, run.spec
     started = time.perf_counter()
     rows, entropy = (None, None) if table is not None else (run.test(options.rows), run.data.entropy)
-    blocks = iter([rows]) if rows is not None else rows_of_table(run, str(table), options.rows)
-    first = next(blocks)
+    chunks = iter([rows]) if rows is not None else rows_of_table(run, str(table), options.rows)
+    first = next(chunks)
     builder = AccountingBuilder(spec, exact=model.density.exact, num_samples=options.num_samples, seed=options.seed)
-    each_row(_log_probs(model, chain([first], blocks), builder))
+    each_row(_log_probs(model, chain([first], chunks), builder))
     drawn = None
     if draw and rows is not None and (model.context_optional or not model.context_features):
         of_range = rows if len(rows.x) >= NUM_DIVERGED else run.test(NUM_DIVERGED)
@@ -122,9 +147,9 @@ def evaluate(
     return Evaluation(builder.build(), entropy, record, drawn, single)
 
 
-def _log_probs(model: Flow, blocks: Iterable[Split], builder: AccountingBuilder) -> Iterator[Tensor]:
-    """log p of rows as given, entered into an builder on the way."""
+def _log_probs(model: Flow, chunks: Iterable[Split], builder: AccountingBuilder) -> Iterator[Tensor]:
+    """log p of rows as given, which the builder takes in as well."""
     spec, num_samples, seed = builder.spec, builder.num_samples, builder.seed
-    for scores in evaluate_chunks(model, blocks, spec=spec, num_samples=num_samples, seed=seed):
+    for scores in evaluate_chunks(model, chunks, spec=spec, num_samples=num_samples, seed=seed):
         builder.add(scores)
         yield scores.log_prob.cpu()

@@ -62,7 +62,19 @@ def find(given: Path) -> Path:
 
 
 def read(given: Path, overrides: list[str]) -> Experiment:
-    """The experiment in a TOML file, of a name, or for a table; with overrides such as "train.lr=1e-4"."""
+    """The experiment in a TOML file, of a name, or for a table.
+
+    Args:
+        given: path of a TOML file or of a table, or the name of an experiment.
+        overrides: such as "train.lr=1e-4".
+
+    Returns:
+        The experiment.
+
+    Raises:
+        ValueError: where it is neither, or a key or value is wrong.
+        FileNotFoundError: where there is no such file or name.
+    """
     toml = find(given) if given.suffix in ("", ".toml") and not given.is_dir() else None
 
     from marginflow.data.tables.read import FORMATS

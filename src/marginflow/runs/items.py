@@ -1,6 +1,7 @@
 """The thesis, item by item, as experiments/thesis.toml lists them.
 
-I. Lee, Masked Autoregressive Flows with a Marginalising Flow Framework, 2020.
+References:
+    I. Lee, Masked Autoregressive Flows with a Marginalising Flow Framework, 2020.
 """
 
 from __future__ import annotations
@@ -19,8 +20,12 @@ Drawing = Literal["epochs", "digits", "samples", "points", "against", "none"]
 class Trained:
     """A training that an item needs.
 
-    experiment: its name. label: what tables call it. reported: its number in the thesis. overrides: of the experiment,
-    such as "noise.features=4". at: where it stands on the axis of the item's figure.
+    Args:
+        experiment: its name.
+        label: what tables call it.
+        reported: its number in the thesis.
+        overrides: of the experiment, such as "noise.features=4".
+        at: its position on the axis of the item's figure.
     """
 
     experiment: str
@@ -38,7 +43,15 @@ class Trained:
 
 @dataclass(frozen=True)
 class Item:
-    """A figure or table. drawing: how it is drawn. axis: what `at` of its trainings counts."""
+    """A figure or table of the thesis.
+
+    Args:
+        title: of the item.
+        caption: what it shows.
+        trained: the trainings that it needs.
+        drawing: how it is drawn.
+        axis: what `at` of its trainings counts.
+    """
 
     title: str
     caption: str

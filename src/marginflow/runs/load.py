@@ -21,11 +21,24 @@ from marginflow.training.checkpoint import ABOUT, DTYPES, WEIGHTS, built, requir
 def load(path: str | Path, device: str | torch.device = "cpu") -> Distribution:
     """The trained model of a run directory, or of what `save` and `fit` wrote, in evaluation mode.
 
-    path: a directory that `marginflow train` or `fit(run_dir=...)` made, or a file of `save`. device: where the model
-    goes.
+    Args:
+        path: a directory that `marginflow train` or `fit(run_dir=...)` made, or a file of `save`.
+        device: of the model.
 
-    Returns a `Flow`, or the distribution that was saved; `spec` says what is known of its rows. FileNotFoundError where
-    there is no model, ValueError where a file is damaged, or is not marginflow's.
+    Returns:
+        A `Flow`, or the distribution that was saved; its attribute `spec` holds what is known of its rows.
+
+    Raises:
+        FileNotFoundError: where there is no model.
+        ValueError: where a file is damaged, or is not marginflow's.
+
+    Examples:
+        >>> import tempfile
+        >>> import marginflow as mf
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model = mf.load(mf.save(mf.models.planar(2), folder))
+        >>> model.event_shape
+        torch.Size([2])
     """
     path = Path(path)
     if path.is_dir() and (is_run(path) or not (path / WEIGHTS).is_file()):
@@ -34,7 +47,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Distribution:
 
 
 def _told(path: Path) -> Distribution:
-    """The model that a file tells of; nothing is made before it is known that its weights are as large."""
+    """The model that a file describes; nothing is built before it is known that its weights are as large."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: give a run directory, or a file that marginflow.save wrote")
     about = read_about(path).get(ABOUT)
@@ -61,5 +74,5 @@ def _told(path: Path) -> Distribution:
 def _density(call: object) -> Distribution:
     model = from_data(call)
     if not isinstance(model, Distribution):
-        raise ValueError(f"the file tells of a {type(model).__name__}, which is no density")
+        raise ValueError(f"the file describes a {type(model).__name__}, which is no density")
     return model

@@ -32,9 +32,13 @@ def provenance() -> dict[str, Any]:
 
 @cache
 def git_head(folder: Path = Path(__file__).parents[3]) -> str | None:
-    """The commit that the code stands at, with "+changes" where files differ from it; None outside a checkout.
+    """The commit of the code, with "+changes" where files differ from it; None outside a checkout.
 
-    folder: of the checkout; by default where this package is developed.
+    Args:
+        folder: of the checkout; by default where this package is developed.
+
+    Returns:
+        The commit's hash.
     """
     if not (folder / ".git").exists():  # it was installed, perhaps into a folder of another project
         return None

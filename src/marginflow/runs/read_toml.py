@@ -16,7 +16,19 @@ from marginflow.storage.limits import text_of
 
 
 def read(path: Path, overrides: Iterable[str] = ()) -> Experiment:
-    """The experiment in a TOML file, with overrides such as "train.lr=1e-4"; ValueError that names the key."""
+    """The experiment in a TOML file.
+
+    Args:
+        path: of the file.
+        overrides: such as "train.lr=1e-4".
+
+    Returns:
+        The experiment.
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ValueError: where it is no TOML file, or a key or value is wrong; the message names the key.
+    """
     try:
         table = tomllib.loads(text_of(path))
     except FileNotFoundError:
@@ -47,7 +59,7 @@ def overridden(table: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any
 
 
 def _stay_in(table: dict[str, Any], file: Path) -> None:
-    """Refuse a file of an experiment, which may come from a stranger, that reaches for data outside its own folder."""
+    """Refuse a file of an experiment, which may come from a stranger, that names data outside its own folder."""
     data = table.get("data")
     if isinstance(data, dict) and isinstance(data.get("path"), str):
         folder = file.parent.resolve()
@@ -59,9 +71,9 @@ def _stay_in(table: dict[str, Any], file: Path) -> None:
 
 
 def _make_absolute(table: dict[str, Any], folder: Path) -> None:
-    """Let the path of the data begin at the root, so that the run can be evaluated from anywhere.
+    """Make the path of the data absolute, so that the run can be evaluated from anywhere.
 
-    In a file it begins at the file's folder, on the command line where that is given.
+    In a file it is relative to the file's folder, on the command line to the working directory.
     """
     data = table.get("data")
     if isinstance(data, dict) and isinstance(data.get("path"), str):

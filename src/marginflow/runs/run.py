@@ -30,10 +30,14 @@ UNFINISHED = {part_of(Path(name)).name for name in FILES}
 
 
 class Run:
-    """A run directory that was trained, opened once: what is asked of it is read when it is, and kept.
+    """A run directory that was trained; its model and data are read when they are first used, and cached.
 
-    path: of the directory. experiment: with which it was trained. spec: of its rows. manifest: what it was made by.
-    device: where the model goes.
+    Args:
+        path: of the directory.
+        experiment: with which it was trained.
+        spec: of its rows.
+        manifest: versions, machine and commit of the training.
+        device: of the model.
     """
 
     def __init__(
@@ -44,7 +48,19 @@ class Run:
 
     @classmethod
     def open(cls, path: str | Path, device: str | torch.device = "cpu") -> Self:
-        """The run in a directory, its configuration verified; FileNotFoundError or ValueError where there is none."""
+        """The run in a directory, its configuration verified.
+
+        Args:
+            path: of the directory.
+            device: of the model.
+
+        Returns:
+            The run.
+
+        Raises:
+            FileNotFoundError: where the directory holds no run.
+            ValueError: where its configuration is damaged, or a later version wrote it.
+        """
         path = Path(path)
         require_run(path)
         for name in (CONFIG, MANIFEST):
@@ -92,7 +108,7 @@ class Run:
         return Split(*self.data.test.take(slice(rows)))
 
     def let_go(self) -> None:
-        """Keep neither data nor model any longer."""
+        """Release data and model from memory."""
         for name in ("data", "model"):
             vars(self).pop(name, None)
 
@@ -128,7 +144,12 @@ class Run:
     def as_item(self) -> dict[str, Any]:
         """All that is known once it was evaluated, in the form in which `reproduce` writes an item of one run.
 
-        ValueError or FileNotFoundError where it was not evaluated, or was trained on since.
+        Returns:
+            Plain values.
+
+        Raises:
+            FileNotFoundError: where it was not evaluated.
+            ValueError: where it was trained further since.
         """
         record, now = self.evaluation, self.trained()
         if record["weights_sha256"] != self.weights_sha256 or record.get("epochs") != now["epochs"]:
@@ -156,5 +177,5 @@ def require_same_rows(trained_on: DataSpec, found: DataSpec, run_dir: Path) -> N
     if trained_on != found:
         raise ValueError(
             f"the data have changed since {run_dir} was trained: split anew, rows that it was trained on would be held "
-            "out: put them back, or evaluate on other rows with --data"
+            "out: restore them, or evaluate on other rows with --data"
         )

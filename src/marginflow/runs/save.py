@@ -12,24 +12,31 @@ from marginflow.training.checkpoint import TRAINER, WEIGHTS, described
 
 
 def save(model: Distribution, path: str | Path) -> Path:
-    """Keep a model in a .safetensors file, from which `marginflow.load` builds it again.
+    """Save a model in a .safetensors file, from which `marginflow.load` builds it again.
 
     The file holds the weights, and in its header as plain data the call that built the model and what is known of the
-    rows that it was trained on, `model.spec`: the names of its columns, labels, grey levels. No code is kept.
+    rows that it was trained on, `model.spec`: the names of its columns, labels, grey levels. It holds no code.
 
-    model: built of public classes with plain arguments, such as by a function of `marginflow.models`. path: of the
-    file, or a directory, where it is called model.safetensors.
+    Args:
+        model: built of public classes with plain arguments, such as by a function of `marginflow.models`.
+        path: of the file, or a directory, in which the file is called model.safetensors.
 
-    Returns the path of the file. ValueError for a model that cannot be told so, such as one with a network of your own;
-    FileExistsError for a directory that holds a training.
+    Returns:
+        The path of the file.
 
-    >>> import tempfile
-    >>> import marginflow as mf
-    >>> model = mf.models.maf(2, hidden=[16])
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     same = mf.load(mf.save(model, folder))
-    >>> bool((same.log_prob([[0.0, 1.0]]) == model.log_prob([[0.0, 1.0]])).all())
-    True
+    Raises:
+        ValueError: where the model cannot be described so, such as one with a network of your own.
+        FileExistsError: where the directory holds a training.
+        OSError: where the file cannot be written; a file that was there stays as it was.
+
+    Examples:
+        >>> import tempfile
+        >>> import marginflow as mf
+        >>> model = mf.models.maf(2, hidden=[16])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     same = mf.load(mf.save(model, folder))
+        >>> bool((same.log_prob([[0.0, 1.0]]) == model.log_prob([[0.0, 1.0]])).all())
+        True
     """
     require_distribution(model)
     path = Path(path) / WEIGHTS if Path(path).is_dir() else Path(path)

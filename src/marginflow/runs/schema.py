@@ -29,8 +29,9 @@ class Section(BaseModel):
 class NoiseBase(Section):
     """The noise dimensions of a marginalising flow.
 
-    features: how many; 0 is the plain flow. after_blocks: how many blocks of the model go before them; 0 puts them
-    beside the data.
+    Attributes:
+        features: number of noise dimensions; 0 is the plain flow.
+        after_blocks: number of blocks of the model before them; at 0 they are appended to the data.
     """
 
     features: int = Field(default=0, ge=0)

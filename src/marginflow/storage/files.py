@@ -30,7 +30,13 @@ def write_whole(
 ) -> None:
     """Write a file, from bytes or by a function, so that it is there whole or not at all, also when the power fails.
 
-    before: called with what is written, and not there yet. OSError where it cannot be written: what was there stays.
+    Args:
+        path: of the file.
+        content: its bytes, or a function that writes them.
+        before: called with the path of the finished part, before it takes the file's place.
+
+    Raises:
+        OSError: where it cannot be written; a file that was there stays as it was.
     """
     part = part_of(path)
     try:
@@ -127,13 +133,21 @@ def _enter(path: Path, known: list[str]) -> None:
 
 
 def packed(tensors: Mapping[str, Tensor], about: dict[str, str] | None = None) -> bytes:
-    """What a .safetensors file of tensors by name holds. about: words that stand in its header."""
+    """The bytes of a .safetensors file.
+
+    Args:
+        tensors: by name.
+        about: strings by name, for its header.
+
+    Returns:
+        What the file holds.
+    """
     copies = {name: tensor.cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
     return save(copies, about)
 
 
 def read_about(path: Path) -> dict[str, str]:
-    """The words in the header of a .safetensors file; ValueError where it is damaged."""
+    """The strings in the header of a .safetensors file; ValueError where it is damaged."""
     try:
         with safe_open(path, "pt") as file:
             return file.metadata() or {}
@@ -142,7 +156,18 @@ def read_about(path: Path) -> dict[str, str]:
 
 
 def read_tensors(path: Path, *, verified: bool = False) -> dict[str, Tensor]:
-    """The tensors in a .safetensors file; ValueError where it is damaged. verified: whether it was just now."""
+    """The tensors in a .safetensors file.
+
+    Args:
+        path: of the file.
+        verified: whether its checksum was verified just before.
+
+    Returns:
+        The tensors by name.
+
+    Raises:
+        ValueError: where it is damaged.
+    """
     try:
         if not verified:
             verify(path)

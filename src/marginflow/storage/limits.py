@@ -45,7 +45,7 @@ def json_of(path: Path) -> Any:
 
 
 def require_claim(path: Path, num_bytes: int) -> None:
-    """Refuse a file that claims to hold far more than its size: ValueError."""
+    """Refuse a file that claims to hold far more than its size, by a ValueError."""
     most = max(TIMES * path.stat().st_size, FREE)
     if num_bytes > most:
         raise ValueError(
@@ -55,11 +55,18 @@ def require_claim(path: Path, num_bytes: int) -> None:
 
 
 def require_model_size(path: Path, claims: object, make: Callable[[], Any]) -> None:
-    """Refuse to build a model that is far larger than the file of its weights: ValueError.
+    """Refuse to build a model that is far larger than the file of its weights.
 
-    claims: what describes it, names and numbers. A hidden unit has a bias at least, a block a tensor, a feature an
-    output for each parameter of its scalar function: no size must be beyond what the file can hold. make: builds the
-    model, here on the meta device, where tensors take no memory.
+    A hidden unit has a bias at least, a block a tensor, a feature an output for each parameter of its scalar function:
+    no size may be beyond what the file can hold.
+
+    Args:
+        path: of the file.
+        claims: what describes the model, names and numbers.
+        make: builds the model, here on the meta device, where tensors take no memory.
+
+    Raises:
+        ValueError: where the model is too large.
     """
     import torch
 
@@ -115,7 +122,7 @@ def array_of(path: Path) -> np.ndarray:
 
 
 def require_state(path: Path) -> None:
-    """Refuse a file of torch that is none of plain values and tensors, stored as they are: ValueError."""
+    """Refuse a file of torch that holds more than plain values and tensors, or is compressed, by a ValueError."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()

@@ -1,4 +1,4 @@
-"""The files of a training: its best weights, and all that it takes to go on."""
+"""The files of a training: its best weights, and the state to resume from."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ SNAPSHOTS = "figures/epochs.safetensors"
 
 
 def prepare(run_dir: Path, *, resume: bool = False) -> Path:
-    """The directory, made where needed; FileExistsError where it holds a training already that is not to go on.
+    """The directory, made where needed; FileExistsError where it holds a training that is not to be resumed.
 
-    To go on it needs its state. The lines of metrics are written after that: where neither is there, the training ended
-    in its first epoch and starts anew.
+    To be resumed it needs its state. The lines of metrics are written after that: where neither is there, the training
+    ended in its first epoch and starts anew.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     if not resume:
@@ -39,7 +39,9 @@ def prepare(run_dir: Path, *, resume: bool = False) -> Path:
             if (run_dir / name).exists():
                 raise FileExistsError(f"{run_dir} holds a training already ({name}): give another directory")
     elif (run_dir / METRICS).exists() and not (run_dir / TRAINER).exists():
-        raise FileExistsError(f"{run_dir} holds a training without its {TRAINER}, which cannot go on: train elsewhere")
+        raise FileExistsError(
+            f"{run_dir} holds a training without its {TRAINER}, which cannot be resumed: train elsewhere"
+        )
     return run_dir
 
 

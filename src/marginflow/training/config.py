@@ -1,4 +1,4 @@
-"""How to train: the configuration."""
+"""The configuration of a training."""
 
 from __future__ import annotations
 
@@ -12,22 +12,39 @@ from marginflow.base.seeds import SEEDS
 class TrainConfig(BaseModel):
     """How to train: Adam on the mean negative log-likelihood.
 
-    epochs: passes through the training rows, shuffled anew each time; an incomplete last batch is left out.
-    batch_size, lr: as they say. weight_decay: Adam's L2 penalty.
-    schedule: of the learning rate, "constant", or "cosine" from lr down to 0 at the last step.
-    warmup_steps: steps over which the learning rate first rises linearly to lr.
-    clip_value, clip_norm: clip each gradient entry, or the norm of all; None does not.
-    ema: decay d of an exponential moving average of the weights, which is then what is validated, kept and returned;
-        0 takes the weights themselves. Early on the decay is (1 + t) / (10 + t) at step t, as far as that is below d.
-    num_samples: K draws of noise a row; above 1 the loss is the importance-weighted bound, for models that draw noise.
-    validate_every: epochs between validations; each costs a pass of the training set per `BatchNorm` layer.
-    checkpoint: keep only what enters each layer of the flow and compute the rest once more on the way back: less memory
-        for deep flows, a third more time, the same gradients.
-    patience: stop at a validation that comes so many epochs, or more, after the best; None goes on to the end.
-    seed: of the data order and all noise in training. validation_seed: of the noise in validation, by default `seed`.
-    deterministic: refuse operations whose result depends on the order in which threads finish.
-    tensorboard: also write events for TensorBoard into the run directory.
-    device: "auto" (CUDA where there is any, else the CPU), "cpu", "cuda", ... precision: "32-true" or "64-true".
+    With ema = d the weights that are validated, saved and returned are an exponential moving average with decay d.
+    Early on the decay at step t is (1 + t) / (10 + t), as far as that is below d.
+
+    Args:
+        epochs: passes through the training rows, shuffled anew each time; an incomplete last batch is left out.
+        batch_size: rows a step.
+        lr: learning rate.
+        schedule: of the learning rate, "constant", or "cosine" from lr down to 0 at the last step.
+        warmup_steps: steps over which the learning rate first rises linearly to lr.
+        weight_decay: Adam's L2 penalty.
+        clip_value: largest absolute value of each gradient entry; None does not clip.
+        clip_norm: largest norm of the whole gradient; None does not clip. Set at most one of the two.
+        ema: decay d of the moving average of the weights; 0 takes the weights themselves.
+        num_samples: K draws of noise a row; above 1 the loss is the importance-weighted bound, for models that draw
+            noise.
+        validate_every: epochs between validations; each costs a pass of the training set per `BatchNorm` layer.
+        checkpoint: keep only the input of each layer of the flow, and compute the rest again in the backward pass: less
+            memory for deep flows, a third more time, the same gradients.
+        patience: stop at a validation that comes so many epochs, or more, after the best; None trains all epochs.
+        seed: of the data order and all noise in training.
+        validation_seed: of the noise in validation; None takes `seed`.
+        deterministic: refuse operations whose result depends on the order in which threads finish.
+        tensorboard: also write events for TensorBoard into the run directory.
+        device: "auto" (CUDA where there is any, else the CPU), "cpu", "cuda", ...
+        precision: "32-true" or "64-true".
+
+    Raises:
+        ValueError: for a value out of its range or of another type, an unknown name, or both ways of clipping.
+
+    Examples:
+        >>> config = TrainConfig(epochs=10, schedule="cosine", clip_norm=5.0)
+        >>> config.epochs, config.batch_size
+        (10, 100)
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)

@@ -60,35 +60,45 @@ def fit(
     loss = -mean log p(x), for a marginalising flow the bound -mean [log p(x, eps) - log q(eps | x)], or with
     config.num_samples = K its importance-weighted form -mean log 1/K sum_k p(x, eps_k) / q(eps_k | x)
 
-    model: any distribution; trained in place, left on its device and in evaluation mode.
-    data: a `DataSet`; or rows (N, *event), tensor or array, or a `Split` with their context, of which a tenth,
-        drawn by the seed, becomes the validation split.
-    config: a `TrainConfig`. run_dir: where metrics.jsonl, model.safetensors (the best weights) and trainer.pt (all that
-        it takes to go on) go, made where needed.
-    resume: go on with the training in run_dir, as if it had not been interrupted; start anew where there is none.
-    observers: told of every step and epoch.
-    optimiser: one of torch's, over parameters of the model; None is Adam as `config` says. The schedule starts from its
-        learning rates, in place of config.lr.
-    progress: True shows a bar, or a line an epoch where there is no terminal.
+    The model is trained in place, and left on its device and in evaluation mode; model.spec becomes that of the data.
+    The test split is never used. Where the model is built of public classes, `marginflow.load(run_dir)` builds it
+    again.
 
-    model.spec becomes that of the data. Where the model is built of public classes, `marginflow.load(run_dir)` builds
-    it again.
+    In run_dir stand metrics.jsonl, model.safetensors (the best weights) and trainer.pt (the state to resume from). The
+    state is written after every epoch, and every ten minutes in a longer one: a training that is killed loses no more.
+    The first Ctrl-C ends the training after the step under way, writes its state and raises KeyboardInterrupt.
 
-    Returns the history, an `EpochRecord` an epoch. The test split is never looked at. The first Ctrl-C ends the
-    training after the step under way and keeps its state in run_dir.
+    Args:
+        model: any distribution.
+        data: a `DataSet`; or rows (N, *event), tensor or array, or a `Split` with their context, of which a tenth,
+            chosen by the seed, becomes the validation split.
+        config: a `TrainConfig`; None takes its defaults.
+        run_dir: directory of the files of the training, made where needed; None writes none.
+        resume: resume the training in run_dir, as if it had not been interrupted; where there is none it starts anew.
+        observers: informed of every step and epoch, see `Observer`.
+        optimiser: one of torch's, over parameters of the model; None is Adam as `config` says. The schedule starts from
+            its learning rates, in place of config.lr.
+        progress: True shows a bar, or a line an epoch where there is no terminal.
 
-    The state is written after every epoch, and every ten minutes in a longer one: a training that is killed loses no
-    more. Another training in run_dir is refused: BlockingIOError. OSError where run_dir cannot be written.
+    Returns:
+        The history: an `EpochRecord` for each epoch, those before the training was resumed included.
 
-    ValueError where data and model do not fit: another event shape, a context that nothing uses, a batch
-    larger than the data. FileExistsError where run_dir holds another training. FloatingPointError when the
-    loss stops being finite: says at which step, and leaves the best weights so far in the model and in run_dir.
+    Raises:
+        ValueError: where data and model do not fit (another event shape, a context that nothing uses), the batch is
+            larger than the data, the device is not there, tensorboard is asked for without a run_dir, or the training
+            in run_dir is of another model or configuration.
+        FileExistsError: where run_dir holds a training that is not to be resumed, or cannot be.
+        BlockingIOError: where another process or thread trains in run_dir.
+        OSError: where run_dir cannot be written.
+        FloatingPointError: where the loss stops being finite; says at which step, and leaves the best weights so far
+            in the model and in run_dir.
 
-    >>> import torch
-    >>> from marginflow import models
-    >>> history = fit(models.planar(2), torch.randn(1000, 2), TrainConfig(epochs=2))
-    >>> [record.epoch for record in history]
-    [1, 2]
+    Examples:
+        >>> import torch
+        >>> from marginflow import models
+        >>> history = fit(models.planar(2), torch.randn(1000, 2), TrainConfig(epochs=2))
+        >>> [record.epoch for record in history]
+        [1, 2]
     """
     config = config or TrainConfig()
     data = data if isinstance(data, DataSet) else _held_out(model, data, config.seed)
@@ -113,7 +123,7 @@ def fit(
         model.spec = data.spec
         loop = _Loop(model, data, config, fabric, optimiser, directory, observers)
         stack.enter_context(loop.state.in_the_end(device))
-        stack.callback(loop.set_rates, *loop.rates)  # for whoever goes on with the optimiser
+        stack.callback(loop.set_rates, *loop.rates)  # for whoever uses the optimiser afterwards
         stack.enter_context(deterministic(config.deterministic))
         stack.enter_context(seeded(config.seed))
         stack.enter_context(recomputing(model, config.checkpoint))
@@ -129,7 +139,7 @@ def fit(
 
 
 class _Loop:
-    """A training: what it works on, and the state that it moves on."""
+    """A training: the model and data it works on, and the state that its steps change."""
 
     def __init__(
         self,
@@ -251,7 +261,7 @@ class _Loop:
         if directory is None or not self.state.under_way:
             return self.state.what_is_kept()
         where = f"step {loader.step} of {loader.num_batches} in epoch {loader.number} of {self.config.epochs}"
-        return f"stopped after {where}; the state is kept in {directory}: go on by the same command with --resume"
+        return f"stopped after {where}; the state is kept in {directory}: resume with the same command and --resume"
 
 
 def rows_of_start(layers: Sequence[Calibrated], shape: torch.Size) -> int:
@@ -265,7 +275,30 @@ def _layers(model: Distribution, kind: type[Calibrated]) -> list[Calibrated]:
 
 
 def require_ready(model: Distribution, data: DataSet, config: TrainConfig) -> Fabric:
-    """The device to train on; ValueError where it, the batch size, or the data and the model do not fit."""
+    """Check that a training can start, as `fit` does before its first step.
+
+    Args:
+        model: the distribution to train.
+        data: what it is to be trained on.
+        config: a `TrainConfig`, for its device, precision, batch size and num_samples.
+
+    Returns:
+        The Lightning Fabric on the device to train on.
+
+    Raises:
+        ValueError: where the device is not there, data and model do not fit, the batch is larger than the data or too
+            small for batch norm, the model has no parameters, or num_samples is above 1 for an exact density.
+
+    Examples:
+        >>> import torch
+        >>> from marginflow import models
+        >>> from marginflow.data import DataSet, Split
+        >>> from marginflow.training import check_ready
+        >>> split = Split(torch.randn(200, 2))
+        >>> fabric = check_ready(models.planar(2), DataSet("rows", split, split, split), TrainConfig(device="cpu"))
+        >>> fabric.device
+        device(type='cpu')
+    """
     return _ready(model, data, config)[1]
 
 

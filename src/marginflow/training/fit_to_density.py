@@ -13,7 +13,7 @@ from torch import Tensor
 from marginflow.base.adapter import require_distribution
 from marginflow.base.distribution import Distribution
 from marginflow.base.seeds import SEEDS, seeded
-from marginflow.distributions.log_likelihood import ImportanceWeights
+from marginflow.distributions.importance_weights import ImportanceWeights
 from marginflow.training.optimiser import cosine
 from marginflow.transforms import BatchNorm
 from marginflow.transforms.normalise import InitialisedOnce
@@ -24,10 +24,25 @@ LogDensity = Callable[[Tensor], Tensor]
 class VariationalConfig(BaseModel):
     """How to fit a flow to a density: Adam on the reverse KL divergence.
 
-    steps: how many. num_samples: draws a step. lr: the learning rate, which falls to 0 by a cosine.
-    annealing: share of the steps over which the target's log density is first weighted, from 0.01 up to 1, so that the
-        flow spreads over all modes before it settles. Rezende and Mohamed, 2015, section 6.1.
-    clip_norm: of the gradient. seed: of all draws.
+    Args:
+        steps: number of steps.
+        num_samples: samples a step, at least 2.
+        lr: learning rate, which falls to 0 by a cosine.
+        annealing: share of the steps over which the target's log density is weighted, from 0.01 up to 1, so that the
+            flow spreads over all modes before it settles; 0 leaves that out.
+        clip_norm: largest norm of the gradient; None does not clip.
+        seed: of all samples.
+
+    Raises:
+        ValueError: for a value out of its range or of another type, or an unknown name.
+
+    References:
+        Rezende and Mohamed, Variational Inference with Normalizing Flows, 2015 (arXiv 1505.05770), section 6.1: the
+            annealing.
+
+    Examples:
+        >>> VariationalConfig(steps=1000).num_samples
+        256
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -42,14 +57,24 @@ class VariationalConfig(BaseModel):
 
 @dataclass(frozen=True)
 class VariationalFit:
-    """What fitting found, by draws from the fitted flow.
+    """The result of a fit to a density, estimated by samples from the fitted flow.
 
-    free_energy             of each step, E_q[log q(x) - weight * log target(x)], nats
-    log_normaliser          log 1/N sum target(x) / q(x), the logarithm of the target's integral
-    bound                   E_q[log target(x) - log q(x)], at most that: the difference is KL(q || target)
-    standard_error          of log_normaliser, by the delta method
-    effective_sample_size   of the N importance weights, as a share of N: 1 where q is the target; it cannot see what q
-                            never draws
+    All but free_energy come from N = 20,000 samples. Modes of the target that the flow does not reach show in none of
+    these numbers.
+
+    Attributes:
+        free_energy: of each step, E_q[log q(x) - weight * log target(x)], in nats.
+        log_normaliser: log 1/N sum target(x) / q(x), an estimate of the logarithm of the target's integral.
+        bound: E_q[log target(x) - log q(x)], a lower bound of that; the difference is KL(q || target).
+        standard_error: of log_normaliser, by the delta method.
+        effective_sample_size: of the N importance weights, as a share of N; 1 where q is the target.
+
+    Examples:
+        >>> from marginflow import models
+        >>> flow, config = models.realnvp(2, hidden=[8], blocks=2), VariationalConfig(steps=10)
+        >>> fitted = fit_to_density(flow, lambda x: -0.5 * x.square().sum(1), config)
+        >>> len(fitted.free_energy), fitted.bound <= fitted.log_normaliser
+        (10, True)
     """
 
     free_energy: list[float]
@@ -66,23 +91,33 @@ def fit_to_density(
 
     loss = E_q[log q(x) - log target(x)] = KL(q || target / Z) - log Z,  x = sample of q, through which gradients pass
 
-    model: an exact distribution that draws with gradients; `iaf`, couplings and inverted planar flows do so quickly.
-        Or a `Marginalising` over one: its noise model stands in for the posterior of eps, and the loss is an upper
-        bound.
-    log_density: (N, *event) -> (N,), the target's log density up to a constant, differentiable.
-    config: a `VariationalConfig`.
+    The model is left fitted, in evaluation mode.
 
-    Returns a `VariationalFit`; the model is left fitted, in evaluation mode. ValueError for a model that is not exact
-    or has batch norm, or a log_density of another shape; FloatingPointError when the loss or its gradient stops being
-    finite, with the weights as they were before that step.
+    Args:
+        model: an exact distribution that is sampled with gradients; `iaf`, couplings and inverted planar flows do so
+            quickly. Or a `Marginalising` over one: its noise model stands in for the posterior of eps, and the loss is
+            an upper bound.
+        log_density: (N, *event) -> (N,), the target's log density in nats up to a constant, differentiable.
+        config: a `VariationalConfig`; None takes its defaults.
 
-    Rezende and Mohamed, Variational Inference with Normalizing Flows, 2015 (arXiv 1505.05770).
+    Returns:
+        A `VariationalFit`.
 
-    >>> from marginflow import models
-    >>> target = lambda x: -0.5 * (x - 3).square().sum(1)
-    >>> fitted = fit_to_density(models.realnvp(2, hidden=[8], blocks=2), target, VariationalConfig(steps=300, lr=1e-2))
-    >>> abs(fitted.log_normaliser - 1.838) < 0.1
-    True
+    Raises:
+        ValueError: for a model that is not exact, takes a context, has no parameters or has batch norm, or a
+            log_density of another shape.
+        FloatingPointError: where the loss or its gradient stops being finite; the weights are those before that step.
+
+    References:
+        Rezende and Mohamed, Variational Inference with Normalizing Flows, 2015 (arXiv 1505.05770).
+
+    Examples:
+        >>> from marginflow import models
+        >>> target = lambda x: -0.5 * (x - 3).square().sum(1)
+        >>> model = models.realnvp(2, hidden=[8], blocks=2)
+        >>> fitted = fit_to_density(model, target, VariationalConfig(steps=300, lr=1e-2))
+        >>> abs(fitted.log_normaliser - 1.838) < 0.1
+        True
     """
     config = config or VariationalConfig()
     require_distribution(model)
@@ -111,7 +146,7 @@ def fit_to_density(
             if not math.isfinite(loss.item()) or not bool(torch.isfinite(norm)):
                 raise FloatingPointError(
                     f"the loss is {loss.item()}, the norm of its gradient {norm.item()}, at step {step + 1} of "
-                    f"{config.steps}: lower lr (now {config.lr}), or look where log_density or its gradient is infinite"
+                    f"{config.steps}: lower lr (now {config.lr}), or find where log_density or its gradient is infinite"
                 )
             optimiser.step()
             history.append(loss.item())
@@ -129,7 +164,7 @@ def _checked(log_density: LogDensity, x: Tensor) -> Tensor:
 def _judged(
     model: Distribution, log_density: LogDensity, history: list[float], num_samples: int = 20_000
 ) -> VariationalFit:
-    """What the importance weights of draws from the fitted model say: those of one row, the target itself."""
+    """The estimates by importance weights of samples from the fitted model: those of one row, the target itself."""
     x, log_q = model._sample_and_bound(num_samples, None)
     weights = ImportanceWeights(1, x.device)
     weights.add((log_density(x) - log_q)[:, None], log_q[:, None])

@@ -1,4 +1,4 @@
-"""Ctrl-C in a training: put off until the state is whole, so that it can be kept."""
+"""Ctrl-C in a training: put off until the state is whole, so that it can be written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each epoch came to, and the lines of metrics.jsonl that say so."""
+"""The results of each epoch, and the lines of metrics.jsonl that hold them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,27 @@ METRICS = "metrics.jsonl"
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What an epoch came to: mean negative log-likelihoods in nats a row, over whole rows as they were given.
+    """The result of an epoch of training, with negative log-likelihoods in nats a row.
 
-    validation_nll is None in epochs without validation; best says whether it is the lowest so far. lr is that of the
-    last step. For a marginalising flow both are the bound at one draw of noise a row, or the importance-weighted one
-    at as many as the configuration says; for a mixture over labels that of a row given its label.
+    Both are means over rows as they were given, before preprocessing. For a marginalising flow they are the bound at
+    one noise sample a row, or the importance-weighted bound at as many as the configuration says. For a mixture over
+    labels they are those of a row given its label.
+
+    Attributes:
+        epoch: number of the epoch, from 1.
+        train_nll: mean training loss over the steps of the epoch, in nats a row.
+        validation_nll: negative log-likelihood of the validation rows, in nats a row; None without validation.
+        best: whether validation_nll is the lowest so far.
+        seconds: duration of the epoch, validation included.
+        lr: learning rate of the last step; None where it is not known.
+
+    Examples:
+        >>> import torch
+        >>> from marginflow import models
+        >>> from marginflow.training import TrainConfig, fit
+        >>> (record,) = fit(models.planar(2), torch.randn(500, 2), TrainConfig(epochs=1))
+        >>> record.epoch, record.best, record.lr
+        (1, True, 0.0005)
     """
 
     epoch: int

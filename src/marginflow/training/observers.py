@@ -1,4 +1,4 @@
-"""What is told of a training while it goes on."""
+"""What a training reports while it runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from marginflow.training.metrics import EpochRecord
 
 
 class Observer(Protocol):
-    """Something that watches a training."""
+    """The interface of what `fit` informs of every step and every epoch.
+
+    `fit` calls `on_step` after each step and `on_epoch` after each epoch. Any object with these two methods is an
+    observer; it needs no base class.
+    """
 
     def on_step(self, epoch: int, step: int, num_steps: int, loss: float) -> None:
         """After each step, counted from 1."""
@@ -22,9 +26,12 @@ class Observer(Protocol):
 
 
 class TensorBoard:
-    """Writes the losses and the learning rate of each epoch as events for TensorBoard; close it in the end.
+    """An observer that writes the losses and the learning rate of each epoch as events for TensorBoard.
 
-    directory: where the events go.
+    Call `close` at the end. `fit` makes and closes one itself where the configuration has tensorboard=True.
+
+    Args:
+        directory: where the events go.
     """
 
     def __init__(self, directory: Path) -> None:

@@ -51,7 +51,7 @@ def named_state(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str,
 
 
 def load_named_state(model: nn.Module, optimiser: torch.optim.Optimizer, content: dict[str, Any]) -> None:
-    """Go back to what `named_state` gave, or to a state of torch's own, by numbers, as trainings of before hold it.
+    """Restore what `named_state` gave, or a state of torch's own, by numbers, as earlier trainings hold it.
 
     ValueError where it is of other weights.
     """

@@ -1,4 +1,4 @@
-"""Where a training stands: its weights, the best of them, and all that it needs to go on, in memory and on disk."""
+"""The state of a training: its weights, the best of them, and all it needs to resume, in memory and on disk."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class TrainingState:
         append_metrics(asdict(record), self.directory)
 
     def save(self) -> None:
-        """Write all that is needed to go on from here."""
+        """Write all that is needed to resume from here."""
         if self.directory is None or not self.under_way:
             return
         average = self.average
@@ -88,7 +88,7 @@ class TrainingState:
         save_trainer(content, self.directory)
 
     def restore(self, decay: float) -> bool:
-        """Go back to what was saved, random states included; False where nothing was.
+        """Restore what was saved, random states included; False where nothing was.
 
         decay: of the moving average, 0 without one.
         """
@@ -116,7 +116,7 @@ class TrainingState:
             reason = " ".join(str(error).split())[:300]
             raise ValueError(
                 f"the state of the training in {self.directory} does not belong to this model and configuration "
-                f"({reason}): go on with those it was started with, or train in another directory"
+                f"({reason}): resume it with those it was started with, or train in another directory"
             ) from error
         if self.best is not None:
             self.best_weights = read_weights(self.directory)
@@ -154,7 +154,7 @@ class TrainingState:
         epoch, step, num_steps = self.loader.number, self.loader.step, self.loader.num_batches
         remedy = "lower the learning rate or set clip_norm"
         if epoch == step == 1:
-            remedy = "before any step: look at the data and the preprocessing, whose range may not fit"
+            remedy = "before any step: check the data and the preprocessing, whose range may not fit"
         raise FloatingPointError(
             f"the {what} became {value} in epoch {epoch} at step {step} of {num_steps}: {self.what_is_kept()}; {remedy}"
         )

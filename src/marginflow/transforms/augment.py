@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from marginflow.base.distribution import Distribution, site_of
-from marginflow.base.noise import Sites
+from marginflow.base.noise_sites import Sites
 from marginflow.base.transform import Transform
 
 
@@ -40,24 +40,32 @@ def _noise_features(noise: Distribution) -> int:
 
 
 class Augment(Transform):
-    """Append noise along dimension 1: x -> (x, eps), eps ~ q(eps | x); the inverse drops it.
+    """Append noise dimensions to the data along dimension 1; the inverse drops them.
 
-    log_det = -log q(eps | x), the likelihood contribution of a draw; the inverse never evaluates q
-    and reports 0.
+    x -> (x, eps),  eps ~ q(eps | x),  log_det = -log q(eps | x)
 
-    noise: the distribution q of eps; where it takes a context as wide as x it sees x, where it takes a wider one the
-        user's context is appended to x.
-    features: the width of x, where known: then noise that takes a wider context says that it uses the rest of it.
-    Usable between the blocks of a flow as well as in front of it.
+    log_det is the likelihood contribution of a draw; the inverse never evaluates q and reports 0. It can stand between
+    the blocks of a flow as well as in front of it.
 
-    Chen, Lu, Chenli, Zhu, Tian, VFlow, 2020 (arXiv 2002.09741); Huang, Dinh, Courville, Augmented
-    Normalizing Flows, 2020 (arXiv 2002.07101).
+    Args:
+        noise: the distribution q of eps; where it takes a context as wide as x it sees x, where it takes a wider one
+            the user's context is appended to x.
+        features: the width of x, where known: then noise that takes a wider context says that it uses the rest of it.
 
-    >>> import torch
-    >>> from marginflow.distributions import StandardNormal
-    >>> joint, log_det = Augment(StandardNormal(3))(torch.zeros(5, 2))
-    >>> joint.shape, log_det.shape
-    (torch.Size([5, 5]), torch.Size([5]))
+    Raises:
+        ValueError: where the noise is not an exact distribution with an event shape, or takes a context narrower than
+            `features`, or the context does not fit the size of the images.
+
+    References:
+        Chen, Lu, Chenli, Zhu and Tian, VFlow, 2020 (arXiv 2002.09741).
+        Huang, Dinh and Courville, Augmented Normalizing Flows, 2020 (arXiv 2002.07101).
+
+    Examples:
+        >>> import torch
+        >>> from marginflow.distributions import StandardNormal
+        >>> joint, log_det = Augment(StandardNormal(3))(torch.zeros(5, 2))
+        >>> joint.shape, log_det.shape
+        (torch.Size([5, 5]), torch.Size([5]))
     """
 
     def __init__(self, noise: Distribution, features: int | None = None) -> None:

@@ -16,35 +16,44 @@ from marginflow.transforms.univariate.affine import Affine
 
 
 class MaskedAutoregressive(Transform):
-    """One masked network gives every dimension a scalar function of the dimensions before it.
+    """A masked autoregressive transform: one masked network gives each dimension a scalar function of those before it.
 
     z_i = f(x_i; params_i(x_<i, context)),  log_det = sum_i log f'(x_i)
 
-    x, z: (N, features); z keeps the positions of x.
-    hidden: widths of the hidden layers.
-    univariate: the scalar function f, `Affine` by default.
-    order: "sequential", "reversed", "random", or the list of dimensions first to last.
-    degrees: of the hidden units, "sequential" (1, 2, ... D - 1 in turn, as in the MAF paper), "even" (spread
-        over all, also when there are fewer units than inputs), "random", or a list for each layer.
-    context_features: width of the context, which every dimension sees.
-    activation: of the hidden layers, a name such as "relu" or any elementwise function.
-    seed: for a random order and random degrees.
-    dropout: in training mode, the probability with which a hidden unit is left out; there is then no inverse.
-    residual: add what the first, third, fifth ... hidden layer is before its activation to that of the one two
-        further, so that each pair of layers learns a difference; these layers are then of one width.
+    x and z are (N, features); z has the positions of x. The inverse is exact and costs about as much as forward: every
+    hidden unit is computed once. It is compiled where `univariate` and `activation` have a compiled form (see
+    `Univariate`) and no gradient is asked for.
 
-    The inverse is exact and costs about as much as forward: every hidden unit is computed once. It is compiled
-    where `univariate` and `activation` have a compiled form (see `Univariate`) and no gradient is asked for.
+    Args:
+        features: D, the number of dimensions.
+        hidden: widths of the hidden layers.
+        univariate: the scalar function f, `Affine` by default.
+        order: "sequential", "reversed", "random", or the list of dimensions first to last.
+        degrees: of the hidden units, "sequential" (1, 2, ... D - 1 in turn, as in the MAF paper), "even" (spread over
+            all, also when there are fewer units than inputs), "random", or a list for each layer.
+        context_features: width of the context, which every dimension sees.
+        activation: of the hidden layers, a name such as "relu" or any elementwise function.
+        seed: for a random order and random degrees.
+        dropout: in training mode, the probability with which a hidden unit is left out; there is then no inverse.
+        residual: whether there are residual connections: the first, third, fifth ... hidden layer before its
+            activation is added to the layer two further, so that each pair of layers learns a residual; these layers
+            are then of one width.
 
-    Germain, Gregor, Murray, Larochelle, MADE, 2015 (arXiv 1502.03509); Papamakarios, Pavlakou,
-    Murray, Masked Autoregressive Flow for Density Estimation, 2017 (arXiv 1705.07057); with residual connections:
-    Durkan and Nash, Autoregressive Energy Machines, 2019 (arXiv 1904.05626).
+    Raises:
+        ValueError: where order, degrees, widths, dropout or activation do not fit, rows or context are of another
+            width, or the inverse is called in training mode with dropout.
 
-    >>> import torch
-    >>> made, x = MaskedAutoregressive(5, [32, 32], order="random"), torch.randn(7, 5)
-    >>> z, log_det = made(x)
-    >>> torch.allclose(made.inverse(z)[0], x, atol=1e-5)
-    True
+    References:
+        Germain, Gregor, Murray and Larochelle, MADE, 2015 (arXiv 1502.03509).
+        Papamakarios, Pavlakou and Murray, Masked Autoregressive Flow for Density Estimation, 2017 (arXiv 1705.07057).
+        Durkan and Nash, Autoregressive Energy Machines, 2019 (arXiv 1904.05626): with residual connections.
+
+    Examples:
+        >>> import torch
+        >>> made, x = MaskedAutoregressive(5, [32, 32], order="random"), torch.randn(7, 5)
+        >>> z, log_det = made(x)
+        >>> torch.allclose(made.inverse(z)[0], x, atol=1e-5)
+        True
     """
 
     def __init__(

@@ -49,28 +49,33 @@ def _give(moments: Moments, layer: Calibrated) -> None:
 def calibrate(
     model: nn.Module, batches: Iterable[Batch], *, layers: Iterable[Calibrated] | None = None, seed: int = 0
 ) -> None:
-    """Set what depends on data, such as the statistics of `BatchNorm` and `Standardise`.
+    """Set the statistics of the layers that take them from data, such as `BatchNorm`, `Standardise` and `ActNorm`.
 
-    mean and biased variance over all rows of all batches, of what reaches each layer when those before
-    it are calibrated; one pass of the data a layer, streamed, in float64. One batch alone takes one pass for all.
-    A layer that is initialised once, as `ActNorm` and `Whiten` are, is left as it is once it has been.
+    They are the mean and the biased variance (for `Whiten` the covariance) over all rows of all batches, in float64,
+    of what reaches each layer when those before it are calibrated. Each layer takes one pass over the data, batch by
+    batch; a single batch takes one pass for all layers.
 
-    model: a distribution or transform.
-    batches: tensors x or pairs (x, context), all of the training set; iterated once a layer, so a list or
-        a DataLoader, not a generator.
-    layers: which ones, in the order in which data reaches them; by default all.
-    seed: for the noise that stochastic parts draw; the same in each pass.
+    A layer that is initialised once, such as `ActNorm` and `Whiten`, stays as it is once it has been.
 
-    ValueError where there are no batches, they can be iterated only once, what reaches a layer is not finite, there are
-    too few rows for a covariance, or a layer that cannot do without statistics stands inside `Inverse` or where no data
-    reach it.
+    Args:
+        model: a distribution or a transform.
+        batches: tensors x or pairs (x, context), all of the training set; iterated once a layer, so a list or a
+            DataLoader, not a generator.
+        layers: which ones, in the order in which data reach them; by default all.
+        seed: for the noise that stochastic parts draw; the same in each pass.
 
-    >>> import torch
-    >>> from marginflow import models
-    >>> model = models.maf(2, hidden=[16], blocks=2, batch_norm=True)
-    >>> calibrate(model, [torch.randn(100, 2) for _ in range(3)])
-    >>> model.eval().log_prob(torch.zeros(5, 2)).shape
-    torch.Size([5])
+    Raises:
+        ValueError: where there are no batches, they can be iterated only once, what reaches a layer is not finite,
+            there are too few rows for a covariance, or a layer that cannot do without statistics stands inside
+            `Inverse` or where no data reach it.
+
+    Examples:
+        >>> import torch
+        >>> from marginflow import models
+        >>> model = models.maf(2, hidden=[16], blocks=2, batch_norm=True)
+        >>> calibrate(model, [torch.randn(100, 2) for _ in range(3)])
+        >>> model.eval().log_prob(torch.zeros(5, 2)).shape
+        torch.Size([5])
     """
     if isinstance(batches, Iterator):
         raise ValueError("batches are gone through once a layer: give a list or a DataLoader, not a generator")

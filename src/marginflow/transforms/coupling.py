@@ -15,29 +15,36 @@ from marginflow.transforms.univariate.affine import Affine
 
 
 class Coupling(Transform):
-    """Features under the mask stay; the others are transformed, element by element, given those.
+    """A coupling: features under the mask stay; the others are transformed, element by element, given those.
 
     z_a = x_a,  z_b = f(x_b; conditioner(x_a, context)),  log_det = sum_b log f'(x_b)
 
-    mask: for each feature, or channel of images, whether it stays (a); the rest (b) is transformed. Both must occur.
-        Nothing is computed for those that stay. After a `Squeeze` channels are pixels: see `models.realnvp_images`.
-    conditioner: called with x_a (N, A, ...), and with the context too where its `context_features` is not 0; returns
-        (N, B P, ...) or (N, B, P, ...), the P parameters of each transformed feature side by side. `nets.MLP` is one,
-        for images `nets.ConvNet` and `nets.GatedConvNet`.
-    univariate: the scalar function f, with P parameters; `Affine` by default.
+    Nothing is computed for features that stay. The inverse costs what forward costs. After a `Squeeze` channels are
+    pixels: see `models.realnvp_images`.
 
-    The inverse costs what forward costs. ValueError for a mask that hides everything or nothing, a conditioner
-    that returns another shape, and a context of the wrong width.
+    Args:
+        mask: for each feature, or channel of images, whether it stays (a); the rest (b) is transformed. Both must
+            occur.
+        conditioner: called with x_a (N, A, ...), and with the context too where its `context_features` is not 0;
+            returns (N, B P, ...) or (N, B, P, ...), the P parameters of each transformed feature side by side.
+            `nets.MLP` is one, for images `nets.ConvNet` and `nets.GatedConvNet`.
+        univariate: the scalar function f, with P parameters; `Affine` by default.
 
-    Dinh, Krueger, Bengio, NICE, 2015 (arXiv 1410.8516); Dinh, Sohl-Dickstein, Bengio, Density estimation
-    using Real NVP, 2017 (arXiv 1605.08803).
+    Raises:
+        ValueError: where the mask hides everything or nothing, the conditioner returns another shape, rows or context
+            are of another width, or the inverse is called in training mode with dropout in the conditioner.
 
-    >>> import torch
-    >>> from marginflow.nets import MLP
-    >>> coupling, x = Coupling([True, False, False], MLP(1, 2 * 2)), torch.randn(7, 3)
-    >>> z, log_det = coupling(x)
-    >>> torch.equal(z[:, 0], x[:, 0]), torch.allclose(coupling.inverse(z)[0], x, atol=1e-5)
-    (True, True)
+    References:
+        Dinh, Krueger and Bengio, NICE: Non-linear Independent Components Estimation, 2015 (arXiv 1410.8516).
+        Dinh, Sohl-Dickstein and Bengio, Density estimation using Real NVP, 2017 (arXiv 1605.08803).
+
+    Examples:
+        >>> import torch
+        >>> from marginflow.nets import MLP
+        >>> coupling, x = Coupling([True, False, False], MLP(1, 2 * 2)), torch.randn(7, 3)
+        >>> z, log_det = coupling(x)
+        >>> torch.equal(z[:, 0], x[:, 0]), torch.allclose(coupling.inverse(z)[0], x, atol=1e-5)
+        (True, True)
     """
 
     def __init__(
@@ -54,6 +61,8 @@ class Coupling(Transform):
                 f"{int(stays.sum())} stay: mark at least one of each (one feature alone needs MaskedAutoregressive)"
             )
         self.features = self.num_features = len(stays)
+        first = (~stays).nonzero().flatten()[:9].tolist()
+        self._transformed = f"[{', '.join(map(str, first[:8]))}{', ...' if len(first) > 8 else ''}]"
         self.num_kept = int(stays.sum())
         self.num_transformed = self.num_features - self.num_kept
         self.conditioner = conditioner
@@ -105,5 +114,6 @@ class Coupling(Transform):
         x, log_derivative = self.univariate.inverse(rest, self._params(kept, context))
         return self._joined(kept, x), sum_event(log_derivative)
 
-    def extra_repr(self) -> str:
-        return f"{self.features} features, {self.num_transformed} of them transformed, by {self.univariate}"
+    def __repr__(self) -> str:
+        conditioner = repr(self.conditioner).replace("\n", "\n  ")
+        return f"Coupling({self.num_features}, transformed={self._transformed}, {self.univariate}, {conditioner})"

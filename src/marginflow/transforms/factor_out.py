@@ -5,38 +5,45 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from marginflow.base.noise import Sites
+from marginflow.base.noise_sites import Sites
 from marginflow.base.transform import Transform
 from marginflow.transforms.sequential import Sequential
 
 
 class FactorOut(Transform):
-    """The last features leave as they are; the others go on through further transforms.
+    """Factor out the last features, which leave the flow as they are; only the first are transformed further.
 
     z = (T(x_1 ... x_k), x_k+1 ... x_D),  log_det = that of T
 
     A bijection of events of one shape: nothing is remembered from one call to the next, and a new model can sample.
     Transforms nested so, with a `Squeeze` and its inverse at the ends of each, are a multiscale flow.
 
-    features: D, or the number of channels of images. going_on: k, the first features.
-    transforms: what these go through, one or a list; for images it must return the height and width that it took.
+    Args:
+        features: D, or the number of channels of images.
+        going_on: k, the number of features, from the first, that are transformed.
+        transforms: T, one transform or a list; for images it must return the height and width that it took.
 
-    Dinh, Sohl-Dickstein, Bengio, Density estimation using Real NVP, 2017 (arXiv 1605.08803), section 3.6.
+    Raises:
+        ValueError: where `going_on` leaves no feature to either part, or T changes the shape of its features.
 
-    >>> import torch
-    >>> from marginflow.transforms import Planar
-    >>> x = torch.randn(5, 3)
-    >>> z, _ = FactorOut(3, 2, Planar(2))(x)
-    >>> z.shape, torch.equal(z[:, 2], x[:, 2])
-    (torch.Size([5, 3]), True)
+    References:
+        Dinh, Sohl-Dickstein and Bengio, Density estimation using Real NVP, 2017 (arXiv 1605.08803), section 3.6.
+
+    Examples:
+        >>> import torch
+        >>> from marginflow.transforms import Planar
+        >>> x = torch.randn(5, 3)
+        >>> z, _ = FactorOut(3, 2, Planar(2))(x)
+        >>> z.shape, torch.equal(z[:, 2], x[:, 2])
+        (torch.Size([5, 3]), True)
     """
 
     def __init__(self, features: int, going_on: int, transforms: Transform | list[Transform]) -> None:
         super().__init__()
         if not 0 < going_on < features:
             raise ValueError(
-                f"some features must go on and some leave; got {going_on} that go on, of {features}: "
-                f"between 1 and {features - 1} may"
+                f"some features must be transformed and some leave; got {going_on} to transform, of {features}: "
+                f"between 1 and {features - 1} may be"
             )
         self.features, self.going_on = features, going_on
         self.leaving = features - going_on
@@ -77,13 +84,13 @@ class FactorOut(Transform):
         return self._beside(self.transform.inverse_shape(torch.Size([self.going_on, *shape[1:]])), shape)
 
     def _beside(self, shape: torch.Size, whole: torch.Size) -> torch.Size:
-        """The shape of what went on and what left, beside each other; ValueError where they do not fit."""
+        """The shape of the transformed features beside those that left; ValueError where they do not fit."""
         if shape != (self.going_on, *whole[1:]):
             raise ValueError(
-                f"what goes on must return as it came, {(self.going_on, *whole[1:])}, to stand beside what left; "
-                f"it returns {tuple(shape)}: end with the inverse of each Squeeze"
+                f"what is transformed must return in its shape, {(self.going_on, *whole[1:])}, to stand beside what "
+                f"left; it returns {tuple(shape)}: end with the inverse of each Squeeze"
             )
         return whole
 
     def extra_repr(self) -> str:
-        return f"{self.going_on} of {self.features} features go on"
+        return f"{self.going_on} of {self.features} features are transformed"

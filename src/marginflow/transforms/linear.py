@@ -10,17 +10,24 @@ from marginflow.base.transform import Transform, of_pixels
 
 
 class Scaling(Transform):
-    """Each feature by a factor of its own, trained: what ends NICE, whose couplings keep the volume.
+    """Scale each feature by a trained factor, as the last layer of NICE does, whose couplings preserve the volume.
 
     z = exp(s) x,  log_det = sum s
 
-    features: D, or the number of channels of images.
+    Args:
+        features: D, or the number of channels of images.
 
-    Dinh, Krueger, Bengio, NICE: Non-linear Independent Components Estimation, 2015 (arXiv 1410.8516), section 3.3.
+    Raises:
+        ValueError: where `features` is below 1.
 
-    >>> import torch
-    >>> Scaling(2)(torch.ones(1, 2))[0]
-    tensor([[1., 1.]], grad_fn=<MulBackward0>)
+    References:
+        Dinh, Krueger and Bengio, NICE: Non-linear Independent Components Estimation, 2015 (arXiv 1410.8516),
+            section 3.3.
+
+    Examples:
+        >>> import torch
+        >>> Scaling(2)(torch.ones(1, 2))[0]
+        tensor([[1., 1.]], grad_fn=<MulBackward0>)
     """
 
     def __init__(self, features: int) -> None:
@@ -28,6 +35,9 @@ class Scaling(Transform):
         require_at_least_one(features)
         self.features = features
         self.log_scale = nn.Parameter(torch.zeros(features))
+
+    def extra_repr(self) -> str:
+        return str(self.features)
 
     def _log_scale_and_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
         self.require_input(x)
@@ -49,16 +59,23 @@ class Conv1x1(Transform):
 
     P is a permutation and g are signs, both fixed; L (unit lower triangular), U (strictly upper) and s are trained: the
     lower part, the upper part and the diagonal of `factors`. So the determinant costs nothing and W can always be
-    inverted. W starts as a random orthogonal matrix, drawn from `seed`.
+    inverted. W is initialised as a random orthogonal matrix, drawn from `seed`.
 
-    features: D, or the number of channels of images.
+    Args:
+        features: D, or the number of channels of images.
+        seed: for the random orthogonal matrix.
 
-    Kingma and Dhariwal, Glow, 2018 (arXiv 1807.03039), section 3.2.
+    Raises:
+        ValueError: where `features` is below 1.
 
-    >>> import torch
-    >>> conv, x = Conv1x1(3), torch.randn(5, 3, 8, 8)
-    >>> torch.allclose(conv.inverse(conv(x)[0])[0], x, atol=1e-5)
-    True
+    References:
+        Kingma and Dhariwal, Glow, 2018 (arXiv 1807.03039), section 3.2.
+
+    Examples:
+        >>> import torch
+        >>> conv, x = Conv1x1(3), torch.randn(5, 3, 8, 8)
+        >>> torch.allclose(conv.inverse(conv(x)[0])[0], x, atol=1e-5)
+        True
     """
 
     def __init__(self, features: int, seed: int = 0) -> None:
@@ -74,6 +91,9 @@ class Conv1x1(Transform):
         self.sign: Tensor
         self.register_buffer("permutation", permutation.argmax(1))  # row i of W is row permutation[i] of L (U + ...)
         self.register_buffer("sign", diagonal.sign().to(dtype))
+
+    def extra_repr(self) -> str:
+        return str(self.features)
 
     def _factors(self) -> tuple[Tensor, Tensor]:
         """L and U + diag(g exp(s))."""

@@ -16,7 +16,7 @@ from marginflow.transforms.autoregressive import MaskedAutoregressive
 
 
 class LocalAutoregressive(Transform):
-    """One masked network, the same at every pixel, for its channels given the pixels near it that come before.
+    """A masked autoregressive transform of images: one network for all pixels, which sees those near and before each.
 
     z_chw = f(x_chw; params_c(x_<c at (h, w), x at the pixels before (h, w) within reach, h, w, context))
     log_det = sum over c, h, w of log f'
@@ -26,22 +26,33 @@ class LocalAutoregressive(Transform):
     the network is told the row and the column. After `Squeeze(p)` a pixel is a patch of p x p pixels, whose
     dependence on each other is complete.
 
-    shape: (C, H, W) of x and z. hidden, univariate: see `MaskedAutoregressive`. reach: r, at least 1.
-    order: "sequential", or "reversed": from the bottom right, channels from the last.
-    context_features: width of a context for the whole image, (N, context_features). options: of the
-    `MaskedAutoregressive`.
+    It equals a `MaskedAutoregressive` of all C H W dimensions whose weights are shared between pixels and zero beyond
+    the reach. The inverse takes the pixels whose neighbourhoods are known at once, W + (r + 1)(H - 1) steps in all.
 
-    The inverse takes the pixels whose neighbourhoods are known at once, W + (r + 1)(H - 1) steps in all.
+    Args:
+        shape: (C, H, W) of x and z.
+        hidden: widths of the hidden layers.
+        univariate: the scalar function f, `Affine` by default.
+        reach: r, at least 1.
+        order: "sequential", or "reversed": from the bottom right, channels from the last.
+        context_features: width of a context for the whole image, (N, context_features).
+        **options: of the `MaskedAutoregressive` at each pixel, such as `activation` and `seed`.
 
-    A `MaskedAutoregressive` of all C H W dimensions whose weights are shared between pixels and zero beyond the reach:
-    Papamakarios, Pavlakou, Murray, Masked Autoregressive Flow for Density Estimation, 2017 (arXiv 1705.07057), with the
-    neighbourhoods of van den Oord, Kalchbrenner, Kavukcuoglu, Pixel Recurrent Neural Networks, 2016 (arXiv 1601.06759).
+    Raises:
+        ValueError: where `shape` is not that of images, reach, order or an option do not fit, or images or context are
+            of another shape.
 
-    >>> import torch
-    >>> layer, x = LocalAutoregressive((4, 3, 3), [16]), torch.randn(5, 4, 3, 3)
-    >>> z, log_det = layer(x)
-    >>> torch.allclose(layer.inverse(z)[0], x, atol=1e-5)
-    True
+    References:
+        Papamakarios, Pavlakou and Murray, Masked Autoregressive Flow for Density Estimation, 2017 (arXiv 1705.07057).
+        Van den Oord, Kalchbrenner and Kavukcuoglu, Pixel Recurrent Neural Networks, 2016 (arXiv 1601.06759): the
+            neighbourhoods.
+
+    Examples:
+        >>> import torch
+        >>> layer, x = LocalAutoregressive((4, 3, 3), [16]), torch.randn(5, 4, 3, 3)
+        >>> z, log_det = layer(x)
+        >>> torch.allclose(layer.inverse(z)[0], x, atol=1e-5)
+        True
     """
 
     def __init__(
@@ -67,6 +78,9 @@ class LocalAutoregressive(Transform):
         self.offsets = [*above, *((0, j) for j in range(-reach, 0))]
         seen = len(self.offsets) * self.features + self.height + self.width + context_features
         self.layer = MaskedAutoregressive(self.features, hidden, univariate, context_features=seen, **options)
+
+    def extra_repr(self) -> str:
+        return f"{tuple(self.shape)}, reach={self.reach}, order={'reversed' if self.reversed else 'sequential'}"
 
     @property
     def context_features(self) -> int:

@@ -150,17 +150,24 @@ class _Kept(_EachFeature, ABC):
 
 
 class Standardise(_Kept):
-    """Each feature to mean 0 and variance 1 over the training set.
+    """Standardise each feature to mean 0 and variance 1 over the training set.
 
     z = (x - mean) / deviation,  log_det = -sum log deviation
 
-    A constant feature is only shifted. features: D, or the number of channels of images.
+    The statistics are set by `calibrate`, or by `fit`. A constant feature is only shifted.
 
-    >>> import torch
-    >>> standardise = Standardise(1)
-    >>> standardise.set_statistics(torch.tensor([3.0]), torch.tensor([4.0]))
-    >>> standardise(torch.tensor([[5.0]]))[0]
-    tensor([[1.]])
+    Args:
+        features: D, or the number of channels of images.
+
+    Raises:
+        ValueError: where `features` is below 1, or it is used before there are statistics.
+
+    Examples:
+        >>> import torch
+        >>> standardise = Standardise(1)
+        >>> standardise.set_statistics(torch.tensor([3.0]), torch.tensor([4.0]))
+        >>> standardise(torch.tensor([[5.0]]))[0]
+        tensor([[1.]])
     """
 
     def scale_and_shift(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -174,19 +181,25 @@ class BatchNorm(_Kept):
 
     z = exp(g) (x - mean) / sqrt(variance + 1e-5) + b,  log_det = sum(g - 1/2 log(variance + 1e-5))
 
-    In training mode mean and (biased) variance are the batch's, N >= 2; otherwise those of the whole
-    training set, set by `calibrate` and not a running average, so that training and evaluation agree.
-    There is no inverse in training mode, and no evaluation before there are statistics: ValueError.
+    In training mode mean and (biased) variance are the batch's, N >= 2; otherwise those of the whole training set, set
+    by `calibrate` and not a running average, so that training and evaluation agree.
 
-    features: D, or the number of channels of images.
+    Args:
+        features: D, or the number of channels of images.
 
-    Dinh, Sohl-Dickstein, Bengio, Density estimation using Real NVP, 2017 (arXiv 1605.08803);
-    Papamakarios, Pavlakou, Murray, 2017 (arXiv 1705.07057).
+    Raises:
+        ValueError: where `features` is below 1; in training mode for a batch of one row and for the inverse; in
+            evaluation before there are statistics.
 
-    >>> import torch
-    >>> BatchNorm(1).train()(torch.tensor([[-1.0], [1.0]]))[0]
-    tensor([[-1.0000],
-            [ 1.0000]], grad_fn=<AddBackward0>)
+    References:
+        Dinh, Sohl-Dickstein and Bengio, Density estimation using Real NVP, 2017 (arXiv 1605.08803).
+        Papamakarios, Pavlakou and Murray, Masked Autoregressive Flow for Density Estimation, 2017 (arXiv 1705.07057).
+
+    Examples:
+        >>> import torch
+        >>> BatchNorm(1).train()(torch.tensor([[-1.0], [1.0]]))[0]
+        tensor([[-1.0000],
+                [ 1.0000]], grad_fn=<AddBackward0>)
     """
 
     EPSILON = 1e-5
@@ -213,24 +226,30 @@ class BatchNorm(_Kept):
 
 
 class ActNorm(_EachFeature, InitialisedOnce):
-    """Activation normalisation: a scale and a shift for each feature, which start where z has mean 0 and variance 1.
+    """Activation normalisation: a scale and a shift for each feature, initialised so that z has mean 0 and variance 1.
 
     z = exp(s) x + t,  log_det = sum s, a channel's s once for each of its pixels
 
-    The identity until `calibrate`, or `fit` before its first step, has it start from the data; s and t are then
+    It is the identity until `calibrate`, or `fit` before its first step, initialises it from the data; s and t are then
     trained like other weights. Where no data reach its forward direction, as in noise models, training starts from the
-    identity. It starts once: the weights say that it has, so a model that is loaded, or trained further, goes on with
-    what it has learned.
+    identity. It is initialised once: the weights say that it has been, so a model that is loaded, or trained further,
+    resumes with what it has learned.
 
-    features: D, or the number of channels of images.
+    Args:
+        features: D, or the number of channels of images.
 
-    Kingma and Dhariwal, Glow, 2018 (arXiv 1807.03039).
+    Raises:
+        ValueError: where `features` is below 1.
 
-    >>> import torch
-    >>> norm = ActNorm(1)
-    >>> norm.set_statistics(torch.tensor([3.0]), torch.tensor([4.0]))
-    >>> norm(torch.tensor([[5.0]]))[0].item(), norm.needs_statistics
-    (1.0, False)
+    References:
+        Kingma and Dhariwal, Glow, 2018 (arXiv 1807.03039).
+
+    Examples:
+        >>> import torch
+        >>> norm = ActNorm(1)
+        >>> norm.set_statistics(torch.tensor([3.0]), torch.tensor([4.0]))
+        >>> norm(torch.tensor([[5.0]]))[0].item(), norm.needs_statistics
+        (1.0, False)
     """
 
     def __init__(self, features: int) -> None:

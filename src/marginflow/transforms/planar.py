@@ -44,7 +44,7 @@ def _push(x: Tensor, bend: Tensor, u: Tensor) -> Tensor:
 
 
 class Planar(Transform):
-    """Bend space along one direction.
+    """The planar flow, which bends space along one direction, constrained so that it can always be inverted.
 
     z = x + u_hat h(w.x + b),  log_det = log(1 + (w.u_hat) h'(w.x + b))
 
@@ -54,17 +54,23 @@ class Planar(Transform):
     The inverse solves the increasing scalar equation a + (w.u_hat) h(a + b) = w.z for a = w.x, then
     x = z - u_hat h(a + b); gradients pass through it by the implicit function theorem.
 
-    features: D. x, z: (N, D).
-    context_features: C; with a context, a linear map of it is added to u, w and b, row by row.
-    activation: h, one of "tanh", "sigmoid", "arctan", "softsign" (bounded, 0 <= h' <= 1).
+    Args:
+        features: D; x and z are (N, D).
+        activation: h, one of "tanh", "sigmoid", "arctan", "softsign" (bounded, 0 <= h' <= 1).
+        context_features: C; with a context, a linear map of it is added to u, w and b, row by row.
 
-    Rezende and Mohamed, Variational Inference with Normalizing Flows, 2015 (arXiv 1505.05770).
+    Raises:
+        ValueError: where `features` is below 1, the activation is another, or rows or context are of another width.
 
-    >>> import torch
-    >>> planar, x = Planar(2), torch.randn(5, 2)
-    >>> z, log_det = planar(x)
-    >>> torch.allclose(planar.inverse(z)[0], x, atol=1e-5)
-    True
+    References:
+        Rezende and Mohamed, Variational Inference with Normalizing Flows, 2015 (arXiv 1505.05770).
+
+    Examples:
+        >>> import torch
+        >>> planar, x = Planar(2), torch.randn(5, 2)
+        >>> z, log_det = planar(x)
+        >>> torch.allclose(planar.inverse(z)[0], x, atol=1e-5)
+        True
     """
 
     def __init__(self, features: int, activation: str = "tanh", *, context_features: int = 0) -> None:

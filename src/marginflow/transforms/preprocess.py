@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from marginflow.base.distribution import Distribution, site_of, warn_of_diverged
-from marginflow.base.noise import NoiseSite, Sites
+from marginflow.base.noise_sites import NoiseSite, Sites
 from marginflow.base.shapes import require_real, sum_event
 from marginflow.base.transform import Transform
 from marginflow.base.units import GRID, log_volume_of_levels
@@ -25,25 +25,34 @@ def dequantisation_noise(pixels: Tensor, dtype: torch.dtype, generator: torch.Ge
 
 
 class Dequantise(Transform):
-    """Grey levels to reals in [0, 1), by noise drawn afresh at every call, uniform or from a model of its own.
+    """Dequantisation of grey levels to reals in [0, 1), by uniform noise or a model of the noise, new at every call.
 
     z = (x + u) / levels,  u ~ q(u | x) on [0, 1)^D,  log_det = -D log levels - log q(u | x), which is -D log levels
     where q is uniform
     inverse: floor(levels z), as uint8
 
-    x: whole numbers 0 ... levels - 1 as uint8 (another integer type will do); floats are refused.
-    levels: number of grey levels, 2 ... 256.
-    noise: variational dequantisation: a distribution of v on the whole line, in the shape of x, with
-        u = d + (1 - 2 d) sigmoid(v), d = 2^-13, so that u never rounds up to the next level. Where it takes a context
-        it sees the levels, scaled to (-1, 1). None is uniform noise.
+    x holds whole numbers 0 ... levels - 1 as uint8 (another integer type will do).
 
-    Uria, Murray, Larochelle, RNADE, 2013 (arXiv 1306.0186); Theis, van den Oord, Bethge, A note on the evaluation of
-    generative models, 2016 (arXiv 1511.01844); with a model of the noise Ho et al., Flow++, 2019 (arXiv 1902.00275).
+    Args:
+        levels: number of grey levels, 2 ... 256.
+        noise: variational dequantisation: a distribution of v on the whole line, in the shape of x, with
+            u = d + (1 - 2 d) sigmoid(v), d = 2^-13, so that u never rounds up to the next level. Where it takes a
+            context it sees the levels, scaled to (-1, 1). None is uniform noise.
 
-    >>> import torch
-    >>> z, log_det = Dequantise(256)(torch.tensor([[0, 255]], dtype=torch.uint8))
-    >>> Dequantise(256).inverse(z)[0]
-    tensor([[  0, 255]], dtype=torch.uint8)
+    Raises:
+        ValueError: where `levels` is out of range, the noise is not exact or does not have the shape of x, or x is
+            floating point or bool or has levels out of range.
+
+    References:
+        Uria, Murray and Larochelle, RNADE, 2013 (arXiv 1306.0186).
+        Theis, van den Oord and Bethge, A note on the evaluation of generative models, 2016 (arXiv 1511.01844).
+        Ho et al., Flow++, 2019 (arXiv 1902.00275): with a model of the noise.
+
+    Examples:
+        >>> import torch
+        >>> z, log_det = Dequantise(256)(torch.tensor([[0, 255]], dtype=torch.uint8))
+        >>> Dequantise(256).inverse(z)[0]
+        tensor([[  0, 255]], dtype=torch.uint8)
     """
 
     def __init__(self, levels: int = 256, noise: Distribution | None = None) -> None:
@@ -129,17 +138,25 @@ class Dequantise(Transform):
 
 
 class Logit(Transform):
-    """The unit interval to the whole line.
+    """The logit, from the unit interval to the whole line, element by element.
 
     z = logit(s),  s = alpha + (1 - 2 alpha) x,  log dz/dx = log(1 - 2 alpha) - log s - log(1 - s)
 
-    alpha: keeps s away from 0 and 1, 0 <= alpha < 1/2; 1e-6 for MNIST and 0.05 for CIFAR-10 in
-        Papamakarios, Pavlakou, Murray, 2017 (arXiv 1705.07057), after Dinh, Sohl-Dickstein, Bengio,
-        Density estimation using Real NVP, 2017 (arXiv 1605.08803).
+    Args:
+        alpha: holds s away from 0 and 1, 0 <= alpha < 1/2; 1e-6 for MNIST and 0.05 for CIFAR-10 in Papamakarios,
+            Pavlakou and Murray, after Dinh, Sohl-Dickstein and Bengio.
 
-    >>> import torch
-    >>> Logit(0.05)(torch.tensor([[0.5]]))[0]
-    tensor([[0.]])
+    Raises:
+        ValueError: where `alpha` is out of range, or x holds whole numbers.
+
+    References:
+        Papamakarios, Pavlakou and Murray, Masked Autoregressive Flow for Density Estimation, 2017 (arXiv 1705.07057).
+        Dinh, Sohl-Dickstein and Bengio, Density estimation using Real NVP, 2017 (arXiv 1605.08803).
+
+    Examples:
+        >>> import torch
+        >>> Logit(0.05)(torch.tensor([[0.5]]))[0]
+        tensor([[0.]])
     """
 
     def __init__(self, alpha: float = 1e-6) -> None:

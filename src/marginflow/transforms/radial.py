@@ -18,7 +18,7 @@ LARGEST = 10.0  # of |log alpha|, softly
 
 
 class Radial(Transform):
-    """Contract or expand space around a point.
+    """The radial flow: contraction or expansion of space around a point, invertible and inverted in closed form.
 
     z = x + beta (x - c) / (alpha + r),  r = |x - c|,  beta = alpha gamma,  |log alpha| softly below 10
     log_det = (D - 1) log(1 + gamma q) + log(1 + gamma q^2),  q = alpha / (alpha + r)
@@ -27,16 +27,22 @@ class Radial(Transform):
     invertible whatever the parameters are. The inverse is exact: the radius is the positive root of
     r^2 + (alpha (1 + gamma) - rho) r - alpha rho = 0, rho = |z - c|.
 
-    features: D. x, z: (N, D).
-    context_features: C; with a context, a linear map of it is added to c, log alpha and g, row by row.
+    Args:
+        features: D; x and z are (N, D).
+        context_features: C; with a context, a linear map of it is added to c, log alpha and g, row by row.
 
-    Rezende and Mohamed, Variational Inference with Normalizing Flows, 2015 (arXiv 1505.05770).
+    Raises:
+        ValueError: where `features` is below 1, or rows or context are of another width.
 
-    >>> import torch
-    >>> radial, x = Radial(2), torch.randn(5, 2)
-    >>> z, log_det = radial(x)
-    >>> torch.allclose(radial.inverse(z)[0], x, atol=1e-5)
-    True
+    References:
+        Rezende and Mohamed, Variational Inference with Normalizing Flows, 2015 (arXiv 1505.05770).
+
+    Examples:
+        >>> import torch
+        >>> radial, x = Radial(2), torch.randn(5, 2)
+        >>> z, log_det = radial(x)
+        >>> torch.allclose(radial.inverse(z)[0], x, atol=1e-5)
+        True
     """
 
     def __init__(self, features: int, *, context_features: int = 0) -> None:
@@ -48,6 +54,9 @@ class Radial(Transform):
         self.log_alpha = nn.Parameter(torch.empty(()).uniform_(-bound, bound))
         self.g = nn.Parameter(torch.empty(()).uniform_(-bound, bound))
         self.conditioner = nn.Linear(context_features, features + 2) if context_features else None
+
+    def extra_repr(self) -> str:
+        return str(self.features)
 
     @property
     def context_features(self) -> int:

@@ -13,13 +13,20 @@ from marginflow.nets.masked.order import FeatureOrder
 
 
 class Flatten(Transform):
-    """Images to rows: (N, C, H, W) -> (N, C H W), planes one after the other.
+    """Flatten images to vectors, (N, C, H, W) -> (N, C H W), channel after channel.
 
-    shape: the event shape of x.
+    log_det = 0
 
-    >>> import torch
-    >>> Flatten((3, 32, 32))(torch.zeros(5, 3, 32, 32))[0].shape
-    torch.Size([5, 3072])
+    Args:
+        shape: the event shape of x.
+
+    Raises:
+        ValueError: where `shape` is no event shape.
+
+    Examples:
+        >>> import torch
+        >>> Flatten((3, 32, 32))(torch.zeros(5, 3, 32, 32))[0].shape
+        torch.Size([5, 3072])
     """
 
     def __init__(self, shape: Shape) -> None:
@@ -49,22 +56,34 @@ class Flatten(Transform):
 
 
 class Permutation(Transform):
-    """Reorder the features: z[:, i] = x[:, order[i]], log_det = 0.
+    """A fixed permutation of the features.
 
-    features: D, or the number of channels of images.
-    order: "sequential" (as they are), "reversed", "random" (drawn from `seed`) or the list of features first to last.
+    z[:, i] = x[:, order[i]],  log_det = 0
 
     The order is saved with the weights; loading those of another order is refused.
 
-    >>> import torch
-    >>> Permutation(3, [2, 0, 1])(torch.tensor([[10.0, 11.0, 12.0]]))[0]
-    tensor([[12., 10., 11.]])
+    Args:
+        features: D, or the number of channels of images.
+        order: "sequential" (as they are), "reversed", "random" (drawn from `seed`) or the list of features first to
+            last.
+        seed: for a random order.
+
+    Raises:
+        ValueError: where `order` is not a permutation of the features, or `features` is below 1.
+
+    Examples:
+        >>> import torch
+        >>> Permutation(3, [2, 0, 1])(torch.tensor([[10.0, 11.0, 12.0]]))[0]
+        tensor([[12., 10., 11.]])
     """
 
     def __init__(self, features: int, order: str | Sequence[int] = "reversed", seed: int = 0) -> None:
         super().__init__()
         self.features = features
         self.order = FeatureOrder(features, order, seed)
+
+    def __repr__(self) -> str:
+        return f"Permutation({self.features}, {self.order})"
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.require_features(x.shape[1])
@@ -76,20 +95,27 @@ class Permutation(Transform):
 
 
 class Squeeze(Transform):
-    """Patches of pixels to channels: (N, C, H, W) -> (N, f^2 C, H / f, W / f), log_det = 0.
+    """Squeeze patches of pixels into channels, (N, C, H, W) -> (N, f^2 C, H / f, W / f).
 
-    z[:, (f i + j) C + c, h, w] = x[:, c, f h + i, f w + j]
+    z[:, (f i + j) C + c, h, w] = x[:, c, f h + i, f w + j],  log_det = 0
 
     The pixels of a patch come one after the other, each with all its channels. So half of the channels are half of the
     pixels, and a mask of channels can be a checkerboard of pixels, see `models.realnvp_images`.
 
-    factor: f, the side of a patch. ValueError for what is no image, or has sides that f does not divide.
+    Args:
+        factor: f, the side of a patch.
 
-    Dinh, Sohl-Dickstein, Bengio, Density estimation using Real NVP, 2017 (arXiv 1605.08803).
+    Raises:
+        ValueError: where `factor` is no whole number of at least 1, or the events are no images or have sides that f
+            does not divide.
 
-    >>> import torch
-    >>> Squeeze()(torch.arange(4.0).view(1, 1, 2, 2))[0].flatten()
-    tensor([0., 1., 2., 3.])
+    References:
+        Dinh, Sohl-Dickstein and Bengio, Density estimation using Real NVP, 2017 (arXiv 1605.08803).
+
+    Examples:
+        >>> import torch
+        >>> Squeeze()(torch.arange(4.0).view(1, 1, 2, 2))[0].flatten()
+        tensor([0., 1., 2., 3.])
     """
 
     def __init__(self, factor: int = 2) -> None:

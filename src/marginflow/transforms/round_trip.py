@@ -1,4 +1,4 @@
-"""Inverses that are looked at: whether the way back ends where it began."""
+"""Inverses that are verified by a round trip."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ TOLERANCE = 1e-3  # of a round trip in float32, of values of size one
 
 
 def miss(z: Tensor, back: Tensor) -> Tensor:
-    """How far a round trip ends from where it began, (N,): the largest difference, infinite where it is no number.
+    """The error of a round trip, (N,): the largest difference between its ends, infinite where it is no number.
 
-    Of values below one as it is, of larger ones beside their size.
+    Of values below one it is absolute, of larger ones relative to their size.
     """
     difference = (back - z).abs() / z.abs().clamp_min(1)
     return difference.flatten(1).nan_to_num(torch.inf, torch.inf).amax(1)
@@ -24,9 +24,9 @@ def miss(z: Tensor, back: Tensor) -> Tensor:
 
 @torch.no_grad()
 def inverse_and_flag(transform: Transform, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """x of noise z, and which rows not to trust, (N,): x is not finite, or its way back misses z by more than 1e-3.
+    """x of noise z, and which rows are flagged, (N,): x is not finite, or its round trip misses z by more than 1e-3.
 
-    Where a part draws noise, such as `Augment`, which has no way back, the parts before and after it are looked at.
+    Where a part draws noise, such as `Augment`, which has no round trip, the parts before and after it are verified.
     """
     flagged = torch.zeros(len(z), dtype=torch.bool, device=z.device)
     for part in _parts(transform):

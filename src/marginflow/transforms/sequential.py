@@ -9,26 +9,37 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from marginflow.base.noise import Sites
+from marginflow.base.noise_sites import Sites
 from marginflow.base.transform import Transform, no_volume
 
 Direction = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]
 
 
 class Sequential(Transform):
-    """Transforms one after the other; data enters the first. With none it is the identity.
+    """Transforms one after the other; data enter the first.
 
     log_det = sum of the parts' log_det
 
-    recompute: whether, where gradients are wanted, only what enters each part is kept, and the rest computed once more
-        on the way back: memory for time. Parts that hold a `Sequential` of their own are left to that. See
-        `train.checkpoint`; Chen, Xu, Zhang, Guestrin, Training Deep Nets with Sublinear Memory Cost, 2016
-        (arXiv 1604.06174).
+    With no transforms it is the identity.
 
-    >>> import torch
-    >>> from marginflow.transforms import Planar
-    >>> len(Sequential(Planar(2), Planar(2)))
-    2
+    Where the attribute `recompute` is true and gradients are wanted, only what enters each part is stored, and the rest
+    is computed once more in the backward pass: memory for time. Parts that hold a `Sequential` of their own leave that
+    to it. See `training.TrainConfig.checkpoint`.
+
+    Args:
+        *transforms: the parts, first to last in the direction data -> noise.
+
+    Raises:
+        ValueError: where a part is no transform.
+
+    References:
+        Chen, Xu, Zhang and Guestrin, Training Deep Nets with Sublinear Memory Cost, 2016 (arXiv 1604.06174): recompute.
+
+    Examples:
+        >>> import torch
+        >>> from marginflow.transforms import Planar
+        >>> len(Sequential(Planar(2), Planar(2)))
+        2
     """
 
     def __init__(self, *transforms: Transform) -> None:
@@ -38,6 +49,9 @@ class Sequential(Transform):
                 raise ValueError(f"expected transforms, first to last; got {type(transform).__name__}")
         self.transforms = nn.ModuleList(transforms)
         self.recompute = False
+
+    def __repr__(self) -> str:
+        return f"Sequential{repr(self.transforms).removeprefix('ModuleList')}"
 
     def __iter__(self) -> Iterator[Transform]:
         return cast("Iterator[Transform]", iter(self.transforms))
@@ -63,7 +77,7 @@ class Sequential(Transform):
     def _through(
         self, transform: Transform, direction: Direction, x: Tensor, context: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """What one direction of a part makes of x, keeping all that its gradient needs, or to be recomputed."""
+        """What one direction of a part makes of x, storing all that its gradient needs, or to be recomputed."""
         if self.recompute and torch.is_grad_enabled() and not _is_nested(transform):
             return cast("tuple[Tensor, Tensor]", checkpoint(direction, x, context, use_reentrant=False))
         return direction(x, context)
@@ -105,18 +119,25 @@ def _is_nested(transform: Transform) -> bool:
 
 
 class Inverse(Transform):
-    """A transform run backwards: its forward is the other's inverse.
+    """The inverse of a transform as a transform: its forward is the other's inverse.
 
-    transform: an exact transform; ValueError for one that draws noise.
+    Around a masked autoregressive transform this is the inverse autoregressive flow.
 
-    Kingma et al., Improving Variational Inference with Inverse Autoregressive Flow, 2016
-    (arXiv 1606.04934), is this around a masked autoregressive transform.
+    Args:
+        transform: an exact transform.
 
-    >>> import torch
-    >>> from marginflow.transforms import Planar
-    >>> z, log_det = Inverse(Planar(2))(torch.zeros(5, 2))
-    >>> z.shape
-    torch.Size([5, 2])
+    Raises:
+        ValueError: where the transform draws noise.
+
+    References:
+        Kingma et al., Improving Variational Inference with Inverse Autoregressive Flow, 2016 (arXiv 1606.04934).
+
+    Examples:
+        >>> import torch
+        >>> from marginflow.transforms import Planar
+        >>> z, log_det = Inverse(Planar(2))(torch.zeros(5, 2))
+        >>> z.shape
+        torch.Size([5, 2])
     """
 
     def __init__(self, transform: Transform) -> None:

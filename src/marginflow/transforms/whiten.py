@@ -10,24 +10,31 @@ from marginflow.transforms.normalise import InitialisedOnce
 
 
 class Whiten(InitialisedOnce):
-    """A triangular matrix over the features, the same for each pixel, which starts where z has covariance I.
+    """A triangular linear map of the features, the same at each pixel, initialised so that z has covariance I.
 
     z = L x + t,  log_det = sum log L_ii, once for each pixel;  L lower triangular with positive diagonal
 
-    It is an `ActNorm` that also takes what features tell of each other: the identity until `calibrate`, or `fit` before
-    its first step, has it start from mean and covariance of the data; then trained like other weights. It starts once.
-    Directions in which the data hardly vary, by less than 10^-6 of their mean variance, are taken to vary by that much.
+    It is an `ActNorm` that also takes the covariance between features: the identity until `calibrate`, or `fit`
+    before its first step, initialises it once from the mean and the covariance of the data; from then on it is trained
+    like other weights. Directions in which the data hardly vary, by less than 10^-6 of their mean variance, are taken
+    to vary by that much.
 
-    features: D, or the number of channels of images.
+    Args:
+        features: D, or the number of channels of images.
 
-    Kessy, Lewin, Strimmer, Optimal Whitening and Decorrelation, 2018 (arXiv 1512.00809), whitening by Cholesky; the
-    start from data as in Kingma and Dhariwal, Glow, 2018 (arXiv 1807.03039).
+    Raises:
+        ValueError: where `features` is below 1.
 
-    >>> import torch
-    >>> whiten = Whiten(2)
-    >>> whiten.set_statistics(torch.tensor([3.0, 0.0]), torch.tensor([[4.0, 0.0], [0.0, 1.0]]))
-    >>> whiten(torch.tensor([[5.0, 1.0]]))[0].detach().round(decimals=3)
-    tensor([[1., 1.]])
+    References:
+        Kessy, Lewin and Strimmer, Optimal Whitening and Decorrelation, 2018 (arXiv 1512.00809): whitening by Cholesky.
+        Kingma and Dhariwal, Glow, 2018 (arXiv 1807.03039): initialised from data.
+
+    Examples:
+        >>> import torch
+        >>> whiten = Whiten(2)
+        >>> whiten.set_statistics(torch.tensor([3.0, 0.0]), torch.tensor([[4.0, 0.0], [0.0, 1.0]]))
+        >>> whiten(torch.tensor([[5.0, 1.0]]))[0].detach().round(decimals=3)
+        tensor([[1., 1.]])
     """
 
     uses_covariance = True

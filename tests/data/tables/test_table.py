@@ -113,7 +113,7 @@ def test_mistakes_in_a_csv_file_are_named(tmp_path: Path, text: str, message: st
     with pytest.raises(ValueError, match=message):
         tables.table(str(path))
     with pytest.raises(ValueError, match=message):  # and where it is read block after block
-        list(tables.blocks_for(data.DataSpec((2,), columns=("a", "b")), str(path)))
+        list(tables.chunks_for(data.DataSpec((2,), columns=("a", "b")), str(path)))
 
 
 @pytest.mark.parametrize("ending", [*WRITERS, ".npy"])
@@ -132,7 +132,7 @@ def test_files_that_are_damaged_or_of_another_kind_are_refused(tmp_path: Path, e
         with pytest.raises(ValueError, match=str(path)):
             tables.table(str(path))
         with pytest.raises(ValueError, match=str(path)):
-            list(tables.blocks_for(data.DataSpec((2,), columns=("height", "steps")), str(path)))
+            list(tables.chunks_for(data.DataSpec((2,), columns=("height", "steps")), str(path)))
 
 
 def test_paths_that_lead_nowhere_are_refused(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_columns_that_no_density_can_describe_come_with_a_warning(tmp_path: Path
 
 def every_row(spec: data.DataSpec, path: Path) -> data.Batch:
     """All rows of a table for a model."""
-    (found,) = tables.blocks_for(spec, str(path))
+    (found,) = tables.chunks_for(spec, str(path))
     return found.take()
 
 
@@ -196,7 +196,7 @@ def test_rows_for_a_model_are_found_by_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ending", [*WRITERS, ".npy"])
 @pytest.mark.parametrize("num_rows", [1, 7, 20, 21, 50])
-def test_rows_come_in_blocks_of_one_size_and_are_those_of_the_file(
+def test_rows_come_in_chunks_of_one_size_and_are_those_of_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, num_rows: int
 ) -> None:
     monkeypatch.setattr(stream, "ROWS", 7)
@@ -212,13 +212,13 @@ def test_rows_come_in_blocks_of_one_size_and_are_those_of_the_file(
     else:
         WRITERS[ending](pa.table(columns), path, **({"chunksize": 5} if ending == ".feather" else {}))
     spec = data.DataSpec((2,)) if ending == ".npy" else data.DataSpec((2,), columns=("b", "a"))
-    found = list(tables.blocks_for(spec, str(path)))
+    found = list(tables.chunks_for(spec, str(path)))
     assert [len(each.x) for each in found] == [7] * (num_rows // 7) + [num_rows % 7] * (num_rows % 7 > 0)
     x = torch.cat([each.x[:] for each in found]).numpy()
     expected = np.stack([columns["a"], columns["b"]], 1)
     np.testing.assert_array_equal(x, expected if ending == ".npy" else expected[:, ::-1])
     for rows in (1, 7, 13, 14, 60):
-        some = [each.x[:] for each in tables.blocks_for(spec, str(path), rows=rows)]
+        some = [each.x[:] for each in tables.chunks_for(spec, str(path), rows=rows)]
         np.testing.assert_array_equal(torch.cat(some).numpy(), x[:rows])
 
 
@@ -241,25 +241,25 @@ def test_labels_are_read_as_they_were_to_be_trained_on(
     path.write_text("a,kind\n" + "".join(f"{i}.5,{text}\n" for i, text in enumerate(texts)))
     loaded = tables.table(str(path), labels="kind")
     assert set(loaded.labels) == set(labels)
-    (found,) = tables.blocks_for(loaded.spec, str(path), labels="kind")
+    (found,) = tables.chunks_for(loaded.spec, str(path), labels="kind")
     assert found.context is not None
     names = [loaded.labels[i] for i in found.context.argmax(1)]
     assert len(set(names[:50])) == len(set(names[50:])) == 1
     assert names[0] != names[-1]
     path.write_text(path.read_text().replace("60.5", "x"))
     with pytest.raises(ValueError, match=r"column 'a' changes its kind, remove or correct .* invalid value 'x'"):
-        list(tables.blocks_for(loaded.spec, str(path), labels="kind"))
+        list(tables.chunks_for(loaded.spec, str(path), labels="kind"))
 
 
 @pytest.mark.parametrize("ending", [*WRITERS, ".npy"])
-def test_blocks_of_many_columns_have_fewer_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
+def test_chunks_of_many_columns_have_fewer_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
     monkeypatch.setattr(stream, "NUMBERS", 120)
     path, x = tmp_path / f"wide{ending}", np.random.default_rng(0).standard_normal((25, 12))
     if ending == ".npy":
         np.save(path, x)
     else:
         WRITERS[ending](pa.table({f"x{i}": column for i, column in enumerate(x.T)}), path)
-    found = [each.x[:] for each in tables.blocks_for(data.DataSpec((12,)), str(path))]
+    found = [each.x[:] for each in tables.chunks_for(data.DataSpec((12,)), str(path))]
     assert [len(each) for each in found] == [10, 10, 5]
     np.testing.assert_allclose(torch.cat(found).numpy(), x)
 
@@ -282,12 +282,12 @@ def test_mistakes_far_down_are_named_by_their_row(tmp_path: Path, monkeypatch: p
         wrong = {name: list(values) for name, values in table.items()}
         wrong[column][21] = value
         parquet.write_table(pa.table(wrong), path)
-        read = tables.blocks_for(spec, str(path), labels="kind")
+        read = tables.chunks_for(spec, str(path), labels="kind")
         assert len(next(read).x) == len(next(read).x) == 8
         with pytest.raises(ValueError, match=message):
             next(read)
     parquet.write_table(pa.table({"a": table["a"], "kind": pa.array(table["kind"]).dictionary_encode()}), path)
-    context = torch.cat([each.context for each in tables.blocks_for(spec, str(path), labels="kind")])
+    context = torch.cat([each.context for each in tables.chunks_for(spec, str(path), labels="kind")])
     assert context.argmax(1).tolist() == [0, 1] * 15
 
 

@@ -1,4 +1,4 @@
-"""Rows to files: block after block, as they come, whole or not at all."""
+"""Rows to files: chunk after chunk, as they come, whole or not at all."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def read(path: Path) -> np.ndarray:
 
 @pytest.mark.parametrize("ending", output.FORMATS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_what_is_written_in_blocks_is_read_as_one(tmp_path: Path, ending: str, dtype: torch.dtype) -> None:
+def test_what_is_written_in_chunks_is_read_as_one(tmp_path: Path, ending: str, dtype: torch.dtype) -> None:
     x = torch.randn(25, 3).to(dtype)
     path = tmp_path / f"rows{ending}"
     write(x.split([10, 1, 14]), SPEC, path)
     found = read(path)
     np.testing.assert_allclose(found, x.numpy(), rtol=1e-6 if ending == ".csv" else 0)
     assert ending == ".csv" or found.dtype == x.numpy().dtype
-    if ending == ".parquet":  # parts of a size that others can read well, however small the blocks
+    if ending == ".parquet":  # parts of a size that others can read well, however small the chunks
         assert parquet.ParquetFile(path).num_row_groups == 1
     write([x], SPEC, tmp_path / f"one{ending}")
     np.testing.assert_array_equal(read(tmp_path / f"one{ending}"), found)
@@ -60,7 +60,7 @@ def test_an_array_keeps_the_shape_of_images_however_many_rows_there_are(tmp_path
 
 
 @pytest.mark.parametrize("ending", output.FORMATS)
-def test_blocks_are_written_as_they_come_and_nothing_is_left_of_half_a_file(tmp_path: Path, ending: str) -> None:
+def test_chunks_are_written_as_they_come_and_nothing_is_left_of_half_a_file(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"rows{ending}"
     sizes = []
 
@@ -89,9 +89,9 @@ def test_what_was_read_of_a_table_does_not_stay_in_memory(tmp_path: Path, ending
     path = tmp_path / f"rows{ending}"
     write_columns((torch.randn(2**16, 3) for _ in range(48)), SPEC.columns, path)
     before, held, rows = pa.total_allocated_bytes(), 0, 0
-    for block in stream.blocks(path, ",", SPEC.columns):
+    for chunk in stream.chunks(path, ",", SPEC.columns):
         held = max(held, pa.total_allocated_bytes() - before)
-        rows += len(next(iter(block.values())))
+        rows += len(next(iter(chunk.values())))
     assert rows == 48 * 2**16
     whole = path.stat().st_size
     assert held < whole / 2, f"{held:,} bytes of {whole:,}"

@@ -15,7 +15,7 @@ import zuko
 from torch import Tensor
 
 from marginflow import check, data, models
-from marginflow.base.noise import Sites
+from marginflow.base.noise_sites import Sites
 from marginflow.distributions import Flow, LabelMixture, Marginalising, StandardNormal
 from marginflow.evaluation.check.findings import Findings
 from marginflow.evaluation.check.maps import _projected

@@ -227,7 +227,7 @@ def test_an_activation_that_works_in_place_changes_no_residual() -> None:
 
 def test_widths_and_degrees_that_cannot_be_joined_are_refused() -> None:
     for hidden in ([8], [8, 8], [8, 8, 9]):
-        with pytest.raises(ValueError, match="residual=True joins the first, third, fifth"):
+        with pytest.raises(ValueError, match="residual=True adds up the first, third, fifth"):
             MaskedAutoregressive(5, hidden, residual=True)
     with pytest.raises(ValueError, match="same degrees in the first, third"):
         MaskedAutoregressive(4, [2, 2, 2], residual=True, degrees=[[1, 2], [1, 2], [2, 3]])

@@ -54,10 +54,23 @@ CIFAR10 = Source(
 def digits(noise: Noise = "fresh", labels: bool = False, seed: int = 42) -> DataSet:
     """scikit-learn's 1,797 real handwritten digits: (N, 1, 8, 8), 17 grey levels; no download.
 
-    Split by `seed` into 1,437 training, 180 validation and 180 test images. noise, labels: see `mnist`.
+    Split by `seed` into 1,437 training, 180 validation and 180 test images.
 
-    >>> digits().train.x.shape, digits().levels
-    (torch.Size([1437, 1, 8, 8]), 17)
+    Args:
+        noise: "fresh" keeps uint8 pixels, for `Dequantise` to draw at every call; "once" has u drawn from `seed`,
+            always the same, and x is (pixel + u) / 17 in [0, 1).
+        labels: whether the digit is a one-hot context (N, 10).
+        seed: of the split, and of u where it is drawn once.
+
+    Returns:
+        A `DataSet` of images.
+
+    Raises:
+        ValueError: for an unknown noise, or a seed out of range.
+
+    Examples:
+        >>> digits().train.x.shape, digits().levels
+        (torch.Size([1437, 1, 8, 8]), 17)
     """
     from sklearn.datasets import load_digits
 
@@ -75,13 +88,21 @@ def mnist(noise: Noise = "fresh", labels: bool = False, seed: int = 42) -> DataS
 
     x (N, 1, 28, 28), 256 grey levels.
 
-    noise: "fresh" keeps uint8 pixels, for `Dequantise` to draw at every call; "once" has u drawn from `seed`, always
-        the same, and x is (pixel + u) / 256 in [0, 1), the papers' protocol. `x[:]` is then the tensor.
-    labels: the digit as a one-hot context (N, 10).
+    The four idx files lie, compressed or not, in `data_root()`, its mnist/ or its MNIST/raw/ folder; where they do
+    not, they are downloaded to mnist/.
 
-    Files: the four idx files, compressed or not, in `data_root()`, its mnist/ or its MNIST/raw/ folder; else they
-    are downloaded there. A file with a wrong checksum is refused: ValueError. FileNotFoundError where there
-    is neither file nor network.
+    Args:
+        noise: "fresh" keeps uint8 pixels, for `Dequantise` to draw at every call; "once" has u drawn from `seed`,
+            always the same, and x is (pixel + u) / 256 in [0, 1), the papers' protocol. `x[:]` is then the tensor.
+        labels: whether the digit is a one-hot context (N, 10).
+        seed: of u where it is drawn once.
+
+    Returns:
+        A `DataSet` of images.
+
+    Raises:
+        ValueError: for a file with a wrong checksum, an unknown noise, or a seed out of range.
+        FileNotFoundError: where there is neither file nor network.
     """
     images, target = (
         torch.cat([torch.from_numpy(_mnist_file(f"{part}-{kind}-ubyte")) for part in ("train", "t10k")])
@@ -104,13 +125,27 @@ def cifar10(noise: Noise = "fresh", flips: Flips = "stored", labels: bool = Fals
     """CIFAR-10 as in the MAF paper: 45,000 training images and their mirror images, 5,000 validation, 10,000 test.
 
     x (N, 3, 32, 32), planes R, G, B, 256 grey levels; validation is the last 5,000 of the published training set.
+    Whatever is chosen, the pixels alone are held in memory: 184 MB.
 
-    noise, labels: see `mnist`. flips: "stored" makes 90,000 training rows of the 45,000 images and their mirror
-        images, the paper's protocol; "drawn" mirrors each of 45,000 rows with probability one half whenever it is
-        taken; "none". Whatever is chosen, the pixels alone are kept in memory: 184 MB.
+    The files data_batch_1.bin ... data_batch_5.bin and test_batch.bin lie in `data_root()`, its
+    cifar-10-batches-bin/, its cifar10/ or its cifar10/cifar-10-batches-bin/ folder; where they do not, they are
+    downloaded to cifar-10-batches-bin/.
 
-    Files: data_batch_1.bin ... data_batch_5.bin and test_batch.bin, in `data_root()` or its cifar-10-batches-bin/
-    folder; else they are downloaded there. A file of another size or with labels above 9 is refused: ValueError.
+    Args:
+        noise: "fresh" keeps uint8 pixels, for `Dequantise` to draw at every call; "once" has u drawn from `seed`,
+            always the same, and x is (pixel + u) / 256 in [0, 1), the papers' protocol. `x[:]` is then the tensor.
+        flips: "stored" makes 90,000 training rows of the 45,000 images and their mirror images, the paper's protocol;
+            "drawn" mirrors each of 45,000 rows with probability one half whenever it is taken; "none" does not.
+        labels: whether the class is a one-hot context (N, 10).
+        seed: of u where it is drawn once.
+
+    Returns:
+        A `DataSet` of images.
+
+    Raises:
+        ValueError: for a file of another size or with labels above 9, an unknown noise or flips, or a seed out of
+            range.
+        FileNotFoundError: where there is neither file nor network.
     """
     records = np.empty((6 * CIFAR10_ROWS, 1 + CIFAR10_PIXELS), np.uint8)
     for i, name in enumerate(CIFAR10.files):

@@ -1,4 +1,4 @@
-"""Images kept as bytes and made when they are looked at: mirrored, and with noise that was drawn once."""
+"""Images held as bytes and made when they are read: mirrored, and with noise that was drawn once."""
 
 from __future__ import annotations
 
@@ -16,19 +16,21 @@ from marginflow.data.dataset import DataSet, Split
 Noise = Literal["fresh", "once"]
 Flips = Literal["none", "stored", "drawn"]
 
-SMALL = 2**23  # numbers in a split that are made once and kept, where making them again and again saves little
+SMALL = 2**23  # numbers in a split that are made once and held, where making them again and again saves little
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # the odd number next to 2^64 over the golden ratio
 
 
 class Pixels:
     """Rows of images, a tensor in all that a `Split` asks of one: `len`, `shape`, `dtype`, rows by slice or index.
 
-    pixels: uint8 (N, C, H, W), the only thing held in memory.
-    flips: "stored" has 2 N rows, the last N the mirror images (left to right) of the first; "drawn" mirrors each
-        row with probability one half every time that it is taken; "none" does not.
-    seed: of noise that is drawn once: rows are then (pixels + u) / levels in [0, 1). Each u is a function of seed, row
-        and position alone, so that it is always the same without being kept; a mirror image has that of its original,
-        mirrored, as in the MAF paper. None: rows are uint8.
+    Args:
+        pixels: uint8 (N, C, H, W), the only thing held in memory.
+        flips: "stored" has 2 N rows, the last N the mirror images (left to right) of the first; "drawn" mirrors each
+            row with probability one half every time that it is taken; "none" does not.
+        levels: grey levels.
+        seed: of noise that is drawn once: rows are then (pixels + u) / levels in [0, 1). Each u is a function of seed,
+            row and position alone, so that it is always the same without being held; a mirror image has that of its
+            original, mirrored, as in the MAF paper. None: rows are uint8.
     """
 
     def __init__(self, pixels: Tensor, *, flips: Flips = "none", levels: int = 256, seed: int | None = None) -> None:
@@ -55,8 +57,10 @@ class Pixels:
 def noise_steps(rows: np.ndarray, features: int, seed: int) -> np.ndarray:
     """A random whole number below 2^12 for each feature of each row, (rows, features) int16.
 
-    Steele, Lea, Flood, Fast Splittable Pseudorandom Number Generators, 2014, in the form of SplitMix64: a generator
-    for each row, of whose every 64 bits four numbers are made.
+    By SplitMix64: a generator for each row, of whose every 64 bits four numbers are made.
+
+    References:
+        Steele, Lea and Flood, Fast Splittable Pseudorandom Number Generators, 2014.
     """
     words = -(-features // 4)
     starts = _mix(_mix(np.array([seed], np.uint64)) + rows.astype(np.uint64) * GOLDEN)

@@ -1,4 +1,4 @@
-"""Columns of a file that need not fit into memory: some rows after the others, with the same checks."""
+"""Columns of a file that need not fit into memory: chunk after chunk of rows, with the same checks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from marginflow.data.tables.read import (
 )
 from marginflow.storage.limits import array_of
 
-ROWS = 2**16  # of a block at most,
+ROWS = 2**16  # of a chunk at most,
 NUMBERS = 2**22  # in it
 BYTES = 2**20  # of a .csv file at least, read at once; some of them wait in memory
 BYTES_OF_COLUMN = 2**12
@@ -31,16 +31,25 @@ BYTES_OF_COLUMN = 2**12
 Open = Callable[[Path, str, Sequence[str], Mapping[str, pa.DataType]], tuple[list[str], Iterator[pa.RecordBatch]]]
 
 
-def blocks(
+def chunks(
     path: Path, delimiter: str, numbers: Sequence[str], others: Mapping[str, pa.DataType] | None = None
 ) -> Iterator[dict[str, Any]]:
-    """The columns of a file by name, as `read` gives them, for 65,536 rows after the others, or fewer of many columns.
+    """The columns of a file by name, as `read` gives them, in chunks of 65,536 rows, or fewer of many columns.
 
-    numbers: columns that hold numbers throughout, whatever they look like at first. others: columns that are looked at
-    besides, and as what those of a .csv file are read. Of more columns, and where one of the numbers is missing of
-    all, there is the name alone. A .feather file is read batch after batch, which are as large as its writer made them.
+    Of columns that are neither `numbers` nor `others`, and where one of the numbers is missing of all, there is the
+    name alone. A .feather file is read batch after batch, which are as large as its writer made them.
 
-    ValueError where the file is not what its name says, or has no rows.
+    Args:
+        path: the file.
+        delimiter: between the values of a .csv file.
+        numbers: columns that hold numbers throughout, whatever they look like at first.
+        others: columns that are read besides, and as what those of a .csv file are read.
+
+    Yields:
+        The columns of each chunk by name.
+
+    Raises:
+        ValueError: where the file is not what its name says, or has no rows.
     """
     ending = require_file(path, delimiter)
     rows, others = _rows(numbers), others or {}
@@ -63,7 +72,7 @@ def blocks(
 
 
 def _rows(numbers: Sequence[str]) -> int:
-    """How many rows a block has."""
+    """How many rows a chunk has."""
     return max(1, min(ROWS, NUMBERS // max(1, len(numbers))))
 
 
@@ -106,14 +115,14 @@ def of_equal_size(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.T
         yield pa.Table.from_batches(waiting).unify_dictionaries()
 
 
-def _looked_at(names: Sequence[str], numbers: Sequence[str], others: Mapping[str, pa.DataType]) -> list[str]:
+def _columns_read(names: Sequence[str], numbers: Sequence[str], others: Mapping[str, pa.DataType]) -> list[str]:
     return [name for name in names if name in numbers or name in others]
 
 
 def _csv(
     path: Path, delimiter: str, numbers: Sequence[str], others: Mapping[str, pa.DataType]
 ) -> tuple[list[str], Iterator[pa.RecordBatch]]:
-    """Read with the types that the first rows show, but for numbers: what begins whole may go on with fractions."""
+    """Read with the types that the first rows show, but for numbers: what begins whole may continue with fractions."""
     at_once = max(BYTES, BYTES_OF_COLUMN * len(numbers))
     reading, parsing = csv.ReadOptions(block_size=at_once), csv.ParseOptions(delimiter=delimiter)
     with csv.open_csv(path, read_options=reading, parse_options=parsing, convert_options=EMPTY_IS_NULL) as reader:
@@ -125,7 +134,7 @@ def _csv(
         if name in kinds and (pa.types.is_integer(kinds[name]) or pa.types.is_null(kinds[name]))
     ]
     if set(numbers) <= set(kinds):
-        kinds = {name: kinds[name] for name in _looked_at(schema.names, numbers, others)}
+        kinds = {name: kinds[name] for name in _columns_read(schema.names, numbers, others)}
     options = csv.ConvertOptions(
         strings_can_be_null=True,
         include_columns=list(kinds),
@@ -141,7 +150,7 @@ def _parquet(
     file = parquet.ParquetFile(path, pre_buffer=False, buffer_size=BYTES)  # buffered before, the whole file would stay
     require_claims(file, path)
     names = file.schema_arrow.names
-    return names, file.iter_batches(_rows(numbers), columns=_looked_at(names, numbers, others))
+    return names, file.iter_batches(_rows(numbers), columns=_columns_read(names, numbers, others))
 
 
 def _feather(
@@ -157,7 +166,7 @@ def _feather(
 
 
 def _of_array(path: Path, rows: int) -> Iterator[dict[str, np.ndarray]]:
-    """The rows of an array; the file is opened for each block, so that no more of it stays in memory."""
+    """The rows of an array; the file is opened for each chunk, so that no more of it stays in memory."""
     with one_line(path):
         columns = of_array(array_of(path))
     num_rows = len(next(iter(columns.values()), ()))

@@ -6,7 +6,6 @@ import hashlib
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,10 @@ import torch
 from torch.nn import functional
 
 from marginflow.base.data_warning import DataWarning
-from marginflow.base.seeds import require_seed
 from marginflow.data.dataset import DataSet, DataSpec, Split
 from marginflow.data.tables.read import classes, codes_of, listed, matrix, read, require_distinct
-from marginflow.data.tables.stream import blocks
+from marginflow.data.tables.split import split
+from marginflow.data.tables.stream import chunks
 
 
 def table(
@@ -34,23 +33,36 @@ def table(
 ) -> DataSet:
     """A table of numbers, one row an observation: x (N, columns).
 
-    path: a .csv file whose first line names the columns, a .parquet or .feather file, or an array (N, D) in a .npy
-        file, whose columns are x0, x1, ... columns: which ones to use, all by default. drop: which ones not to use.
-    labels: a column of classes, as text or whole numbers, that becomes the one-hot context. A mixture over them weighs
-        each by its share of the training rows.
-    delimiter: between the values of a .csv file.
-    validation, test: parts of the rows that are held out, drawn by `seed`.
-
     Values keep the file's precision. A constant column, and one whose spread float32 cannot hold, come with a warning.
-    ValueError that names the column for text, dates, missing or infinite values; for an unknown column; and for
-    a file that is damaged or not of the kind that its name says.
 
-    >>> import numpy as np, tempfile
-    >>> path = tempfile.mkdtemp() + "/heights.npy"
-    >>> np.save(path, np.random.randn(100, 2))
-    >>> data = table(path)
-    >>> data.train.x.shape, data.columns
-    (torch.Size([80, 2]), ('x0', 'x1'))
+    Args:
+        path: a .csv file whose first line names the columns, a .parquet or .feather file, or an array (N, D) in a .npy
+            file, whose columns are x0, x1, ...
+        columns: which columns to use, all by default.
+        drop: which columns not to use.
+        labels: a column of classes, as text or whole numbers, that becomes the one-hot context. A mixture over them
+            weighs each by its share of the training rows.
+        delimiter: between the values of a .csv file.
+        validation: share of the rows for validation.
+        test: share of the rows for test.
+        seed: by which the splits are drawn.
+
+    Returns:
+        A `DataSet` under the name of the file, with the names of its columns and labels.
+
+    Raises:
+        ValueError: for text, dates, missing or infinite values, and for an unknown column, each with the name of the
+            column; for a file that is damaged or not of the kind that its name says; for shares that are not positive
+            or leave nothing to train on; for too few rows to split.
+        FileNotFoundError: where there is no such file.
+
+    Examples:
+        >>> import numpy as np, tempfile
+        >>> path = tempfile.mkdtemp() + "/heights.npy"
+        >>> np.save(path, np.random.randn(100, 2))
+        >>> data = table(path)
+        >>> data.train.x.shape, data.columns
+        (torch.Size([80, 2]), ('x0', 'x1'))
     """
     if min(validation, test) <= 0 or validation + test >= 1:
         raise ValueError(f"validation and test must be positive, together below 1; got {validation} and {test}")
@@ -63,7 +75,7 @@ def table(
         _warn_of(name, column)
     codes, label_names = (None, ()) if labels is None else classes(content[labels], labels, file)
     whole = Split(torch.from_numpy(x), None if codes is None else _one_hot(codes, len(label_names)))
-    train_rows, validation_rows, test_rows = _cut(whole, validation, test, seed, file)
+    train_rows, validation_rows, test_rows = split(whole, validation, test, seed, file)
     shares = () if train_rows.context is None else tuple(train_rows.context.double().mean(0).tolist())
     return DataSet(
         file.stem,
@@ -77,38 +89,37 @@ def table(
     )
 
 
-def _cut(whole: Split, validation: float, test: float, seed: int, file: Path) -> list[Split]:
-    """Training, validation and test rows, drawn by a seed."""
-    num_rows = len(whole.x)
-    sizes = [round(num_rows * part) for part in (test, validation)]
-    sizes.append(num_rows - sum(sizes))
-    if min(sizes) < 2:
-        raise ValueError(f"{file}: {num_rows} rows are too few to split into training, validation and test rows")
-    order = torch.from_numpy(np.random.default_rng(require_seed(seed)).permutation(num_rows))
-    cuts = np.cumsum([0, *sizes])
-    parts = [Split(*whole.take(order[start:stop])) for start, stop in pairwise(cuts)]
-    return parts[::-1]
-
-
 def _fingerprint(x: np.ndarray, codes: np.ndarray | None) -> str:
     """What tells whether a table is still the one that a run was trained on: of its values, and of its labels."""
     parts = [x] if codes is None else [x, codes.astype(np.int64)]
     return "-".join(hashlib.blake2b(np.ascontiguousarray(part).data, digest_size=16).hexdigest() for part in parts)
 
 
-def blocks_for(
+def chunks_for(
     spec: DataSpec, path: str, delimiter: str = ",", labels: str | None = None, rows: int | None = None
 ) -> Iterator[Split]:
-    """The rows of a table, block after block, for a model of rows of this kind: its columns, in its order, and its
-    labels where they are. The table need not fit into memory.
+    """The rows of a table, chunk after chunk, for a model of rows of this kind.
 
-    rows: only the first so many. ValueError that names the columns where some are missing, or a label that the model
-    does not know; columns that it does not know come with a warning.
+    Its columns, in its order, and its labels where they are. The table need not fit into memory. Columns that the
+    model does not know come with a warning.
+
+    Args:
+        spec: of the rows that the model takes.
+        path: the file.
+        delimiter: between the values of a .csv file.
+        labels: the column of labels.
+        rows: only the first so many.
+
+    Yields:
+        The rows of each chunk, with their labels as context.
+
+    Raises:
+        ValueError: where columns are missing, or for a label that the model does not know, with their names.
     """
     file, names = Path(path), spec.column_names
     known = labels if spec.labels else None
     first = 0
-    for content in blocks(file, delimiter, names, {} if known is None else {known: _kind_of(spec.labels)}):
+    for content in chunks(file, delimiter, names, {} if known is None else {known: _kind_of(spec.labels)}):
         if first == 0:
             require_same_columns(names, [name for name in content if name != labels], path)
         x = torch.from_numpy(matrix(content, names, file, first))

@@ -1,4 +1,4 @@
-"""Rows to files: a table or an array; block after block, and whole or not at all."""
+"""Rows to files: a table or an array; chunk after chunk, and whole or not at all."""
 
 from __future__ import annotations
 
@@ -31,31 +31,31 @@ def require_output(output: Path, formats: Sequence[str] = FORMATS) -> None:
         raise FileNotFoundError(f"the folder {output.parent} does not exist: make it first")
 
 
-def write(blocks: Iterable[Tensor], spec: DataSpec, output: Path) -> None:
-    """Write rows of raw data, block after block, in the format of the file's ending, whole or not at all.
+def write(chunks: Iterable[Tensor], spec: DataSpec, output: Path) -> None:
+    """Write rows of raw data, chunk after chunk, in the format of the file's ending, whole or not at all.
 
     A table has one column a feature, under the names of the data's columns, or x0, x1, ... An array in .npy has the
     shape (N, *event).
     """
     if output.suffix.lower() == ".npy":
-        write_whole(output, lambda file: _array(blocks, file))
+        write_whole(output, lambda file: _array(chunks, file))
     else:
-        write_columns((block.flatten(1) for block in blocks), spec.column_names, output)
+        write_columns((chunk.flatten(1) for chunk in chunks), spec.column_names, output)
 
 
-def write_columns(blocks: Iterable[Tensor], names: Sequence[str], output: Path) -> None:
-    """Write rows (N, columns), block after block, as a table in the format of the ending, whole or not at all."""
+def write_columns(chunks: Iterable[Tensor], names: Sequence[str], output: Path) -> None:
+    """Write rows (N, columns), chunk after chunk, as a table in the format of the ending, whole or not at all."""
     ending = output.suffix.lower()
     if ending == ".npy":
-        write_whole(output, lambda file: _array(blocks, file))
+        write_whole(output, lambda file: _array(chunks, file))
     else:
-        write_whole(output, lambda file: _table(of_equal_size(_named(blocks, names), ROWS), names, file, ending))
+        write_whole(output, lambda file: _table(of_equal_size(_named(chunks, names), ROWS), names, file, ending))
 
 
-def _named(blocks: Iterable[Tensor], names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def _named(chunks: Iterable[Tensor], names: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """Rows as batches of columns."""
-    for block in blocks:
-        columns = np.ascontiguousarray(block.cpu().numpy().T)
+    for chunk in chunks:
+        columns = np.ascontiguousarray(chunk.cpu().numpy().T)
         yield pa.RecordBatch.from_arrays([pa.array(column) for column in columns], names=list(names))
 
 
@@ -76,11 +76,11 @@ def _table(tables: Iterator[pa.Table], names: Sequence[str], file: BinaryIO, end
             sink.write_table(table)
 
 
-def _array(blocks: Iterable[Tensor], file: BinaryIO) -> None:
+def _array(chunks: Iterable[Tensor], file: BinaryIO) -> None:
     """An array in the format of numpy, whose header is written once more at the end, when its length is known."""
     count, rest, kind = 0, (), np.dtype(np.float32)
-    for block in blocks:
-        array = np.ascontiguousarray(block.cpu().numpy())
+    for chunk in chunks:
+        array = np.ascontiguousarray(chunk.cpu().numpy())
         if count == 0:
             rest, kind = array.shape[1:], array.dtype
             _header(file, (0, *rest), kind)

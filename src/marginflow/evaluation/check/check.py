@@ -20,7 +20,7 @@ from marginflow.evaluation.check.maps import of_map
 from marginflow.evaluation.check.parts import parts_of
 from marginflow.evaluation.check.statistics import of_batch_norm
 
-MOST_ROWS = 1000  # that most checks look at
+MOST_ROWS = 1000  # that most checks use
 
 
 def check(
@@ -39,17 +39,26 @@ def check(
     range of the rows; what z looks like; contexts that nothing uses; that the density integrates to 1 and counts no
     noise as data; whether importance weights have converged; and that the NLL does not lie below the entropy.
 
-    model: any `Distribution`, also one of another library behind its adapter. x (N, *event), context (N, ...): rows
-    of the training set, at least 20; or a `Split` of them. floor: the entropy of the data in nats a row, where it is
-    known; then let x be rows that the model has not seen. seed: of all draws. The model is left as it is.
+    Args:
+        model: any `Distribution`, also one of another library behind its adapter; left as it is.
+        x: rows of the training set (N, *event), at least 20; or a `Split` of rows and their context.
+        context: (N, ...), where the model takes one and x is no `Split`.
+        floor: the entropy of the data in nats a row, where it is known; then let x be rows that the model has not
+            seen.
+        seed: of all draws.
 
-    Returns `Findings`: each passes, warns, fails or is skipped, with a figure and what to do. `findings.ok` is False
-    where one failed. ValueError where rows and model do not fit.
+    Returns:
+        `Findings`: each passes, warns, fails or is skipped, with a figure and what to do. `findings.ok` is False where
+            one failed.
 
-    >>> from marginflow import models
-    >>> findings = check(models.maf(2, hidden=[16], blocks=2), torch.randn(100, 2))
-    >>> findings.ok, findings.of("log-determinant").status
-    (True, 'pass')
+    Raises:
+        ValueError: where rows and model do not fit, or there are fewer than 20 rows.
+
+    Examples:
+        >>> from marginflow import models
+        >>> findings = check(models.maf(2, hidden=[16], blocks=2), torch.randn(100, 2))
+        >>> findings.ok, findings.of("log-determinant").status
+        (True, 'pass')
     """
     split = fitting(model, x if isinstance(x, Split) else as_split(x if context is None else (x, context)))
     require_seed(seed)

@@ -65,13 +65,14 @@ def finite(model: Distribution, x: Tensor, context: Tensor | None, own: Tensor |
 
 
 def range_of_samples(model: Distribution, x: Tensor, context: Tensor | None, seed: int) -> Finding:
-    """How many samples leave the range of the rows."""
+    """How many samples are out of the range of the rows."""
     if model.context_features and not model.context_optional:
         return Finding("samples", "skip", "samples of this model need a context each")
     found = sample_range(model, Batch(x, None), 500, seed)
     status = "pass" if found.diverged == 0 else "warn" if found.diverged < 0.05 else "fail"
     said = (
-        f"{found.diverged:.1%} of {found.num_samples} diverge, {found.saturated:.2%} of their values lie out of range"
+        f"{found.diverged:.1%} of {found.num_samples} are far out of range, {found.saturated:.2%} of their values lie "
+        "outside it"
     )
     return Finding("samples", status, said, "bound the scales more tightly, train less long" if found.diverged else "")
 

@@ -11,10 +11,14 @@ Status = Literal["pass", "warn", "fail", "skip"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One check: what was asked, how it ended, the figure, and where it did not pass what to do.
+    """What one check has found.
 
-    status: "pass"; "warn", which may be meant; "fail", where numbers or samples of the model cannot be believed;
-    "skip", where the check does not apply.
+    Attributes:
+        check: what was asked.
+        status: "pass"; "warn", which may be meant; "fail", where numbers or samples of the model cannot be believed;
+            "skip", where the check does not apply.
+        found: the figure.
+        remedy: what to do where it did not pass.
     """
 
     check: str
@@ -25,7 +29,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Findings:
-    """All that `check` has found, in its order."""
+    """All that `check` has found.
+
+    Attributes:
+        every: the findings, in their order.
+    """
 
     every: Sequence[Finding]
 

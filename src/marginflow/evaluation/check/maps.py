@@ -107,7 +107,8 @@ def _projected(
 
     v is the direction in which log_det says that it changes most.
 
-    Hutchinson, A stochastic estimator of the trace of the influence matrix, 1989.
+    References:
+        Hutchinson, A stochastic estimator of the trace of the influence matrix for Laplacian smoothing splines, 1989.
     """
     with seeded(seed):
         projections = [torch.randn_like(x).sign() for _ in range(count)]

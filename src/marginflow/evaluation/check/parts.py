@@ -20,8 +20,11 @@ from marginflow.transforms import Sequential
 class Parts:
     """The flow inside a model, with what reaches it.
 
-    transform: from rows to noise; None for a density that does not show one. base: the density of the noise.
-    rows: (N, *event), preprocessed, with noise dimensions beside them. context: as the transform takes it.
+    Attributes:
+        transform: from rows to noise; None for a density that does not show one.
+        base: the density of the noise.
+        rows: (N, *event), preprocessed, with noise dimensions beside them.
+        context: as the transform takes it.
     """
 
     transform: Transform | None

@@ -12,7 +12,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from marginflow.nets.masked.linear import Band, MaskedLinear
 
-GROUP = 128  # steps, and units of a layer, that are resolved between two rounds of matrix products
+GROUP = 128  # inputs, or units of a layer, that are resolved between two rounds of matrix products
 
 
 class Product(NamedTuple):
@@ -107,14 +107,14 @@ def groups_of(counts: Sequence[Sequence[int]], starts: Sequence[int], layers: Se
 
 
 def cut_into_groups(counts: Sequence[Sequence[int]], most: int) -> list[tuple[int, int]]:
-    """Steps 0 ... T in groups (start, stop), none with more than `most` steps or units of one layer.
+    """Steps 0 ... T in groups (start, stop), none with more than `most` inputs or units of one layer.
 
     A group of one step may have more.
     """
     num_steps = len(counts[0]) - 1
     groups, start = [], 0
     for stop in range(1, num_steps + 1):
-        too_large = stop - start > most or any(layer[stop] - layer[start] > most for layer in counts)
+        too_large = any(layer[stop] - layer[start] > most for layer in counts)
         if too_large and stop - 1 > start:
             groups.append((start, stop - 1))
             start = stop - 1

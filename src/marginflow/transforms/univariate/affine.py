@@ -15,15 +15,19 @@ from marginflow.nets.autograd import differentiable, left_to_autograd
 
 @dataclass(frozen=True)
 class Additive:
-    """Shift alone, which keeps the volume, as in NICE.
+    """A shift alone, which preserves the volume, as in NICE.
 
     y = x - m,  log dy/dx = 0
 
-    Dinh, Krueger, Bengio, NICE: Non-linear Independent Components Estimation, 2015 (arXiv 1410.8516).
+    Each element takes 1 parameter, m.
 
-    >>> import torch
-    >>> Additive().forward(torch.tensor([3.0]), torch.tensor([[1.0]]))
-    (tensor([2.]), tensor([0.]))
+    References:
+        Dinh, Krueger and Bengio, NICE: Non-linear Independent Components Estimation, 2015 (arXiv 1410.8516).
+
+    Examples:
+        >>> import torch
+        >>> Additive().forward(torch.tensor([3.0]), torch.tensor([[1.0]]))
+        (tensor([2.]), tensor([0.]))
     """
 
     @property
@@ -43,21 +47,23 @@ class Additive:
 
 @dataclass(frozen=True)
 class Affine:
-    """Shift and scale, as in the masked autoregressive flow.
+    """A shift and a scale, as in the masked autoregressive flow.
 
     y = (x - m) exp(-a),  a = bound tanh(raw / bound),  log dy/dx = -a
 
-    The inverse y exp(a) + m adds m last, so errors in m are not multiplied; the soft bound keeps
-    both directions finite.
+    Each element takes 2 parameters, m and raw. The inverse y exp(a) + m adds m last, so errors in m are not multiplied;
+    the soft bound holds both directions finite.
 
-    bound: the largest |log-scale|.
+    Args:
+        bound: the largest |log-scale|.
 
-    Papamakarios, Pavlakou, Murray, Masked Autoregressive Flow for Density Estimation, 2017
-    (arXiv 1705.07057).
+    References:
+        Papamakarios, Pavlakou and Murray, Masked Autoregressive Flow for Density Estimation, 2017 (arXiv 1705.07057).
 
-    >>> import torch
-    >>> Affine().forward(torch.tensor([3.0]), torch.tensor([[1.0, 0.0]]))
-    (tensor([2.]), tensor([-0.]))
+    Examples:
+        >>> import torch
+        >>> Affine().forward(torch.tensor([3.0]), torch.tensor([[1.0, 0.0]]))
+        (tensor([2.]), tensor([-0.]))
     """
 
     bound: float = 5.0
@@ -91,15 +97,22 @@ class Affine:
 
 @dataclass(frozen=True)
 class SoftclipAffine:
-    """Shift and scale as in zuko's masked autoregressive flow.
+    """A shift and a scale, softly clipped, as in the masked autoregressive flow of zuko.
 
     y = exp(a) x + m,  a = raw / (1 + |raw| / b),  b = -log slope,  log dy/dx = a
 
-    slope: the least scale, in (0, 1); the largest is 1 / slope.
+    Each element takes 2 parameters, m and raw.
 
-    >>> import torch
-    >>> SoftclipAffine().forward(torch.tensor([3.0]), torch.tensor([[1.0, 0.0]]))
-    (tensor([4.]), tensor([0.]))
+    Args:
+        slope: the least scale, in (0, 1); the largest is 1 / slope.
+
+    Raises:
+        ValueError: where `slope` is out of range.
+
+    Examples:
+        >>> import torch
+        >>> SoftclipAffine().forward(torch.tensor([3.0]), torch.tensor([[1.0, 0.0]]))
+        (tensor([4.]), tensor([0.]))
     """
 
     slope: float = 1e-3
@@ -131,15 +144,22 @@ class SoftclipAffine:
 
 @dataclass(frozen=True)
 class SoftplusAffine:
-    """Shift and scale as in nflows' masked autoregressive flow.
+    """A shift and a scale by softplus, as in the masked autoregressive flow of nflows.
 
     y = s x + m,  s = softplus(raw) + floor,  log dy/dx = log s
 
-    floor: the least scale, positive.
+    Each element takes 2 parameters, raw and m.
 
-    >>> import torch
-    >>> SoftplusAffine(floor=1e-3).forward(torch.tensor([3.0]), torch.tensor([[0.0, 1.0]]))
-    (tensor([3.0824]), tensor([-0.3651]))
+    Args:
+        floor: the least scale, positive.
+
+    Raises:
+        ValueError: where `floor` is not positive.
+
+    Examples:
+        >>> import torch
+        >>> SoftplusAffine(floor=1e-3).forward(torch.tensor([3.0]), torch.tensor([[0.0, 1.0]]))
+        (tensor([3.0824]), tensor([-0.3651]))
     """
 
     floor: float = 1e-3

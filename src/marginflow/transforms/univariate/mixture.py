@@ -79,17 +79,26 @@ class GaussianMixture(_Mixture):
     Over a standard logistic base the density of x is then the mixture f itself. Both logarithms are taken in the
     tails, so nothing overflows in float32. The inverse is solved for, between bounds that hold every component.
 
-    components: how many. bound: the largest |log s_k|, softly.
-    Parameters of an element: the logits of w, the m, the log s, components of each. Components alike would stay alike,
-    so at zero their means lie apart, spread over [-2, 2].
+    Each element takes 3 parameters a component: the logits of w, the m, the log s, `components` of each. Equal
+    components would stay equal, so at zero their means lie apart, spread over [-2, 2].
 
-    The base of MADE MoG and MAF MoG: Papamakarios, Pavlakou, Murray, Masked Autoregressive Flow for Density
-    Estimation, 2017 (arXiv 1705.07057); as the element of a coupling: Ho et al., Flow++, 2019 (arXiv 1902.00275).
+    Args:
+        components: the number of components.
+        bound: the largest |log s_k|, softly.
 
-    >>> import torch
-    >>> y, _ = GaussianMixture(1).forward(torch.tensor([0.0]), torch.zeros(1, 3))
-    >>> float(y)
-    0.0
+    Raises:
+        ValueError: where there is no component, or `bound` is not positive.
+
+    References:
+        Papamakarios, Pavlakou and Murray, Masked Autoregressive Flow for Density Estimation, 2017 (arXiv 1705.07057):
+            the base of MADE MoG and MAF MoG.
+        Ho et al., Flow++, 2019 (arXiv 1902.00275): as the element of a coupling.
+
+    Examples:
+        >>> import torch
+        >>> y, _ = GaussianMixture(1).forward(torch.tensor([0.0]), torch.zeros(1, 3))
+        >>> float(y)
+        0.0
     """
 
     @property
@@ -120,17 +129,24 @@ class LogisticMixture(_Mixture):
 
     y = (log F(x) - log(1 - F(x)) - m) exp(-a),  F(x) = sum_k w_k sigmoid((x - m_k) / s_k)
 
-    The rest as for `GaussianMixture`.
+    Each element takes 3 parameters a component and 2 more: the logits of w, the m_k, the log s_k, `components` of each,
+    then m and a. The rest is as for `GaussianMixture`.
 
-    components: how many. bound: the largest |log s_k|, softly; that of |a| is as for `Affine`.
-    Parameters of an element: the logits of w, the m_k, the log s_k, components of each, then m and a.
+    Args:
+        components: the number of components.
+        bound: the largest |log s_k|, softly; that of |a| is as for `Affine`.
 
-    Ho, Chen, Srinivas, Duan, Abbeel, Flow++, 2019 (arXiv 1902.00275).
+    Raises:
+        ValueError: where there is no component, or `bound` is not positive.
 
-    >>> import torch
-    >>> y, _ = LogisticMixture(1).forward(torch.tensor([3.0]), torch.zeros(1, 5))
-    >>> round(float(y), 5)
-    3.0
+    References:
+        Ho, Chen, Srinivas, Duan and Abbeel, Flow++, 2019 (arXiv 1902.00275).
+
+    Examples:
+        >>> import torch
+        >>> y, _ = LogisticMixture(1).forward(torch.tensor([3.0]), torch.zeros(1, 5))
+        >>> round(float(y), 5)
+        3.0
     """
 
     @property
@@ -198,7 +214,7 @@ def _logit(
 
 
 class _Logit(torch.autograd.Function):
-    """`_logit` and its gradient, written out: nothing is kept of the way through the tails."""
+    """`_logit` and its gradient, written out: nothing is stored of the steps through the tails."""
 
     @staticmethod
     def forward(

@@ -21,17 +21,26 @@ class RationalQuadratic:
     y = y_k + (y_k+1 - y_k) (s t^2 + d_k t (1 - t)) / (s + (d_k+1 + d_k - 2 s) t (1 - t))
     dy/dx = s^2 (d_k+1 t^2 + 2 s t (1 - t) + d_k (1 - t)^2) / (s + (d_k+1 + d_k - 2 s) t (1 - t))^2
 
-    The slope at both ends is 1. The inverse is the root of a quadratic equation, in a form whose discriminant is kept
-    from rounding below 0 and whose root from leaving its bin.
+    The slope at both ends is 1. The inverse is the root of a quadratic equation, in a form whose discriminant cannot
+    round below 0 and whose root cannot leave its bin.
 
-    bins: how many. bound: half the interval's length; the rest of the line stays as it is.
-    Parameters of an element: bins widths, bins heights, bins - 1 slopes, all unbounded; at zero it is the identity.
+    Each element takes the widths and the heights of the bins, `bins` of each, and bins - 1 slopes, all unbounded; where
+    all are zero it is the identity.
 
-    Durkan, Bekasov, Murray, Papamakarios, Neural Spline Flows, 2019 (arXiv 1906.04032).
+    Args:
+        bins: the number of bins, 2 ... 500.
+        bound: half the interval's length.
 
-    >>> import torch
-    >>> RationalQuadratic().forward(torch.tensor([-7.0, 0.3]), torch.zeros(2, 23))[0]
-    tensor([-7.0000,  0.3000])
+    Raises:
+        ValueError: where `bins` is out of range, or `bound` is not positive.
+
+    References:
+        Durkan, Bekasov, Murray and Papamakarios, Neural Spline Flows, 2019 (arXiv 1906.04032).
+
+    Examples:
+        >>> import torch
+        >>> RationalQuadratic().forward(torch.tensor([-7.0, 0.3]), torch.zeros(2, 23))[0]
+        tensor([-7.0000,  0.3000])
     """
 
     bins: int = 8

@@ -16,7 +16,10 @@ T = TypeVar("T")
 class NoiseSite:
     """Noise eps ~ q(eps | x) at some rows.
 
-    shape: of eps, (N, *noise). draw: gives eps, reparameterised, and its log q(eps | x), (N,). log_prob: of given eps.
+    Args:
+        shape: of eps, (N, *noise).
+        draw: returns eps, reparameterised, and its log q(eps | x), (N,).
+        log_prob: log q(eps | x), (N,), of given eps.
     """
 
     shape: torch.Size
@@ -54,7 +57,7 @@ def weighed(sites: Sites[Tensor]) -> Sites[tuple[Tensor, Tensor]]:
 
 
 def draw_noise(sites: Sites[Tensor]) -> list[Tensor]:
-    """A draw of the noise of each site."""
+    """A random sample of the noise of each site."""
     found: list[Tensor] = []
 
     def choose(site: NoiseSite) -> tuple[Tensor, Tensor]:
@@ -67,7 +70,18 @@ def draw_noise(sites: Sites[Tensor]) -> list[Tensor]:
 
 
 def at_given(sites: Sites[Tensor], eps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """log p(x, eps) and log q(eps | x), (N,), at given noise, a tensor for each site, ValueError otherwise."""
+    """log p(x, eps) and log q(eps | x), (N,), at given noise.
+
+    Args:
+        sites: of a density at some rows.
+        eps: a tensor for each site, of its shape.
+
+    Returns:
+        log p(x, eps) and log q(eps | x), (N,) each.
+
+    Raises:
+        ValueError: where there are more or fewer tensors than sites, or one has another shape.
+    """
     left = list(eps)
 
     def choose(site: NoiseSite) -> tuple[Tensor, Tensor]:
