@@ -82,7 +82,7 @@ def test_what_comes_back_within_a_thousandth_is_not_flagged() -> None:
 
 def test_what_is_still_flagged_at_last_is_kept_with_a_warning_or_refused_where_it_is_no_number() -> None:
     off = Flow([Breaking(lambda z: z), Sequential(Permutation(2)), Off()], StandardNormal(2))
-    with pytest.warns(RuntimeWarning, match="20 of 20 samples do not come back to their noise within 1e-3"):
+    with pytest.warns(RuntimeWarning, match="20 of 20 samples miss their noise by more than 1e-3 in the round trip"):
         drawn = sample(off, 20, redraws=3)
     assert (drawn.redrawn, drawn.flagged) == (60, 20)
     for wrong in (torch.nan, -torch.inf):
@@ -272,7 +272,7 @@ def test_draws_of_a_run_say_how_many_were_flagged() -> None:
     assert [len(chunk) for chunk in chunks] == [4096, 4096, 808]
     assert 500 < draws.redrawn < 800
     assert str(draws) == (
-        f"warning: {draws.redrawn} draws were not finite, or not inverted to 1e-3, and were drawn again for the "
+        f"warning: {draws.redrawn} samples were not finite, or not inverted to 1e-3, and were drawn again for the "
         "9,000 samples; 0 of these still are so"
     )
     redrawn = draws.redrawn

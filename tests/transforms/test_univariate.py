@@ -13,7 +13,15 @@ from torch.distributions.transforms import AffineTransform, SigmoidTransform
 
 from marginflow.base.transform import Univariate
 from marginflow.nets.masked import kernel_numba
-from marginflow.transforms import Additive, GaussianMixture, LogisticMixture, RationalQuadratic
+from marginflow.transforms import (
+    Additive,
+    Affine,
+    GaussianMixture,
+    LogisticMixture,
+    RationalQuadratic,
+    SoftclipAffine,
+    SoftplusAffine,
+)
 from marginflow.transforms.univariate.components import scaled_normal_tails
 from marginflow.transforms.univariate.spline import LEAST_SIZE, LEAST_SLOPE
 
@@ -228,3 +236,10 @@ def test_the_compiled_splines_constants_are_the_splines() -> None:
 def test_impossible_scalar_functions_are_refused(build: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf])
+@pytest.mark.parametrize(("affine", "name"), [(Affine, "bound"), (SoftclipAffine, "slope"), (SoftplusAffine, "floor")])
+def test_an_affine_functions_bound_is_positive_and_finite(affine: type, name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{name} must .* got {value}"):
+        affine(value)

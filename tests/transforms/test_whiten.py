@@ -9,7 +9,7 @@ from torch.distributions import MultivariateNormal
 from marginflow.data import DataSet, Split
 from marginflow.distributions import Flow, StandardNormal
 from marginflow.training import TrainConfig, fit
-from marginflow.training.fit import rows_of_start
+from marginflow.training.fit import rows_to_initialise
 from marginflow.transforms import ActNorm, Sequential, Whiten
 from marginflow.transforms.calibrate import calibrate
 
@@ -76,8 +76,8 @@ def test_fit_starts_it_from_enough_rows_to_be_white_on_others() -> None:
     entropy = 100 * 1.4189
     assert abs((history[0].validation_nll or 0) - entropy) < 10
     images = torch.Size([1000, 48, 8, 8])
-    assert rows_of_start([Whiten(100)], x.shape) == 1000
-    assert rows_of_start([Whiten(48)], images) == rows_of_start([ActNorm(1000)], x.shape) == 250
+    assert rows_to_initialise([Whiten(100)], x.shape) == 1000
+    assert rows_to_initialise([Whiten(48)], images) == rows_to_initialise([ActNorm(1000)], x.shape) == 250
 
 
 def test_fewer_rows_than_features_have_no_covariance() -> None:

@@ -170,12 +170,12 @@ def _unfit(context: Tensor | None, features: int, rows: int | str) -> ValueError
 def as_whole(number: SupportsIndex, what: str, least: int | None = 0) -> int:
     """A whole number of Python's or numpy's, at least `least` where that is given; ValueError otherwise."""
     try:
-        found = operator.index(number)
+        whole = operator.index(number)
     except TypeError:
         raise ValueError(f"{what} must be a whole number; got {number!r}") from None
-    if least is not None and found < least:
-        raise ValueError(f"{what} must {f'be at least {least}' if least else 'not be negative'}; got {found}")
-    return found
+    if least is not None and whole < least:
+        raise ValueError(f"{what} must {f'be at least {least}' if least else 'not be negative'}; got {whole}")
+    return whole
 
 
 def require_num_samples(num_samples: SupportsIndex) -> int:

@@ -179,7 +179,7 @@ class Distribution(RemembersArguments, nn.Module, ABC):
         Raises:
             ValueError: where num_samples is negative, or the context does not fit.
         """
-        x = self._sample(*self._asked(num_samples, context))
+        x = self._sample(*self._fitting_request(num_samples, context))
         warn_of_diverged(x, 4)
         return x
 
@@ -198,8 +198,8 @@ class Distribution(RemembersArguments, nn.Module, ABC):
             ValueError: where it is not `exact`, it comes from elsewhere, or an argument does not fit.
         """
         if not self.exact:
-            raise self._without_draws()
-        return self._sample_and_log_prob(*self._asked(num_samples, context))
+            raise self._not_reparameterised()
+        return self._sample_and_log_prob(*self._fitting_request(num_samples, context))
 
     @final
     @torch.no_grad()
@@ -220,7 +220,7 @@ class Distribution(RemembersArguments, nn.Module, ABC):
         Raises:
             ValueError: where num_samples is negative, or the context does not fit.
         """
-        return self._sample_and_flag(*self._asked(num_samples, context))
+        return self._sample_and_flag(*self._fitting_request(num_samples, context))
 
     @final
     def sample_each(self, num_samples: SupportsIndex, context: Values) -> Tensor:
@@ -237,11 +237,11 @@ class Distribution(RemembersArguments, nn.Module, ABC):
             ValueError: where there is no context, it does not fit, or num_samples is negative.
         """
         number = require_num_samples(num_samples)
-        given = as_context(context, self.context_features, None)
-        if given is None:
+        contexts = as_context(context, self.context_features, None)
+        if contexts is None:
             raise ValueError("sample_each draws for each row of a context; got none: use sample(num_samples)")
-        drawn = self.sample(len(given) * number, given.repeat_interleave(number, 0))
-        return drawn.unflatten(0, (len(given), number))
+        samples = self.sample(len(contexts) * number, contexts.repeat_interleave(number, 0))
+        return samples.unflatten(0, (len(contexts), number))
 
     @final
     def noise(self, x: Values, context: Values | None = None) -> Sites[Tensor]:
@@ -303,14 +303,14 @@ class Distribution(RemembersArguments, nn.Module, ABC):
         """Rows and context in shape, precision and on the device of the model; only shapes and types are checked."""
         like = like_of(self)
         x = as_rows(x, self.event_shape, pixels=self.takes_pixels, dtype=None if like is None else like.dtype)
-        return to_like(x, like), self._given(context, len(x), like)
+        return to_like(x, like), self._fitting_context(context, len(x), like)
 
-    def _asked(self, num_samples: SupportsIndex, context: Values | None) -> tuple[int, Tensor | None]:
+    def _fitting_request(self, num_samples: SupportsIndex, context: Values | None) -> tuple[int, Tensor | None]:
         """A number of samples, and the context of each."""
         number = require_num_samples(num_samples)
-        return number, self._given(context, number, like_of(self))
+        return number, self._fitting_context(context, number, like_of(self))
 
-    def _given(self, context: Values | None, num_rows: int, like: Tensor | None) -> Tensor | None:
+    def _fitting_context(self, context: Values | None, num_rows: int, like: Tensor | None) -> Tensor | None:
         dtype = None if like is None else like.dtype
         given = as_context(context, self.context_features, num_rows, optional=self.context_optional, dtype=dtype)
         return None if given is None else to_like(given, like)
@@ -325,9 +325,9 @@ class Distribution(RemembersArguments, nn.Module, ABC):
 
     def _sample_and_log_prob(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """Reparameterised samples and their log_prob; ValueError where there are none."""
-        raise self._without_draws()
+        raise self._not_reparameterised()
 
-    def _without_draws(self) -> ValueError:
+    def _not_reparameterised(self) -> ValueError:
         return ValueError(
             f"{type(self).__name__} has no reparameterised draws with an exact log_prob, as its noise is drawn or it "
             "comes from elsewhere: use sample, and log_likelihood"

@@ -69,7 +69,8 @@ def load(name: str, **options: Any) -> DataSet:
         A `DataSet` with train, validation and test rows.
 
     Raises:
-        ValueError: for an unknown name or option, and for a table without its path.
+        ValueError: for an unknown name or option, and for a table without its path; those of the data set's function.
+        FileNotFoundError: where there is no such file, nor a network to download it from.
 
     Examples:
         >>> load("half_moons", num_train=1000).train.x.shape

@@ -220,7 +220,7 @@ def two_to_one(
         ValueError: for a split of fewer than 2 rows, noise below 1e-6, or a seed out of range.
 
     References:
-        Lee, Masked Autoregressive Flows with a Marginalising Flow Framework, 2020, section III.B.
+        I. Lee, Masked Autoregressive Flows with a Marginalising Flow Framework, 2020, section III.B.
 
     Examples:
         >>> round(two_to_one().entropy, 4)

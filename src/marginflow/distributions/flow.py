@@ -106,12 +106,12 @@ class Flow(Distribution):
 
     def _sample_and_flag(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
         z, flagged = self.base._sample_and_flag(num_samples, context)
-        x, missed = inverse_and_flag(self.transform, z, context)
-        return x, flagged | missed
+        x, missed_round_trip = inverse_and_flag(self.transform, z, context)
+        return x, flagged | missed_round_trip
 
     def _sample_and_log_prob(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
         if not self.transform.exact:
-            raise self._without_draws()
+            raise self._not_reparameterised()
         z, log_prob = self.base._sample_and_log_prob(num_samples, context)
         x, log_det = self.transform.inverse(z, context)
         return x, log_prob - log_det

@@ -117,8 +117,8 @@ def log_likelihood_of(
             weights = ImportanceWeights(rows.stop - rows.start, x.device)
             for size in sizes:
                 repeated = x[rows].repeat(size, *[1] * (x.ndim - 1))
-                given = None if context is None else context[rows].repeat(size, *[1] * (context.ndim - 1))
-                log_joint, log_q = at_noise(model._noise(repeated, given), lambda site: site.draw())
+                repeated_context = None if context is None else context[rows].repeat(size, *[1] * (context.ndim - 1))
+                log_joint, log_q = at_noise(model._noise(repeated, repeated_context), lambda site: site.draw())
                 weights.add((log_joint - log_q).view(size, -1), log_q.view(size, -1))
             parts.append(weights.result())
     log_prob, bound, error, ess, entropy = (torch.cat(part) for part in zip(*parts, strict=True))

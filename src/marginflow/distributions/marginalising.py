@@ -94,12 +94,12 @@ class Marginalising(Distribution):
         Raises:
             ValueError: where x, eps or the context do not fit, or eps has another number of rows than x.
         """
-        x, given = self._fitting(x, context)
+        x, context = self._fitting(x, context)
         noise = self.augment.noise
         eps = to_like(as_rows(eps, noise.event_shape, dtype=x.dtype, what="eps"), x)
         if len(eps) != len(x):
             raise ValueError(f"eps must have a row for each of the {len(x)} rows of x; got {len(eps)}")
-        return self.flow._log_prob(torch.cat([x, eps], 1), given)
+        return self.flow._log_prob(torch.cat([x, eps], 1), context)
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         joint, minus_log_q = self.augment(x, context)

@@ -134,28 +134,28 @@ class AccountingBuilder:
         """Means and errors of all that was taken in."""
         sample_size = self.sample_size.value()
         squares = self.squared_errors
-        known = squares.count > 0 and (self.exact or sample_size >= CONVERGED)
-        error = math.sqrt(float(squares.mean) / squares.count) if known else None
+        has_error = squares.count > 0 and (self.exact or sample_size >= CONVERGED)
+        error = math.sqrt(float(squares.mean) / squares.count) if has_error else None
         bits = self.spec.bits_per_nat
         errors = {"importance_weighted": error, "bits_per_dim": None if error is None else error * bits}
-        found = {name: moments.estimate(errors.get(name)) for name, moments in self.means.items()}
+        estimates = {name: moments.estimate(errors.get(name)) for name, moments in self.means.items()}
         return Accounting(
             num_rows=self.means["bound"].count,
             features=self.spec.features,
             num_samples=self.num_samples,
             seed=self.seed,
             exact=self.exact,
-            joint_nll=found.get("joint_nll"),
-            noise_entropy=found.get("noise_entropy"),
-            bound=found["bound"],
-            importance_weighted=found["importance_weighted"],
-            draws_bias=0.5 * float(squares.mean) if known else None,
+            joint_nll=estimates.get("joint_nll"),
+            noise_entropy=estimates.get("noise_entropy"),
+            bound=estimates["bound"],
+            importance_weighted=estimates["importance_weighted"],
+            draws_bias=0.5 * float(squares.mean) if has_error else None,
             effective_sample_size=sample_size,
-            log_det=found["log_det"],
-            given_label=found.get("given_label"),
+            log_det=estimates["log_det"],
+            given_label=estimates.get("given_label"),
             modelled_dequantisation=self.modelled_dequantisation,
-            bits_per_dim=found.get("bits_per_dim"),
-            bits_per_dim_bound=found.get("bits_per_dim_bound"),
+            bits_per_dim=estimates.get("bits_per_dim"),
+            bits_per_dim_bound=estimates.get("bits_per_dim_bound"),
         )
 
 
@@ -255,8 +255,8 @@ def evaluate(
 
 def evaluate_rows(model: Distribution, split: Split, **options: Any) -> RowScores:
     """What a model says of each row; options as in `evaluate_chunks`."""
-    (found,) = evaluate_chunks(model, [split], **options)
-    return found
+    (scores,) = evaluate_chunks(model, [split], **options)
+    return scores
 
 
 def evaluate_chunks(

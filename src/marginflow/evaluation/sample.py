@@ -30,8 +30,8 @@ class Samples:
     Attributes:
         x: (num_samples, *event).
         redrawn: how many draws were flagged, and drawn again.
-        flagged: how many of x still are: finite, but what float32 makes of their noise is more than 1e-3 away from it,
-            so that they are not quite draws from the density.
+        flagged: how many of x are flagged still: finite, but their round trip misses the noise by more than 1e-3, so
+            that they do not quite follow the density.
     """
 
     x: Tensor
@@ -68,12 +68,12 @@ def sample(
 
     Examples:
         >>> from marginflow import models
-        >>> drawn = sample(models.maf(2, hidden=[16], blocks=2), 5)
-        >>> drawn.x.shape, drawn.redrawn, drawn.flagged
+        >>> samples = sample(models.maf(2, hidden=[16], blocks=2), 5)
+        >>> samples.x.shape, samples.redrawn, samples.flagged
         (torch.Size([5, 2]), 0, 0)
     """
     require_distribution(model)
-    num_samples, rows = model._asked(num_samples, context)
+    num_samples, rows = model._fitting_request(num_samples, context)
     redraws = as_whole(redraws, "redraws")
     at_once = samples_at_once(model)
     parts = [
@@ -82,15 +82,15 @@ def sample(
         )
         for start in range(0, max(num_samples, 1), at_once)
     ]
-    found = Samples(
+    samples = Samples(
         torch.cat([each.x for each in parts]), sum(each.redrawn for each in parts), sum(each.flagged for each in parts)
     )
-    if found.flagged:
+    if samples.flagged:
         warnings.warn(
-            f"{found.flagged} of {num_samples} samples do not come back to their noise within 1e-3", RuntimeWarning,
-            stacklevel=2,
+            f"{samples.flagged} of {num_samples} samples miss their noise by more than 1e-3 in the round trip",
+            RuntimeWarning, stacklevel=2,
         )  # fmt: skip
-    return found
+    return samples
 
 
 def samples_at_once(model: Distribution) -> int:
@@ -103,37 +103,37 @@ def samples_at_once(model: Distribution) -> int:
 def sample_chunk(model: Distribution, num_samples: int, context: Tensor | None, redraws: int = REDRAWS) -> Samples:
     """`sample`, all of them at once, without a warning."""
     with evaluation_mode(model):
-        x, flagged, broken = _draw(model, num_samples, context)
+        x, flagged, broken = _sample_once(model, num_samples, context)
         redrawn = 0
         for _ in range(redraws):
-            again = flagged.nonzero().flatten()
-            if len(again) == 0:
+            indices = flagged.nonzero().flatten()
+            if len(indices) == 0:
                 break
-            redrawn += len(again)
-            own = None if context is None else context[again]
-            x[again], flagged[again], broken[again] = _draw(model, len(again), own)
-    lost = int(broken.sum())
-    if lost:
+            redrawn += len(indices)
+            their_context = None if context is None else context[indices]
+            x[indices], flagged[indices], broken[indices] = _sample_once(model, len(indices), their_context)
+    num_broken = int(broken.sum())
+    if num_broken:
         raise FloatingPointError(
-            f"{lost} of {num_samples} samples are not finite, each drawn {redraws + 1} times: the model has diverged, "
-            "train it with a lower lr, or bound its scales"
+            f"{num_broken} of {num_samples} samples are not finite, each drawn {redraws + 1} times: the model has "
+            "diverged, train it with a lower lr, or bound its scales"
         )
     return Samples(x, redrawn, int(flagged.sum()))
 
 
-def _draw(model: Distribution, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+def _sample_once(model: Distribution, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Samples brought to what the rows are; which are flagged, and which of these are not finite."""
     rows, flagged = model.density._sample_and_flag(num_samples, context)
     broken = not_finite(rows)
-    whole = ~broken.view(-1, *[1] * (rows.ndim - 1))
-    rows = torch.where(whole, rows, torch.zeros_like(rows))  # not a number would become a black picture
+    is_finite = ~broken.view(-1, *[1] * (rows.ndim - 1))
+    rows = torch.where(is_finite, rows, torch.zeros_like(rows))  # not a number would become a black picture
     x, _ = model.preprocessing.inverse(rows, context)
     broken = broken | not_finite(x)
     return x, flagged | broken, broken
 
 
 class RawSamples:
-    """Samples of a model in the units of the raw data, drawn while they are gone through.
+    """Samples of a model in the units of the raw data, drawn while they are iterated.
 
     They come in chunks of real rows (N, D), or of grey levels (N, C, H, W) as uint8. `redrawn` and `flagged` are as in
     `marginflow.sample`, of the chunks so far.
@@ -176,10 +176,10 @@ class RawSamples:
         for done in range(0, self.num_samples, at_once):
             size = min(at_once, self.num_samples - done)
             with stream.on():
-                drawn = sample_chunk(self.model, size, None if self.context is None else self.context.expand(size, -1))
-            self.redrawn += drawn.redrawn
-            self.flagged += drawn.flagged
-            yield self._as_pixels(drawn.x)
+                chunk = sample_chunk(self.model, size, None if self.context is None else self.context.expand(size, -1))
+            self.redrawn += chunk.redrawn
+            self.flagged += chunk.flagged
+            yield self._as_pixels(chunk.x)
 
     def _as_pixels(self, x: Tensor) -> Tensor:
         """Grey levels, where the data are images."""
@@ -192,7 +192,7 @@ class RawSamples:
         if not self.redrawn:
             return ""
         return (
-            f"warning: {self.redrawn:,} draws were not finite, or not inverted to 1e-3, and were drawn again for the "
+            f"warning: {self.redrawn:,} samples were not finite, or not inverted to 1e-3, and were drawn again for the "
             f"{self.num_samples:,} samples; {self.flagged:,} of these still are so"
         )
 

@@ -197,7 +197,7 @@ def try_once(
             call(copy.deepcopy(module).eval(), rows, context)
 
 
-def insist(flow: object, library: str, *methods: str) -> None:
+def require_methods(flow: object, library: str, *methods: str) -> None:
     """Refuse what is not a module, or lacks one of the methods."""
     missing = [f"no {name}" for name in methods if not callable(getattr(flow, name, None))]
     if not isinstance(flow, nn.Module):

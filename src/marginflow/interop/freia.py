@@ -11,7 +11,7 @@ from marginflow.base.arguments import require_context
 from marginflow.base.shapes import as_shape, require_rows
 from marginflow.base.transform import Transform
 from marginflow.distributions import Flow, StandardNormal
-from marginflow.interop.foreign import insist, try_once
+from marginflow.interop.foreign import require_methods, try_once
 
 
 def _call(inn: Any, x: Tensor, context: Tensor | None, *, rev: bool = False) -> tuple[Tensor, Tensor]:
@@ -86,7 +86,7 @@ def from_freia(inn: nn.Module, *, context_features: int = 0) -> Flow:
     Raises:
         ValueError: for other networks, and for another width than that of the condition.
     """
-    insist(inn, "FrEIA", "forward")
+    require_methods(inn, "FrEIA", "forward")
     found: Any = inn
     if hasattr(found, "global_out_shapes"):
         ends = [node.dims for node in found.in_nodes], found.global_out_shapes

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from marginflow.base.shapes import Shape
-from marginflow.interop.foreign import Calls, Foreign, Maps, built_for_others, insist, shape_of
+from marginflow.interop.foreign import Calls, Foreign, Maps, built_for_others, require_methods, shape_of
 
 
 def _lazy_sample(module: Any, num_samples: int, context: Tensor | None) -> Tensor:
@@ -84,7 +84,7 @@ def from_zuko(flow: nn.Module, *, context_features: int = 0) -> Foreign:
     Raises:
         ValueError: for what has no log_prob, or was built for another context.
     """
-    insist(flow, "zuko", "forward")
+    require_methods(flow, "zuko", "forward")
     return _from_lazy(flow, _ZUKO, context_features)
 
 
@@ -129,7 +129,7 @@ def from_torch(distribution: torch.distributions.Distribution | nn.Module, *, co
                 f"from a context, or no context_features; got {context_features}"
             )
         return _from_lazy(_Fixed(distribution), _TORCH, 0)
-    insist(distribution, "torch", "forward")
+    require_methods(distribution, "torch", "forward")
     return _from_lazy(distribution, _TORCH, context_features)
 
 
@@ -176,7 +176,7 @@ def from_nflows(flow: nn.Module, *, shape: Shape | None = None, context_features
         ValueError: for what has no log_prob or sample, for another shape than the flow's, and for another context than
             it was built for.
     """
-    insist(flow, "nflows", "log_prob", "sample", "sample_and_log_prob")
+    require_methods(flow, "nflows", "log_prob", "sample", "sample_and_log_prob")
     takes = any(hasattr(part, "context_layer") or getattr(part, "context_features", None) for part in flow.modules())
     if takes and not context_features:
         raise ValueError("this flow of nflows was built for a context: give context_features, its width")
@@ -222,7 +222,7 @@ def from_normflows(flow: nn.Module, *, shape: Shape | None = None, context_featu
     References:
         Stimper and others, normflows: A PyTorch Package for Normalizing Flows, 2023 (arXiv 2302.12014).
     """
-    insist(flow, "normflows", "log_prob", "sample")
+    require_methods(flow, "normflows", "log_prob", "sample")
     if type(flow).__name__ == "ConditionalNormalizingFlow" and not context_features:
         raise ValueError("this flow of normflows was built for a context: give context_features, its width")
     base: Any = getattr(flow, "q0", flow)

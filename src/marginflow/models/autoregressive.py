@@ -105,7 +105,7 @@ def made_mog(
         The flow over rows (N, D).
 
     Raises:
-        ValueError: for an image shape, or an order or degrees that do not fit.
+        ValueError: for an image shape, fewer than 1 component, or an order or degrees that do not fit.
 
     References:
         Papamakarios, Pavlakou and Murray, Masked Autoregressive Flow for Density Estimation, 2017 (arXiv 1705.07057).
@@ -153,8 +153,8 @@ def maf(
             "random" in each; or the list of dimensions for the first block, reversed in the next, ...
         degrees: of the hidden units, "even", "sequential", "random", or a list for each layer, see
             `MaskedAutoregressive`.
-        bound: the largest |log-scale| of a block, softly. The published MAF has none; a large number, such as 1e3,
-            stands for that.
+        bound: the largest |log-scale| of a block, softly; positive. The published MAF has none; a large number, such as
+            1e3, stands for that.
         context_features: width of a context that every feature sees, 0 for none.
         activation: of the hidden layers, a name such as "relu" or any elementwise function.
         residual: whether residual connections skip pairs of hidden layers, see `MaskedAutoregressive`.
@@ -165,7 +165,7 @@ def maf(
         The flow over rows (N, D).
 
     Raises:
-        ValueError: for an image shape, fewer than 1 block, or an order, degrees or batch_norm that do not fit.
+        ValueError: for an image shape, fewer than 1 block, or an order, degrees, batch_norm or bound that do not fit.
 
     References:
         Papamakarios, Pavlakou and Murray, Masked Autoregressive Flow for Density Estimation, 2017 (arXiv 1705.07057).
@@ -225,7 +225,8 @@ def maf_mog(
         The flow over rows (N, D).
 
     Raises:
-        ValueError: for an image shape, fewer than 1 block, or an order, degrees or batch_norm that do not fit.
+        ValueError: for an image shape, fewer than 1 component, fewer than 1 block, or an order, degrees or batch_norm
+            that do not fit.
 
     References:
         Papamakarios, Pavlakou and Murray, Masked Autoregressive Flow for Density Estimation, 2017 (arXiv 1705.07057).

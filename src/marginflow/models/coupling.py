@@ -34,7 +34,7 @@ def nice(
         context_features: width of a context that every network takes beside x_a, 0 for none.
         activation: of the hidden layers, a name such as "relu" or any elementwise function.
         residual: whether residual connections skip pairs of hidden layers, see `nets.MLP`.
-        dropout: probability of leaving out a hidden unit in training mode.
+        dropout: probability of leaving out a hidden unit in training mode, in which there is then no inverse.
 
     Returns:
         The flow over rows (N, D).
@@ -84,7 +84,7 @@ def realnvp(
         context_features: width of a context that every network takes beside x_a, 0 for none.
         activation: of the hidden layers, a name such as "relu" or any elementwise function.
         residual: whether residual connections skip pairs of hidden layers, see `nets.MLP`.
-        dropout: probability of leaving out a hidden unit in training mode.
+        dropout: probability of leaving out a hidden unit in training mode, in which there is then no inverse.
 
     Returns:
         The flow over rows (N, D).

@@ -33,7 +33,7 @@ Steps = Callable[[tuple[int, int, int], int], list[Transform]]  # of a level: fr
 def multiscale(shape: tuple[int, int, int], levels: int, steps: Steps, *, factor_out: bool = True) -> Transform:
     """Levels of steps, each on images squeezed to half their sides; shapes are known before any image is seen.
 
-    factor_out: after each level but the last half of the channels leave, the others are squeezed once more.
+    factor_out: except after the last level, half of the channels leave, and the others are squeezed once more.
 
     >>> flow = multiscale((1, 8, 8), 2, lambda shape, level: [Conv1x1(shape[0])])
     >>> flow.forward_shape(as_shape((1, 8, 8)))
@@ -98,26 +98,26 @@ def realnvp_images(
     """Real NVP on images: couplings by checkerboards and by channels, multiscale, over N(0, I).
 
     Each level squeezes patches of 2 x 2 pixels to channels. Three couplings follow whose masks are checkerboards of
-    pixels, then three whose masks are halves of the channels. After each level but the last half of the channels leave.
-    Networks see the squeezed image, so that for both kinds of masks nothing is computed for what stays. `ActNorm` takes
-    the place of batch norm.
+    pixels, then three whose masks are halves of the channels. Except after the last level, half of the channels then
+    leave the flow. Networks see the squeezed image, so that for both kinds of masks nothing is computed for what stays.
+    `ActNorm` takes the place of batch norm.
 
     Args:
         features: event shape (C, H, W), both sides multiples of 2^levels.
         levels: how often images are squeezed.
         hidden: channels of the hidden layers of each network, all by 3 x 3 convolutions, residual where there are three
             or more of one width.
-        bound: the largest |log-scale| of a coupling, softly. Scales of many couplings multiply, so deep flows, as of
-            large images, need less.
+        bound: the largest |log-scale| of a coupling, softly; positive. Scales of many couplings multiply, so deep
+            flows, as of large images, need less.
         context_features: width of a context, a vector (N, C') or an image (N, C', H, W); 0 for none.
         activation: of the hidden layers, a name such as "relu" or any elementwise function.
-        dropout: probability of leaving out a hidden unit in training mode.
+        dropout: probability of leaving out a hidden unit in training mode, in which there is then no inverse.
 
     Returns:
         The flow over images (N, C, H, W).
 
     Raises:
-        ValueError: for a shape that is no image, or sides that cannot be halved so often.
+        ValueError: for a shape that is no image, sides that cannot be halved so often, or a bound out of range.
 
     References:
         Dinh, Sohl-Dickstein and Bengio, Density estimation using Real NVP, 2017 (arXiv 1605.08803).
@@ -163,28 +163,29 @@ def glow(
 ) -> Flow:
     """Glow: steps of activation normalisation, 1 x 1 convolution and affine coupling, multiscale, over N(0, I).
 
-    Each level squeezes patches of 2 x 2 pixels to channels and takes its steps. After each level but the last half of
-    the channels leave. With learned_prior they are normal with a mean and a scale that one convolution computes from
-    those that stay: one more coupling.
+    Each level squeezes patches of 2 x 2 pixels to channels and takes its steps. Except after the last level, half of
+    the channels then leave the flow. With learned_prior they are normal with a mean and a scale that one convolution
+    computes from those that stay: one more coupling.
 
     Args:
         features: event shape (C, H, W), both sides multiples of 2^levels.
         levels: how often images are squeezed.
         blocks: number of steps a level, at least 1.
         hidden: channels of the hidden layers of each network, see `nets.ConvNet`.
-        bound: the largest |log-scale| of a coupling, softly. Scales of many couplings multiply, so deep flows, as of
-            large images, need less.
+        bound: the largest |log-scale| of a coupling, softly; positive. Scales of many couplings multiply, so deep
+            flows, as of large images, need less.
         learned_prior: whether the channels that leave after a level depend on those that stay.
         context_features: width of a context, a vector (N, C') or an image (N, C', H, W); 0 for none.
         activation: of the hidden layers, a name such as "relu" or any elementwise function.
-        dropout: probability of leaving out a hidden unit in training mode.
+        dropout: probability of leaving out a hidden unit in training mode, in which there is then no inverse.
         seed: of the 1 x 1 convolutions.
 
     Returns:
         The flow over images (N, C, H, W).
 
     Raises:
-        ValueError: for a shape that is no image, sides that cannot be halved so often, or fewer than 1 block.
+        ValueError: for a shape that is no image, sides that cannot be halved so often, fewer than 1 block, or a bound
+            out of range.
 
     References:
         Kingma and Dhariwal, Glow: Generative Flow with Invertible 1x1 Convolutions, 2018 (arXiv 1807.03039).
@@ -239,15 +240,15 @@ def flowpp(
         depth: number of pairs of gated convolution and attention in each network.
         heads: number of attention heads, which must divide the width; 0 leaves attention out.
         context_features: width of a context, a vector (N, C') or an image (N, C', H, W); 0 for none.
-        dropout: probability of leaving out a hidden unit in training mode.
+        dropout: probability of leaving out a hidden unit in training mode, in which there is then no inverse.
         seed: of the 1 x 1 convolutions.
 
     Returns:
         The flow over images (N, C, H, W).
 
     Raises:
-        ValueError: for a shape that is no image, sides that cannot be halved so often, fewer than 1 block, or heads
-            that do not divide the width.
+        ValueError: for a shape that is no image, sides that cannot be halved so often, fewer than 1 block, fewer than 1
+            component, or heads that do not divide the width.
 
     References:
         Ho, Chen, Srinivas, Duan and Abbeel, Flow++: Improving Flow-Based Generative Models with Variational

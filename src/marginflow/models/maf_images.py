@@ -43,10 +43,10 @@ def maf_local(
     """A masked autoregressive flow on images: one masked network a block, over patches given those next to them.
 
     In every block each value is transformed given all values before it in its patch and in the patches within reach
-    that come before, in raster order; the next block goes backwards. The network is the same for all patches but takes
-    their position. So an image of 8 x 8 patches gives it 64 rows to learn from, and its weights do not grow with the
-    image. A `Whiten` precedes each block: without it the block takes many times as long to learn what neighbouring
-    values have in common.
+    that come before, in raster order; the next block takes the reverse order. The network is the same for all patches
+    but takes their position. So an image of 8 x 8 patches gives it 64 rows to learn from, and its weights do not grow
+    with the image. A `Whiten` precedes each block: without it the block takes many times as long to learn what
+    neighbouring values have in common.
 
     Args:
         features: event shape (C, H, W).
@@ -56,7 +56,7 @@ def maf_local(
         reach: in patches, at least 1, see `LocalAutoregressive`.
         components: 0 for N(0, I) as the base; otherwise one block more follows, whose scalar functions are mixtures of
             so many Gaussians, as in `maf_mog`.
-        bound: the largest |log-scale| of a block, softly.
+        bound: the largest |log-scale| of a block, softly; positive.
         degrees: of the hidden units, "even", "sequential", "random", or a list for each layer, see
             `MaskedAutoregressive`.
         context_features: width of a context for the whole image, 0 for none.
@@ -69,7 +69,8 @@ def maf_local(
         The flow over images (N, C, H, W).
 
     Raises:
-        ValueError: for a shape that is no image, fewer than 1 block, or a patch or reach that does not fit.
+        ValueError: for a shape that is no image, fewer than 1 block, or a patch, reach, degrees, components or bound
+            that do not fit.
 
     References:
         Papamakarios, Pavlakou and Murray, Masked Autoregressive Flow for Density Estimation, 2017 (arXiv 1705.07057).
@@ -98,13 +99,13 @@ def maf_local(
             ),
         )
     ]  # fmt: skip
-    _start_near_identity(layers)
+    _initialise_near_identity(layers)
     base = StandardLogistic(shape) if components else StandardNormal(shape)
     return Flow([squeeze, *layers, Inverse(Squeeze(patch))], base)
 
 
 @torch.no_grad()
-def _start_near_identity(layers: Sequence[Transform]) -> None:
+def _initialise_near_identity(layers: Sequence[Transform]) -> None:
     """Let the affine layers leave white data nearly white at first; a mixture would start with all components alike."""
     for layer in layers:
         if isinstance(layer, LocalAutoregressive) and isinstance(layer.layer.univariate, Affine):
@@ -151,7 +152,8 @@ def maf_conv(
         The flow over images (N, C, H, W).
 
     Raises:
-        ValueError: for a shape that is no image, fewer than 1 block, or a patch that does not divide both sides.
+        ValueError: for a shape that is no image, fewer than 1 block, a patch that does not divide both sides, or an
+            order or degrees that do not fit.
 
     References:
         I. Lee, Masked Autoregressive Flows with a Marginalising Flow Framework, 2020.

@@ -63,8 +63,12 @@ def diagonal_normal(
     Returns:
         The distribution, whose context has the width context_features.
 
+    Raises:
+        ValueError: where context_features is 0.
+
     References:
-        Huang, Dinh and Courville, Augmented Normalizing Flows, 2020 (arXiv 2002.07101).
+        Huang, Dinh and Courville, Augmented Normalizing Flows: Bridging the Gap Between Generative Flows and Latent
+            Variable Models, 2020 (arXiv 2002.07101).
 
     Examples:
         >>> import torch

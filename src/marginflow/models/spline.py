@@ -44,14 +44,16 @@ def nsf(
         batch_norm: True or "after" puts a `BatchNorm` after each block, "before" in front of each; False uses none.
         context_features: width of a context on which the density depends, 0 for none.
         activation: of the hidden layers, a name such as "relu" or any elementwise function.
-        residual: whether residual connections skip pairs of hidden layers, see `nets.MLP`.
-        dropout: probability of leaving out a hidden unit in training mode.
+        residual: whether residual connections skip pairs of hidden layers, see `nets.MLP` for couplings, otherwise
+            `MaskedAutoregressive`.
+        dropout: probability of leaving out a hidden unit in training mode, in which there is then no inverse.
 
     Returns:
         The flow over rows (N, D).
 
     Raises:
-        ValueError: for an image shape, fewer than 1 block, another structure, or couplings of one feature.
+        ValueError: for an image shape, fewer than 1 block, another structure or batch_norm, bins or a bound out of
+            range, or couplings of one feature.
 
     References:
         Durkan, Bekasov, Murray and Papamakarios, Neural Spline Flows, 2019 (arXiv 1906.04032).

@@ -8,8 +8,8 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from marginflow.nets.activations import Activation
-from marginflow.nets.conditioner import Layered
 from marginflow.nets.init import channels_last, start_at_zero
+from marginflow.nets.layered import Layered
 from marginflow.nets.patches import Patches
 
 

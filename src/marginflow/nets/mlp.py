@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from marginflow.nets.activations import Activation
-from marginflow.nets.conditioner import Layered
+from marginflow.nets.layered import Layered
 
 
 class MLP(Layered):
@@ -22,7 +22,7 @@ class MLP(Layered):
         activation: a name such as "relu", or any elementwise function.
         context_features: number of features C of the context, which is appended to x; 0 takes none.
         residual: add the first, third, fifth ... hidden layer before its activation to the one two further, so that
-            each pair of layers learns a difference; these layers are then of one width.
+            each pair of layers learns a residual; these layers are then of one width.
         dropout: in training mode, the probability with which a hidden unit is left out.
 
     Raises:

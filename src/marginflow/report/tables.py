@@ -60,11 +60,11 @@ def accounting_table(results: Mapping[str, Accounting], floor: float | None = No
     return Group(table, _notes(columns, floor))
 
 
-def about_samples(drawn: SampleRange) -> str:
-    """How many samples leave the range of the data, in a line."""
+def about_samples(samples: SampleRange) -> str:
+    """How many samples are out of the range of the data, in a line."""
     return (
-        f"of {drawn.num_samples} samples {drawn.diverged:.1%} diverged: a value not finite, or three times as far out "
-        f"as any of the test rows; {drawn.saturated:.2%} of the values saturated: outside the range of those rows"
+        f"of {samples.num_samples} samples {samples.diverged:.1%} are far out of range: a value not finite, or three "
+        f"times as far out as any of the test rows; {samples.saturated:.2%} of the values are out of their range"
     )
 
 

@@ -19,7 +19,8 @@ class TrainConfig(BaseModel):
         epochs: passes through the training rows, shuffled anew each time; an incomplete last batch is left out.
         batch_size: rows a step.
         lr: learning rate.
-        schedule: of the learning rate, "constant", or "cosine" from lr down to 0 at the last step.
+        schedule: of the learning rate, "constant", or "cosine" from lr down towards 0, which the step after the last
+            would have.
         warmup_steps: steps over which the learning rate first rises linearly to lr.
         weight_decay: Adam's L2 penalty.
         clip_value: largest absolute value of each gradient entry; None does not clip.

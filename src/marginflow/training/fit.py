@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from marginflow.training.progress import TrainingProgress
 
 SAVE_EVERY = 600.0  # seconds, in an epoch that takes longer
-ROWS_OF_START = 250  # that layers start from,
+ROWS_TO_INITIALISE = 250  # from which layers are initialised,
 ROWS_OF_COVARIANCE = 10  # and for a covariance at least so many times its features
 
 
@@ -85,8 +85,11 @@ def fit(
 
     Raises:
         ValueError: where data and model do not fit (another event shape, a context that nothing uses), the batch is
-            larger than the data, the device is not there, tensorboard is asked for without a run_dir, or the training
-            in run_dir is of another model or configuration.
+            larger than the data, or 1 with batch norm; the model has no parameters, or an exact density with
+            num_samples above 1; the optimiser is not over its parameters; the device is not there; tensorboard is asked
+            for without a run_dir; an operation has no deterministic form though config asks for it; or the state in
+            run_dir is of another model or optimiser, holds no average though config asks for one, or is damaged. Other
+            settings, and the rows, are not compared.
         FileExistsError: where run_dir holds a training that is not to be resumed, or cannot be.
         BlockingIOError: where another process or thread trains in run_dir.
         OSError: where run_dir cannot be written.
@@ -164,7 +167,7 @@ class _Loop:
         state = self.state
         if not (resume and state.restore(self.config.ema)):
             self.calibrate(state.model, Standardise)
-            self.start(state.model)
+            self.initialise(state.model)
             state.start_average(self.config.ema)
         while self.loader.number <= self.config.epochs and not self.out_of_patience():
             self.train_epoch()
@@ -176,8 +179,8 @@ class _Loop:
     def train_epoch(self) -> None:
         """What is left of the steps of an epoch."""
         state, loader, config = self.state, self.loader, self.config
-        started, before = time.perf_counter(), state.seconds
-        saved = started
+        epoch_start, seconds_before = time.perf_counter(), state.seconds
+        saved = epoch_start
         state.model.train()
         for batch in loader.epoch(loader.number):
             step = (loader.number - 1) * loader.num_batches + loader.step - 1
@@ -192,7 +195,7 @@ class _Loop:
             if state.average is not None:
                 state.average.update(state.model)
             state.total += nll
-            state.seconds = before + time.perf_counter() - started
+            state.seconds = seconds_before + time.perf_counter() - epoch_start
             for observer in self.observers:
                 observer.on_step(loader.number, loader.step, loader.num_batches, nll)
             if time.perf_counter() - saved > SAVE_EVERY:
@@ -207,7 +210,7 @@ class _Loop:
 
     def validate(self) -> EpochRecord:
         """The record of the epoch whose steps are taken, validated where that is due."""
-        state, config, epoch, started = self.state, self.config, self.loader.number, time.perf_counter()
+        state, config, epoch, validation_start = self.state, self.config, self.loader.number, time.perf_counter()
         validation_nll, best = None, False
         if epoch % config.validate_every == 0 or epoch == config.epochs:
             model = state.validated.eval()
@@ -218,9 +221,13 @@ class _Loop:
             log_prob = Objective(model, config.num_samples)
             validation_nll = mean_nll(log_prob, self.in_order(self.data.validation), self.validation_seed)
             state.require_finite(validation_nll, "validation loss")
-            before = state.best
-            best = before is None or before.validation_nll is None or validation_nll < before.validation_nll
-        seconds = round(state.seconds + time.perf_counter() - started, 3)
+            previous_best = state.best
+            best = (
+                previous_best is None
+                or previous_best.validation_nll is None
+                or validation_nll < previous_best.validation_nll
+            )
+        seconds = round(state.seconds + time.perf_counter() - validation_start, 3)
         lr = self.optimiser.param_groups[0]["lr"]
         return EpochRecord(epoch, state.total / self.loader.num_batches, validation_nll, best, seconds, lr)
 
@@ -228,19 +235,23 @@ class _Loop:
         """Give the layers of a kind the statistics of the training set."""
         calibrate(model, self.in_order(self.data.train), layers=_layers(model, kind), seed=self.validation_seed)
 
-    def start(self, model: Distribution) -> None:
-        """Let layers that start from data, and have not yet, do so from some training rows, spread over all of them."""
-        starting = [
+    def initialise(self, model: Distribution) -> None:
+        """Initialise the layers that take their first values from data and have not yet, from some training rows,
+        spread over all.
+        """
+        uninitialised = [
             layer
             for layer in _layers(model, InitialisedOnce)
             if isinstance(layer, InitialisedOnce) and layer.needs_statistics
         ]
-        if starting:
+        if uninitialised:
             rows = self.data.train
-            some = torch.linspace(0, len(rows.x) - 1, min(len(rows.x), rows_of_start(starting, rows.x.shape))).long()
-            layers = [*starting, *_layers(model, BatchNorm)]  # whose statistics validation will replace
-            calibrate(model, [bring_to(model, rows.take(some))], layers=layers, seed=self.validation_seed)
-        for layer in starting:
+            spread_rows = torch.linspace(
+                0, len(rows.x) - 1, min(len(rows.x), rows_to_initialise(uninitialised, rows.x.shape))
+            ).long()
+            layers = [*uninitialised, *_layers(model, BatchNorm)]  # whose statistics validation will replace
+            calibrate(model, [bring_to(model, rows.take(spread_rows))], layers=layers, seed=self.validation_seed)
+        for layer in uninitialised:
             layer.mark_initialised()
 
     def in_order(self, split: Split) -> _InOrder:
@@ -264,10 +275,12 @@ class _Loop:
         return f"stopped after {where}; the state is kept in {directory}: resume with the same command and --resume"
 
 
-def rows_of_start(layers: Sequence[Calibrated], shape: torch.Size) -> int:
-    """How many rows layers start from: where images are many rows to a layer, its channels being few, they count so."""
+def rows_to_initialise(layers: Sequence[Calibrated], shape: torch.Size) -> int:
+    """How many rows layers are initialised from: where images are many rows to a layer, its channels being few, they
+    count so.
+    """
     widest = max((layer.num_features for layer in layers if layer.uses_covariance), default=0)
-    return max(ROWS_OF_START, ROWS_OF_COVARIANCE * widest**2 // shape[1:].numel())
+    return max(ROWS_TO_INITIALISE, ROWS_OF_COVARIANCE * widest**2 // shape[1:].numel())
 
 
 def _layers(model: Distribution, kind: type[Calibrated]) -> list[Calibrated]:
@@ -315,16 +328,16 @@ def _ready(model: Distribution, data: DataSet, config: TrainConfig) -> tuple[Dat
 
 
 class _InOrder:
-    """The rows of a split in order, in batches for passes without gradient; can be gone through again and again."""
+    """The rows of a split in order, in batches for passes without gradient; can be iterated again and again."""
 
     def __init__(self, split: Split, model: Distribution, interrupts: Interrupts) -> None:
         self.split, self.model, self.interrupts = split, model, interrupts
 
     def __iter__(self) -> Iterator[Batch]:
-        at_once = min(1000, rows_at_once(self.model))
-        for start in range(0, len(self.split.x), at_once):
+        chunk = min(1000, rows_at_once(self.model))
+        for start in range(0, len(self.split.x), chunk):
             self.interrupts.check()
-            yield bring_to(self.model, self.split.take(slice(start, start + at_once)))
+            yield bring_to(self.model, self.split.take(slice(start, start + chunk)))
 
 
 def _held_out(model: Distribution, rows: Values | Split | Rows, seed: int) -> DataSet:

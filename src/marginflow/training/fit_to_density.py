@@ -121,7 +121,7 @@ def fit_to_density(
     """
     config = config or VariationalConfig()
     require_distribution(model)
-    model._asked(config.num_samples, None)  # refuses one that takes a context
+    model._fitting_request(config.num_samples, None)  # refuses one that takes a context
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError(f"{type(model).__name__} has no parameters to fit")
     if any(isinstance(module, BatchNorm) for module in model.modules()):
@@ -134,12 +134,12 @@ def fit_to_density(
     model.eval()  # dropout has no inverse either
     with seeded(config.seed):
         for step in range(config.steps):
-            gone = step / config.steps
-            weight = min(1.0, 0.01 + 0.99 * gone / config.annealing) if config.annealing else 1.0
+            progress = step / config.steps
+            weight = min(1.0, 0.01 + 0.99 * progress / config.annealing) if config.annealing else 1.0
             for group in optimiser.param_groups:
-                group["lr"] = config.lr * cosine(gone)
+                group["lr"] = config.lr * cosine(progress)
             x, log_q = model._sample_and_bound(config.num_samples, None)
-            loss = (log_q - weight * _checked(log_density, x)).mean()
+            loss = (log_q - weight * _log_density_of(log_density, x)).mean()
             optimiser.zero_grad()
             loss.backward()
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm or math.inf)
@@ -150,10 +150,10 @@ def fit_to_density(
                 )
             optimiser.step()
             history.append(loss.item())
-        return _judged(model, log_density, history)
+        return _estimated(model, log_density, history)
 
 
-def _checked(log_density: LogDensity, x: Tensor) -> Tensor:
+def _log_density_of(log_density: LogDensity, x: Tensor) -> Tensor:
     value = log_density(x)
     if value.shape != (len(x),):
         raise ValueError(f"log_density must return one number a row, ({len(x)},); got shape {tuple(value.shape)}")
@@ -161,7 +161,7 @@ def _checked(log_density: LogDensity, x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _judged(
+def _estimated(
     model: Distribution, log_density: LogDensity, history: list[float], num_samples: int = 20_000
 ) -> VariationalFit:
     """The estimates by importance weights of samples from the fitted model: those of one row, the target itself."""

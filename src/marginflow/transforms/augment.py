@@ -57,8 +57,10 @@ class Augment(Transform):
             `features`, or the context does not fit the size of the images.
 
     References:
-        Chen, Lu, Chenli, Zhu and Tian, VFlow, 2020 (arXiv 2002.09741).
-        Huang, Dinh and Courville, Augmented Normalizing Flows, 2020 (arXiv 2002.07101).
+        Chen, Lu, Chenli, Zhu and Tian, VFlow: More Expressive Generative Flows with Variational Data Augmentation, 2020
+            (arXiv 2002.09741).
+        Huang, Dinh and Courville, Augmented Normalizing Flows: Bridging the Gap Between Generative Flows and Latent
+            Variable Models, 2020 (arXiv 2002.07101).
 
     Examples:
         >>> import torch

@@ -44,7 +44,8 @@ class MaskedAutoregressive(Transform):
             width, or the inverse is called in training mode with dropout.
 
     References:
-        Germain, Gregor, Murray and Larochelle, MADE, 2015 (arXiv 1502.03509).
+        Germain, Gregor, Murray and Larochelle, MADE: Masked Autoencoder for Distribution Estimation, 2015
+            (arXiv 1502.03509).
         Papamakarios, Pavlakou and Murray, Masked Autoregressive Flow for Density Estimation, 2017 (arXiv 1705.07057).
         Durkan and Nash, Autoregressive Energy Machines, 2019 (arXiv 1904.05626): with residual connections.
 

@@ -78,7 +78,7 @@ def calibrate(
         torch.Size([5])
     """
     if isinstance(batches, Iterator):
-        raise ValueError("batches are gone through once a layer: give a list or a DataLoader, not a generator")
+        raise ValueError("batches are iterated once a layer: give a list or a DataLoader, not a generator")
     if layers is None:
         layers = [module for module in model.modules() if isinstance(module, Calibrated)]
     layers = [layer for layer in layers if layer.needs_statistics]

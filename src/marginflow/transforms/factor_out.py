@@ -45,7 +45,7 @@ class FactorOut(Transform):
                 f"some features must be transformed and some leave; got {going_on} to transform, of {features}: "
                 f"between 1 and {features - 1} may be"
             )
-        self.features, self.going_on = features, going_on
+        self.features, self.going_on = features, going_on  # the argument's name stands in saved models
         self.leaving = features - going_on
         self.transform = transforms if isinstance(transforms, Transform) else Sequential(*transforms)
 
@@ -59,21 +59,21 @@ class FactorOut(Transform):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.require_input(x)
-        going_on, leaving = x.split([self.going_on, self.leaving], 1)
-        z, log_det = self.transform(going_on, context)
-        return torch.cat([z, leaving], 1), log_det
+        first, rest = x.split([self.going_on, self.leaving], 1)
+        z, log_det = self.transform(first, context)
+        return torch.cat([z, rest], 1), log_det
 
     def _noise(self, x: Tensor, context: Tensor | None) -> Sites[tuple[Tensor, Tensor]]:
         self.require_input(x)
-        going_on, leaving = x.split([self.going_on, self.leaving], 1)
-        z, log_det = yield from self.transform._noise(going_on, context)
-        return torch.cat([z, leaving], 1), log_det
+        first, rest = x.split([self.going_on, self.leaving], 1)
+        z, log_det = yield from self.transform._noise(first, context)
+        return torch.cat([z, rest], 1), log_det
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.require_input(z)
-        going_on, leaving = z.split([self.going_on, self.leaving], 1)
-        x, log_det = self.transform.inverse(going_on, context)
-        return torch.cat([x, leaving], 1), log_det
+        first, rest = z.split([self.going_on, self.leaving], 1)
+        x, log_det = self.transform.inverse(first, context)
+        return torch.cat([x, rest], 1), log_det
 
     def forward_shape(self, shape: torch.Size) -> torch.Size:
         self.require_features(shape[0])

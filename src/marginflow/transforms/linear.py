@@ -69,7 +69,8 @@ class Conv1x1(Transform):
         ValueError: where `features` is below 1.
 
     References:
-        Kingma and Dhariwal, Glow, 2018 (arXiv 1807.03039), section 3.2.
+        Kingma and Dhariwal, Glow: Generative Flow with Invertible 1x1 Convolutions, 2018 (arXiv 1807.03039),
+            section 3.2.
 
     Examples:
         >>> import torch

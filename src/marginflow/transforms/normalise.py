@@ -242,7 +242,7 @@ class ActNorm(_EachFeature, InitialisedOnce):
         ValueError: where `features` is below 1.
 
     References:
-        Kingma and Dhariwal, Glow, 2018 (arXiv 1807.03039).
+        Kingma and Dhariwal, Glow: Generative Flow with Invertible 1x1 Convolutions, 2018 (arXiv 1807.03039).
 
     Examples:
         >>> import torch

@@ -44,9 +44,11 @@ class Dequantise(Transform):
             floating point or bool or has levels out of range.
 
     References:
-        Uria, Murray and Larochelle, RNADE, 2013 (arXiv 1306.0186).
+        Uria, Murray and Larochelle, RNADE: The Real-Valued Neural Autoregressive Density-Estimator, 2013
+            (arXiv 1306.0186).
         Theis, van den Oord and Bethge, A note on the evaluation of generative models, 2016 (arXiv 1511.01844).
-        Ho et al., Flow++, 2019 (arXiv 1902.00275): with a model of the noise.
+        Ho, Chen, Srinivas, Duan and Abbeel, Flow++: Improving Flow-Based Generative Models with Variational
+            Dequantization and Architecture Design, 2019 (arXiv 1902.00275): with a model of the noise.
 
     Examples:
         >>> import torch

@@ -107,7 +107,7 @@ class Squeeze(Transform):
 
     Raises:
         ValueError: where `factor` is no whole number of at least 1, or the events are no images or have sides that f
-            does not divide.
+            does not divide; for the inverse, where f^2 does not divide the channels.
 
     References:
         Dinh, Sohl-Dickstein and Bengio, Density estimation using Real NVP, 2017 (arXiv 1605.08803).

@@ -130,7 +130,7 @@ class Inverse(Transform):
         ValueError: where the transform draws noise.
 
     References:
-        Kingma et al., Improving Variational Inference with Inverse Autoregressive Flow, 2016 (arXiv 1606.04934).
+        Kingma and others, Improving Variational Inference with Inverse Autoregressive Flow, 2016 (arXiv 1606.04934).
 
     Examples:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Whitening: a triangular linear map that starts where the data are white."""
+"""Whitening: a triangular linear map, initialised so that z is white."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ class Whiten(InitialisedOnce):
 
     References:
         Kessy, Lewin and Strimmer, Optimal Whitening and Decorrelation, 2018 (arXiv 1512.00809): whitening by Cholesky.
-        Kingma and Dhariwal, Glow, 2018 (arXiv 1807.03039): initialised from data.
+        Kingma and Dhariwal, Glow: Generative Flow with Invertible 1x1 Convolutions, 2018 (arXiv 1807.03039):
+            initialised from data.
 
     Examples:
         >>> import torch

@@ -31,7 +31,7 @@ def check(
     floor: float | None = None,
     seed: int = 0,
 ) -> Findings:
-    """Ask a model everything that can be asked of it without training it again.
+    """Check a trained model: its map, its density and its samples.
 
     Round trips both ways in float32 and float64; the log-determinant against autograd's Jacobian, by random
     projections where it is large; that masked layers are triangular and cut no input off; how far scales reach;

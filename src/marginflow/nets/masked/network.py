@@ -34,7 +34,7 @@ class MaskedNetwork(nn.Module):
     residual: what the first, third, fifth ... hidden layer is before its activation is added to that of the one two
         further. These layers have the same degrees, so a sum depends on what its terms depend on.
     dropout: in training mode, the probability with which each hidden unit is left out of a row; the others are
-        divided by one minus it. Srivastava et al., Dropout, 2014.
+        divided by one minus it. Srivastava and others, Dropout, 2014.
     """
 
     def __init__(

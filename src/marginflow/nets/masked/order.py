@@ -1,4 +1,4 @@
-"""An order of dimensions that a module keeps, saves and insists on."""
+"""An order of dimensions that a module keeps, saves, and requires of what it loads."""
 
 from __future__ import annotations
 

@@ -55,7 +55,10 @@ class Affine:
     the soft bound holds both directions finite.
 
     Args:
-        bound: the largest |log-scale|.
+        bound: the largest |log-scale|, softly; positive.
+
+    Raises:
+        ValueError: where `bound` is not positive and finite.
 
     References:
         Papamakarios, Pavlakou and Murray, Masked Autoregressive Flow for Density Estimation, 2017 (arXiv 1705.07057).
@@ -67,6 +70,10 @@ class Affine:
     """
 
     bound: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.bound < math.inf:
+            raise ValueError(f"bound must be positive and finite; got {self.bound}")
 
     @property
     def num_params(self) -> int:
@@ -154,7 +161,7 @@ class SoftplusAffine:
         floor: the least scale, positive.
 
     Raises:
-        ValueError: where `floor` is not positive.
+        ValueError: where `floor` is not positive and finite.
 
     Examples:
         >>> import torch
@@ -165,8 +172,8 @@ class SoftplusAffine:
     floor: float = 1e-3
 
     def __post_init__(self) -> None:
-        if not self.floor > 0:
-            raise ValueError(f"floor must be positive; got {self.floor}")
+        if not 0 < self.floor < math.inf:
+            raise ValueError(f"floor must be positive and finite; got {self.floor}")
 
     @property
     def num_params(self) -> int:

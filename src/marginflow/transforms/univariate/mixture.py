@@ -92,7 +92,8 @@ class GaussianMixture(_Mixture):
     References:
         Papamakarios, Pavlakou and Murray, Masked Autoregressive Flow for Density Estimation, 2017 (arXiv 1705.07057):
             the base of MADE MoG and MAF MoG.
-        Ho et al., Flow++, 2019 (arXiv 1902.00275): as the element of a coupling.
+        Ho, Chen, Srinivas, Duan and Abbeel, Flow++: Improving Flow-Based Generative Models with Variational
+            Dequantization and Architecture Design, 2019 (arXiv 1902.00275): as the element of a coupling.
 
     Examples:
         >>> import torch
@@ -140,7 +141,8 @@ class LogisticMixture(_Mixture):
         ValueError: where there is no component, or `bound` is not positive.
 
     References:
-        Ho, Chen, Srinivas, Duan and Abbeel, Flow++, 2019 (arXiv 1902.00275).
+        Ho, Chen, Srinivas, Duan and Abbeel, Flow++: Improving Flow-Based Generative Models with Variational
+            Dequantization and Architecture Design, 2019 (arXiv 1902.00275).
 
     Examples:
         >>> import torch
