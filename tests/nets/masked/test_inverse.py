@@ -315,3 +315,12 @@ def test_groups_cover_all_dimensions_and_none_is_too_large() -> None:
 def test_every_activation_and_univariate_has_its_compiled_form() -> None:
     assert [each.code for each in ACTIVATIONS.values()] == list(range(6))  # as `_activate` tells them apart
     assert {each.kernel[0] for each in UNIVARIATES} == set(kernel_numba.UNIVARIATES)
+
+
+@pytest.mark.parametrize(("rows", "features"), [(50, 1), (1, 6), (7, 6)])
+def test_samples_hold_no_more_memory_than_their_own(rows: int, features: int) -> None:
+    made = MaskedAutoregressive(features, [300])
+    with torch.no_grad():
+        x, log_det = made.inverse(torch.randn(rows, features))
+    assert x.untyped_storage().nbytes() == x.nbytes
+    assert log_det.untyped_storage().nbytes() == log_det.nbytes

@@ -117,7 +117,7 @@ def _in_chunks(
             logs.append(solve(units, group))
             if not group.looped:
                 units.activate([each.bands for each in group.products[:-1]])
-        x = units.known[0][plan.context_features :].T.contiguous()
+        x = units.known[0][plan.context_features :].T.clone(memory_format=torch.contiguous_format)
         parts.append((x, torch.stack(logs).sum(0).to(x.dtype)))
     x, log = parts[0] if len(parts) == 1 else [torch.cat(part) for part in zip(*parts, strict=True)]
     return x, log
