@@ -117,6 +117,4 @@ class MaskedAutoregressive(Transform):
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.require_input(z)
-        if self.network.random:
-            raise ValueError("there is no inverse in training mode, where dropout is random: call eval()")
         return self.network.invert(self.univariate, z, context)

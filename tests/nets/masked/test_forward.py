@@ -225,7 +225,7 @@ def test_an_activation_that_works_in_place_changes_no_residual() -> None:
         torch.testing.assert_close(own.inverse(x), named.inverse(x))
 
 
-def test_widths_and_degrees_that_cannot_be_joined_are_refused() -> None:
+def test_widths_and_degrees_that_do_not_add_up_are_refused() -> None:
     for hidden in ([8], [8, 8], [8, 8, 9]):
         with pytest.raises(ValueError, match="residual=True adds up the first, third, fifth"):
             MaskedAutoregressive(5, hidden, residual=True)

@@ -172,8 +172,11 @@ def test_rows_are_taken_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     z, context = torch.randn(23, 5), torch.randn(23, 2)
     with torch.no_grad():
         whole = made.inverse(z, context)
-        monkeypatch.setattr(inverse, "CHUNK", 100)
+        monkeypatch.setattr(inverse, "CHUNK", 200)  # five rows of 38 units and outputs
         torch.testing.assert_close(made.inverse(z, context), whole)
+    x, log_det = made.inverse(z, context)  # with gradients: in plain torch
+    assert x.requires_grad
+    torch.testing.assert_close((x.detach(), log_det.detach()), whole)
 
 
 @pytest.mark.parametrize("rows", [0, 1])
@@ -324,3 +327,26 @@ def test_samples_hold_no_more_memory_than_their_own(rows: int, features: int) ->
         x, log_det = made.inverse(torch.randn(rows, features))
     assert x.untyped_storage().nbytes() == x.nbytes
     assert log_det.untyped_storage().nbytes() == log_det.nbytes
+
+
+def test_a_gradient_that_is_wanted_through_the_context_alone_passes() -> None:
+    made = MaskedAutoregressive(4, [9], context_features=2).requires_grad_(False)
+    context = torch.randn(3, 2, requires_grad=True)
+    assert made.inverse(torch.randn(3, 4), context)[0].requires_grad
+
+
+def test_vmap_passes_through_an_inverse_with_residual_connections() -> None:
+    """Also where a unit of the third layer sees none of the second."""
+    degrees = [[1, 1, 2, 2, 3, 3, 4, 5], [4], [1, 1, 2, 2, 3, 3, 4, 5]]
+    made, z = MaskedAutoregressive(6, [8, 1, 8], residual=True, degrees=degrees), torch.randn(3, 6)
+    batched = torch.func.vmap(lambda row: made.inverse(row[None])[0][0])(z)
+    torch.testing.assert_close(batched, made.inverse(z)[0])
+
+
+def test_the_compiled_inverse_does_not_follow_torchs_default_device() -> None:
+    made, z = MaskedAutoregressive(4, [9]), torch.randn(3, 4)
+    with torch.no_grad():
+        expected = made.inverse(z)
+        with torch.device("meta"):
+            found = made.inverse(z)
+    torch.testing.assert_close(found, expected)

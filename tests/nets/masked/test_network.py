@@ -214,18 +214,26 @@ def test_the_state_holds_what_the_mask_leaves_row_by_row() -> None:
         ),
         (lambda state: state.update({W: state[W][None]}), r"weight has shape \(1, \d+\); expected"),
         (lambda state: state.update({f"{W}s.0": state[W]}), r"and network.hidden_layers.0.weights.0 beside it"),
-        (lambda state: state.pop(W), "Missing key"),
+        (lambda state: state.pop(W), r'Missing key\(s\) in state_dict: "network.hidden_layers.0.weight"'),
     ],
 )
 def test_packed_weights_that_do_not_fit_are_refused(
     change: Callable[[dict[str, Tensor]], object], message: str
 ) -> None:
     made, other = MaskedAutoregressive(8, [16]), MaskedAutoregressive(8, [16])
-    state, before = made.state_dict(), other.network.hidden_layers[0].dense_weight()
+    state, layer = made.state_dict(), other.network.hidden_layers[0]
+    before, bias = layer.dense_weight(), layer.bias.detach().clone()
     change(state)
     with pytest.raises(RuntimeError, match=message):
         other.load_state_dict(state)
-    assert torch.equal(other.network.hidden_layers[0].dense_weight(), before)
+    assert torch.equal(layer.dense_weight(), before)
+    assert "Missing" in message or torch.equal(layer.bias, bias)
+
+
+@pytest.mark.parametrize("shape", [(1, 4), (4, 9), (4, 3)])
+def test_a_dense_weight_of_another_shape_is_refused(shape: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match=r"must have shape \(4, 4\)"):
+        MaskedLinear(torch.arange(1, 5), torch.arange(1, 5)).set_dense_weight(torch.zeros(shape))
 
 
 def test_bands_that_were_cut_or_hold_what_the_mask_hides_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

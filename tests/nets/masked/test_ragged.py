@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise, product
 
 import pytest
@@ -14,7 +15,7 @@ from marginflow.nets.masked import forward, inverse, linear, plan
 from marginflow.nets.masked.degrees import resolve_degrees
 from marginflow.nets.masked.network import MaskedNetwork
 from marginflow.nets.masked.order import FeatureOrder
-from marginflow.transforms import Affine, RationalQuadratic
+from marginflow.transforms import Additive, Affine, RationalQuadratic
 
 P = 2  # parameters of an affine map
 
@@ -61,14 +62,18 @@ def test_jacobian_is_triangular_by_steps_and_the_inverse_equals_as_many_passes_a
     inputs = network.plan.inputs
     z = torch.randn(3, sum(inputs))
 
+    def params_of(x: Tensor, context: Tensor | None) -> Tensor:
+        params = network(x, context)  # of a ragged plan step by step
+        return network.order.restore(params.view(*x.shape, P)) if network.plan.ragged else params
+
     def to_noise(x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        noise, log_derivative = Affine().forward(x, network(x, context))
+        noise, log_derivative = Affine().forward(x, params_of(x, context))
         return noise, log_derivative.sum(1)
 
     x, log_det = network.invert(Affine(), z, context)
     again = torch.zeros_like(z)
     for _ in inputs:
-        again, _ = Affine().inverse(z, network(again, context))
+        again, _ = Affine().inverse(z, params_of(again, context))
     torch.testing.assert_close(x, again, rtol=1e-9, atol=1e-9)
 
     given = None if context is None else context[:1]
@@ -103,7 +108,7 @@ def test_draws_equal_as_many_passes_as_steps(drawn: tuple[MaskedNetwork, Tensor 
     again, expected = torch.zeros_like(x), torch.zeros(3)
     for t in range(len(inputs)):
         params = network(network.order.restore(again), context)
-        if params.dim() == 3:  # as many parameters for each input
+        if not network.plan.ragged:
             params = network.order.reorder(params).flatten(1)
         again[:, ends[t] : ends[t + 1]], log = factor(t, params[:, output_ends[t] : output_ends[t + 1]])
         expected = expected + log
@@ -234,3 +239,38 @@ def test_the_plan_of_a_ragged_network() -> None:
     assert network.plan.counts[0] == [0, 3, 5, 5]
     assert network.plan.counts[-1] == [0, 3, 5, 9]
     assert network(torch.zeros(2, 5)).shape == (2, 9)
+
+
+@pytest.mark.parametrize(
+    "wrong", [lambda x, log: (x[:, :-1], log), lambda x, log: (x, log[:, None]), lambda x, log: (x[:1], log)]
+)
+def test_a_factor_of_other_shapes_is_refused(wrong: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> None:
+    def factor(t: int, params: Tensor) -> tuple[Tensor, Tensor]:
+        return wrong(params[:, : [3, 2, 0][t]], params.sum(1))
+
+    with pytest.raises(ValueError, match=r"the factor of step 0 must return a draw of shape \(4, 3\) and its log prob"):
+        table().draw(factor, 4)
+
+
+def test_another_scalar_function_than_the_network_has_parameters_for_is_refused() -> None:
+    network = MaskedNetwork(FeatureOrder(3), [], [1, 1, 1], [2, 2, 2])
+    for univariate in (Additive(), RationalQuadratic()):
+        with torch.no_grad(), pytest.raises(ValueError, match=r"as many parameters for every input"):
+            network.invert(univariate, torch.randn(2, 3))
+
+
+def test_nothing_is_drawn_or_inverted_while_dropout_is_random() -> None:
+    degrees = resolve_degrees("even", 2, [8], False, torch.Generator())
+    network = MaskedNetwork(FeatureOrder(2), degrees, [1, 1], [2, 2], dropout=0.5)
+    for call in (
+        lambda: network.draw(lambda t, params: (params[:, :1], params[:, 0]), 3),
+        lambda: network.invert(Affine(), torch.randn(3, 2)),
+    ):
+        with pytest.raises(ValueError, match="no inverse in training mode, where dropout is random"):
+            call()
+
+
+def test_the_layout_of_parameters_follows_the_plan_and_no_coincidence() -> None:
+    for outputs in ([2, 2], [2, 3]):
+        network = MaskedNetwork(FeatureOrder(4), [], [2, 2], outputs)
+        assert network(torch.randn(5, 4)).shape == (5, sum(outputs))

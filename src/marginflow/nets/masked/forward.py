@@ -10,12 +10,11 @@ from torch import Tensor
 
 from marginflow.nets.activations import ACTIVATIONS
 from marginflow.nets.autograd import differentiable, left_to_autograd
-from marginflow.nets.masked.linear import MaskedLinear
+from marginflow.nets.masked.linear import Layers, MaskedLinear
 from marginflow.nets.masked.order import FeatureOrder
 from marginflow.nets.masked.plan import MaskedPlan, Residual
 
 T = TypeVar("T")
-Layers = Sequence[MaskedLinear]
 NO_TENSORS = (None,) * 4  # the gradients of what a pass is given besides tensors
 
 
@@ -27,8 +26,9 @@ def run(
     context: Tensor | None = None,
     dropout: float = 0.0,
 ) -> Tensor:
-    """The output of a masked network: x (N, I), context (N, C) or None -> (N, I, P), or (N, outputs) step by step.
+    """The output of a masked network: x (N, I), context (N, C) or None -> (N, I, P).
 
+    Of a ragged plan it is (N, outputs), step by step.
     dropout: the probability with which each hidden unit is left out.
     """
     tensors, factors = [layer.tensors for layer in layers], _dropout(layers, x, dropout)
@@ -78,7 +78,7 @@ def _through(
         h = in_place(h) if in_place else plan.activation(h)
         h = h * factors[i] if factors else h
     h = multiply(layers[-1], h, tensors[-1])
-    return h if plan.num_params is None else order.restore(h.view(*x.shape, plan.num_params))
+    return h if plan.ragged else order.restore(h.view(*x.shape, cast(int, plan.num_params)))
 
 
 def _recall(plan: MaskedPlan, kept: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
@@ -116,7 +116,7 @@ class _Pass(torch.autograd.Function):
                 return _through(plan, layers, order, ctx.factors, _by_layer(layers, flat), x, context)
 
             return *NO_TENSORS, *differentiable(plain, [x, context, *flat], ctx.needs_input_grad[4:], grad_outputs)
-        grad = grad_outputs[0] if plan.num_params is None else order.reorder(grad_outputs[0]).flatten(1)
+        grad = grad_outputs[0] if plan.ragged else order.reorder(grad_outputs[0]).flatten(1)
         grads: list[Tensor | None] = []
         residual = Residual(plan)  # the gradient that later layers send past those between
         for i, layer in reversed(list(enumerate(layers))):

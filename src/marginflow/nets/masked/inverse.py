@@ -20,15 +20,14 @@ from torch import Tensor
 
 from marginflow.nets.activations import ACTIVATIONS
 from marginflow.nets.autograd import left_to_autograd
-from marginflow.nets.masked.linear import Band, MaskedLinear
+from marginflow.nets.masked.linear import Band, Layers
 from marginflow.nets.masked.order import FeatureOrder
 from marginflow.nets.masked.plan import Group, MaskedPlan, Residual
 
-CHUNK = 2**24  # numbers held at once: units x rows
-Layers = Sequence[MaskedLinear]
-Kernel = Callable[..., Tensor]  # see `kernel_numba.resolve`
+CHUNK = 2**24  # units and outputs x rows that go through at once
+Kernel = Callable[..., None]  # see `kernel_numba.resolve`
 Step = Callable[[int, Tensor], tuple[Tensor, Tensor]]  # its number, params (N, outputs) -> x (N, inputs), log (N,)
-Solve = Callable[["_Units", Group], Tensor]  # makes the inputs and looped units of a group known; its log (N,)
+Solve = Callable[["_Units", Group], None]  # makes the inputs and the looped units of a group known, and adds its log
 
 
 def invert(
@@ -41,16 +40,16 @@ def invert(
     The loop is compiled where `kernel_for` has a kernel and no gradient is asked for; otherwise it is plain torch,
     through which gradients pass.
     """
-    if plan.num_params is None:
+    if plan.num_params != univariate.num_params:
         raise ValueError("a scalar function needs as many parameters for every input: draw the steps of this network")
     if z.dtype != layers[-1].bias.dtype:
         raise ValueError(
             f"z must have the model's precision, {layers[-1].bias.dtype}; got {z.dtype}: convert one of them"
         )
     z, kernel = order.reorder(z), None
-    if not plan.ragged and not _needs_graph(layers, z, context):
-        kernel = kernel_for(z.device, z.dtype, univariate, plan.activation_name)
     try:
+        if not plan.ragged and not _needs_graph(layers, z, context):
+            kernel = kernel_for(z.device, z.dtype, univariate, plan.activation_name)
         if kernel is not None:
             solve = partial(_solve_compiled, kernel)
             x, log_det = _in_chunks(plan, layers, lambda _: solve, len(z), context, z)
@@ -79,8 +78,21 @@ def draw(
     factor(t, params): a step of the kind `draw`: a draw given its parameters (N, outputs[t]), as inputs of the network
         (N, inputs[t]), and its log probability (N,). Many rows are drawn in chunks, each from first step to last.
     """
-    x, log_prob = _in_chunks(plan, layers, lambda rows: partial(_solve, factor), num_rows, context)
+    step = partial(_draw, plan, factor)
+    x, log_prob = _in_chunks(plan, layers, lambda rows: partial(_solve, step), num_rows, context)
     return order.restore(x), log_prob
+
+
+def _draw(plan: MaskedPlan, factor: Step, step: int, params: Tensor) -> tuple[Tensor, Tensor]:
+    """A step of the kind `draw`: what a factor draws, of the shapes that it must have."""
+    x, log_prob = factor(step, params)
+    expected = (len(params), plan.inputs[step]), (len(params),)
+    if (tuple(x.shape), tuple(log_prob.shape)) != expected:
+        raise ValueError(
+            f"the factor of step {step} must return a draw of shape {expected[0]} and its log probability, "
+            f"{expected[1]}; got {tuple(x.shape)} and {tuple(log_prob.shape)}"
+        )
+    return x, log_prob
 
 
 def kernel_for(device: torch.device, dtype: torch.dtype, univariate: Any, activation: str | None) -> Kernel | None:
@@ -97,10 +109,8 @@ def kernel_for(device: torch.device, dtype: torch.dtype, univariate: Any, activa
 
 def _needs_graph(layers: Layers, z: Tensor, context: Tensor | None) -> bool:
     """Whether torch must see every operation."""
-    if left_to_autograd() or not torch.is_grad_enabled():
-        return left_to_autograd()
-    tensors = [z, *([] if context is None else [context]), *(tensor for layer in layers for tensor in layer.tensors)]
-    return any(tensor.requires_grad for tensor in tensors)
+    given = (z, context, *(tensor for layer in layers for tensor in layer.tensors)) if torch.is_grad_enabled() else ()
+    return left_to_autograd() or any(tensor is not None and tensor.requires_grad for tensor in given)
 
 
 def _in_chunks(
@@ -112,13 +122,13 @@ def _in_chunks(
     for start in range(0, max(num_rows, 1), size):
         rows = slice(start, min(start + size, num_rows))
         given = layers[-1].bias.new_empty(rows.stop - start, 0) if context is None else context[rows]
-        units, solve, logs = _Units(plan, layers, given.T, None if z is None else z[rows].T), solver(rows), []
+        units, solve = _Units(plan, layers, given.T, None if z is None else z[rows].T), solver(rows)
         for group in plan.groups:
-            logs.append(solve(units, group))
+            solve(units, group)
             if not group.looped:
                 units.activate([each.bands for each in group.products[:-1]])
         x = units.known[0][plan.context_features :].T.clone(memory_format=torch.contiguous_format)
-        parts.append((x, torch.stack(logs).sum(0).to(x.dtype)))
+        parts.append((x, units.log.to(x.dtype)))
     x, log = parts[0] if len(parts) == 1 else [torch.cat(part) for part in zip(*parts, strict=True)]
     return x, log
 
@@ -126,17 +136,21 @@ def _in_chunks(
 class _Units:
     """The units of each layer that are known, (units, N), from the inputs to the outputs, of which none ever is.
 
-    z (I, N): where it is given, units are written into one matrix, layer under layer, the inputs over z; where it is
-        not, nothing is written in place, so that gradients pass.
+    z (I, N): given for a kernel: units are then written into one matrix, layer under layer, the inputs over z. Without
+        it nothing is written in place, so that gradients pass.
     """
 
     def __init__(self, plan: MaskedPlan, layers: Layers, context: Tensor, z: Tensor | None) -> None:
         self.plan, self.layers, self.tensors = plan, layers, [layer.columns for layer in layers]
         self.known, self.matrix = [context, *(context[:0] for _ in layers)], None
+        self.log = context.new_zeros(
+            context.shape[1], dtype=None if z is None else torch.float64
+        )  # of all steps so far
         if z is not None:
-            self.matrix = z.new_empty(int(max(group.ends[-1, -1] for group in plan.groups)), z.shape[1])
+            self.matrix = z.new_empty(plan.rows, z.shape[1])
             torch.cat([context, z], out=self.matrix[: plan.starts[1]])
-            self.weights = z.new_empty(max(sum(each.size for each in group.products) for group in plan.groups))
+            self.weights = z.new_empty(plan.weights)
+            self.arrays = [tensor.numpy() for tensor in (self.matrix, self.log, self.weights)]
         self.activate([layer.bands(0, counts[0]) for layer, counts in zip(layers[:-1], plan.counts[1:], strict=False)])
 
     def product(self, layer: int, bands: Sequence[Band]) -> Tensor:
@@ -176,12 +190,13 @@ class _Units:
         return found
 
 
-def _solve(step: Step, units: _Units, group: Group) -> Tensor:
-    """A group step by step in plain torch, and the sum of their logs (N,). Nothing is written in place."""
+def _solve(step: Step, units: _Units, group: Group) -> None:
+    """A group step by step in plain torch. Nothing is written in place."""
     if not group.looped:
         x, log = step(group.start, units.product(len(group.products) - 1, group.products[-1].bands).T)
         units.add(0, x.T)
-        return log
+        units.log = units.log + log
+        return
     before = [units.product(i, each.bands) for i, each in enumerate(group.products)]
     inside, fresh = units.inside(group), [rows[:0] for rows in before]  # fresh: made known by the group, by layer
 
@@ -203,16 +218,15 @@ def _solve(step: Step, units: _Units, group: Group) -> Tensor:
                 fresh[layer] = torch.cat([fresh[layer], h])
     for layer, made in enumerate(fresh):
         units.add(layer, made)
-    return torch.stack(logs).sum(0)
+    units.log = units.log + torch.stack(logs).sum(0)
 
 
-def _solve_compiled(kernel: Kernel, units: _Units, group: Group) -> Tensor:
+def _solve_compiled(kernel: Kernel, units: _Units, group: Group) -> None:
     """The same by a kernel, in the matrix of the units."""
-    products = list(enumerate(group.products))
-    made = [units.product(i, each.bands) for i, each in (products if group.looped else products[-1:])]
+    for layer in range(0 if group.looped else len(group.products) - 1, len(group.products)):
+        units.product(layer, group.products[layer].bands)
     if group.looped:
         units.inside(group)
-    log_det = kernel(units.matrix, units.weights, group.ends, units.plan.residual)
-    for layer, rows in enumerate([cast(Tensor, units.matrix)[group.start : group.stop], *made[:-1]]):
-        units.add(layer, rows)
-    return log_det
+    kernel(*units.arrays, group.ends, units.plan.residual)
+    for layer, end in enumerate(group.ends[:-1, -1].tolist()):
+        units.known[layer] = cast(Tensor, units.matrix)[units.plan.starts[layer] : end]

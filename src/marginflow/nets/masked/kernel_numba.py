@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from numba import config, njit, prange, set_num_threads
-from torch import Tensor
 
 UNIVARIATES = {
     "affine": 0, "softclip_affine": 1, "softplus_affine": 2, "additive": 3, "rational_quadratic": 4,
@@ -246,20 +245,15 @@ def _accumulate(units, row, weights, at, first, last):
 
 
 @_compiled()
-def _resolve_columns(
-    all_units, all_log_det, weights, all_ends, activation, univariate, constant, residual, left, right
-):
+def _resolve_columns(all_units, all_logs, weights, all_ends, activation, univariate, constant, residual, left, right):
     """`resolve` for some columns, in arrays of its own: threads that shared them would be in each other's way."""
     output, num_steps = len(all_ends) - 1, all_ends.shape[1] - 1
-    sizes, ends, rows = all_ends[:, num_steps] - all_ends[:, 0], all_ends.copy(), 0
+    tops, bottoms, ends = all_ends[:, 0], all_ends[:, num_steps], all_ends.copy()
+    sizes = bottoms - tops
+    units, log_det = np.empty((sizes.sum(), right - left), all_units.dtype), all_logs[left:right].copy()
     for layer in range(output + 1):
-        ends[layer] += rows - all_ends[layer, 0]
-        rows += sizes[layer]
-    units, log_det = np.empty((rows, right - left), all_units.dtype), all_log_det[left:right].copy()
-    for layer in range(output + 1):
-        units[ends[layer, 0] : ends[layer, num_steps]] = all_units[
-            all_ends[layer, 0] : all_ends[layer, num_steps], left:right
-        ]
+        ends[layer] += sizes[:layer].sum() - tops[layer]
+        units[ends[layer, 0] : ends[layer, num_steps]] = all_units[tops[layer] : bottoms[layer], left:right]
     output_weights = (sizes[1:output] * sizes[: output - 1]).sum()
     total = np.empty((sizes[1] if residual and output > 1 else 0, right - left), units.dtype)
     for j in range(num_steps):
@@ -277,10 +271,8 @@ def _resolve_columns(
                 _activate(activation, units, row)
             layer_weights += sizes[layer] * sizes[layer - 1]
     for layer in range(output):
-        all_units[all_ends[layer, 0] : all_ends[layer, num_steps], left:right] = units[
-            ends[layer, 0] : ends[layer, num_steps]
-        ]
-    all_log_det[left:right] = log_det
+        all_units[tops[layer] : bottoms[layer], left:right] = units[ends[layer, 0] : ends[layer, num_steps]]
+    all_logs[left:right] = log_det
 
 
 @_compiled(parallel=True)
@@ -292,45 +284,37 @@ def _resolve_in_parallel(units, log_det, weights, ends, activation, univariate, 
 
 
 _one_at_a_time = threading.Lock()  # not every pool of threads that numba may find here can be entered twice
-_forked = False  # in a forked process such a pool ends the process
-
-
-def _after_fork() -> None:
-    global _forked
-    _forked = True
-
-
-os.register_at_fork(after_in_child=_after_fork)
+_process = os.getpid()  # in a forked process such a pool ends the process
 
 
 def resolve(
     activation: int,
     univariate: int,
     constant: float,
-    units: Tensor,
-    weights: Tensor,
+    units: np.ndarray,
+    log_det: np.ndarray,
+    weights: np.ndarray,
     ends: np.ndarray,
     residual: bool,
-) -> Tensor:
-    """Compute the inputs and the hidden units of a group, one step after the other; log|det dx/dz| (N,), float64.
+) -> None:
+    """Compute the inputs and the hidden units of a group, one step after the other.
 
-    units (U, N): z and all units known before the group, and below them what the group's parameters get from those.
-        Its hidden units hold that too. x is written over z, hidden units over what they got.
+    units (U, N): z, all hidden units, and below them the parameters of the group. Those of the group hold their sums
+        over the units known before it; x is written over z, hidden units over their sums.
+    log_det (N,), float64: log|det dx/dz|, to which the group's is added.
     weights: those between units of the group, layer after layer, row after row. ends: see `plan.Group`.
     activation, univariate: their codes, in `nets/activations.py` and above. constant: of the univariate.
     """
     num_columns, threads = units.shape[1], torch.get_num_threads()
     num_threads = min(threads, config.NUMBA_NUM_THREADS)  # pyright: ignore[reportAttributeAccessIssue]
     num_parts = max(num_threads if num_columns >= 16 * num_threads else 1, num_columns // 64)
-    log_det = torch.zeros(num_columns, dtype=torch.float64)
-    arrays = units.numpy(), log_det.numpy(), weights.numpy(), ends, activation, univariate, constant, residual
-    if _forked or num_threads == 1 or num_parts == 1:
+    arrays = units, log_det, weights, ends, activation, univariate, constant, residual
+    if os.getpid() != _process or num_threads == 1 or num_parts == 1:
         for left, right in pairwise(part * num_columns // num_parts for part in range(num_parts + 1)):
             _resolve_columns(*arrays, left, right)
-        return log_det
+        return
     with _one_at_a_time:
         set_num_threads(num_threads)
         _resolve_in_parallel(*arrays, num_parts)
     if torch.get_num_threads() != threads:  # numba starts its threads by setting the number of OpenMP's
         torch.set_num_threads(threads)
-    return log_det

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -106,12 +106,10 @@ class MaskedLinear(nn.Module):
     def bands(self, top: int, bottom: int) -> list[Band]:
         """Where rows top ... bottom stand in the bands, one after the other."""
         found = []
-        for i in range(bisect_right(self.cuts, top) - 1, len(self.cuts) - 1):
-            start, stop, first = max(top, self.cuts[i]), min(bottom, self.cuts[i + 1]), self.cuts[i]
-            if start >= stop:
-                break
-            slices = (slice(start - shift, stop - shift) for shift in (0, first, top))
-            found.append(Band(i, *slices))
+        for i, (first, end) in enumerate(pairwise(self.cuts)):
+            start, stop = max(top, first), min(bottom, end)
+            if start < stop:
+                found.append(Band(i, *(slice(start - shift, stop - shift) for shift in (0, first, top))))
         return found
 
     def _mask(self, rows: slice, device: torch.device) -> Tensor:
@@ -191,12 +189,12 @@ class MaskedLinear(nn.Module):
         parts, count = [], below.shape[0]
         for number, rows, own, place in bands:
             weight = tensors[number + 1][own, :count]
-            seen = weight.shape[1]
-            given = tensors[0][rows], weight, below if seen == count else below[:seen]
-            parts.append(torch.addmm(*given) if out is None else torch.addmm(*given, out=out[place]))
-        if out is not None or not parts:
-            return below[:0] if out is None else out
-        return torch.cat(parts) if len(parts) > 1 else parts[0]
+            seen = below if weight.shape[1] == count else below[: weight.shape[1]]
+            target = None if out is None else out[place]
+            parts.append(torch.addmm(tensors[0][rows], weight, seen, out=target))
+        if len(parts) == 1:
+            return parts[0]
+        return torch.cat([below[:0], *parts]) if out is None else out
 
     def tile(
         self, tensors: Sequence[Tensor], bands: Sequence[Band], columns: slice, out: Tensor | None = None
@@ -225,7 +223,11 @@ class MaskedLinear(nn.Module):
 
     @torch.no_grad()
     def set_dense_weight(self, weight: Tensor) -> None:
-        """Take over a matrix (O, I); ValueError where it is not zero where the mask hides it."""
+        """Take over a matrix (O, I); ValueError for another shape, or where it is not zero where the mask hides it."""
+        if weight.shape != (self.out_features, self.in_features):
+            raise ValueError(
+                f"the weight must have shape {(self.out_features, self.in_features)}; got {tuple(weight.shape)}"
+            )
         mask = self._mask(slice(0, self.out_features), weight.device)
         if bool(weight[:, mask.shape[1] :].any()) or bool(weight[:, : mask.shape[1]].masked_select(~mask).any()):
             raise ValueError("the weight is not zero where the mask hides it")
@@ -233,13 +235,16 @@ class MaskedLinear(nn.Module):
             own.copy_(band)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
-        errors: list[str] = args[-1] if args else kwargs["error_msgs"]
+        missing, _, errors = args[-3:] if args else (kwargs["missing_keys"], None, kwargs["error_msgs"])
         try:
             bands = self._read_bands(state_dict, prefix)
+            if not bands and self._num_visible:
+                missing.append(f"{prefix}weight")
         except ValueError as error:
             errors.append(str(error))
-            bands = [weight.detach() for weight in self.weights]  # so that nothing changes
+            bands, state_dict[f"{prefix}bias"] = [], self.bias.detach()
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)  # bias; the weights follow, part by part
+        bands = bands or [weight.detach() for weight in self.weights]  # so that nothing of this layer changes
         state_dict.update({f"{prefix}weights.{i}": band for i, band in enumerate(bands)})
 
     def _read_bands(self, state_dict: dict[str, Any], prefix: str) -> list[Tensor]:
@@ -264,3 +269,6 @@ class MaskedLinear(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}, bands={len(self.weights)}"
+
+
+Layers = Sequence[MaskedLinear]  # of a network, from the inputs to the outputs

@@ -28,7 +28,7 @@ class MaskedNetwork(nn.Module):
     order: of the I inputs, those of the first step first. hidden_degrees: the sorted degrees of each hidden layer; a
         unit of degree d sees the first d steps.
     inputs, outputs: how many inputs each step gives, and how many parameters it takes, in order; see `MaskedPlan`.
-        Where not every input has P parameters, params are (N, sum(outputs)), step by step.
+        Of a ragged plan params are (N, sum(outputs)), step by step.
     context_features: C; the context enters beside x with degree 0, seen by all.
     activation: a name or any elementwise function.
     residual: what the first, third, fifth ... hidden layer is before its activation is added to that of the one two
@@ -55,7 +55,7 @@ class MaskedNetwork(nn.Module):
         if not fit or min([*inputs, *outputs]) < 0:
             raise ValueError(
                 f"a masked network needs, for every step, how many inputs and outputs it has, {len(order.dimensions)} "
-                f"inputs in all and one output at least; got {inputs} and {outputs}"
+                f"inputs in all and one output at least; got {_listed(inputs)} and {_listed(outputs)}"
             )
         self.order, self.context_features, self.dropout = order, context_features, dropout
         self.activation = as_activation(activation)  # a module of the user's own is trained and saved too
@@ -69,11 +69,13 @@ class MaskedNetwork(nn.Module):
         self.layers = [*cast("list[MaskedLinear]", list(self.hidden_layers)), self.output_layer]  # input to output
         counts = [torch.searchsorted(layer, known, right=True).tolist() for layer in [*degrees, out_degrees]]
         starts = list(accumulate((layer[-1] for layer in counts[:-1]), initial=0))
-        each = sum(outputs) // max(sum(inputs), 1)
-        num_params = each if outputs == [each * width for width in inputs] else None
+        ratio = sum(outputs) // max(sum(inputs), 1)
+        num_params = ratio if outputs == [ratio * width for width in inputs] else None
+        groups = groups_of(counts, starts, self.layers)
         self.plan = MaskedPlan(
             inputs, outputs, num_params, num_params is None or set(inputs) != {1}, context_features, counts, starts,
-            groups_of(counts, starts, self.layers), self.activation,
+            groups, int(max(group.ends[-1, -1] for group in groups)),
+            max(sum(product.size for product in group.products) for group in groups), self.activation,
             activation if isinstance(activation, str) else None, residual,
         )  # fmt: skip
 
@@ -83,18 +85,25 @@ class MaskedNetwork(nn.Module):
         return self.training and self.dropout > 0
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """The parameters of every step: x (N, I), context (N, C) -> (N, I, P), or (N, outputs)."""
+        """The parameters of every step: x (N, I), context (N, C) -> (N, I, P); of a ragged plan (N, outputs)."""
         dropout = self.dropout if self.random else 0.0
         return run(self.plan, self.layers, self.order, x, self._context(context, x), dropout)
 
     def invert(self, univariate: Any, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The x with univariate(x_i; params_i(x)) = z_i for every i, and log|det dx/dz|; see `inverse.invert`."""
+        self._require_fixed()
         return invert(self.plan, self.layers, self.order, univariate, z, self._context(context, z))
 
     def draw(self, factor: Step, num_rows: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Rows drawn step after step from factors, and their log probability; see `inverse.draw`."""
+        self._require_fixed()
         like = self.output_layer.bias.new_empty(num_rows, 0)
         return draw(self.plan, self.layers, self.order, factor, num_rows, self._context(context, like))
+
+    def _require_fixed(self) -> None:
+        """Refuse to solve for what is random: ValueError."""
+        if self.random:
+            raise ValueError("there is no inverse in training mode, where dropout is random: call eval()")
 
     def _context(self, context: Tensor | None, x: Tensor) -> Tensor | None:
         """The context checked, in the precision of x; None where the network takes none."""
@@ -102,6 +111,10 @@ class MaskedNetwork(nn.Module):
             return None
         require_context(context, self.context_features, len(x), vector=True)
         return cast(Tensor, context).to(x.dtype)
+
+
+def _listed(numbers: list[int]) -> str:
+    return f"{numbers[:8]}{' ...' if len(numbers) > 8 else ''}"
 
 
 def _repeat(steps: Tensor, times: Sequence[int]) -> Tensor:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from torch import Tensor
 
+from marginflow.nets.autograd import left_to_autograd
+
 if TYPE_CHECKING:
     from marginflow.nets.masked.linear import Band, MaskedLinear
 
@@ -32,8 +34,8 @@ class Group(NamedTuple):
     products: of the hidden layers and, last, of the output.
     ends (layers, steps + 1): where each layer that a kernel resolves ends before each step, and after the last, in a
         matrix of all units (see `MaskedPlan.starts`), under which stand the parameters of the group.
-    looped: whether a kernel computes the hidden units. In a group of one step it need not: none of them depends on
-        another step of the group.
+    looped: whether the hidden units are computed step by step. In a group of one step, for speed, they are not: none of
+        them depends on another step of the group.
     """
 
     start: int
@@ -50,12 +52,13 @@ class MaskedPlan:
     Step t = 0 ... T - 1 knows the context and the inputs of the steps before it. It gives inputs[t] of the inputs of
     the network, and outputs[t] of its outputs are its parameters.
 
-    num_params: P, where every step has P outputs for each of its inputs; None where not.
+    num_params: P, where every step has P outputs for each of its inputs, as a scalar function needs; None where not.
     ragged: whether not every step has one input and P outputs, which is the quick case.
     counts[l][t]: how many units of layer l, from the inputs (context and x) to the outputs, are known before step t,
         t = 0 ... T; of the outputs, how many belong to the steps before.
     starts: of each layer in a matrix of the units of all, layer under layer, from the inputs to the outputs.
     groups: of the inverse, in the order in which they are resolved.
+    rows, weights: what the largest of them takes: of a matrix of all units, and of weights between its units.
     activation_name: None where the activation is one of the user's own, which may have parameters, draw noise or
         work in place.
     """
@@ -68,6 +71,8 @@ class MaskedPlan:
     counts: list[list[int]]
     starts: list[int]
     groups: list[Group]
+    rows: int
+    weights: int
     activation: Callable[[Tensor], Tensor]
     activation_name: str | None
     residual: bool
@@ -86,7 +91,8 @@ class Residual:
         overwritten: whether the activation writes over what it is given.
         """
         if self.plan.residual and layer % 2 == 1:
-            h = h if self.total is None else h.add_(self.total)
+            if self.total is not None:
+                h = h + self.total if left_to_autograd() else h.add_(self.total)
             self.total = h.clone() if overwritten else h
         return h
 
