@@ -248,7 +248,7 @@ def test_ctrl_c_while_a_run_is_replaced_loses_nothing(call: Call, monkeypatch: p
 
 
 @pytest.mark.slow
-def test_going_on_from_the_command_line(call: Call) -> None:
+def test_resuming_from_the_command_line(call: Call) -> None:
     succeeds(call("train", "moons.toml", "--resume"))
     assert "epoch 3/3" in succeeds(call("train", "moons.toml", "--resume", "--set", "train.epochs=3"))
     again = succeeds(call("train", "moons.toml", "--resume", "--set", "train.epochs=3"))

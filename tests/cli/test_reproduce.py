@@ -90,7 +90,7 @@ def test_a_figure_from_nothing_again_and_further(folder: Path, monkeypatch: pyte
     assert json.loads(path.read_text())["runs"][0]["epochs"] == 2
 
 
-def test_an_interrupt_keeps_the_run_and_the_same_command_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_keeps_the_run_and_the_same_command_resumes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = experiments.read(Path("half_moons_planar"), ["train.epochs=2", "data.num_train=200"])
 
     def interrupted(*_: object, **__: object) -> None:
@@ -179,7 +179,7 @@ def test_samples_that_are_not_finite_leave_the_numbers(folder: Path, monkeypatch
     assert "Not drawn: 7 of 36" in (folder / "page.html").read_text()
 
 
-def test_all_goes_on_behind_a_training_that_diverges(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_continues_behind_a_training_that_diverges(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = Item("Broken", "", (Trained("half_moons_planar", "", None, (*SMALL, "train.batch_size=201")),), "epochs")
     monkeypatch.setattr("marginflow.runs.items.items", lambda: {"broken": broken, "moons": MOONS})
     result = run("reproduce", "all", "--epochs", "1", "--results", folder)

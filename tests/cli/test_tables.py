@@ -113,7 +113,7 @@ def test_a_constant_column_is_a_warning(call: Call) -> None:
 
 
 @pytest.mark.slow
-def test_a_plain_table_and_default_widths_go_on(call: Call) -> None:
+def test_a_plain_table_and_default_widths_work(call: Call) -> None:
     """Settings that are lists in the file that a run keeps and tuples in the code."""
     table_of("people.csv")
     Path("maf.toml").write_text(MOONS.replace("planar", "maf").replace("blocks = 2", "blocks = 1"))

@@ -56,7 +56,7 @@ def test_the_shares_of_the_ranks_are_the_batch_in_its_order(world_size: int) -> 
 
 
 @pytest.mark.parametrize("taken", [0, 4, 10])
-def test_it_goes_on_where_it_stood(taken: int) -> None:
+def test_it_resumes_where_it_stood(taken: int) -> None:
     whole, first, second = rows_of(loader().epoch(2)), loader(), loader()
     batches = first.epoch(2)
     seen = rows_of(next(batches) for _ in range(taken))

@@ -107,7 +107,7 @@ def test_every_1x1_convolution_starts_from_a_seed_of_its_own() -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
-def test_what_leaves_a_level_is_normal_given_what_goes_on() -> None:
+def test_what_leaves_a_level_is_normal_given_what_stays() -> None:
     """The learned prior against the density of a normal whose mean and scale the convolution gives."""
     prior = [each for each in models.glow((1, 4, 4), blocks=1, hidden=[4]).transform if isinstance(each, Coupling)][-1]
     torch.nn.init.normal_(prior.conditioner.layers[-1].weight, std=0.2)

@@ -37,7 +37,7 @@ epochs = 3000
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_on_the_command_line_says_how_to_go_on(
+def test_ctrl_c_on_the_command_line_says_how_to_resume(
     tmp_path: Path, stop: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "long.toml").write_text(EXPERIMENT)

@@ -328,7 +328,7 @@ def test_optimisers_that_cannot_step_here_are_refused() -> None:
             fit(model, moons(), config(), optimiser=wrong)
 
 
-def test_an_optimiser_keeps_its_rates_and_another_kind_does_not_go_on(tmp_path: Path) -> None:
+def test_an_optimiser_keeps_its_rates_and_another_kind_is_not_resumed(tmp_path: Path) -> None:
     model = models.planar(2)
     optimiser = torch.optim.Adam(model.parameters(), lr=torch.tensor(1e-2))
     history = fit(model, moons(), config(schedule="cosine"), tmp_path, optimiser=optimiser)

@@ -126,7 +126,7 @@ def in_bands(model: Flow, state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {**rest, **{name: each.detach() for name, each in twin.named_parameters() if ".weights." in name}}
 
 
-def test_a_training_of_format_1_goes_on(tmp_path: Path) -> None:
+def test_a_training_of_format_1_is_resumed(tmp_path: Path) -> None:
     """Its state has the weights in bands, and what the optimiser keeps by number."""
     whole = built()
     history = fit(whole, moons(), config(), tmp_path / "whole")
@@ -152,7 +152,7 @@ def test_a_training_of_format_1_goes_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("first", "then"), [(10, 10**9), (10**9, 10)])
-def test_a_training_goes_on_where_layers_are_cut_into_other_bands(
+def test_a_training_is_resumed_where_layers_are_cut_into_other_bands(
     first: int, then: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def wide() -> Flow:
@@ -246,7 +246,7 @@ def test_resuming_nothing_starts_anew_and_what_is_finished_stays(tmp_path: Path)
     assert {path.name: path.read_bytes() for path in (tmp_path / "b").iterdir()} == before
 
 
-def test_a_finished_training_goes_on_for_more_epochs(tmp_path: Path) -> None:
+def test_a_finished_training_is_resumed_for_more_epochs(tmp_path: Path) -> None:
     options = {"schedule": "constant", "ema": 0.0}
     whole = built()
     history = fit(whole, moons(), config(**options, epochs=6), tmp_path / "whole")

@@ -99,7 +99,7 @@ def test_what_was_fitted_to_a_density_is_not_started_again() -> None:
     torch.testing.assert_close(norm.shift.detach(), shift, rtol=0, atol=1e-6)
 
 
-def test_a_training_with_an_average_goes_on_as_if_not_stopped(tmp_path: Path) -> None:
+def test_a_training_with_an_average_resumes_as_if_not_stopped(tmp_path: Path) -> None:
     x = 3 * torch.randn(80, 1, 4, 4, generator=torch.Generator().manual_seed(0)) + 2
     weights = []
     for stops in ((3,), (1, 3)):

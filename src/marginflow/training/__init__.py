@@ -9,14 +9,6 @@ from marginflow.training.observers import Observer, TensorBoard
 from marginflow.transforms.calibrate import calibrate
 
 __all__ = [
-    "EpochRecord",
-    "Observer",
-    "TensorBoard",
-    "TrainConfig",
-    "VariationalConfig",
-    "VariationalFit",
-    "calibrate",
-    "check_ready",
-    "fit",
-    "fit_to_density",
+    "EpochRecord", "Observer", "TensorBoard", "TrainConfig", "VariationalConfig", "VariationalFit", "calibrate",
+    "check_ready", "fit", "fit_to_density",
 ]  # fmt: skip

@@ -36,7 +36,7 @@ def run(
     if left_to_autograd() or needs_graph:
         return _through(plan, layers, order, factors, tensors, x, context)
     if not torch.is_grad_enabled():
-        return _through(plan, layers, order, factors, tensors, x, context, [])
+        return _through(plan, layers, order, factors, tensors, x, context, quick=True)
     flat = [tensor for group in tensors for tensor in group]
     return cast(Tensor, _Pass.apply(plan, layers, order, factors, x, context, *flat))
 
@@ -58,23 +58,26 @@ def _through(
     tensors: Sequence[Sequence[Tensor]],
     x: Tensor,
     context: Tensor | None,
+    *,
+    quick: bool = False,
     kept: list[Tensor] | None = None,
 ) -> Tensor:
     """The output, in operations that autograd sees.
 
-    kept: where it is given, the output without a graph, and more quickly; what the gradient needs is added to it.
+    quick: without a graph, and partly in place. kept: what the gradient needs is added to it.
     """
-    multiply = MaskedLinear.forward if kept is None else MaskedLinear.product
+    multiply = MaskedLinear.product if quick else MaskedLinear.forward
     named = ACTIVATIONS[plan.activation_name] if plan.activation_name else None
-    in_place = None if named is None or kept is None else named.in_place
+    in_place = named.in_place if named and quick else None
     h = order.reorder(x)
     h = h if context is None else torch.cat([context, h], 1)
     residual = Residual(plan)
-    keep = [].append if kept is None else kept.append
-    keep(h)
+    if kept is not None:
+        kept.append(h)
     for i, (layer, own) in enumerate(zip(layers[:-1], tensors, strict=False)):
         h = residual.enter(i + 1, multiply(layer, h, own), overwritten=in_place is not None or named is None)
-        keep(h)
+        if kept is not None:
+            kept.append(h)
         h = in_place(h) if in_place else plan.activation(h)
         h = h * factors[i] if factors else h
     h = multiply(layers[-1], h, tensors[-1])
@@ -99,7 +102,7 @@ class _Pass(torch.autograd.Function):
     def forward(ctx: Any, *given: Any) -> Tensor:  # as of `run`
         plan, layers, order, factors, x, context, *flat = given
         kept: list[Tensor] = []
-        output = _through(plan, layers, order, factors, _by_layer(layers, flat), x, context, kept)
+        output = _through(plan, layers, order, factors, _by_layer(layers, flat), x, context, quick=True, kept=kept)
         ctx.plan, ctx.layers, ctx.order, ctx.factors, ctx.num_tensors = plan, layers, order, factors, len(flat)
         ctx.save_for_backward(x, context, *flat, *kept)
         return output

@@ -126,7 +126,7 @@ def _in_chunks(
         for group in plan.groups:
             solve(units, group)
             if not group.looped:
-                units.activate([each.bands for each in group.products[:-1]])
+                units.activate([product.bands for product in group.products[:-1]])
         x = units.known[0][plan.context_features :].T.clone(memory_format=torch.contiguous_format)
         parts.append((x, units.log.to(x.dtype)))
     x, log = parts[0] if len(parts) == 1 else [torch.cat(part) for part in zip(*parts, strict=True)]
@@ -143,9 +143,8 @@ class _Units:
     def __init__(self, plan: MaskedPlan, layers: Layers, context: Tensor, z: Tensor | None) -> None:
         self.plan, self.layers, self.tensors = plan, layers, [layer.columns for layer in layers]
         self.known, self.matrix = [context, *(context[:0] for _ in layers)], None
-        self.log = context.new_zeros(
-            context.shape[1], dtype=None if z is None else torch.float64
-        )  # of all steps so far
+        dtype = context.dtype if z is None else torch.float64
+        self.log = context.new_zeros(context.shape[1], dtype=dtype)  # of the steps so far
         if z is not None:
             self.matrix = z.new_empty(plan.rows, z.shape[1])
             torch.cat([context, z], out=self.matrix[: plan.starts[1]])
@@ -182,12 +181,12 @@ class _Units:
 
     def inside(self, group: Group) -> list[Tensor]:
         """The weights between the units of a group, of each layer: (rows, columns)."""
-        found, used = [], 0
-        for layer, own, each in zip(self.layers, self.tensors, group.products, strict=True):
-            out = None if self.matrix is None else self.weights[used : used + each.size]
-            found.append(layer.tile(own, each.bands, each.inside, out))
-            used += each.size
-        return found
+        tiles, used = [], 0
+        for layer, tensors, product in zip(self.layers, self.tensors, group.products, strict=True):
+            out = None if self.matrix is None else self.weights[used : used + product.size]
+            tiles.append(layer.tile(tensors, product.bands, product.inside, out))
+            used += product.size
+        return tiles
 
 
 def _solve(step: Step, units: _Units, group: Group) -> None:
@@ -197,7 +196,7 @@ def _solve(step: Step, units: _Units, group: Group) -> None:
         units.add(0, x.T)
         units.log = units.log + log
         return
-    before = [units.product(i, each.bands) for i, each in enumerate(group.products)]
+    before = [units.product(layer, product.bands) for layer, product in enumerate(group.products)]
     inside, fresh = units.inside(group), [rows[:0] for rows in before]  # fresh: made known by the group, by layer
 
     def rows(layer: int, t: int) -> Tensor:

@@ -204,17 +204,15 @@ class MaskedLinear(nn.Module):
         out: where they are written to, row after row; nothing is where the mask hides.
         """
         width = columns.stop - columns.start
-        if out is not None:
-            rows = out.view(bands[-1].place.stop if bands else 0, width)
-            for number, _, own, place in bands:
-                weight = tensors[number + 1][own, columns]
-                rows[place, : weight.shape[1]] = weight
-            return rows
-        parts = [tensors[0].new_empty(0, width)]
-        for number, _, own, _ in bands:
+        rows = None if out is None else out.view(bands[-1].place.stop if bands else 0, width)
+        parts = [tensors[0].new_empty(0, width)] if out is None else []
+        for number, _, own, place in bands:
             weight = tensors[number + 1][own, columns]
-            parts.append(functional.pad(weight, (0, width - weight.shape[1])))
-        return torch.cat(parts)
+            if rows is None:
+                parts.append(functional.pad(weight, (0, width - weight.shape[1])))
+            else:
+                rows[place, : weight.shape[1]] = weight
+        return torch.cat(parts) if rows is None else rows
 
     @torch.no_grad()
     def dense_weight(self) -> Tensor:

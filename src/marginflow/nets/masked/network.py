@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import Any, cast
 
 import torch
@@ -15,7 +15,7 @@ from marginflow.nets.masked.forward import run
 from marginflow.nets.masked.inverse import Step, draw, invert
 from marginflow.nets.masked.linear import MaskedLinear
 from marginflow.nets.masked.order import FeatureOrder
-from marginflow.nets.masked.plan import MaskedPlan, groups_of
+from marginflow.nets.masked.plan import plan_of
 
 
 class MaskedNetwork(nn.Module):
@@ -68,16 +68,8 @@ class MaskedNetwork(nn.Module):
         self.output_layer = MaskedLinear(degrees[-1], out_degrees, strict=True)
         self.layers = [*cast("list[MaskedLinear]", list(self.hidden_layers)), self.output_layer]  # input to output
         counts = [torch.searchsorted(layer, known, right=True).tolist() for layer in [*degrees, out_degrees]]
-        starts = list(accumulate((layer[-1] for layer in counts[:-1]), initial=0))
-        ratio = sum(outputs) // max(sum(inputs), 1)
-        num_params = ratio if outputs == [ratio * width for width in inputs] else None
-        groups = groups_of(counts, starts, self.layers)
-        self.plan = MaskedPlan(
-            inputs, outputs, num_params, num_params is None or set(inputs) != {1}, context_features, counts, starts,
-            groups, int(max(group.ends[-1, -1] for group in groups)),
-            max(sum(product.size for product in group.products) for group in groups), self.activation,
-            activation if isinstance(activation, str) else None, residual,
-        )  # fmt: skip
+        name = activation if isinstance(activation, str) else None
+        self.plan = plan_of(inputs, outputs, context_features, counts, self.layers, self.activation, name, residual)
 
     @property
     def random(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -95,6 +96,38 @@ class Residual:
                 h = h + self.total if left_to_autograd() else h.add_(self.total)
             self.total = h.clone() if overwritten else h
         return h
+
+
+def plan_of(
+    inputs: list[int],
+    outputs: list[int],
+    context_features: int,
+    counts: list[list[int]],
+    layers: Sequence[MaskedLinear],
+    activation: Callable[[Tensor], Tensor],
+    activation_name: str | None,
+    residual: bool,
+) -> MaskedPlan:
+    """The plan of a network with these layers, and what follows from its counts."""
+    ratio = sum(outputs) // max(sum(inputs), 1)
+    num_params = ratio if outputs == [ratio * width for width in inputs] else None
+    starts = list(accumulate((layer[-1] for layer in counts[:-1]), initial=0))
+    groups = groups_of(counts, starts, layers)
+    return MaskedPlan(
+        inputs=inputs,
+        outputs=outputs,
+        num_params=num_params,
+        ragged=num_params is None or set(inputs) != {1},
+        context_features=context_features,
+        counts=counts,
+        starts=starts,
+        groups=groups,
+        rows=int(max(group.ends[-1, -1] for group in groups)),
+        weights=max(sum(product.size for product in group.products) for group in groups),
+        activation=activation,
+        activation_name=activation_name,
+        residual=residual,
+    )
 
 
 def groups_of(counts: Sequence[Sequence[int]], starts: Sequence[int], layers: Sequence[MaskedLinear]) -> list[Group]:
