@@ -109,7 +109,7 @@ def test_a_constant_column_is_a_warning(call: Call) -> None:
     table_of("people.csv", one=np.ones(200))
     result = call("train", "people.csv", "--set", "train.epochs=1")
     assert result.exit_code == 0
-    assert "marginflow: warning: column 'one' is constant (1)" in result.stderr
+    assert "marginflow: warning: column without a density: 'one' is constant (1)" in result.stderr
 
 
 @pytest.mark.slow

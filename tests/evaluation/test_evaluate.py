@@ -225,7 +225,7 @@ def test_chunks_draw_on_and_do_not_repeat_their_noise() -> None:
     assert not torch.isclose(first, second).any()
 
 
-def test_a_label_without_density_is_no_number_either() -> None:
+def test_a_row_whose_label_has_no_density_there_is_counted() -> None:
     class Never(StandardNormal):
         context_features = 2
 
@@ -234,8 +234,12 @@ def test_a_label_without_density_is_no_number_either() -> None:
             return torch.where(context[:, 0] == 1, -torch.inf, super()._log_prob(x, context))
 
     rows = Split(torch.zeros(4, 1), torch.eye(2)[[1, 1, 0, 1]])
-    with pytest.raises(FloatingPointError, match="log p is -inf at row 2 "):
-        evaluate(LabelMixture(Never(1), 2), rows)
+    found = evaluate(LabelMixture(Never(1), 2), rows)
+    assert (found.num_rows, found.num_outside, found.outside) == (3, 1, (2,))
+    density = math.log(math.sqrt(2 * math.pi))
+    assert found.given_label is not None
+    assert found.given_label.value == pytest.approx(density)
+    assert found.importance_weighted.value == pytest.approx(density + math.log(2))
 
 
 def test_log_p_that_is_no_number_is_named_by_its_row() -> None:
@@ -253,7 +257,6 @@ def test_log_p_that_is_no_number_is_named_by_its_row() -> None:
             torch.nan,
             r"log p is nan at row 6 \(counted from 0\), and not finite at 2 of 10 rows: the model has diverged",
         ),
-        (-torch.inf, "log p is -inf at row 6 .* its density is 0 there"),
         (torch.inf, "log p is inf at row 6 .* the model has diverged"),
     ):
         holes.value = value
@@ -265,12 +268,40 @@ def test_log_p_that_is_no_number_is_named_by_its_row() -> None:
     assert evaluate_rows(holes, Split(x[:6])).density.log_prob.isfinite().all()
 
 
+@pytest.mark.parametrize("chunk", [1, 3, 100])
+def test_rows_outside_of_the_support_are_counted_and_named_and_the_others_scored(chunk: int) -> None:
+    """Of a density on (-1/18, 19/18), beside the mean over the rows inside by themselves."""
+    torch.default_generator.manual_seed(0)
+    model = Flow([Logit(0.05)], planar(2, blocks=2)).eval()
+    x = torch.rand(50, 2) * 1.1 - 0.05
+    x[7, 0], x[20], x[49, 1] = 1.2, torch.tensor([-3.0, 0.5]), 19 / 18 + 1e-6
+    inside = torch.ones(50, dtype=torch.bool)
+    inside[[7, 20, 49]] = False
+    assert torch.equal(model.log_prob(x).isneginf(), ~inside)
+    found = evaluate(model, x, chunk=chunk)
+    assert (found.num_rows, found.num_outside, found.outside) == (47, 3, (7, 20, 49))
+    assert found.raw_nll == pytest.approx(-float(model.log_prob(x[inside]).mean().detach()))
+    assert found.bound.value == pytest.approx(evaluate(model, x[inside]).bound.value)
+    with pytest.raises(ValueError, match="log p is -inf at all 3 rows"):
+        evaluate(model, x[~inside])
+
+
+def test_many_rows_outside_of_the_support_are_named_up_to_ten_over_chunks() -> None:
+    builder = AccountingBuilder(DataSpec((1,)), exact=True, num_samples=1, seed=0)
+    model = Flow([Logit()], Flow([Permutation(1)], StandardNormal(1)))
+    chunks = [Split(torch.full((8, 1), 2.0)), Split(torch.full((8, 1), 0.5)), Split(torch.full((8, 1), -2.0))]
+    for scores in evaluate_chunks(model, chunks):
+        builder.add(scores)
+    found = builder.build()
+    assert (found.num_rows, found.num_outside, found.outside) == (8, 16, (0, 1, 2, 3, 4, 5, 6, 7, 16, 17))
+
+
 def test_a_log_determinant_of_the_preprocessing_that_is_no_number_is_named_too() -> None:
     class Folding(Permutation):
         def forward(self, x: torch.Tensor, context: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-            return super().forward(x)[0], torch.where(x[:, 0] == 7, -torch.inf, 0.0)
+            return super().forward(x)[0], torch.where(x[:, 0] == 7, torch.inf, 0.0)
 
     x = torch.zeros(5, 2)
     x[3] = 7
-    with pytest.raises(FloatingPointError, match=r"log p is -inf at row 3 .* not finite at 1 of 5 rows"):
+    with pytest.raises(FloatingPointError, match=r"log p is inf at row 3 .* not finite at 1 of 5 rows"):
         evaluate(Flow([Folding(2)], Flow([Permutation(2)], StandardNormal(2))), x)

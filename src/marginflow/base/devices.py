@@ -146,11 +146,14 @@ def _first(module: nn.Module, kind: str) -> Tensor | None:
     return None
 
 
-def to_like(x: Tensor, like: Tensor | None) -> Tensor:
-    """x on the device and in the precision of `like`; whole numbers, as pixels are, stay whole."""
-    if like is None or (x.device == like.device and (x.dtype == like.dtype or not x.is_floating_point())):
+def to_like(x: Tensor, like: Tensor | None, *, wide: bool = False) -> Tensor:
+    """x on the device and in the precision of `like`; whole numbers, as pixels are, stay whole, `wide` float64 too."""
+    if like is None:
         return x
-    return x.to(like.device, like.dtype if x.is_floating_point() else x.dtype)
+    stays = not x.is_floating_point() or x.dtype == like.dtype or (wide and x.dtype == torch.float64)
+    if stays and x.device == like.device:
+        return x
+    return x.to(like.device, x.dtype if stays else like.dtype)
 
 
 def like_model(model: object, x: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, SupportsIndex, final, runtime_checkable
@@ -14,6 +13,8 @@ from marginflow.base.arguments import Values, as_context, as_rows, as_tensor, re
 from marginflow.base.call import RemembersArguments
 from marginflow.base.devices import like_of, to_like
 from marginflow.base.noise_sites import NoiseSite, Sites, at_given
+from marginflow.base.not_finite import not_finite, warn_of_diverged
+from marginflow.base.precision import warn_of_lost_digits
 from marginflow.base.transform import Identity, Transform
 
 if TYPE_CHECKING:
@@ -47,41 +48,6 @@ class Density(Protocol):
             The samples, (N, *event).
         """
         ...
-
-
-def not_finite(x: Tensor) -> Tensor:
-    """Which rows hold a value that is infinite or no number.
-
-    Args:
-        x: rows (N, *event).
-
-    Returns:
-        A mask (N,), True at such rows.
-
-    Examples:
-        >>> not_finite(torch.tensor([[0.0, 1.0], [0.0, torch.inf]]))
-        tensor([False,  True])
-    """
-    return ~torch.isfinite(x.flatten(1)).all(1)
-
-
-def warn_of_diverged(samples: Tensor, stacklevel: int = 3) -> None:
-    """Warn of samples that are not finite, by a RuntimeWarning that counts them.
-
-    Args:
-        samples: (N, *event).
-        stacklevel: of the warning, as `warnings.warn` takes it.
-
-    Examples:
-        >>> with warnings.catch_warnings(record=True) as caught:
-        ...     warnings.simplefilter("always")
-        ...     warn_of_diverged(torch.tensor([[0.0], [torch.inf]]))
-        >>> str(caught[0].message)
-        '1 of 2 samples are not finite'
-    """
-    diverged = int(not_finite(samples).sum())
-    if diverged:
-        warnings.warn(f"{diverged} of {len(samples)} samples are not finite", RuntimeWarning, stacklevel=stacklevel)
 
 
 class Distribution(RemembersArguments, nn.Module, ABC):
@@ -131,6 +97,11 @@ class Distribution(RemembersArguments, nn.Module, ABC):
     @property
     def takes_pixels(self) -> bool:
         """Whether rows are whole grey levels, uint8, because it dequantises them."""
+        return False
+
+    @property
+    def takes_float64(self) -> bool:
+        """Whether rows in float64 go in as they are, because its preprocessing brings them to the model's precision."""
         return False
 
     @property
@@ -300,10 +271,26 @@ class Distribution(RemembersArguments, nn.Module, ABC):
         return self.log_prob(x, context)
 
     def _fitting(self, x: Values, context: Values | None) -> tuple[Tensor, Tensor | None]:
-        """Rows and context in shape, precision and on the device of the model; only shapes and types are checked."""
+        """Rows and context in shape, precision and on the device of the model.
+
+        Only shapes and types are checked, and where float64 rows lose digits their values.
+        """
         like = like_of(self)
-        x = as_rows(x, self.event_shape, pixels=self.takes_pixels, dtype=None if like is None else like.dtype)
-        return to_like(x, like), self._fitting_context(context, len(x), like)
+        x = as_rows(x, self.event_shape, pixels=self.takes_pixels, dtype=torch.float64 if like is not None else None)
+        self._warn_of_lost_digits(x, like, 5)
+        return self._in_precision(x, like), self._fitting_context(context, len(x), like)
+
+    def _in_precision(self, x: Tensor, like: Tensor | None) -> Tensor:
+        """Rows on the device and in the precision of the model; in float64 where it takes that."""
+        return to_like(x, like, wide=self.takes_float64)
+
+    def _warn_of_lost_digits(self, x: Tensor, like: Tensor | None, stacklevel: int, names: Sequence[str] = ()) -> None:
+        """Warn of rows in float64 that the model's precision cannot hold."""
+        if like is None or self.takes_float64 or x.dtype != torch.float64:
+            return
+        features = x.shape[1]
+        remedy = f"Flow([Standardise({features})], base=model) keeps them, and so does model.double()"
+        warn_of_lost_digits(x, like.dtype, remedy, names=names, stacklevel=stacklevel + 1)
 
     def _fitting_request(self, num_samples: SupportsIndex, context: Values | None) -> tuple[int, Tensor | None]:
         """A number of samples, and the context of each."""
@@ -311,8 +298,11 @@ class Distribution(RemembersArguments, nn.Module, ABC):
         return number, self._fitting_context(context, number, like_of(self))
 
     def _fitting_context(self, context: Values | None, num_rows: int, like: Tensor | None) -> Tensor | None:
-        dtype = None if like is None else like.dtype
+        dtype = None if like is None else torch.float64
         given = as_context(context, self.context_features, num_rows, optional=self.context_optional, dtype=dtype)
+        if given is not None and like is not None:
+            remedy = "subtract an offset from it, or use model.double()"
+            warn_of_lost_digits(given, like.dtype, remedy, what="the context", stacklevel=5)
         return None if given is None else to_like(given, like)
 
     @abstractmethod

@@ -32,10 +32,11 @@ class Transform(RemembersArguments, nn.Module, ABC):
 
     The context, where the transform uses one, has one row for each row of x. All log-determinants are in nats, summed
     over the event. The attribute `features` is the size of dimension 1 that the transform was built for, None where it
-    takes any.
+    takes any; `any_precision` says that it has no weights, and leaves rows in the precision that they have.
     """
 
     features: int | None = None
+    any_precision: bool = False
 
     @property
     def exact(self) -> bool:
@@ -50,6 +51,11 @@ class Transform(RemembersArguments, nn.Module, ABC):
     @property
     def takes_pixels(self) -> bool:
         """Whether whole grey levels go in, because it dequantises them."""
+        return False
+
+    @property
+    def takes_float64(self) -> bool:
+        """Whether rows in float64 go in as they are, and come out in the precision of the transform."""
         return False
 
     @abstractmethod
@@ -149,6 +155,8 @@ class Identity(Transform):
         >>> Identity()(torch.ones(1, 2))
         (tensor([[1., 1.]]), tensor([0.]))
     """
+
+    any_precision = True
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return x, no_volume(x)

@@ -44,6 +44,10 @@ class Wrapper(Distribution, ABC):
     def takes_pixels(self) -> bool:
         return self.flow.takes_pixels
 
+    @property
+    def takes_float64(self) -> bool:
+        return self.flow.takes_float64
+
     def _seen(self, context: Tensor | None, num_rows: int) -> Tensor | None:
         """The context of so many rows as the flow takes it."""
         return context

@@ -201,17 +201,17 @@ def require_split(split: Split, name: str, *, least: int = 2) -> None:
         rows = "row" if least == 1 else "rows"
         raise ValueError(f"{name}: at least {least} {rows} with at least 1 feature are needed; got {tuple(x.shape)}")
     if isinstance(x, Tensor):  # rows that are made when they are read are pixels
-        _require_finite(x, name)
+        require_finite(x, name)
     if context is not None:
         if context.ndim < 2 or len(context) != len(x):
             raise ValueError(
                 f"{name}: the context must have shape ({len(x)}, features), a row for each row; "
                 f"got {tuple(context.shape)}"
             )
-        _require_finite(context, f"{name}, context")
+        require_finite(context, f"{name}, context")
 
 
-def _require_finite(x: Tensor, name: str) -> None:
+def require_finite(x: Tensor, name: str) -> None:
     """Refuse NaN and infinity: ValueError that says where the first is."""
     if not x.is_floating_point() or bool(torch.isfinite(x).all()):
         return

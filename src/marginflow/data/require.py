@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
 from marginflow.base.adapter import require_distribution
 from marginflow.base.arguments import as_context, as_rows
-from marginflow.base.devices import like_model
+from marginflow.base.devices import like_of, to_like
 from marginflow.base.distribution import Distribution
 from marginflow.base.shapes import require_rows
 from marginflow.data.dataset import Batch, Split, require_split
 
 
-def fitting(model: Distribution, split: Split | Batch, name: str = "the rows", *, least: int = 1) -> Split:
+def fitting(
+    model: Distribution, split: Split | Batch, name: str = "the rows", *, least: int = 1, columns: Sequence[str] = ()
+) -> Split:
     """Rows and their context in the shapes that a model takes, see `Distribution`; real where that is meant.
 
     Args:
@@ -20,6 +25,7 @@ def fitting(model: Distribution, split: Split | Batch, name: str = "the rows", *
         split: the rows.
         name: what they are called in messages.
         least: how many rows there must be.
+        columns: the names of the features, by default those that the model was trained on.
 
     Returns:
         The rows and their context.
@@ -31,15 +37,18 @@ def fitting(model: Distribution, split: Split | Batch, name: str = "the rows", *
     require_distribution(model)
     x, context = split
     if isinstance(x, Tensor):
-        x = as_rows(x, model.event_shape, pixels=model.takes_pixels)
+        x = as_rows(x, model.event_shape, pixels=model.takes_pixels, dtype=torch.float64)
     else:  # rows that are made when they are read
         require_rows(x.shape, model.event_shape)
     given = as_context(context, model.context_features, len(x), optional=model.context_optional)
     require_split(split := Split(x, given), name, least=least)
+    if isinstance(x, Tensor):
+        names = columns or (model.spec.columns if model.spec is not None else ())
+        model._warn_of_lost_digits(x, like_of(model), 3, names)
     return split
 
 
 def bring_to(model: Distribution, batch: Batch) -> Batch:
-    """Rows and context on the model's device and in its precision."""
-    x, context = batch
-    return Batch(like_model(model, x), None if context is None else like_model(model, context))
+    """Rows and context on the model's device and in its precision; rows in float64 where it takes that."""
+    (x, context), like = batch, like_of(model)
+    return Batch(model._in_precision(x, like), None if context is None else to_like(context, like))

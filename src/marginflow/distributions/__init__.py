@@ -11,7 +11,8 @@ from marginflow.base.adapter import (
 )
 from marginflow.base.arguments import require_num_samples as check_num_samples  # the name that is public
 from marginflow.base.devices import evaluation_mode, like_model, rows_at_once
-from marginflow.base.distribution import Density, Distribution, not_finite, warn_of_diverged
+from marginflow.base.distribution import Density, Distribution
+from marginflow.base.not_finite import not_finite, warn_of_diverged
 from marginflow.distributions.conditional import Conditional
 from marginflow.distributions.elementary import ELEMENTARY, DiagonalNormal, StandardLogistic, StandardNormal, Uniform
 from marginflow.distributions.flow import Flow

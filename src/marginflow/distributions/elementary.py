@@ -16,6 +16,8 @@ from marginflow.base.distribution import Distribution
 from marginflow.base.shapes import Shape, as_shape, sum_event
 from marginflow.base.units import LOG_ROOT_TWO_PI
 
+FURTHEST = 40.0  # |log s|, with which squares of samples are finite in float32
+
 
 class _Elementary(Distribution, ABC):
     """A distribution over events of one shape that stands on no other."""
@@ -99,7 +101,8 @@ class DiagonalNormal(_Elementary):
         conditioner: maps the context to mean and log-scale, concatenated along dimension 1:
             (N, C, ...) -> (N, 2 D, ...). Without one, m and log s are parameters, initialised at 0.
         context_features: width C of the context that the conditioner takes; 0 without one.
-        bound: a soft bound b on the |log s| of a conditioner, b tanh(log s / b); None leaves log s as it is.
+        bound: a soft bound b on the |log s| of a conditioner, b tanh(log s / b); None leaves log s as it is, up to 40,
+            where squares of x would overflow in float32.
 
     Raises:
         ValueError: where only one of conditioner and context_features is given.
@@ -144,7 +147,9 @@ class DiagonalNormal(_Elementary):
                 f"the conditioner must return mean and log-scale of shape {expected}; got {tuple(joined.shape)}"
             )
         mean, log_scale = joined.chunk(2, 1)
-        return mean, log_scale if self.bound is None else self.bound * torch.tanh(log_scale / self.bound)
+        if self.bound is not None:
+            log_scale = self.bound * torch.tanh(log_scale / self.bound)
+        return mean, log_scale.clamp(-FURTHEST, FURTHEST)
 
     @staticmethod
     def _log_density(standard: Tensor, log_scale: Tensor) -> Tensor:
@@ -194,7 +199,8 @@ class Uniform(_Elementary):
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         inside = ((x >= self.low) & (x <= self.high)).flatten(1).all(1)
-        return torch.where(inside, -torch.log(self.high - self.low).sum(), -math.inf)
+        log_prob = torch.where(inside, -torch.log(self.high - self.low).sum(), -math.inf)
+        return log_prob.masked_fill(x.isnan().flatten(1).any(1), math.nan)
 
     def _sample(self, num_samples: int, context: Tensor | None) -> Tensor:
         unit = torch.rand(num_samples, *self._shape, dtype=self.low.dtype, device=self.low.device)

@@ -51,6 +51,8 @@ class Flow(Distribution):
         self._context_features = max(width, self.base.context_features)
         self._context_optional = width == 0 and self.base.context_optional
         self._takes_pixels = self.transform.takes_pixels or self.base.takes_pixels
+        moved = self.transform.any_precision and self.base.takes_float64
+        self._takes_float64 = moved or self.transform.takes_float64
 
     @property
     def elementary(self) -> bool:
@@ -75,6 +77,10 @@ class Flow(Distribution):
     @property
     def takes_pixels(self) -> bool:
         return self._takes_pixels
+
+    @property
+    def takes_float64(self) -> bool:
+        return self._takes_float64
 
     @property
     def _is_preprocessed(self) -> bool:

@@ -33,4 +33,5 @@ class ImportanceWeights:
         ess = torch.exp(2 * self.log_sum - self.log_sum_of_squares).nan_to_num(1).clamp(1, k)  # 1: no weight at all
         # Var(mean w) / (mean w)^2 = (K / ESS - 1) / (K - 1); its root is the error of the logarithm
         error = torch.sqrt((k / ess - 1).clamp_min(0) / max(k - 1, 1))
+        error = error.masked_fill(self.log_sum.isneginf(), math.inf)  # no weight at all, of which nothing follows
         return self.log_sum - math.log(k), self.sum_of_logs / k, error, ess, self.sum_of_entropies / k

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -94,7 +95,9 @@ class LabelMixture(Wrapper):
 
     def _mean(self, log_probs: list[Tensor]) -> Tensor:
         """log sum over y of p(y) p_y, of the log p_y (N,) of each label."""
-        return (torch.stack(log_probs) + self.prior.log()[:, None]).logsumexp(0)
+        joint = torch.stack(log_probs) + self.prior.log()[:, None]
+        outside = joint.isneginf().all(0)  # where logsumexp has no gradient
+        return joint.masked_fill(outside, 0.0).logsumexp(0).masked_fill(outside, -math.inf)
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         if context is not None:

@@ -14,6 +14,7 @@ from marginflow.base.arguments import Values, as_whole
 from marginflow.base.devices import evaluation_mode, rows_at_once
 from marginflow.base.distribution import Density, Distribution
 from marginflow.base.noise_sites import at_noise
+from marginflow.data.dataset import require_finite
 from marginflow.distributions.importance_weights import ImportanceWeights
 from marginflow.distributions.marginalising import Marginalising
 
@@ -22,7 +23,8 @@ from marginflow.distributions.marginalising import Marginalising
 class LogLikelihood:
     """An estimate of log p(x) by K importance samples of weights w_k, row by row, in float64.
 
-    For an exact model all samples agree: the standard error is 0 and the effective sample size K.
+    For an exact model all samples agree: the standard error is 0 and the effective sample size K. log p is -inf outside
+    of the support.
 
     Attributes:
         log_prob: log 1/K sum w_k, (N,), in nats; on average a lower bound of log p(x), which tightens as K grows.
@@ -81,7 +83,8 @@ def log_likelihood(
         A `LogLikelihood` with the estimate, the ELBO, the standard error and the effective sample size of each row.
 
     Raises:
-        ValueError: where num_samples or chunk is below 1, x has no rows, or rows or context do not fit the model.
+        ValueError: where num_samples or chunk is below 1, x has no rows, a row holds NaN or infinity, or rows or
+            context do not fit the model.
 
     References:
         Burda, Grosse and Salakhutdinov, Importance Weighted Autoencoders, 2016 (arXiv 1509.00519).
@@ -99,6 +102,7 @@ def log_likelihood(
     x, context = model._fitting(x, context)
     if len(x) == 0:
         raise ValueError("x has no rows: give at least one")
+    require_finite(x, "x")
     return log_likelihood_of(model, x, context, num_samples, chunk)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ from marginflow.distributions import LogLikelihood
 from marginflow.distributions.log_likelihood import log_likelihood_of
 from marginflow.transforms import Dequantise
 
+MOST_NAMED = 10  # rows outside of the support
 CONVERGED = 10  # a median effective sample size below this is printed as not converged
 
 
@@ -33,8 +34,11 @@ class Accounting:
 
     For an exact density `bound` and `importance_weighted` are the negative log-likelihood itself, of preprocessed rows.
 
+    Rows at which log p is -inf, outside of the support, are counted, and not in these means: over all rows the negative
+    log-likelihood is then infinite.
+
     Attributes:
-        num_rows: how many rows were evaluated.
+        num_rows: how many rows the means are over.
         features: number of scalars in a row as given.
         num_samples: K, importance samples a row.
         seed: of all noise.
@@ -54,6 +58,8 @@ class Accounting:
         modelled_dequantisation: whether u ~ q(u | x) came from a model. One draw of it is in log_det; so the nats of
             the preprocessed rows, which hold no q, cannot be compared between such models. Bits/dim can: on average,
             as with uniform u, they lie above those of the grey levels.
+        num_outside: how many rows more have density 0.
+        outside: the first of these rows, ten at most, counted from 0.
     """
 
     num_rows: int
@@ -72,6 +78,8 @@ class Accounting:
     bits_per_dim_bound: Estimate | None
     given_label: Estimate | None = None
     modelled_dequantisation: bool = False
+    num_outside: int = 0
+    outside: tuple[int, ...] = ()
 
     @property
     def converged(self) -> bool:
@@ -107,9 +115,13 @@ class AccountingBuilder:
         self.means: dict[str, Moments] = {}
         self.sample_size, self.squared_errors = Median(), Moments()
         self.modelled_dequantisation = False
+        self.count, self.num_outside, self.outside = 0, 0, ()
 
     def add(self, rows: RowScores) -> None:
         """Take in the scores of some rows, each time with the same parts."""
+        rows = self._inside(rows)
+        if len(rows.log_det) == 0:
+            return
         result, entropy = rows.density, rows.density.noise_entropy
         self.sample_size.add(result.effective_sample_size)
         self.modelled_dequantisation = rows.modelled_dequantisation
@@ -127,11 +139,25 @@ class AccountingBuilder:
             self._add("bits_per_dim", rows.bits_per_dim(rows.log_prob))
             self._add("bits_per_dim_bound", rows.bits_per_dim(rows.bound))
 
+    def _inside(self, rows: RowScores) -> RowScores:
+        """Those rows that have a density; the others are counted."""
+        outside = rows.outside
+        numbers = [self.count + i for i in outside.nonzero().flatten().tolist()]
+        self.count += len(outside)
+        self.num_outside += len(numbers)
+        self.outside = (*self.outside, *numbers)[:MOST_NAMED]
+        return rows.take(~outside) if numbers else rows
+
     def _add(self, name: str, values: Tensor) -> None:
         self.means.setdefault(name, Moments()).add(values)
 
     def build(self) -> Accounting:
-        """Means and errors of all that was taken in."""
+        """Means and errors of all that was taken in; ValueError where no row has a density."""
+        if self.num_outside == self.count:
+            raise ValueError(
+                f"log p is -inf at all {self.count:,} rows: they lie outside of the support of the model; train with "
+                "another preprocessing, or give rows in the units of its training"
+            )
         sample_size = self.sample_size.value()
         squares = self.squared_errors
         has_error = squares.count > 0 and (self.exact or sample_size >= CONVERGED)
@@ -156,6 +182,8 @@ class AccountingBuilder:
             modelled_dequantisation=self.modelled_dequantisation,
             bits_per_dim=estimates.get("bits_per_dim"),
             bits_per_dim_bound=estimates.get("bits_per_dim_bound"),
+            num_outside=self.num_outside,
+            outside=self.outside,
         )
 
 
@@ -194,6 +222,21 @@ class RowScores:
     given_label: Tensor | None
     spec: DataSpec
     modelled_dequantisation: bool = False
+
+    @property
+    def outside(self) -> Tensor:
+        """Which rows have density 0, (N,)."""
+        every = (self.density.log_prob, self.density.bound, self.log_det, *optional(self.given_label))
+        return torch.stack([each.isneginf() for each in every]).any(0)
+
+    def take(self, rows: Tensor) -> RowScores:
+        """Those of some rows, given by a mask (N,)."""
+        density = replace(
+            self.density,
+            **{name: value[rows] for name, value in vars(self.density).items() if value is not None},
+        )
+        given_label = None if self.given_label is None else self.given_label[rows]
+        return replace(self, density=density, log_det=self.log_det[rows], given_label=given_label)
 
     @property
     def log_prob(self) -> Tensor:
@@ -236,8 +279,8 @@ def evaluate(
         An `Accounting`, in nats a row.
 
     Raises:
-        ValueError: where rows and model do not fit, or K < 1.
-        FloatingPointError: where log p of a row is not finite.
+        ValueError: where rows and model do not fit, K < 1, or no row lies in the support.
+        FloatingPointError: where log p of a row is NaN or +inf.
 
     Examples:
         >>> import torch
@@ -285,7 +328,7 @@ def evaluate_chunks(
 
     Raises:
         ValueError: where rows and model do not fit, or K < 1.
-        FloatingPointError: where log p of a row is not finite, with its number.
+        FloatingPointError: where log p of a row is NaN or +inf, with its number.
     """
     first, stream = 0, RandomStream(seed)
     for rows in chunks:
@@ -293,7 +336,7 @@ def evaluate_chunks(
         with stream.on():
             scores = score(model, rows.take(), spec=spec, num_samples=num_samples, chunk=chunk)
         for log_prob in (scores.log_prob, scores.bound, *optional(scores.given_label)):
-            _require_finite(log_prob, first)
+            _require_number(log_prob, first)
         first += len(scores.log_det)
         yield scores
 
@@ -327,17 +370,12 @@ def _preprocess(preprocessing: Transform, batch: Batch, chunk: int) -> tuple[Ten
     return torch.cat(rows), torch.cat(log_dets).double()
 
 
-def _require_finite(log_prob: Tensor, first: int) -> None:
-    """FloatingPointError where a log-likelihood is none, which names the row; their mean would say nothing."""
-    broken = (~torch.isfinite(log_prob)).nonzero().flatten()
+def _require_number(log_prob: Tensor, first: int) -> None:
+    """FloatingPointError where a log-likelihood is none, which names the row: no density has NaN or +inf."""
+    broken = (log_prob.isnan() | log_prob.isposinf()).nonzero().flatten()
     if len(broken):
-        value = float(log_prob[broken[0]])
-        why = (
-            "its density is 0 there, or too small for a number"
-            if value == -torch.inf
-            else "the model has diverged, or the row is far out"
-        )
         raise FloatingPointError(
-            f"log p is {value} at row {first + int(broken[0])} (counted from 0), and not finite at {len(broken)} of "
-            f"{len(log_prob)} rows: {why}; leave such rows out, or train with a lower lr or another preprocessing"
+            f"log p is {float(log_prob[broken[0]])} at row {first + int(broken[0])} (counted from 0), and not finite "
+            f"at {len(broken)} of {len(log_prob)} rows: the model has diverged, or the row is far out; leave such rows "
+            "out, or train with a lower lr or another preprocessing"
         )

@@ -42,7 +42,7 @@ def disagreement(model: Distribution, split: Split, seed: int = 0) -> Disagreeme
         seed: of the noise.
 
     Returns:
-        The differences; None for a model that is in float64 already.
+        The differences; None for a model that is in float64 already, or where no row lies in its support.
 
     Raises:
         ValueError: for a model whose draws of noise cannot be repeated.
@@ -68,12 +68,16 @@ def disagreement(model: Distribution, split: Split, seed: int = 0) -> Disagreeme
             )
         exact = copy.deepcopy(model).double()
         double, of_the_same = exact.log_weight(x, [each.double() for each in eps], context)
-    apart = ((single - of_noise).double() - (double - of_the_same)).abs()
+    in_single, in_double = (single - of_noise).double(), double - of_the_same
+    in_support = ~(in_single.isneginf() & in_double.isneginf())
+    apart = (in_single - in_double)[in_support].abs()
+    if len(apart) == 0:
+        return None
     if not bool(torch.isfinite(apart).all()):
         raise FloatingPointError(
             "log p is finite in float32 and not in float64, or the other way: the model has diverged"
         )
-    return Disagreement(len(x), float(apart.mean()), float(apart.max()))
+    return Disagreement(len(apart), float(apart.mean()), float(apart.max()))
 
 
 def _random_state() -> torch.Tensor:

@@ -13,7 +13,8 @@ from torch import Tensor
 from marginflow.base.adapter import require_distribution
 from marginflow.base.arguments import Values, as_whole
 from marginflow.base.devices import evaluation_mode, rows_at_once
-from marginflow.base.distribution import Distribution, not_finite
+from marginflow.base.distribution import Distribution
+from marginflow.base.not_finite import not_finite
 from marginflow.base.seeds import RandomStream, require_seed
 from marginflow.data import DataSpec
 from marginflow.distributions import Flow

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from marginflow.base.devices import evaluation_mode, like_model
+from marginflow.base.devices import evaluation_mode
 from marginflow.base.distribution import Distribution
 from marginflow.base.seeds import seeded
 from marginflow.base.wrapper import innermost
 from marginflow.data import Batch
+from marginflow.data.require import bring_to
 from marginflow.distributions import Flow
 from marginflow.evaluation.layer_outputs import by_layer, layers_of
 
@@ -77,7 +78,7 @@ def sample_range(model: Distribution, test: Batch, num_samples: int = 500, seed:
         raise ValueError("samples of this model need a context each, so their share out of range is not one number")
     with seeded(seed), evaluation_mode(model), torch.no_grad(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*samples are not finite", RuntimeWarning)  # they are what is counted
-        rows = torch.cat([preprocessing(like_model(model, x), None)[0] for x in test.x.split(SIZE)])
+        rows = torch.cat([preprocessing(bring_to(model, Batch(x)).x, None)[0] for x in test.x.split(SIZE)])
         low, high = rows.aminmax()
         drawn = [density.sample(min(SIZE, num_samples - done)) for done in range(0, num_samples, SIZE)]
     x = torch.cat(drawn).flatten(1)

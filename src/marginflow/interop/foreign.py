@@ -12,7 +12,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from marginflow.base.distribution import Distribution, not_finite
+from marginflow.base.distribution import Distribution
+from marginflow.base.not_finite import not_finite
 from marginflow.base.shapes import Shape, as_shape
 from marginflow.base.transform import Transform
 from marginflow.distributions import Flow, StandardNormal

@@ -88,9 +88,10 @@ def comparison_table(results: Sequence[Compared], spec: DataSpec) -> Group:
         nll, how = _estimate(each.nll.scaled(scale), digits), _computed(each.accounting)
         table.add_row(each.name, nll, behind, how, _sample_size(each.accounting))
     lines = [
-        f"means over the same {results[0].accounting.num_rows} test rows, as given, before preprocessing",
+        f"means over the same {_compared_rows(results)} test rows, as given, before preprocessing",
         "behind the best: mean of the differences row by row, ± their standard error",
     ]
+    lines += [f"{each.name}: {line}" for each in results for line in _outside(each.accounting)]
     if any(not each.accounting.exact for each in results):
         lines.append("by IW-K: an upper bound that comes down to the NLL as K grows")
     if any(each.accounting.modelled_dequantisation for each in results):
@@ -101,6 +102,7 @@ def comparison_table(results: Sequence[Compared], spec: DataSpec) -> Group:
 def _notes(columns: list[Accounting], floor: float | None) -> str:
     first = columns[0]
     lines = [f"means over {first.num_rows} rows of {first.features} features, ± standard error; seed {first.seed}"]
+    lines += [line for each in columns for line in _outside(each)]
     if any(not each.exact for each in columns):
         lines.append("the bound lies above the NLL; IW-K comes down to it as K grows")
     if any(each.given_label for each in columns):
@@ -113,6 +115,27 @@ def _notes(columns: list[Accounting], floor: float | None) -> str:
     if floor is not None:
         lines.append("no density's NLL averages below the entropy of the data")
     return "\n".join(lines)
+
+
+def _compared_rows(results: Sequence[Compared]) -> str:
+    """How many rows runs were compared on."""
+    one = results[0].accounting
+    if not any(each.accounting.num_outside for each in results):
+        return str(one.num_rows)
+    return f"{one.num_rows + one.num_outside}, without those outside of the support of a run,"
+
+
+def _outside(accounting: Accounting) -> list[str]:
+    """How many rows have density 0, and which, in a line; none where all have one."""
+    count = accounting.num_outside
+    if not count:
+        return []
+    rows = ", ".join(map(str, accounting.outside)) + (" ..." if count > len(accounting.outside) else "")
+    return [
+        f"OUTSIDE THE SUPPORT: {count:,} of {accounting.num_rows + count:,} rows have density 0, or one too small "
+        f"for a number (rows {rows}, counted from 0); over all rows the NLL is infinite, the figures are those of the "
+        "others"
+    ]
 
 
 def _computed(accounting: Accounting) -> str:

@@ -23,7 +23,8 @@ def compare(runs: Sequence[Run], options: Evaluate) -> list[Compared]:
     """Evaluate runs on the same test rows, the best first.
 
     The difference of two models is taken row by row, so that what all rows have in common cancels, and its standard
-    error is that of the mean of these differences.
+    error is that of the mean of these differences. Rows outside of the support of a run are left out for all, and the
+    run comes after those that have fewer of them.
 
     Args:
         runs: two or more, each named once.
@@ -47,12 +48,24 @@ def compare(runs: Sequence[Run], options: Evaluate) -> list[Compared]:
         accountings[name] = evaluate(run, options, draw=False, each_row=parts.extend).accounting
         run.let_go()  # several models and data sets may not fit into memory
         log_probs[name] = torch.cat(parts)
-    best = max(log_probs, key=lambda name: float(log_probs[name].mean()))
-    compared = []
-    for name, log_prob in log_probs.items():
-        behind = None if name == best else Estimate.of(log_probs[best] - log_prob)
-        compared.append(Compared(name, Estimate.of(-log_prob), behind, accountings[name]))
-    return sorted(compared, key=lambda each: each.nll.value)
+    inside = torch.stack([each.isfinite() for each in log_probs.values()]).all(0)
+    if not bool(inside.any()):
+        raise ValueError("no row lies in the support of every run: they cannot be compared")
+    log_probs = {name: each[inside] for name, each in log_probs.items()}
+
+    def rank(name: str) -> tuple[int, float]:
+        return accountings[name].num_outside, -float(log_probs[name].mean())
+
+    best, *_ = names = sorted(log_probs, key=rank)
+    return [
+        Compared(
+            name,
+            Estimate.of(-log_probs[name]),
+            None if name == best else Estimate.of(log_probs[best] - log_probs[name]),
+            accountings[name],
+        )
+        for name in names
+    ]
 
 
 def _require_same_rows(runs: Sequence[Run]) -> None:

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from marginflow.base.arguments import Values
 from marginflow.base.devices import fabric_on, rows_at_once
 from marginflow.base.distribution import Distribution
 from marginflow.base.seeds import deterministic, seeded
 from marginflow.data import Batch, DataSet, Rows, Split
+from marginflow.data.columns import warn_of_repeating_values
 from marginflow.data.dataset import as_split
 from marginflow.data.loader import Loader
 from marginflow.data.require import bring_to, fitting
@@ -106,6 +108,8 @@ def fit(
     config = config or TrainConfig()
     data = data if isinstance(data, DataSet) else _held_out(model, data, config.seed)
     data, fabric = _ready(model, data, config)
+    if data.levels is None and not data.fingerprint and isinstance(data.train.x, Tensor) and data.train.x.ndim == 2:
+        warn_of_repeating_values(data.train.x, data.spec.column_names)  # as a table does when it is read
     directory = None if run_dir is None else prepare(Path(run_dir), resume=resume)
     device = next(model.parameters()).device
     optimiser = adam(model, config) if optimiser is None else require_over(model, optimiser)
@@ -317,7 +321,8 @@ def require_ready(model: Distribution, data: DataSet, config: TrainConfig) -> Fa
 
 def _ready(model: Distribution, data: DataSet, config: TrainConfig) -> tuple[DataSet, Fabric]:
     """The data in the shapes that the model takes, and the device; see `require_ready`."""
-    data = replace(data, train=fitting(model, data.train), validation=fitting(model, data.validation))
+    train, validation = (fitting(model, each, columns=data.columns) for each in (data.train, data.validation))
+    data = replace(data, train=train, validation=validation)
     Loader(data.train, config.batch_size, seed=config.seed)
     if config.batch_size < 2 and _layers(model, BatchNorm):
         raise ValueError("batch_size must be at least 2 for a model with BatchNorm; got 1")

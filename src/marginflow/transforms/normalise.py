@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -84,6 +85,11 @@ class InitialisedOnce(Calibrated, ABC):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
+def _spread(values: Tensor, x: Tensor) -> Tensor:
+    """(features,) made to broadcast over (N, features, ...)."""
+    return values.reshape(-1, *[1] * (x.ndim - 2))
+
+
 class _EachFeature(Calibrated, ABC):
     """A scale and a shift for each feature (or channel).
 
@@ -94,15 +100,10 @@ class _EachFeature(Calibrated, ABC):
     def scale_and_shift(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """log-scale s and shift t, both (features,), with z = exp(s) x + t in the present mode."""
 
-    @staticmethod
-    def _spread(values: Tensor, x: Tensor) -> Tensor:
-        """(features,) made to broadcast over (N, features, ...)."""
-        return values.reshape(-1, *[1] * (x.ndim - 2))
-
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.require_input(x)
         log_scale, shift = self.scale_and_shift(x)
-        z = x * self._spread(log_scale.exp(), x) + self._spread(shift, x)
+        z = x * _spread(log_scale.exp(), x) + _spread(shift, x)
         return z, of_pixels(log_scale.sum(), x)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -112,11 +113,11 @@ class _EachFeature(Calibrated, ABC):
                 f"{type(self).__name__} has no inverse in training mode, where it depends on the batch: call eval()"
             )
         log_scale, shift = self.scale_and_shift(z)
-        x = (z - self._spread(shift, z)) * self._spread((-log_scale).exp(), z)
+        x = (z - _spread(shift, z)) * _spread((-log_scale).exp(), z)
         return x, of_pixels(-log_scale.sum(), z)
 
 
-class _Kept(_EachFeature, ABC):
+class _Kept(Calibrated, ABC):
     """Keeps the mean and variance of each feature as state; both are None until they are set or loaded."""
 
     def __init__(self, features: int) -> None:
@@ -128,10 +129,13 @@ class _Kept(_EachFeature, ABC):
         self._like: Tensor
         self.register_buffer("_like", torch.zeros(()), persistent=False)  # carries dtype and device
 
+    def _stored(self, values: Tensor) -> Tensor:
+        """Statistics as they are kept."""
+        return values.to(self._like)
+
     def set_statistics(self, mean: Tensor, variance: Tensor) -> None:
         self.require_statistics(mean, variance)
-        self.mean = mean.to(self._like)
-        self.variance = variance.to(self._like)
+        self.mean, self.variance = self._stored(mean), self._stored(variance)
 
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and variance; ValueError before there are any."""
@@ -145,7 +149,7 @@ class _Kept(_EachFeature, ABC):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         for name in ("mean", "variance"):  # a buffer that is None would not be loaded
             loaded = state_dict.get(prefix + name)
-            setattr(self, name, None if loaded is None else self._like.new_empty(self.num_features))
+            setattr(self, name, None if loaded is None else self._stored(self._like.new_empty(self.num_features)))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
@@ -155,6 +159,10 @@ class Standardise(_Kept):
     z = (x - mean) / deviation,  log_det = -sum log deviation
 
     The statistics are set by `calibrate`, or by `fit`. A constant feature is only shifted.
+
+    They are float64 whatever the precision of the model, and so is the arithmetic: rows in float64 go in as they are,
+    and z comes out in the precision of the model, so an offset of 1e9 loses nothing. The inverse gives float64 where a
+    feature varies by less than a thousandth of its size, which float32 would not hold.
 
     Args:
         features: D, or the number of channels of images.
@@ -170,13 +178,67 @@ class Standardise(_Kept):
         tensor([[1.]])
     """
 
-    def scale_and_shift(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    OFFSET = 1e3  # deviations between a mean and 0, from which on the inverse gives float64
+
+    def __init__(self, features: int) -> None:
+        super().__init__(features)
+        self._wider: torch.dtype | None = None  # of the inverse, known with the statistics: it looks at no values
+
+    @property
+    def takes_float64(self) -> bool:
+        return True
+
+    def _stored(self, values: Tensor) -> Tensor:
+        return values.to(self._like.device, torch.float64)
+
+    def set_statistics(self, mean: Tensor, variance: Tensor) -> None:
+        self.require_statistics(mean, variance)
+        self._take_over(mean, variance)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        if self.mean is not None and self.variance is not None:
+            self._take_over(self.mean, self.variance)  # those of older files are less precise
+
+    def _take_over(self, mean: Tensor, variance: Tensor) -> None:
+        self.mean, self.variance = self._stored(mean), self._stored(variance)
+        self._wider = torch.float64 if self._is_far_from_0(self.mean, self.variance) else None
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Follow the model to another device, not to another precision."""
+        before = self.mean, self.variance
+        super()._apply(fn, recurse)
+        self.mean, self.variance = (
+            after if after is None or value is None or after.dtype == value.dtype
+            else torch.empty_like(value, device=after.device) if value.is_meta else value.to(after.device)
+            for value, after in zip(before, (self.mean, self.variance), strict=True)
+        )  # fmt: skip
+        return self
+
+    def _is_far_from_0(self, mean: Tensor, variance: Tensor) -> bool:
+        """Whether a feature varies so little beside its size that its values need float64."""
+        deviation = (-_log_scale_to_one(mean, variance)).exp()
+        far = (mean.abs() > self.OFFSET * deviation) & (variance > 0)
+        return not mean.is_meta and bool(far.any())
+
+    def _log_scale_and_mean(self) -> tuple[Tensor, Tensor]:
         mean, variance = self.statistics()
-        log_scale = _log_scale_to_one(mean, variance)
-        return log_scale, -mean * log_scale.exp()
+        return _log_scale_to_one(mean, variance), mean
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.require_input(x)
+        log_scale, mean = self._log_scale_and_mean()
+        z = (x.double() - _spread(mean, x)) * _spread(log_scale.exp(), x)
+        return z.to(self._like), of_pixels(log_scale.sum(), x).to(self._like)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.require_input(z)
+        log_scale, mean = self._log_scale_and_mean()
+        x = z.double() * _spread((-log_scale).exp(), z) + _spread(mean, z)
+        return x.to(self._wider or self._like.dtype), of_pixels(-log_scale.sum(), z).to(self._like)
 
 
-class BatchNorm(_Kept):
+class BatchNorm(_EachFeature, _Kept):
     """Batch normalisation between the blocks of a flow.
 
     z = exp(g) (x - mean) / sqrt(variance + 1e-5) + b,  log_det = sum(g - 1/2 log(variance + 1e-5))

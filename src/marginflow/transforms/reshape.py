@@ -29,6 +29,8 @@ class Flatten(Transform):
         torch.Size([5, 3072])
     """
 
+    any_precision = True
+
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = as_shape(shape)
@@ -77,6 +79,8 @@ class Permutation(Transform):
         tensor([[12., 10., 11.]])
     """
 
+    any_precision = True
+
     def __init__(self, features: int, order: str | Sequence[int] = "reversed", seed: int = 0) -> None:
         super().__init__()
         self.features = features
@@ -117,6 +121,8 @@ class Squeeze(Transform):
         >>> Squeeze()(torch.arange(4.0).view(1, 1, 2, 2))[0].flatten()
         tensor([0., 1., 2., 3.])
     """
+
+    any_precision = True
 
     def __init__(self, factor: int = 2) -> None:
         super().__init__()

@@ -74,6 +74,14 @@ class Sequential(Transform):
     def takes_pixels(self) -> bool:
         return any(transform.takes_pixels for transform in self)
 
+    @property
+    def any_precision(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return all(transform.any_precision for transform in self)
+
+    @property
+    def takes_float64(self) -> bool:
+        return next((each.takes_float64 for each in self if not each.any_precision), False)
+
     def _through(
         self, transform: Transform, direction: Direction, x: Tensor, context: Tensor | None
     ) -> tuple[Tensor, Tensor]:
@@ -86,14 +94,14 @@ class Sequential(Transform):
         total = None
         for transform in self:
             x, log_det = self._through(transform, transform, x, context)
-            total = log_det if total is None else total + log_det
+            total = _plus(total, log_det)
         return x, no_volume(x) if total is None else total
 
     def _noise(self, x: Tensor, context: Tensor | None) -> Sites[tuple[Tensor, Tensor]]:
         total = None
         for transform in self:
             x, log_det = yield from transform._noise(x, context)
-            total = log_det if total is None else total + log_det
+            total = _plus(total, log_det)
         return x, no_volume(x) if total is None else total
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -112,6 +120,13 @@ class Sequential(Transform):
         for transform in reversed(list(self)):
             shape = transform.inverse_shape(shape)
         return shape
+
+
+def _plus(total: Tensor | None, log_det: Tensor) -> Tensor:
+    """A sum of log-determinants in the precision of the last, as float64 rows are brought to another on their way."""
+    if total is None:
+        return log_det
+    return (total if total.dtype == log_det.dtype else total.to(log_det.dtype)) + log_det
 
 
 def _is_nested(transform: Transform) -> bool:

@@ -15,6 +15,7 @@ import torch
 from torch.nn import functional
 
 from marginflow.base.data_warning import DataWarning
+from marginflow.data.columns import warn_of_repeating_values
 from marginflow.data.dataset import DataSet, DataSpec, Split
 from marginflow.data.tables.read import classes, codes_of, listed, matrix, read, require_distinct
 from marginflow.data.tables.split import split
@@ -33,7 +34,8 @@ def table(
 ) -> DataSet:
     """A table of numbers, one row an observation: x (N, columns).
 
-    Values keep the file's precision. A constant column, and one whose spread float32 cannot hold, come with a warning.
+    Values keep the file's precision. Columns whose values repeat, as constants and whole numbers do, come with a
+    warning.
 
     Args:
         path: a .csv file whose first line names the columns, a .parquet or .feather file, or an array (N, D) in a .npy
@@ -71,8 +73,7 @@ def table(
     without = [*_listing(drop), *([] if labels is None else [labels])]
     names = _chosen(list(content), None if columns is None else _listing(columns), without, file)
     x = matrix(content, names, file)
-    for name, column in zip(names, x.T, strict=True):
-        _warn_of(name, column)
+    warn_of_repeating_values(torch.from_numpy(x), names)
     codes, label_names = (None, ()) if labels is None else classes(content[labels], labels, file)
     whole = Split(torch.from_numpy(x), None if codes is None else _one_hot(codes, len(label_names)))
     train_rows, validation_rows, test_rows = split(whole, validation, test, seed, file)
@@ -190,18 +191,3 @@ def _chosen(found: list[str], columns: Sequence[str] | None, without: Sequence[s
 
 def _one_hot(codes: np.ndarray, num_classes: int) -> torch.Tensor:
     return functional.one_hot(torch.from_numpy(codes), num_classes).float()
-
-
-def _warn_of(name: str, column: np.ndarray) -> None:
-    """Warn of a column that no density, or none in float32, can describe."""
-    low, high = column.min(), column.max()
-    if low == high:
-        message = f"column {name!r} is constant ({low:g}): its density has no bound, drop it"
-        warnings.warn(message, DataWarning, stacklevel=3)
-    elif column.std(dtype=np.float64) < 1e3 * np.finfo(np.float32).eps * max(abs(low), abs(high)):
-        warnings.warn(
-            f"column {name!r} varies little beside its size ({low:.9g} ... {high:.9g}), which float32 cannot hold: "
-            "subtract an offset, or set train.precision to 64-true",
-            DataWarning,
-            stacklevel=3,
-        )

@@ -184,7 +184,9 @@ def _terms(x: Tensor, log_weights: Tensor, means: Tensor, log_scales: Tensor, co
     That exponent and the component's fall, see `Terms`, come first. What is large comes off before the rest is added,
     so that differences of the logarithms are exact wherever x is.
     """
-    exponent, lower, upper, density, fall = component((x[..., None] - means) * torch.exp(-log_scales))
+    furthest = torch.finfo(x.dtype).max ** 0.5 / 16  # whose square is finite
+    standard = ((x[..., None] - means) * torch.exp(-log_scales)).clamp(-furthest, furthest)
+    exponent, lower, upper, density, fall = component(standard)
     exponents = log_weights + exponent
     most = exponents.detach().amax(-1, keepdim=True)
     exponents = exponents - most

@@ -1,0 +1,67 @@
+"""Columns that have no density: constant ones, and those whose values repeat."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from marginflow.base.data_warning import DataWarning
+
+MOST_ROWS = 10_000  # that are looked at, spread over all
+FEWEST_ROWS = 30  # from which something can be said of what repeats
+ONE_VALUE = 0.05  # of the rows: a share that one value has
+FEW_VALUES = 0.05  # of the number of rows: so many different values
+ROWS_A_VALUE = 2.0  # on average, where all are whole numbers
+
+
+def warn_of_repeating_values(x: Tensor, names: Sequence[str], stacklevel: int = 2) -> None:
+    """Warn of columns whose values repeat, by one `DataWarning` that lists them.
+
+    A density has no bound there: log p of a value that a share s of the rows have grows by s log 2 a row whenever the
+    model halves the width that it gives it, and samples fall between the values.
+
+    Args:
+        x: rows (N, D).
+        names: of the columns.
+        stacklevel: of the warning, as `warnings.warn` takes it.
+
+    Examples:
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     warn_of_repeating_values(torch.tensor([[0.0, 1.5]] * 3), ["a", "b"])
+        >>> str(caught[0].message)[:45]
+        "columns without a density: 'a' is constant (0"
+    """
+    rows = x[torch.linspace(0, len(x) - 1, min(len(x), MOST_ROWS)).long()]
+    found = {name: what for name, column in zip(names, rows.T, strict=True) for what in _repeats(column)}
+    if found:
+        said = ", ".join(f"{name!r} {what}" for name, what in list(found.items())[:10])
+        more = f" and {len(found) - 10} more" if len(found) > 10 else ""
+        columns = "columns" if len(found) > 1 else "column"
+        warnings.warn(
+            f"{columns} without a density: {said}{more}: the likelihood has no bound, and samples fall between the "
+            f"values. Leave {'them' if len(found) > 1 else 'it'} out (drop = {list(found)[:10]}), or add noise as wide "
+            "as the steps between the values",
+            DataWarning,
+            stacklevel=stacklevel + 1,
+        )
+
+
+def _repeats(column: Tensor) -> Iterator[str]:
+    """What repeats in a column, in words; nothing where its values could be draws from a density."""
+    values, counts = torch.unique(column, return_counts=True)
+    most, place = counts.max(0)
+    share, value = float(most) / len(column), float(values[place])
+    if len(values) == 1:
+        yield f"is constant ({value:g})"
+    elif len(column) < FEWEST_ROWS:
+        return
+    elif len(values) <= max(2, FEW_VALUES * len(column)):
+        yield f"takes {len(values)} values in {len(column):,} rows"
+    elif share > ONE_VALUE and most > 3:
+        yield f"is {value:g} in {share:.0%} of the rows"
+    elif len(column) / len(values) > ROWS_A_VALUE and bool((values == values.round()).all()):
+        yield f"holds whole numbers, {len(values)} in {len(column):,} rows"
