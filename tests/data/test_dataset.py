@@ -37,7 +37,7 @@ def test_unknown_names_and_options_are_refused() -> None:
         data.load("moons")
     with pytest.raises(ValueError, match="no option 'size'; it takes num_train"):
         data.load("half_moons", size=3)
-    with pytest.raises(ValueError, match='"fresh" or "once"'):
+    with pytest.raises(ValueError, match="noise must be one of fresh, once"):
         data.load("digits", noise="twice")
     with pytest.raises(ValueError, match="must not be negative"):
         data.load("half_moons", noise=-1)

@@ -325,7 +325,7 @@ def test_recomputing_changes_no_weight_and_keeps_less(name: str) -> None:
         (lambda: models.flowpp(5), r"flowpp works on images"),
         (lambda: models.maf_conv((1, 9, 9)), r"patch must divide both sides of the images, 9 x 9; got patch=2"),
         (lambda: models.glow((1, 8, 8), levels=0), "at least 1; got 0"),
-        (lambda: models.flowpp((1, 8, 8), depth=0), "at least 1 block; got 0"),
+        (lambda: models.flowpp((1, 8, 8), depth=0), "depth must be at least 1; got 0"),
         (lambda: GatedConvNet(1, 1, (8, 8), width=8)(torch.randn(1, 1, 4, 4)), "built for images of 8 x 8 pixels"),
         (
             lambda: Dequantise(17, image_model("glow", context_features=3)).forward_shape(torch.Size([1, 4, 4])),

@@ -83,7 +83,7 @@ def test_new_blocks_of_single_gaussians_leave_white_data_nearly_white() -> None:
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="reach must be a whole number"):
         LocalAutoregressive((1, 4, 4), [8], reach=True)
-    with pytest.raises(ValueError, match='"sequential" or "reversed"'):
+    with pytest.raises(ValueError, match="order must be one of sequential, reversed; got 'random'"):
         LocalAutoregressive((1, 4, 4), [8], order="random")
     with pytest.raises(ValueError, match="was built for images"):
         LocalAutoregressive((1, 4, 4), [8])(torch.zeros(2, 1, 4, 5))

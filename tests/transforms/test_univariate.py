@@ -228,9 +228,9 @@ def test_the_compiled_splines_constants_are_the_splines() -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: RationalQuadratic(1), "2 to 500 bins"),
-        (lambda: RationalQuadratic(8, -1.0), "positive bound"),
-        (lambda: GaussianMixture(0), "at least 1 component"),
+        (lambda: RationalQuadratic(1), "bins must be at least 2; got 1"),
+        (lambda: RationalQuadratic(8, -1.0), "bound must be positive and finite; got -1.0"),
+        (lambda: GaussianMixture(0), "components must be at least 1; got 0"),
     ],
 )
 def test_impossible_scalar_functions_are_refused(build: object, message: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from marginflow.base.arguments import as_whole
 from marginflow.base.distribution import Density, Distribution
 from marginflow.base.shapes import as_shape
 
@@ -135,8 +136,18 @@ def as_distribution(density: Density, context_features: int = 0) -> Distribution
 
 def require_distribution(model: object) -> None:
     """Refuse what is no `Distribution` with a ValueError."""
-    if not isinstance(model, Distribution):
-        raise ValueError(f"{type(model).__name__} is not a marginflow distribution: wrap it in Flow([], base=...)")
+    if isinstance(model, Distribution):
+        return
+    if isinstance(model, type):
+        raise ValueError(f"the class {model.__name__} is not a marginflow distribution: build one of it")
+    if isinstance(model, torch.distributions.Distribution):
+        raise _of_torch(model)
+    raise ValueError(f"{type(model).__name__} is not a marginflow distribution: wrap it in Flow([], base=...)")
+
+
+def _of_torch(given: object) -> ValueError:
+    name = type(given).__name__
+    return ValueError(f"{name} is one of torch's: marginflow.interop.from_torch makes a density of it")
 
 
 def sample_and_flag(density: Density, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -177,14 +188,12 @@ class Adapter(Distribution):
     def __init__(self, given: Density, context_features: int = 0) -> None:
         super().__init__()
         if isinstance(given, torch.distributions.Distribution):
-            raise ValueError(
-                f"{type(given).__name__} is one of torch's: marginflow.interop.from_torch makes a density of it"
-            )
+            raise _of_torch(given)
         if not isinstance(given, Density) or isinstance(given, type):
             what = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
             raise ValueError(f"expected a density, with the methods log_prob and sample; got {what}")
         self.given = given
-        self._context_features = context_features_of(given, context_features)
+        self._context_features = context_features_of(given, as_whole(context_features, "context_features"))
 
     @property
     def event_shape(self) -> torch.Size | None:

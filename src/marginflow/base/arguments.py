@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import operator
-from typing import SupportsIndex
+from collections.abc import Iterable
+from pathlib import PurePath
+from typing import Any, SupportsIndex, cast
 
 import numpy as np
 import torch
@@ -28,12 +30,13 @@ def as_tensor(values: Values, what: str) -> Tensor:
     Raises:
         ValueError: where they are no real numbers, not in rows of one length, or masked.
     """
+    _require_values(values, what)
     if isinstance(values, list | tuple):
         rows = [each for each in values if isinstance(each, Tensor)]
         if rows and len(rows) == len(values) and len({each.shape for each in rows}) == 1:
             values = torch.stack(rows)
     if isinstance(values, Tensor):
-        if values.is_complex() or values.is_quantized or values.layout != torch.strided:
+        if values.is_complex() or values.is_quantized or values.is_nested or values.layout != torch.strided:
             raise ValueError(
                 f"{what} must be real numbers; got {values.dtype}, {values.layout}: make it a dense, real tensor"
             )
@@ -58,6 +61,32 @@ def as_tensor(values: Values, what: str) -> Tensor:
     elif wanted.kind == "u" and wanted.itemsize > 1:
         wanted = np.dtype(np.int64)  # torch can do little with larger unsigned numbers
     return torch.from_numpy(np.require(array, wanted, ["C", "W"]))  # torch takes no negative strides
+
+
+def _require_values(values: object, what: str) -> None:
+    """Refuse what holds rows, or leads to them, and is none itself: ValueError that says where they are."""
+    if isinstance(values, PurePath) or (isinstance(values, str) and PurePath(values).suffix):
+        raise ValueError(
+            f"{what} must be numbers; got the path {str(values)!r}: load the file, "
+            f'marginflow.data.load("table", path={str(values)!r}), and give its rows, such as .train.x'
+        )
+    fields = getattr(values, "_fields", None) or [
+        each.name for each in getattr(values, "__dataclass_fields__", {}).values()
+    ]
+    if fields and not hasattr(values, "__array__"):
+        raise ValueError(
+            f"{what} must be numbers; got a {type(values).__name__} of {', '.join(fields)}: give those that are rows"
+        )
+
+
+def is_text(values: object) -> bool:
+    """Whether values are names, as labels may be: text, or an array or a list of it."""
+    if isinstance(values, str):
+        return True
+    if isinstance(values, list | tuple):
+        return len(values) > 0 and all(isinstance(each, str) for each in values)
+    kind = getattr(getattr(values, "dtype", None), "kind", "")
+    return kind in ("U", "T") or (kind == "O" and all(isinstance(each, str) for each in np.ravel(cast(Any, values))))
 
 
 def as_rows(
@@ -126,6 +155,11 @@ def as_context(
                 f"this model takes a context of {features} features, ({rows}, {features}) or ({features},); got none"
             )
         return None
+    if is_text(context) and features:
+        raise ValueError(
+            f"context must be real numbers, as no labels are known of this model; got {shown(context)}: give one-hot "
+            "vectors, or train on a table with labels"
+        )
     context = as_tensor(context, "context")
     if features == 0:
         raise ValueError(
@@ -167,15 +201,45 @@ def _unfit(context: Tensor | None, features: int, rows: int | str) -> ValueError
     )
 
 
+def shown(value: Any) -> str:
+    """A value in a message: as Python prints it where that is short, otherwise what it is."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 and " object at 0x" not in text else f"a value of type {type(value).__name__}"
+
+
 def as_whole(number: SupportsIndex, what: str, least: int | None = 0) -> int:
-    """A whole number of Python's or numpy's, at least `least` where that is given; ValueError otherwise."""
+    """A whole number of Python's, numpy's or torch's, at least `least` where that is given; ValueError otherwise."""
     try:
+        if isinstance(number, bool | np.bool_) or getattr(number, "dtype", None) == torch.bool:
+            raise TypeError
         whole = operator.index(number)
-    except TypeError:
-        raise ValueError(f"{what} must be a whole number; got {number!r}") from None
+    except (TypeError, RuntimeError):
+        raise ValueError(f"{what} must be a whole number; got {shown(number)}{_probably_meant(number)}") from None
     if least is not None and whole < least:
         raise ValueError(f"{what} must {f'be at least {least}' if least else 'not be negative'}; got {whole}")
     return whole
+
+
+def _probably_meant(number: Any) -> str:
+    """The remedy for what stands for a whole number, as 2.0, "2" and (2,) do; empty for what does not."""
+    one = number[0] if isinstance(number, list | tuple) and len(number) == 1 else number
+    try:
+        return f": give {int(one)}" if isinstance(one, int | float | str) and float(one) == int(one) > 1 else ""
+    except (ValueError, OverflowError):
+        return ""
+
+
+def common_width(widths: Iterable[int]) -> int:
+    """The width of the one context that all parts see, of those that use one; ValueError where they take different."""
+    used = sorted({width for width in widths if width})
+    if len(used) > 1:
+        raise ValueError(
+            f"all parts see one context, and these take contexts of {' and of '.join(map(str, used))} features: build "
+            "them with the same context_features"
+        )
+    return used[0] if used else 0
 
 
 def require_num_samples(num_samples: SupportsIndex) -> int:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Literal, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+from marginflow.base.arguments import shown
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -64,9 +66,59 @@ def _meant(device: str) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 
+def as_device(device: str | torch.device) -> torch.device:
+    """A device that tensors can be brought to; ValueError where there is none such here."""
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"device {shown(device)} cannot be used here ({reason}): give 'cpu' or 'cuda'") from None
+    return found
+
+
+@contextmanager
+def own_precision() -> Iterator[None]:
+    """Inside, a model computes in its own precision, whatever autocast surrounds the call."""
+    with ExitStack() as stack:
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
+
+
+@contextmanager
+def with_gradients(model: nn.Module) -> Iterator[None]:
+    """Inside, gradients are recorded in the model's own precision, whatever surrounds the call.
+
+    Args:
+        model: whose weights take gradients.
+
+    Returns:
+        A context manager.
+
+    Raises:
+        ValueError: where its weights were made in torch.inference_mode, and so cannot take any.
+
+    Examples:
+        >>> with torch.no_grad(), with_gradients(nn.Linear(2, 1)):
+        ...     torch.is_grad_enabled()
+        True
+    """
+    if any(weight.is_inference() for weight in model.parameters()):
+        raise ValueError(
+            "the weights were made inside torch.inference_mode, so they take no gradients: build or load the model "
+            "outside of it"
+        )
+    with torch.inference_mode(False), torch.enable_grad(), own_precision():
+        yield
+
+
 @contextmanager
 def evaluation_mode(model: object) -> Iterator[None]:
     """Within a `with` statement, set a model to evaluation mode; afterwards each of its parts has its mode of before.
+
+    It then computes in its own precision, whatever autocast surrounds the statement.
 
     A model that is in evaluation mode already, or is no module, is left as it is. Threads may share a model: the last
     to leave restores the modes that the first found.
@@ -86,7 +138,8 @@ def evaluation_mode(model: object) -> Iterator[None]:
         True
     """
     if not isinstance(model, nn.Module):
-        yield
+        with own_precision():
+            yield
         return
     with _LOCK:
         inside = vars(model).get(_INSIDE)
@@ -98,7 +151,8 @@ def evaluation_mode(model: object) -> Iterator[None]:
         for module in inside.training:
             module.training = False
     try:
-        yield
+        with own_precision():
+            yield
     finally:
         with _LOCK:
             inside.threads -= 1
@@ -153,6 +207,8 @@ def to_like(x: Tensor, like: Tensor | None, *, wide: bool = False) -> Tensor:
     stays = not x.is_floating_point() or x.dtype == like.dtype or (wide and x.dtype == torch.float64)
     if stays and x.device == like.device:
         return x
+    if x.is_meta and not like.is_meta:
+        raise ValueError("a tensor on the meta device holds no numbers: give one on the model's device, or the CPU")
     return x.to(like.device, x.dtype if stays else like.dtype)
 
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Protocol, SupportsIndex, final, runtime_checka
 import torch
 from torch import Tensor, nn
 
-from marginflow.base.arguments import Values, as_context, as_rows, as_tensor, require_num_samples
+from marginflow.base.arguments import Values, as_context, as_rows, as_tensor, require_num_samples, shown
 from marginflow.base.call import RemembersArguments
 from marginflow.base.devices import like_of, to_like
+from marginflow.base.labels import as_one_hot
 from marginflow.base.noise_sites import NoiseSite, Sites, at_given
 from marginflow.base.not_finite import not_finite, warn_of_diverged
 from marginflow.base.precision import warn_of_lost_digits
@@ -58,7 +59,8 @@ class Distribution(RemembersArguments, nn.Module, ABC):
 
     The context, where a part uses one, has one row for each row of x (for each sample in `sample`), or one row that
     stands for all. Rows and contexts may be tensors, arrays or lists, of any precision; one row may come without its
-    batch dimension. The public methods bring them to the model's shape, precision and device, or raise a ValueError.
+    batch dimension. A context that is a label may be its name, where `spec` holds the names, or its number. The public
+    methods bring them to the model's shape, precision and device, or raise a ValueError.
 
     The attribute `spec` holds what is known of the rows that it was trained on, columns and labels among them; it is
     None before a training.
@@ -208,7 +210,7 @@ class Distribution(RemembersArguments, nn.Module, ABC):
             ValueError: where there is no context, it does not fit, or num_samples is negative.
         """
         number = require_num_samples(num_samples)
-        contexts = as_context(context, self.context_features, None)
+        contexts = self._fitting_context(context, None, None)
         if contexts is None:
             raise ValueError("sample_each draws for each row of a context; got none: use sample(num_samples)")
         samples = self.sample(len(contexts) * number, contexts.repeat_interleave(number, 0))
@@ -254,6 +256,8 @@ class Distribution(RemembersArguments, nn.Module, ABC):
         Raises:
             ValueError: where rows, noise or context do not fit.
         """
+        if not isinstance(eps, list | tuple):
+            raise ValueError(f"eps must be a list, with noise for each site; got {shown(eps)}: give [eps]")
         like = like_of(self)
         return at_given(self.noise(x, context), [to_like(as_tensor(each, "eps"), like) for each in eps])
 
@@ -297,13 +301,25 @@ class Distribution(RemembersArguments, nn.Module, ABC):
         number = require_num_samples(num_samples)
         return number, self._fitting_context(context, number, like_of(self))
 
-    def _fitting_context(self, context: Values | None, num_rows: int, like: Tensor | None) -> Tensor | None:
+    def _fitting_context(self, context: Values | None, num_rows: int | None, like: Tensor | None) -> Tensor | None:
+        """A context, or labels, in shape, and in the precision and on the device of `like`."""
         dtype = None if like is None else torch.float64
+        names = () if context is None else self._label_names
+        if names and context is not None:
+            context = as_one_hot(context, names, num_rows)
         given = as_context(context, self.context_features, num_rows, optional=self.context_optional, dtype=dtype)
         if given is not None and like is not None:
             remedy = "subtract an offset from it, or use model.double()"
             warn_of_lost_digits(given, like.dtype, remedy, what="the context", stacklevel=5)
         return None if given is None else to_like(given, like)
+
+    @property
+    def _label_names(self) -> Sequence[str]:
+        """The names of the classes where the context is a label; empty where it is something else."""
+        width = self.context_features
+        if self.spec is not None and width and len(self.spec.labels) == width:
+            return self.spec.labels
+        return [str(number) for number in range(width)] if self.context_optional else ()
 
     @abstractmethod
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:

@@ -56,6 +56,8 @@ class Moments:
 
     def add(self, rows: Tensor) -> Self:
         """Take in rows, (N,) or (N, features)."""
+        if len(rows) == 0:  # which have no mean
+            return self
         rows = rows.detach().double()
         mean = rows.mean(0)
         centred = rows - mean

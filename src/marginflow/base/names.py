@@ -15,5 +15,14 @@ def hint_at(name: str, known: Iterable[str], otherwise: str | None = None) -> st
     'there are planar, radial'
     """
     known = list(known)
-    close = get_close_matches(name, known, 1)
-    return f"did you mean {close[0]}?" if close else otherwise or f"there are {', '.join(known)}"
+    return did_you_mean(name, known).removeprefix("; ") or otherwise or f"there are {', '.join(known)}"
+
+
+def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """The question alone, to stand behind what was got; empty where no known name is close.
+
+    >>> did_you_mean("rellu", ["relu", "tanh"]), did_you_mean("x", ["relu", "tanh"])
+    ('; did you mean relu?', '')
+    """
+    close = get_close_matches(name, list(known), 1, cutoff)
+    return f"; did you mean {close[0]}?" if close else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable
-from typing import SupportsIndex
+from typing import Any, SupportsIndex, cast
 
 import torch
 from torch import Tensor
@@ -29,12 +29,19 @@ def as_shape(shape: Shape) -> torch.Size:
         (torch.Size([2]), torch.Size([1, 28, 28]))
     """
     try:
-        sizes = [operator.index(size) for size in (shape if isinstance(shape, Iterable) else (shape,))]
-    except TypeError:
+        is_list = isinstance(shape, Iterable) and getattr(shape, "ndim", 1) > 0
+        sizes = [_index(size) for size in cast(Any, shape if is_list else [shape])]
+    except (TypeError, RuntimeError):
         sizes = []
     if not sizes or min(sizes) < 0:
         raise ValueError(f"event shape must be a number of features or sizes (C, H, W), none negative; got {shape!r}")
     return torch.Size(sizes)
+
+
+def _index(size: SupportsIndex) -> int:
+    if isinstance(size, bool):
+        raise TypeError
+    return operator.index(size)
 
 
 def image_shape(shape: torch.Size, what: str) -> tuple[int, int, int]:
@@ -75,11 +82,8 @@ def require_rows(shape: torch.Size, event_shape: torch.Size | None, what: str = 
 
 def require_real(x: Tensor) -> None:
     """Refuse whole numbers: pixels must be dequantised, and the rest converted, before a density sees them."""
+    if not isinstance(x, Tensor) or x.ndim < 2:
+        got = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+        raise ValueError(f"x must be a tensor of rows, (N, ...); got {got}: give torch.as_tensor(x), a row in each")
     if not x.is_floating_point():
         raise ValueError(f"x must be floating point; got {x.dtype}: put Dequantise in front for pixels, or convert it")
-
-
-def require_at_least_one(features: int) -> None:
-    """Refuse to build something for no features."""
-    if features < 1:
-        raise ValueError(f"features must be at least 1; got {features}")

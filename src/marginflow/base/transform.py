@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
+from marginflow.base.arguments import shown
 from marginflow.base.call import RemembersArguments
 from marginflow.base.noise_sites import Sites
 from marginflow.base.shapes import require_real
@@ -32,10 +33,12 @@ class Transform(RemembersArguments, nn.Module, ABC):
 
     The context, where the transform uses one, has one row for each row of x. All log-determinants are in nats, summed
     over the event. The attribute `features` is the size of dimension 1 that the transform was built for, None where it
-    takes any; `any_precision` says that it has no weights, and leaves rows in the precision that they have.
+    takes any; `of_vectors` says whether it takes vectors (N, D) alone, `any_precision` that it has no weights, and
+    leaves rows in the precision that they have.
     """
 
     features: int | None = None
+    of_vectors = False
     any_precision: bool = False
 
     @property
@@ -99,7 +102,7 @@ class Transform(RemembersArguments, nn.Module, ABC):
         Raises:
             ValueError: where the transform does not fit the shape.
         """
-        self.require_features(shape[0])
+        self._require_shape(shape)
         return shape
 
     def inverse_shape(self, shape: torch.Size) -> torch.Size:
@@ -114,7 +117,7 @@ class Transform(RemembersArguments, nn.Module, ABC):
         Raises:
             ValueError: where the transform does not fit the shape.
         """
-        self.require_features(shape[0])
+        self._require_shape(shape)
         return shape
 
     def require_input(self, x: Tensor) -> None:
@@ -127,7 +130,16 @@ class Transform(RemembersArguments, nn.Module, ABC):
             ValueError: where x is not floating point, or dimension 1 has another size than `features`.
         """
         require_real(x)
-        self.require_features(x.shape[1])
+        self._require_shape(x.shape[1:])
+
+    def _require_shape(self, shape: torch.Size) -> None:
+        """Refuse events that are no vectors where it takes these alone, and another size of dimension 1."""
+        if self.of_vectors and len(shape) != 1:
+            raise ValueError(
+                f"{type(self).__name__} works on vectors (D,); got events of shape {tuple(shape)}: put "
+                f"Flatten({tuple(shape)}) in front"
+            )
+        self.require_features(shape[0])
 
     def require_features(self, features: int) -> None:
         """Refuse another size of dimension 1 than the transform was built for.
@@ -163,6 +175,19 @@ class Identity(Transform):
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return z, no_volume(z)
+
+
+def require_transform(transform: object, what: str = "a transform") -> None:
+    """Refuse what is no transform: ValueError."""
+    if not isinstance(transform, Transform):
+        raise ValueError(f"{what} must be a transform, such as Planar(2); got {shown(transform)}")
+
+
+def as_univariate(given: object) -> Univariate:
+    """What has the methods of a `Univariate`; ValueError for what has not, and for a class, which is to be built."""
+    if isinstance(given, type) or not all(hasattr(given, name) for name in ("num_params", "forward", "inverse")):
+        raise ValueError(f"univariate must be a scalar function, such as Affine(); got {shown(given)}")
+    return cast(Univariate, given)
 
 
 class Univariate(Protocol):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 import torch
 from torch import Tensor
 
-from marginflow.base.arguments import as_tensor
+from marginflow.base.arguments import as_tensor, is_text, shown
 from marginflow.base.units import bits_per_nat, log_volume_of_levels
 
 
@@ -181,20 +181,33 @@ class DataSet:
         )
 
 
+def require_spec(spec: object) -> None:
+    """Refuse what is no `DataSpec`: ValueError."""
+    if not isinstance(spec, DataSpec):
+        raise ValueError(f"spec must be a DataSpec, as is model.spec after a training; got {shown(spec)}")
+
+
 def as_split(rows: Any) -> Split:
     """Rows, or a pair of rows and context, as a `Split` of tensors; ValueError for what is no number."""
     parts: tuple[Any, ...] = rows if isinstance(rows, tuple) else (rows, None)
     if len(parts) != 2:
         raise ValueError(f"rows must be numbers (N, ...), or a pair (x, context) of them; got {len(parts)} things")
     x, context = parts
-    if not (isinstance(x, Rows) and isinstance(x.shape, torch.Size)):  # an array looks like rows, too
+    made_when_read = not isinstance(x, Tensor) and isinstance(x, Rows) and isinstance(x.shape, torch.Size)
+    if not made_when_read:  # an array looks like rows, too
         x = as_tensor(cast(Any, x), "rows")
-    return Split(x, None if context is None else as_tensor(context, "context"))
+    if not is_text(context):  # names of labels stay, for a model that knows them
+        context = None if context is None else as_tensor(context, "context")
+    return Split(x, context)
 
 
 def require_split(split: Split, name: str, *, least: int = 2) -> None:
     """Refuse fewer than `least` rows, values that are not finite, and a context that does not match: ValueError."""
+    if not isinstance(split, Split):
+        raise ValueError(f"{name} must be a Split of rows, and their context; got {shown(split)}: give Split(x)")
     x, context = split
+    if not isinstance(x, Rows):
+        raise ValueError(f"{name}: rows must be a tensor; got {shown(x)}: give torch.as_tensor(rows)")
     if len(x.shape) < 2:
         raise ValueError(f"{name}: rows must have shape (N, features) or (N, C, H, W); got {tuple(x.shape)}")
     if len(x) < least or x.shape[1:].numel() == 0:

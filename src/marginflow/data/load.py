@@ -6,7 +6,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from marginflow.base.names import hint_at
+from marginflow.base.arguments import shown
+from marginflow.base.names import did_you_mean, hint_at
 from marginflow.data import maf_tables
 from marginflow.data.dataset import DataSet
 from marginflow.data.download import Source
@@ -51,10 +52,10 @@ def source(name: str) -> Source:
         >>> list(source("miniboone").files)
         ['data.npy']
     """
-    if name not in SOURCES:
-        why = "is drawn, or comes with a library" if name in DATA_SETS else "is unknown"
-        hint = hint_at(name, SOURCES, f"there are files of {', '.join(SOURCES)}")
-        raise ValueError(f"data set {name!r} {why}: {hint}")
+    if not isinstance(name, str) or name not in SOURCES:
+        why = "is drawn, or comes with a library" if str(name) in DATA_SETS else "is unknown"
+        hint = hint_at(str(name), SOURCES, f"there are files of {', '.join(SOURCES)}")
+        raise ValueError(f"data set {shown(name)} {why}: {hint}")
     return SOURCES[name]
 
 
@@ -76,12 +77,13 @@ def load(name: str, **options: Any) -> DataSet:
         >>> load("half_moons", num_train=1000).train.x.shape
         torch.Size([1000, 2])
     """
-    if name not in DATA_SETS:
-        raise ValueError(f"unknown data set {name!r}; {hint_at(name, DATA_SETS)}")
+    if not isinstance(name, str) or name not in DATA_SETS:
+        raise ValueError(f"unknown data set {shown(name)}; {hint_at(str(name), DATA_SETS)}")
     known = list(inspect.signature(DATA_SETS[name]).parameters)
     for option in options:
         if option not in known:
-            raise ValueError(f"data set {name!r} has no option {option!r}; it takes {', '.join(known)}")
+            takes = f"it takes {', '.join(known)}{did_you_mean(option, known)}"
+            raise ValueError(f"data set {name!r} has no option {option!r}; {takes}")
     if name == "table" and "path" not in options:
         raise ValueError("data set 'table' needs the path of a .csv, .parquet, .feather or .npy file")
     return DATA_SETS[name](**options)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from marginflow.base.adapter import require_distribution
-from marginflow.base.arguments import as_context, as_rows
+from marginflow.base.arguments import as_rows
 from marginflow.base.devices import like_of, to_like
 from marginflow.base.distribution import Distribution
 from marginflow.base.shapes import require_rows
@@ -36,11 +36,13 @@ def fitting(
     """
     require_distribution(model)
     x, context = split
+    if any(isinstance(each, Tensor) and each.is_meta for each in split):
+        raise ValueError(f"{name} lie on the meta device, which holds no numbers: give them on another")
     if isinstance(x, Tensor):
         x = as_rows(x, model.event_shape, pixels=model.takes_pixels, dtype=torch.float64)
     else:  # rows that are made when they are read
         require_rows(x.shape, model.event_shape)
-    given = as_context(context, model.context_features, len(x), optional=model.context_optional)
+    given = model._fitting_context(context, len(x), None)
     require_split(split := Split(x, given), name, least=least)
     if isinstance(x, Tensor):
         names = columns or (model.spec.columns if model.spec is not None else ())

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
+from marginflow.base.arguments import as_whole
 from marginflow.base.seeds import require_seed
+from marginflow.base.settings import as_real
 from marginflow.data.dataset import DataSet, Split
 
 HALF_MOONS_ENTROPY = 0.287  # nats, +- 0.010, at noise 0.05 in raw coordinates
@@ -49,10 +51,8 @@ def half_moons(
         >>> half_moons(num_train=100).train.x.shape
         torch.Size([100, 2])
     """
-    _require_noise(noise)
-    if not isinstance(copies, int) or isinstance(copies, bool) or copies < 1:
-        raise ValueError(f"copies must be a whole number, at least 1; got {copies!r}")
-    rng = np.random.RandomState(require_seed(seed))
+    noise, copies, seed = _as_noise(noise), as_whole(copies, "copies", least=1), require_seed(seed)
+    rng = np.random.RandomState(seed)
 
     def draw(num_rows: int, part: int) -> np.ndarray:
         from sklearn.datasets import make_moons
@@ -118,7 +118,7 @@ def eight_gaussians(
         >>> round(eight_gaussians().entropy, 3)
         1.698
     """
-    _require_noise(noise, least=1e-6)
+    noise = _as_noise(noise, least=1e-6)
 
     def draw(rng: np.random.Generator, n: int) -> np.ndarray:
         angle = rng.integers(8, size=n) * (math.pi / 4)
@@ -187,7 +187,7 @@ def spirals(
         >>> spirals(num_test=100).test.x.shape
         torch.Size([100, 2])
     """
-    _require_noise(noise)
+    noise = _as_noise(noise)
 
     def draw(rng: np.random.Generator, n: int) -> np.ndarray:
         r = 3 * math.pi * np.sqrt(rng.random(n))
@@ -226,7 +226,7 @@ def two_to_one(
         >>> round(two_to_one().entropy, 4)
         0.5933
     """
-    _require_noise(noise, least=1e-6)
+    noise = _as_noise(noise, least=1e-6)
 
     def draw(rng: np.random.Generator, n: int) -> np.ndarray:
         y = rng.standard_normal(n)
@@ -236,21 +236,21 @@ def two_to_one(
     return _drawn("two_to_one", draw, (num_train, num_validation, num_test), seed, entropy)
 
 
-def _require_noise(noise: float, least: float = 0.0) -> None:
-    if not noise >= least:
-        raise ValueError(f"noise must {'not be negative' if least == 0 else f'be at least {least}'}; got {noise}")
+def _as_noise(noise: float, least: float = 0.0) -> float:
+    expected = f"be finite and at least {least}" if least else "not be negative, and be finite"
+    return as_real(noise, "noise", lambda deviation: least <= deviation < math.inf, expected)
 
 
 def _drawn(name: str, draw: Draw, sizes: tuple[int, int, int], seed: int, entropy: float | None) -> DataSet:
     """Three separate draws, each from a generator of its own."""
-    require_seed(seed)
+    seed = require_seed(seed)
     return _splits(name, lambda n, part: draw(np.random.default_rng([seed, part]), n), sizes, entropy)
 
 
-def _splits(
-    name: str, draw: Callable[[int, int], np.ndarray], sizes: tuple[int, int, int], entropy: float | None
-) -> DataSet:
+def _splits(name: str, draw: Callable[[int, int], np.ndarray], sizes: Sequence[int], entropy: float | None) -> DataSet:
     """The splits that `draw`, given a number of rows and of the split, makes."""
+    names = ("num_train", "num_validation", "num_test")
+    sizes = [as_whole(size, name) for size, name in zip(sizes, names, strict=True)]
     if min(sizes) < 2:
         raise ValueError(
             "each split needs at least 2 rows; got num_train={}, num_validation={}, num_test={}".format(*sizes)

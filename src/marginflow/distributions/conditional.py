@@ -7,8 +7,10 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from marginflow.base.arguments import as_whole
 from marginflow.base.devices import like_of, to_like
 from marginflow.base.distribution import Density, Distribution
+from marginflow.base.settings import require_function
 from marginflow.base.wrapper import Wrapper
 
 
@@ -35,15 +37,17 @@ class Conditional(Wrapper):
     """
 
     def __init__(self, flow: Density, network: nn.Module, context_features: int) -> None:
+        require_function(network, "the network", "nets.MLP(3, 8)")
+        context_features = as_whole(context_features, "context_features", least=1)
         said = getattr(network, "out_features", None)
         super().__init__(flow, said or 1)
         width = self.flow.context_features
         if width == 0:
             raise ValueError("the flow takes no context, so nothing would use the network: give it context_features")
         takes, returns = getattr(network, "in_features", context_features), said or width
-        if context_features < 1 or (takes, returns) != (context_features, width):
+        if (takes, returns) != (context_features, width):
             raise ValueError(
-                f"the network must take the {context_features} features of the context, at least 1, and return the "
+                f"the network must take the {context_features} features of the context and return the "
                 f"{width} that the flow takes; it takes {takes} and returns {returns}"
             )
         self.network = network

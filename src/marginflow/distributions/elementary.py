@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from marginflow.base.arguments import Values, as_tensor, as_whole, shown
 from marginflow.base.devices import like_of, to_like
 from marginflow.base.distribution import Distribution
+from marginflow.base.settings import as_positive, require_function
 from marginflow.base.shapes import Shape, as_shape, sum_event
 from marginflow.base.units import LOG_ROOT_TWO_PI
 
@@ -122,11 +124,14 @@ class DiagonalNormal(_Elementary):
         bound: float | None = None,
     ) -> None:
         super().__init__(shape)
-        self._context_features, self.bound = context_features, bound
+        self._context_features = context_features = as_whole(context_features, "context_features")
+        self.bound = None if bound is None else as_positive(bound, "bound")
+        if conditioner is not None:
+            require_function(conditioner, "conditioner", "nets.MLP(3, 4)")
         if (conditioner is None) != (context_features == 0):
             raise ValueError(
                 "a conditioner and context_features go together; got "
-                f"conditioner={conditioner!r}, context_features={context_features}"
+                f"conditioner={shown(conditioner)}, context_features={context_features}"
             )
         self.conditioner = conditioner
         if conditioner is None:
@@ -179,7 +184,7 @@ class Uniform(_Elementary):
         high: upper bound, above `low` in every feature.
 
     Raises:
-        ValueError: where low is not below high in some feature.
+        ValueError: where low is not below high in some feature, or a bound does not broadcast to the shape.
 
     Examples:
         >>> import torch
@@ -187,15 +192,14 @@ class Uniform(_Elementary):
         tensor([-1.3863,    -inf])
     """
 
-    def __init__(self, shape: Shape, low: float | Tensor = 0.0, high: float | Tensor = 1.0) -> None:
+    def __init__(self, shape: Shape, low: Values = 0.0, high: Values = 1.0) -> None:
         super().__init__(shape)
         for name, bound in (("low", low), ("high", high)):
-            bound = torch.as_tensor(bound, dtype=torch.get_default_dtype())
-            self.register_buffer(name, bound.expand(self._shape).clone())
+            self.register_buffer(name, _bound(bound, name, self._shape))
         self.low: Tensor
         self.high: Tensor
         if not self.low.is_meta and not bool((self.low < self.high).all()):
-            raise ValueError(f"low must be below high in every feature; got low={low}, high={high}")
+            raise ValueError(f"low must be below high in every feature; got low={shown(low)}, high={shown(high)}")
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         inside = ((x >= self.low) & (x <= self.high)).flatten(1).all(1)
@@ -205,6 +209,17 @@ class Uniform(_Elementary):
     def _sample(self, num_samples: int, context: Tensor | None) -> Tensor:
         unit = torch.rand(num_samples, *self._shape, dtype=self.low.dtype, device=self.low.device)
         return self.low + (self.high - self.low) * unit
+
+
+def _bound(bound: Values, name: str, shape: torch.Size) -> Tensor:
+    """A bound of each feature; ValueError where it is no number, or does not broadcast to the shape."""
+    values = as_tensor(bound, name).to(torch.get_default_device(), torch.get_default_dtype())
+    try:
+        return values.expand(shape).clone()
+    except RuntimeError:
+        raise ValueError(
+            f"{name} must be a number, or broadcast to the shape {tuple(shape)}; got shape {tuple(values.shape)}"
+        ) from None
 
 
 ELEMENTARY = (StandardNormal, StandardLogistic, DiagonalNormal, Uniform)  # where flows start from

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from marginflow.base.adapter import as_distribution
+from marginflow.base.arguments import common_width
 from marginflow.base.distribution import Density, Distribution
 from marginflow.base.noise_sites import Sites
 from marginflow.base.transform import Transform
-from marginflow.transforms import Augment, Sequential
+from marginflow.transforms import Augment
 from marginflow.transforms.round_trip import inverse_and_flag
+from marginflow.transforms.sequential import in_sequence
 
 
 class Flow(Distribution):
@@ -28,7 +30,8 @@ class Flow(Distribution):
         base: any density of z, such as `StandardNormal`, another flow, or a `Marginalising`.
 
     Raises:
-        ValueError: where the base is no density, or the transform does not fit its event shape.
+        ValueError: where the base is no density, the transform does not fit its event shape, or both take contexts of
+            different widths.
 
     References:
         Rezende and Mohamed, Variational Inference with Normalizing Flows, 2015 (arXiv 1505.05770).
@@ -44,11 +47,11 @@ class Flow(Distribution):
 
     def __init__(self, transform: Transform | Iterable[Transform], base: Density) -> None:
         super().__init__()
-        self.transform = transform if isinstance(transform, Transform) else Sequential(*transform)
+        self.transform = in_sequence(transform)
         self.base = as_distribution(base)
         shape, width = self.base.event_shape, self.transform.context_features
         self._event_shape = None if shape is None else self.transform.inverse_shape(shape)  # once: every call looks
-        self._context_features = max(width, self.base.context_features)
+        self._context_features = common_width((width, self.base.context_features))
         self._context_optional = width == 0 and self.base.context_optional
         self._takes_pixels = self.transform.takes_pixels or self.base.takes_pixels
         moved = self.transform.any_precision and self.base.takes_float64

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from marginflow.base.arguments import Values, as_tensor, as_whole
 from marginflow.base.distribution import Density, Distribution
 from marginflow.base.noise_sites import Sites, weighed
 from marginflow.base.wrapper import Wrapper
@@ -42,14 +43,15 @@ class LabelMixture(Wrapper):
     """
 
     def __init__(self, flow: Density, num_classes: int, prior: Sequence[float] | None = None) -> None:
+        num_classes = as_whole(num_classes, "num_classes", least=1)
         super().__init__(flow, num_classes)
         width = self.flow.context_features
-        if num_classes < 1 or width != num_classes:
+        if width != num_classes:
             raise ValueError(
                 f"the flow must take one-hot labels as its context, {num_classes} features; it takes {width}: "
                 "build it with context_features=num_classes"
             )
-        shares = torch.as_tensor([1 / num_classes] * num_classes if prior is None else prior, device="cpu")
+        shares = as_tensor([1 / num_classes] * num_classes if prior is None else prior, "prior").cpu()
         if shares.shape != (num_classes,) or not bool((shares >= 0).all()) or abs(float(shares.sum()) - 1) > 1e-5:
             raise ValueError(f"the prior must be {num_classes} shares that sum to 1; got {prior}")
         self.num_classes = num_classes
@@ -66,7 +68,7 @@ class LabelMixture(Wrapper):
     def context_optional(self) -> bool:
         return True
 
-    def one_hot(self, labels: Tensor | list[int]) -> Tensor:
+    def one_hot(self, labels: Values) -> Tensor:
         """Class labels as a context of one-hot vectors.
 
         Args:
@@ -78,7 +80,7 @@ class LabelMixture(Wrapper):
         Raises:
             ValueError: where labels are no whole numbers, not one a row, or out of range.
         """
-        labels = torch.as_tensor(labels, device=self.prior.device)
+        labels = as_tensor(labels, "labels").to(self.prior.device)
         if labels.ndim != 1 or (labels.is_floating_point() and bool((labels != labels.round()).any())):
             raise ValueError(f"labels must be whole numbers, one a row, (N,); got {labels.tolist()}")
         wrong = labels[(labels < 0) | (labels >= self.num_classes)]

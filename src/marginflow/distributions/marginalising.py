@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from marginflow.base.adapter import as_distribution
-from marginflow.base.arguments import Values, as_rows
+from marginflow.base.arguments import Values, as_rows, common_width
 from marginflow.base.devices import to_like
 from marginflow.base.distribution import Density, Distribution
 from marginflow.base.noise_sites import Sites
@@ -47,11 +47,11 @@ class Marginalising(Distribution):
 
     def __init__(self, flow: Density, noise: Distribution) -> None:
         super().__init__()
-        self.augment = Augment(noise)
-        self.flow = as_distribution(flow)
+        self.augment, self.flow = Augment(noise), as_distribution(flow)
         shape = self.event_shape  # refuses a flow too narrow for the noise
         if shape is not None:
             self.augment = Augment(noise, shape[0])  # which knows now how wide x is
+        common_width((self.flow.context_features, self.augment.context_features))
 
     @property
     def elementary(self) -> bool:

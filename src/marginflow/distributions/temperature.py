@@ -7,6 +7,7 @@ import math
 import torch
 
 from marginflow.base.distribution import Density, Distribution
+from marginflow.base.settings import as_real
 from marginflow.distributions.elementary import DiagonalNormal, StandardLogistic, StandardNormal
 
 
@@ -32,8 +33,7 @@ def at_temperature(model: Distribution, temperature: float) -> Distribution:
         >>> at_temperature(models.planar(2), 0.7).sample(3).shape
         torch.Size([3, 2])
     """
-    if not 0 < temperature < math.inf:
-        raise ValueError(f"the temperature must be a positive number; got {temperature}")
+    temperature = as_real(temperature, "the temperature", lambda t: 0 < t < math.inf, "be a positive number")
     changed = model.with_base(lambda base: _widened(base, temperature))
     return changed.train(model.training)
 

@@ -18,7 +18,7 @@ from marginflow.base.moments import Estimate, Median, Moments
 from marginflow.base.seeds import RandomStream, require_seed
 from marginflow.base.transform import Transform
 from marginflow.data import Batch, DataSpec, Rows, Split
-from marginflow.data.dataset import as_split
+from marginflow.data.dataset import as_split, require_spec
 from marginflow.data.require import bring_to, fitting
 from marginflow.distributions import LogLikelihood
 from marginflow.distributions.log_likelihood import log_likelihood_of
@@ -290,6 +290,8 @@ def evaluate(
     """
     require_distribution(model)
     split = as_split(split)
+    if spec is not None:
+        require_spec(spec)
     spec = spec or DataSpec(tuple(split.x.shape[1:] if model.event_shape is None else model.event_shape))
     builder = AccountingBuilder(spec, exact=model.density.exact, num_samples=num_samples, seed=seed)
     builder.add(evaluate_rows(model, split, spec=spec, num_samples=num_samples, seed=seed, chunk=chunk))
@@ -346,7 +348,7 @@ def score(
 ) -> RowScores:
     """What a model says of some rows, whether that is a number or not; draws come from torch's global generator."""
     preprocessing, density = model.preprocessing, model.density
-    chunk = chunk or rows_at_once(model)
+    chunk = rows_at_once(model) if chunk is None else as_whole(chunk, "chunk", least=1)
     batch = bring_to(model, batch)
     with evaluation_mode(model):
         rows, log_det = _preprocess(preprocessing, batch, chunk)

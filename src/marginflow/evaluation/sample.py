@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 from marginflow.base.adapter import require_distribution
-from marginflow.base.arguments import Values, as_whole
-from marginflow.base.devices import evaluation_mode, rows_at_once
+from marginflow.base.arguments import Values, as_tensor, as_whole
+from marginflow.base.devices import evaluation_mode, like_model, rows_at_once
 from marginflow.base.distribution import Distribution
+from marginflow.base.labels import as_one_hot
 from marginflow.base.not_finite import not_finite
 from marginflow.base.seeds import RandomStream, require_seed
 from marginflow.data import DataSpec
+from marginflow.data.dataset import require_spec
 from marginflow.distributions import Flow
 from marginflow.distributions.temperature import at_temperature
 
@@ -144,8 +146,8 @@ class RawSamples:
         spec: of the rows that it was trained on.
         num_samples: how many.
         seed: of all draws.
-        label: the class to draw from, by name; without it all of them, of a table by their share of the training rows,
-            of images equally often.
+        label: the class to draw from, by name or number; without it all of them, of a table by their share of the
+            training rows, of images equally often.
         temperature: see `at_temperature`.
 
     Raises:
@@ -160,12 +162,13 @@ class RawSamples:
         num_samples: int,
         seed: int,
         *,
-        label: str | None = None,
+        label: str | int | None = None,
         temperature: float = 1.0,
     ) -> None:
-        if num_samples < 1:
-            raise ValueError(f"the number of samples must be at least 1; got {num_samples}")
-        self.spec, self.num_samples, self.seed = spec, num_samples, require_seed(seed)
+        require_distribution(model)
+        require_spec(spec)
+        self.num_samples = as_whole(num_samples, "the number of samples", least=1)
+        self.spec, self.seed = spec, require_seed(seed)
         self.context = _context(model, spec, label)
         self.model = model if temperature == 1 else at_temperature(model, temperature)
         self.redrawn = self.flagged = 0
@@ -199,13 +202,19 @@ class RawSamples:
 
 
 def sample_raw(
-    model: Flow, spec: DataSpec, num_samples: int, seed: int, *, label: str | None = None, temperature: float = 1.0
+    model: Flow,
+    spec: DataSpec,
+    num_samples: int,
+    seed: int,
+    *,
+    label: str | int | None = None,
+    temperature: float = 1.0,
 ) -> Tensor:
     """All of `RawSamples` at once: real rows (N, D), or grey levels (N, C, H, W) as uint8."""
     return torch.cat(list(RawSamples(model, spec, num_samples, seed, label=label, temperature=temperature)))
 
 
-def _context(model: Flow, spec: DataSpec, label: str | None) -> Tensor | None:
+def _context(model: Flow, spec: DataSpec, label: str | int | None) -> Tensor | None:
     """The one-hot vector of a label, (1, C); None where none is asked for or needed."""
     if label is None:
         if model.context_features and not model.context_optional:
@@ -216,8 +225,4 @@ def _context(model: Flow, spec: DataSpec, label: str | None) -> Tensor | None:
         return None
     if not spec.labels or not model.context_features:
         raise ValueError("this model was trained without labels: leave --label out, or train with data.labels")
-    if label not in spec.labels:
-        raise ValueError(f"label {label!r} is not one of the model's: {', '.join(spec.labels)}")
-    context = torch.zeros(1, len(spec.labels)).to(next(model.parameters()))
-    context[0, spec.labels.index(label)] = 1
-    return context
+    return like_model(model, as_tensor(as_one_hot(label, spec.labels, 1), "label"))

@@ -10,8 +10,8 @@ from marginflow.models.blocks import (
     BlockOrder,
     Degrees,
     Normed,
+    as_blocks,
     autoregressive,
-    require_blocks,
     vector_features,
     with_batch_norm,
 )
@@ -174,7 +174,7 @@ def maf(
         >>> maf(4, hidden=[32], blocks=2).sample(3).shape
         torch.Size([3, 4])
     """
-    require_blocks(blocks)
+    blocks = as_blocks(blocks)
     size = vector_features(features, "maf")
     layers = autoregressive(
         size, [Affine(bound)] * blocks, hidden, order, seed, degrees=degrees,
@@ -235,7 +235,7 @@ def maf_mog(
         >>> maf_mog(4, hidden=[32], blocks=2).sample(3).shape
         torch.Size([3, 4])
     """
-    require_blocks(blocks)
+    blocks = as_blocks(blocks)
     size = vector_features(features, "maf_mog")
     *layers, mixture = autoregressive(
         size, [*[Affine()] * blocks, GaussianMixture(components)], hidden, order, seed, degrees=degrees,
@@ -290,7 +290,7 @@ def iaf(
         >>> iaf(4, hidden=[32], blocks=2).sample(3).shape
         torch.Size([3, 4])
     """
-    require_blocks(blocks)
+    blocks = as_blocks(blocks)
     size = vector_features(features, "iaf")
     layers = autoregressive(
         size, [Affine()] * blocks, hidden, order, seed, degrees=degrees,

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, SupportsIndex
 
+import numpy as np
+
+from marginflow.base.arguments import as_whole
+from marginflow.base.settings import as_choice, as_sizes
 from marginflow.base.shapes import Shape, as_shape
 from marginflow.base.transform import Transform, Univariate
 from marginflow.nets import MLP
+from marginflow.nets.masked.degrees import ORDERS
 from marginflow.transforms import BatchNorm, Coupling, MaskedAutoregressive
 
 BlockOrder = Literal["alternating", "sequential", "reversed", "random"] | Sequence[int]
@@ -26,15 +31,15 @@ def vector_features(features: Shape, model: str) -> int:
     return shape[0]
 
 
-def require_blocks(blocks: int) -> None:
-    if blocks < 1:
-        raise ValueError(f"blocks must be at least 1; got {blocks}")
+def as_blocks(blocks: SupportsIndex) -> int:
+    """A number of blocks, at least 1; ValueError otherwise."""
+    return as_whole(blocks, "blocks", least=1)
 
 
 def with_batch_norm(blocks: Sequence[Transform], size: int, batch_norm: Normed) -> list[Transform]:
     """Blocks with a `BatchNorm` after each (True or "after"), before each, or none."""
-    if batch_norm not in (False, True, "before", "after"):
-        raise ValueError(f'batch_norm must be True, False, "before" or "after"; got {batch_norm!r}')
+    if not isinstance(batch_norm, bool | np.bool_):
+        as_choice(batch_norm, ("before", "after"), "batch_norm", ", True or False")
     if not batch_norm:
         return list(blocks)
     pairs = [[BatchNorm(size), each] if batch_norm == "before" else [each, BatchNorm(size)] for each in blocks]
@@ -43,19 +48,20 @@ def with_batch_norm(blocks: Sequence[Transform], size: int, batch_norm: Normed) 
 
 def order_of_block(order: BlockOrder, block: int) -> str | Sequence[int]:
     """What the order of a stack means for one of its blocks."""
-    if order == "alternating":
+    if isinstance(order, str) and order == "alternating":
         return "sequential" if block % 2 == 0 else "reversed"
-    return order if isinstance(order, str) or block % 2 == 0 else list(order)[::-1]
+    return order if isinstance(order, str) or block % 2 == 0 else order[::-1]
 
 
 def autoregressive(
     size: int, univariates: Sequence[Univariate], hidden: Sequence[int], order: BlockOrder, seed: int, **options: Any
 ) -> list[MaskedAutoregressive]:
     """A masked autoregressive layer for each scalar function; layer k takes seed + k."""
-    if isinstance(order, str) and order not in ("alternating", "sequential", "reversed", "random"):
-        raise ValueError(
-            f'order must be "alternating", "sequential", "reversed", "random" or a list of dimensions; got {order!r}'
-        )
+    if isinstance(order, str):
+        as_choice(order, ("alternating", *ORDERS), "order", ", or a list of dimensions")
+    else:
+        order = as_sizes(order, "order", least=None)
+    seed = as_whole(seed, "seed")
     return [
         MaskedAutoregressive(size, hidden, univariate, order=order_of_block(order, block), seed=seed + block, **options)
         for block, univariate in enumerate(univariates)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from marginflow.base.shapes import Shape
 from marginflow.distributions import Flow, StandardNormal
-from marginflow.models.blocks import Normed, couplings, require_blocks, vector_features, with_batch_norm
+from marginflow.models.blocks import Normed, as_blocks, couplings, vector_features, with_batch_norm
 from marginflow.nets.activations import Activation
 from marginflow.transforms import Additive, Affine, Scaling
 
@@ -49,7 +49,7 @@ def nice(
         >>> nice(4, hidden=[32]).sample(3).shape
         torch.Size([3, 4])
     """
-    require_blocks(blocks)
+    blocks = as_blocks(blocks)
     size = vector_features(features, "nice")
     layers = couplings(
         size, "nice", [Additive()] * blocks, hidden,
@@ -101,7 +101,7 @@ def realnvp(
         >>> realnvp(4, hidden=[32]).sample(3).shape
         torch.Size([3, 4])
     """
-    require_blocks(blocks)
+    blocks = as_blocks(blocks)
     size = vector_features(features, "realnvp")
     layers = couplings(
         size, "realnvp", [Affine()] * blocks, hidden,

@@ -7,14 +7,16 @@ They keep the event shape (C, H, W), so that z is an image too. Noise dimensions
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, SupportsIndex
 
+from marginflow.base.arguments import as_whole
+from marginflow.base.settings import as_flag
 from marginflow.base.shapes import Shape, as_shape, image_shape
 from marginflow.base.transform import Transform
 from marginflow.distributions import Flow, StandardNormal
-from marginflow.models.blocks import require_blocks
+from marginflow.models.blocks import as_blocks
 from marginflow.nets import ConvNet, GatedConvNet
-from marginflow.nets.activations import Activation
+from marginflow.nets.activations import Activation, as_hidden
 from marginflow.transforms import (
     ActNorm,
     Affine,
@@ -52,11 +54,10 @@ def _level(shape: tuple[int, int, int], level: int, levels: int, steps: Steps, f
     return Sequential(Squeeze(), *layers, Inverse(Squeeze()))
 
 
-def image_features(features: Shape, model: str, levels: int) -> tuple[int, int, int]:
-    """The shape of images that can be squeezed so often; ValueError for others."""
+def image_features(features: Shape, model: str, levels: SupportsIndex) -> tuple[tuple[int, int, int], int]:
+    """The shape of images, and how often they are squeezed; ValueError where they cannot be so often."""
+    levels = as_whole(levels, "levels", least=1)
     shape = image_shape(as_shape(features), model)
-    if not isinstance(levels, int) or levels < 1:
-        raise ValueError(f"levels must be a whole number of levels, at least 1; got {levels}")
     if shape[1] % 2**levels or shape[2] % 2**levels:
         fitting = max(n for n in range(16) if shape[1] % 2**n == shape[2] % 2**n == 0)
         raise ValueError(
@@ -64,7 +65,7 @@ def image_features(features: Shape, model: str, levels: int) -> tuple[int, int, 
             f"multiples of {2**levels}; got {shape[1]} x {shape[2]}: "
             + (f"at most levels={fitting} fits" if fitting else "pad or crop them to even sides")
         )
-    return shape
+    return shape, levels
 
 
 def half(channels: int, *, first_stays: bool = True) -> list[bool]:
@@ -126,7 +127,7 @@ def realnvp_images(
         >>> realnvp_images((1, 8, 8), hidden=[16]).sample(3).shape
         torch.Size([3, 1, 8, 8])
     """
-    shape = image_features(features, "realnvp_images", levels)
+    (shape, levels), hidden = image_features(features, "realnvp_images", levels), as_hidden(hidden)
 
     def steps(shape: tuple[int, int, int], level: int) -> list[Transform]:
         channels = shape[0]
@@ -194,8 +195,9 @@ def glow(
         >>> glow((1, 8, 8), hidden=[16], blocks=2).sample(3).shape
         torch.Size([3, 1, 8, 8])
     """
-    require_blocks(blocks)
-    shape = image_features(features, "glow", levels)
+    blocks = as_blocks(blocks)
+    shape, levels = image_features(features, "glow", levels)
+    learned_prior, seed = as_flag(learned_prior, "learned_prior"), as_whole(seed, "seed")
 
     def steps(shape: tuple[int, int, int], level: int) -> list[Transform]:
         channels = shape[0]
@@ -258,9 +260,9 @@ def flowpp(
         >>> flowpp((1, 4, 4), levels=1, width=16, blocks=2).sample(3).shape
         torch.Size([3, 1, 4, 4])
     """
-    require_blocks(blocks)
-    shape = image_features(features, "flowpp", levels)
-    univariate = LogisticMixture(components)
+    blocks = as_blocks(blocks)
+    shape, levels = image_features(features, "flowpp", levels)
+    univariate, seed, depth = LogisticMixture(components), as_whole(seed, "seed"), as_whole(depth, "depth", least=1)
 
     def steps(shape: tuple[int, int, int], level: int) -> list[Transform]:
         channels, height, breadth = shape

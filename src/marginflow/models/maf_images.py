@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import torch
 
+from marginflow.base.arguments import as_whole
 from marginflow.base.shapes import Shape, as_shape, image_shape
 from marginflow.base.transform import Transform
 from marginflow.distributions import Flow, StandardLogistic, StandardNormal
-from marginflow.models.blocks import BlockOrder, Degrees, autoregressive, order_of_block, require_blocks
+from marginflow.models.blocks import BlockOrder, Degrees, as_blocks, autoregressive, order_of_block
 from marginflow.nets.activations import Activation
 from marginflow.transforms import (
     ActNorm,
@@ -81,9 +82,10 @@ def maf_local(
         >>> maf_local((1, 8, 8), hidden=[32], blocks=2).sample(3).shape
         torch.Size([3, 1, 8, 8])
     """
-    require_blocks(blocks)
+    blocks = as_blocks(blocks)
     shape = as_shape(features)
     image_shape(shape, "maf_local")
+    components, seed = as_whole(components, "components"), as_whole(seed, "seed")
     squeeze = Squeeze(patch)
     squeezed = squeeze.forward_shape(shape)
     univariates = [*[Affine(bound)] * blocks, *([GaussianMixture(components)] if components else [])]
@@ -164,10 +166,11 @@ def maf_conv(
         >>> maf_conv((1, 8, 8), hidden=[32], blocks=2).sample(3).shape
         torch.Size([3, 1, 8, 8])
     """
-    require_blocks(blocks)
+    blocks = as_blocks(blocks)
     shape = as_shape(features)
     channels, height, width = image_shape(shape, "maf_conv")
-    if patch < 1 or height % patch or width % patch:
+    patch, seed = as_whole(patch, "patch", least=1), as_whole(seed, "seed")
+    if height % patch or width % patch:
         raise ValueError(
             f"patch must divide both sides of the images, {height} x {width}; got patch={patch}: patch=1 always does"
         )

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from marginflow.base.arguments import as_whole
 from marginflow.base.distribution import Distribution
-from marginflow.base.shapes import Shape, as_shape
+from marginflow.base.settings import require_function
+from marginflow.base.shapes import Shape, as_shape, image_shape
 from marginflow.distributions import DiagonalNormal, Flow, StandardNormal
 from marginflow.nets import MLP, ConvNet
 from marginflow.nets.activations import Activation
@@ -64,7 +66,7 @@ def diagonal_normal(
         The distribution, whose context has the width context_features.
 
     Raises:
-        ValueError: where context_features is 0.
+        ValueError: where context_features is below 1, or hidden does not fit.
 
     References:
         Huang, Dinh and Courville, Augmented Normalizing Flows: Bridging the Gap Between Generative Flows and Latent
@@ -75,7 +77,9 @@ def diagonal_normal(
         >>> diagonal_normal(2, context_features=3).sample(5, torch.zeros(5, 3)).shape
         torch.Size([5, 2])
     """
-    shape = as_shape(features)
+    shape, context_features = as_shape(features), as_whole(context_features, "context_features", least=1)
+    if len(shape) != 1:
+        image_shape(shape, "diagonal_normal")
     network_class = MLP if len(shape) == 1 else ConvNet
     network = network_class(context_features, 2 * shape[0], hidden, activation=activation, residual=residual)
     return DiagonalNormal(shape, network, context_features, bound=LARGEST_LOG_SCALE)
@@ -110,6 +114,9 @@ def augmented_between(
         >>> flow.sample(5).shape, flow.exact
         (torch.Size([5, 2]), False)
     """
+    require_function(model, "model", "models.maf")
+    features, blocks = as_whole(features, "features", least=1), as_whole(blocks, "blocks")
+    after_blocks = as_whole(after_blocks, "after_blocks")
     if not 0 < after_blocks < blocks:
         raise ValueError(
             f"noise between blocks needs blocks before and after it; got after_blocks={after_blocks} of {blocks} blocks"
@@ -122,6 +129,6 @@ def augmented_between(
             )
     first = model(features, blocks=after_blocks, **options)
     augment = Augment(noise, features)
-    later = {**options, "seed": options["seed"] + after_blocks} if "seed" in options else options
+    later = {**options, "seed": as_whole(options["seed"], "seed") + after_blocks} if "seed" in options else options
     last = model(features + augment.num_noise, blocks=blocks - after_blocks, **later)
     return Flow([first.transform, augment, last.transform], last.base)

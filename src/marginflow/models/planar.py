@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from marginflow.base.shapes import Shape
 from marginflow.distributions import Flow, StandardNormal
-from marginflow.models.blocks import require_blocks, vector_features
+from marginflow.models.blocks import as_blocks, vector_features
 from marginflow.transforms import Planar, Radial
 
 
@@ -32,7 +32,7 @@ def planar(features: Shape, *, blocks: int = 8, activation: str = "tanh", contex
         >>> planar(2).sample(3).shape
         torch.Size([3, 2])
     """
-    require_blocks(blocks)
+    blocks = as_blocks(blocks)
     size = vector_features(features, "planar")
     layers = [Planar(size, activation, context_features=context_features) for _ in range(blocks)]
     return Flow(layers, StandardNormal(size))
@@ -61,6 +61,6 @@ def radial(features: Shape, *, blocks: int = 8, context_features: int = 0) -> Fl
         >>> radial(2).sample(3).shape
         torch.Size([3, 2])
     """
-    require_blocks(blocks)
+    blocks = as_blocks(blocks)
     size = vector_features(features, "radial")
     return Flow([Radial(size, context_features=context_features) for _ in range(blocks)], StandardNormal(size))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from marginflow.base.settings import as_choice
 from marginflow.base.shapes import Shape
 from marginflow.base.transform import Transform
 from marginflow.distributions import Flow, StandardNormal
-from marginflow.models.blocks import Normed, autoregressive, couplings, require_blocks, vector_features, with_batch_norm
+from marginflow.models.blocks import Normed, as_blocks, autoregressive, couplings, vector_features, with_batch_norm
 from marginflow.nets.activations import Activation
 from marginflow.transforms import RationalQuadratic
 
@@ -62,17 +63,16 @@ def nsf(
         >>> nsf(4, hidden=[32], blocks=2).sample(3).shape
         torch.Size([3, 4])
     """
-    require_blocks(blocks)
+    blocks = as_blocks(blocks)
     size = vector_features(features, "nsf")
     options: dict[str, Any] = {
         "context_features": context_features, "activation": activation, "residual": residual, "dropout": dropout,
     }  # fmt: skip
     splines = [RationalQuadratic(bins, bound)] * blocks
     layers: Sequence[Transform]
+    as_choice(structure, ("autoregressive", "coupling"), "structure")
     if structure == "coupling":
         layers = couplings(size, "nsf", splines, hidden, **options)
-    elif structure == "autoregressive":
-        layers = autoregressive(size, splines, hidden, "alternating", 0, **options)
     else:
-        raise ValueError(f'structure must be "autoregressive" or "coupling"; got {structure!r}')
+        layers = autoregressive(size, splines, hidden, "alternating", 0, **options)
     return Flow(with_batch_norm(layers, size, batch_norm), StandardNormal(size))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from numbers import Integral
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from marginflow.base.settings import as_choice, as_flag, as_sizes, require_function
 
 Activation = str | Callable[[Tensor], Tensor]
 
@@ -59,27 +60,18 @@ def as_activation(activation: Activation) -> Callable[[Tensor], Tensor]:
         >>> as_activation("relu")(torch.tensor([-1.0, 2.0]))
         tensor([0., 2.])
     """
-    if not isinstance(activation, str):
-        return activation
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)} or a function; got {activation!r}")
-    return ACTIVATIONS[activation].function
+    if isinstance(activation, str):
+        return ACTIVATIONS[as_choice(activation, ACTIVATIONS, "activation", ", or an elementwise function")].function
+    require_function(activation, "activation", '"relu"')
+    return activation
 
 
-def require_hidden(hidden: Sequence[int], *, residual: bool = False) -> None:
-    """Refuse what is not a list of widths, and widths that residual connections cannot add."""
-    if isinstance(hidden, str) or not isinstance(hidden, Sequence):
-        raise ValueError(f"hidden must be a list of widths; got {hidden!r}")
-    if any(not isinstance(width, Integral) or width < 1 for width in hidden):
-        raise ValueError(f"hidden must be a list of widths, each at least 1; got {hidden!r}")
-    if residual and (len(hidden) < 3 or len(set(hidden[::2])) > 1):
+def as_hidden(hidden: Sequence[int], *, residual: bool = False) -> list[int]:
+    """The widths of hidden layers; ValueError for what is none, and for widths that residual connections cannot add."""
+    widths = as_sizes(hidden, "hidden", kind="widths")
+    if as_flag(residual, "residual") and (len(widths) < 3 or len(set(widths[::2])) > 1):
         raise ValueError(
             "residual=True adds up the first, third, fifth ... hidden layer, which must be of one width, and needs "
-            f"three layers at least; got {list(hidden)}: try [64, 64, 64]"
+            f"three layers at least; got {widths}: try [64, 64, 64]"
         )
-
-
-def require_dropout(dropout: float) -> None:
-    """Refuse what is no probability with which a unit can be left out."""
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout must lie in [0, 1); got {dropout}")
+    return widths

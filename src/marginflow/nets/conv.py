@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from marginflow.base.arguments import as_whole
 from marginflow.nets.activations import Activation
 from marginflow.nets.init import channels_last, start_at_zero
 from marginflow.nets.layered import Layered
@@ -64,15 +65,16 @@ class ConvNet(Layered):
             in_features, out_features, hidden, activation=activation, context_features=context_features,
             residual=residual, dropout=dropout,
         )  # fmt: skip
-        if kernel < 1 or kernel % 2 == 0:
+        if as_whole(kernel, "kernel", least=1) % 2 == 0:
             raise ValueError(f"kernel must be an odd number of pixels, so that it has a middle; got {kernel}")
-        widths = list(pairwise([in_features, *hidden, out_features]))
+        widths = list(pairwise([self.in_features, *self.hidden, self.out_features]))
         sizes = [3, *[kernel] * (len(widths) - 2), 3][-len(widths) :]
         self.layers.extend(
             nn.Conv2d(below, above, size, padding=size // 2) for (below, above), size in zip(widths, sizes, strict=True)
         )
-        self.of_context = Patches(context_features, widths[0][1], context_patch) if context_features else None
-        at_the_end = [self.layers[-1], *([] if hidden or self.of_context is None else [self.of_context])]
+        patch, seen = as_whole(context_patch, "context_patch", least=1), self.context_features
+        self.of_context = Patches(seen, widths[0][1], patch) if seen else None
+        at_the_end = [self.layers[-1], *([] if self.hidden or self.of_context is None else [self.of_context])]
         start_at_zero(*at_the_end)
         channels_last(self)
 

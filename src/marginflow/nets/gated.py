@@ -6,10 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from marginflow.base.arguments import require_context
+from marginflow.base.arguments import as_whole, require_context
 from marginflow.base.call import RemembersArguments
-from marginflow.base.shapes import require_at_least_one
-from marginflow.nets.activations import require_dropout
+from marginflow.base.settings import as_dropout, as_sizes
 from marginflow.nets.init import channels_last, start_at_zero
 from marginflow.nets.patches import Patches
 
@@ -59,21 +58,23 @@ class GatedConvNet(RemembersArguments, nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        require_at_least_one(width)
-        if blocks < 1:
-            raise ValueError(f"a gated network needs at least 1 block; got {blocks}")
-        require_dropout(dropout)
-        if heads < 0 or (heads and width % heads):
+        width, blocks = as_whole(width, "width", least=1), as_whole(blocks, "blocks", least=1)
+        heads, context_patch = as_whole(heads, "heads"), as_whole(context_patch, "context_patch", least=1)
+        if heads and width % heads:
             raise ValueError(f"heads must divide the width of {width}; got {heads}: 0 leaves attention out")
-        self.in_features, self.out_features, self.context_features = in_features, out_features, context_features
-        self.dropout, self.size = dropout, tuple(size)
+        self.in_features = in_features = as_whole(in_features, "in_features", least=1)
+        self.out_features = out_features = as_whole(out_features, "out_features", least=1)
+        self.context_features = context_features = as_whole(context_features, "context_features")
+        self.dropout, self.size = as_dropout(dropout), tuple(as_sizes(size, "size"))
+        if len(self.size) != 2:
+            raise ValueError(f"size must be the height and width (H, W) of the images; got {self.size}")
         self._said = f"width={width}, blocks={blocks}, heads={heads}"
         self.input = nn.Conv2d(in_features, width, 3, padding=1)
         self.blocks = nn.ModuleList()
         for _ in range(blocks):
             self.blocks.append(_GatedConv(width, context_features, context_patch, dropout))
             if heads:
-                self.blocks.append(_Attention(width, heads, size, dropout))
+                self.blocks.append(_Attention(width, heads, self.size, dropout))
         self.output = nn.Conv2d(width, out_features, 3, padding=1)
         start_at_zero(self.output)
         channels_last(self)
@@ -130,7 +131,7 @@ class _GatedConv(nn.Module):
 class _Attention(nn.Module):
     """Self-attention between all pixels, with learned positions; gated, and added to the input."""
 
-    def __init__(self, width: int, heads: int, size: tuple[int, int], dropout: float) -> None:
+    def __init__(self, width: int, heads: int, size: tuple[int, ...], dropout: float) -> None:
         super().__init__()
         self.heads, self.dropout = heads, dropout
         self.position = nn.Parameter(0.01 * torch.randn(width, *size))

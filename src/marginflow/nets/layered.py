@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional
 
-from marginflow.base.arguments import require_context
+from marginflow.base.arguments import as_whole, require_context
 from marginflow.base.call import RemembersArguments
-from marginflow.nets.activations import ACTIVATIONS, Activation, as_activation, require_dropout, require_hidden
+from marginflow.base.settings import as_dropout
+from marginflow.nets.activations import ACTIVATIONS, Activation, as_activation, as_hidden
 
 
 class Layered(RemembersArguments, nn.Module, ABC):
@@ -41,14 +42,15 @@ class Layered(RemembersArguments, nn.Module, ABC):
         dropout: float,
     ) -> None:
         super().__init__()
-        require_hidden(hidden, residual=residual)
-        require_dropout(dropout)
-        self.in_features, self.out_features, self.context_features = in_features, out_features, context_features
-        self.residual, self.dropout = residual, dropout
+        self.hidden = as_hidden(hidden, residual=residual)
+        self.in_features = as_whole(in_features, "in_features", least=1)
+        self.out_features = as_whole(out_features, "out_features", least=1)
+        self.context_features = as_whole(context_features, "context_features")
+        self.residual, self.dropout = bool(residual), as_dropout(dropout)
         in_place = (
             ACTIVATIONS[activation].in_place if isinstance(activation, str) and activation in ACTIVATIONS else None
         )  # over what is our own
-        self.activation, self._said = in_place or as_activation(activation), f"{list(hidden)}, {activation}"
+        self.activation, self._said = in_place or as_activation(activation), f"{self.hidden}, {activation}"
         self.layers = nn.ModuleList()
 
     def __repr__(self) -> str:

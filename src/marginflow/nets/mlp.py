@@ -53,7 +53,7 @@ class MLP(Layered):
             in_features, out_features, hidden, activation=activation, context_features=context_features,
             residual=residual, dropout=dropout,
         )  # fmt: skip
-        widths = [in_features + context_features, *hidden, out_features]
+        widths = [self.in_features + self.context_features, *self.hidden, self.out_features]
         self.layers.extend(nn.Linear(below, above) for below, above in pairwise(widths))
 
     def first(self, x: Tensor, context: Tensor | None) -> Tensor:

@@ -10,7 +10,9 @@ import torch
 from pydantic import TypeAdapter
 
 from marginflow.base.call import calls_in, from_data
+from marginflow.base.devices import as_device
 from marginflow.base.distribution import Distribution
+from marginflow.base.settings import as_path
 from marginflow.data import DataSpec
 from marginflow.runs.is_run import is_run
 from marginflow.runs.run import Run
@@ -30,7 +32,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Distribution:
 
     Raises:
         FileNotFoundError: where there is no model.
-        ValueError: where a file is damaged, or is not marginflow's.
+        ValueError: where a file is damaged, or is not marginflow's, or there is no such device here.
 
     Examples:
         >>> import tempfile
@@ -40,7 +42,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Distribution:
         >>> model.event_shape
         torch.Size([2])
     """
-    path = Path(path)
+    path, device = as_path(path, "path"), as_device(device)
     if path.is_dir() and (is_run(path) or not (path / WEIGHTS).is_file()):
         return Run.open(path, device).model
     return _told(path / WEIGHTS if path.is_dir() else path).to(device)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from marginflow.base.adapter import require_distribution
 from marginflow.base.distribution import Distribution
+from marginflow.base.settings import as_path
 from marginflow.runs.is_run import is_run
 from marginflow.storage.files import packed, write_whole
 from marginflow.training.checkpoint import TRAINER, WEIGHTS, described
@@ -39,7 +40,8 @@ def save(model: Distribution, path: str | Path) -> Path:
         True
     """
     require_distribution(model)
-    path = Path(path) / WEIGHTS if Path(path).is_dir() else Path(path)
+    path = as_path(path, "path")
+    path = path / WEIGHTS if path.is_dir() else path
     if (path.parent / TRAINER).exists() or is_run(path.parent):
         raise FileExistsError(f"{path.parent} holds a training, whose files belong together: give another path")
     write_whole(path, packed(model.state_dict(), described(model)))

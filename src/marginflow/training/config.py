@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from marginflow.base.config import Configuration
 from marginflow.base.seeds import SEEDS
 
 
-class TrainConfig(BaseModel):
+class TrainConfig(Configuration):
     """How to train: Adam on the mean negative log-likelihood.
 
     With ema = d the weights that are validated, saved and returned are an exponential moving average with decay d.
@@ -47,8 +48,6 @@ class TrainConfig(BaseModel):
         >>> config.epochs, config.batch_size
         (10, 100)
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     epochs: int = Field(default=100, ge=1)
     batch_size: int = Field(default=100, ge=1)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from marginflow.base.arguments import Values
-from marginflow.base.devices import fabric_on, rows_at_once
+from marginflow.base.adapter import require_distribution
+from marginflow.base.arguments import Values, shown
+from marginflow.base.config import as_config
+from marginflow.base.devices import fabric_on, rows_at_once, with_gradients
 from marginflow.base.distribution import Distribution
 from marginflow.base.seeds import deterministic, seeded
+from marginflow.base.settings import as_path
 from marginflow.data import Batch, DataSet, Rows, Split
 from marginflow.data.columns import warn_of_repeating_values
 from marginflow.data.dataset import as_split
@@ -49,7 +52,7 @@ ROWS_OF_COVARIANCE = 10  # and for a covariance at least so many times its featu
 def fit(
     model: Distribution,
     data: DataSet | Split | Values | Rows,
-    config: TrainConfig | None = None,
+    config: TrainConfig | Mapping[str, Any] | None = None,
     run_dir: str | Path | None = None,
     *,
     resume: bool = False,
@@ -74,7 +77,7 @@ def fit(
         model: any distribution.
         data: a `DataSet`; or rows (N, *event), tensor or array, or a `Split` with their context, of which a tenth,
             chosen by the seed, becomes the validation split.
-        config: a `TrainConfig`; None takes its defaults.
+        config: a `TrainConfig`, or a dict of its settings; None takes its defaults.
         run_dir: directory of the files of the training, made where needed; None writes none.
         resume: resume the training in run_dir, as if it had not been interrupted; where there is none it starts anew.
         observers: informed of every step and epoch, see `Observer`.
@@ -105,12 +108,28 @@ def fit(
         >>> [record.epoch for record in history]
         [1, 2]
     """
-    config = config or TrainConfig()
+    require_distribution(model)
+    with with_gradients(model):
+        return _fit(model, data, as_config(config, TrainConfig), run_dir, resume, observers, optimiser, progress)
+
+
+def _fit(
+    model: Distribution,
+    data: DataSet | Split | Values | Rows,
+    config: TrainConfig,
+    run_dir: str | Path | None,
+    resume: bool,
+    observers: Sequence[Observer],
+    optimiser: torch.optim.Optimizer | None,
+    progress: bool | TrainingProgress | None,
+) -> list[EpochRecord]:
+    """`fit`, where gradients are recorded."""
     data = data if isinstance(data, DataSet) else _held_out(model, data, config.seed)
     data, fabric = _ready(model, data, config)
     if data.levels is None and not data.fingerprint and isinstance(data.train.x, Tensor) and data.train.x.ndim == 2:
         warn_of_repeating_values(data.train.x, data.spec.column_names)  # as a table does when it is read
-    directory = None if run_dir is None else prepare(Path(run_dir), resume=resume)
+    directory = None if run_dir is None else prepare(as_path(run_dir, "run_dir"), resume=resume)
+    _require_observers(observers)
     device = next(model.parameters()).device
     optimiser = adam(model, config) if optimiser is None else require_over(model, optimiser)
     with ExitStack() as stack:
@@ -143,6 +162,13 @@ def fit(
         except KeyboardInterrupt as interrupt:
             raise KeyboardInterrupt(f": {loop.state.what_is_kept()}") from interrupt
     return loop.state.history
+
+
+def _require_observers(observers: Sequence[Observer]) -> None:
+    """Refuse what is no list of observers: ValueError."""
+    listed = isinstance(observers, list | tuple)
+    if not listed or not all(hasattr(each, "on_step") and hasattr(each, "on_epoch") for each in observers):
+        raise ValueError(f"observers must be a list of objects with on_step and on_epoch; got {shown(observers)}")
 
 
 class _Loop:
@@ -352,4 +378,7 @@ def _held_out(model: Distribution, rows: Values | Split | Rows, seed: int) -> Da
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
     held_out = max(len(x) // 10, 2)
     validation = Split(*split.take(order[:held_out]))
-    return DataSet("data", Split(*split.take(order[held_out:])), validation, validation)
+    labels = model.spec.labels if model.spec is not None and context is not None else ()  # a training of before
+    if context is None or len(labels) != context.shape[1]:
+        labels = ()
+    return DataSet("data", Split(*split.take(order[held_out:])), validation, validation, labels=labels)

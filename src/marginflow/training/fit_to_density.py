@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from marginflow.base.adapter import require_distribution
+from marginflow.base.arguments import shown
+from marginflow.base.config import Configuration, as_config
+from marginflow.base.devices import with_gradients
 from marginflow.base.distribution import Distribution
 from marginflow.base.seeds import SEEDS, seeded
+from marginflow.base.settings import require_function
 from marginflow.distributions.importance_weights import ImportanceWeights
 from marginflow.training.optimiser import cosine
 from marginflow.transforms import BatchNorm
@@ -21,7 +26,7 @@ from marginflow.transforms.normalise import InitialisedOnce
 LogDensity = Callable[[Tensor], Tensor]
 
 
-class VariationalConfig(BaseModel):
+class VariationalConfig(Configuration):
     """How to fit a flow to a density: Adam on the reverse KL divergence.
 
     Args:
@@ -44,8 +49,6 @@ class VariationalConfig(BaseModel):
         >>> VariationalConfig(steps=1000).num_samples
         256
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     steps: int = Field(default=5000, ge=1)
     num_samples: int = Field(default=256, ge=2)
@@ -85,7 +88,7 @@ class VariationalFit:
 
 
 def fit_to_density(
-    model: Distribution, log_density: LogDensity, config: VariationalConfig | None = None
+    model: Distribution, log_density: LogDensity, config: VariationalConfig | Mapping[str, Any] | None = None
 ) -> VariationalFit:
     """Fit a flow to a density that is known up to a factor, by the reverse KL divergence.
 
@@ -98,7 +101,7 @@ def fit_to_density(
             quickly. Or a `Marginalising` over one: its noise model stands in for the posterior of eps, and the loss is
             an upper bound.
         log_density: (N, *event) -> (N,), the target's log density in nats up to a constant, differentiable.
-        config: a `VariationalConfig`; None takes its defaults.
+        config: a `VariationalConfig`, or a dict of its settings; None takes its defaults.
 
     Returns:
         A `VariationalFit`.
@@ -119,8 +122,9 @@ def fit_to_density(
         >>> abs(fitted.log_normaliser - 1.838) < 0.1
         True
     """
-    config = config or VariationalConfig()
     require_distribution(model)
+    require_function(log_density, "log_density", "lambda x: -0.5 * x.square().sum(1)")
+    config = as_config(config, VariationalConfig)
     model._fitting_request(config.num_samples, None)  # refuses one that takes a context
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError(f"{type(model).__name__} has no parameters to fit")
@@ -132,7 +136,7 @@ def fit_to_density(
     optimiser = torch.optim.Adam(model.parameters(), config.lr)
     history = []
     model.eval()  # dropout has no inverse either
-    with seeded(config.seed):
+    with seeded(config.seed), with_gradients(model):
         for step in range(config.steps):
             progress = step / config.steps
             weight = min(1.0, 0.01 + 0.99 * progress / config.annealing) if config.annealing else 1.0
@@ -155,6 +159,8 @@ def fit_to_density(
 
 def _log_density_of(log_density: LogDensity, x: Tensor) -> Tensor:
     value = log_density(x)
+    if not isinstance(value, Tensor):
+        raise ValueError(f"log_density must return a tensor, which gradients pass; got {shown(value)}")
     if value.shape != (len(x),):
         raise ValueError(f"log_density must return one number a row, ({len(x)},); got shape {tuple(value.shape)}")
     return value

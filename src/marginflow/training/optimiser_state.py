@@ -57,6 +57,7 @@ def load_named_state(model: nn.Module, optimiser: torch.optim.Optimizer, content
     """
     if "groups" not in content:
         optimiser.load_state_dict(content)
+        _require_shapes(model, optimiser)
         return
     places = _places(model)
     if [group["params"] for group in _groups(places, optimiser)] != [group["params"] for group in content["groups"]]:
@@ -72,6 +73,26 @@ def load_named_state(model: nn.Module, optimiser: torch.optim.Optimizer, content
                 of_bands[name] = _unpacked(layer, content["state"][name])
             state[number] = of_bands[name][band]
     optimiser.load_state_dict({"state": state, "param_groups": groups})
+    _require_shapes(model, optimiser)
+
+
+def _require_shapes(model: nn.Module, optimiser: torch.optim.Optimizer) -> None:
+    """Refuse what a fused step would read beyond its end: state of other shapes than its weight. ValueError.
+
+    Numbers alone, as of steps, belong to any weight; an optimiser other than Adam may keep what broadcasts to it.
+    """
+    for name, weight in model.named_parameters():
+        for key, kept in optimiser.state.get(weight, {}).items():
+            if not isinstance(kept, Tensor) or (kept.ndim == 0 and key == "step"):
+                continue
+            fits = kept.shape == weight.shape
+            if not fits and not isinstance(optimiser, torch.optim.Adam):
+                fits = all(a in (1, b) for a, b in zip(reversed(kept.shape), reversed(weight.shape), strict=False))
+            if not fits:
+                raise ValueError(
+                    f"its optimiser keeps {key} of shape {tuple(kept.shape)} for {name}, a weight of shape "
+                    f"{tuple(weight.shape)}"
+                )
 
 
 def _packed(layer: MaskedLinear | None, kept: list[dict[str, Any]]) -> dict[str, Any]:

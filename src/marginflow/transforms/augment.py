@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from marginflow.base.arguments import as_whole, shown
 from marginflow.base.distribution import Distribution, site_of
 from marginflow.base.noise_sites import Sites
 from marginflow.base.transform import Transform
@@ -34,7 +35,7 @@ def _noise_features(noise: Distribution) -> int:
     if not isinstance(noise, Distribution) or noise.event_shape is None or not noise.exact:
         raise ValueError(
             "the noise must be an exact distribution with an event_shape, such as StandardNormal(2); "
-            f"got {type(noise).__name__}"
+            f"got {shown(noise)}"
         )
     return noise.event_shape[0]
 
@@ -73,6 +74,7 @@ class Augment(Transform):
     def __init__(self, noise: Distribution, features: int | None = None) -> None:
         super().__init__()
         self.num_noise = _noise_features(noise)
+        features = None if features is None else as_whole(features, "features", least=1)
         self.noise, self.features = noise, features
         if features is not None and 0 < noise.context_features < features:
             raise ValueError(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
-from marginflow.base.transform import Transform, Univariate
+from marginflow.base.arguments import as_whole
+from marginflow.base.settings import generator_from
+from marginflow.base.transform import Transform, Univariate, as_univariate
 from marginflow.nets.activations import Activation
 from marginflow.nets.masked.degrees import resolve_degrees
 from marginflow.nets.masked.network import MaskedNetwork
@@ -57,6 +58,8 @@ class MaskedAutoregressive(Transform):
         True
     """
 
+    of_vectors = True
+
     def __init__(
         self,
         features: int,
@@ -72,10 +75,12 @@ class MaskedAutoregressive(Transform):
         residual: bool = False,
     ) -> None:
         super().__init__()
-        self.features, self.degrees = features, degrees if isinstance(degrees, str) else "given"
-        self.univariate = Affine() if univariate is None else univariate
-        generator = torch.Generator().manual_seed(seed)
-        hidden_degrees = resolve_degrees(degrees, features, hidden, context_features > 0, generator, residual)
+        self.features = features = as_whole(features, "features", least=1)
+        self.degrees = degrees if isinstance(degrees, str) else "given"
+        self.univariate = Affine() if univariate is None else as_univariate(univariate)
+        generator = generator_from(seed)
+        has_context = as_whole(context_features, "context_features") > 0
+        hidden_degrees = resolve_degrees(degrees, features, hidden, has_context, generator, residual)
         self.network = MaskedNetwork(
             FeatureOrder(features, order, seed),
             hidden_degrees,

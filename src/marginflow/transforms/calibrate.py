@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from marginflow.base.arguments import shown
 from marginflow.base.devices import evaluation_mode
 from marginflow.base.moments import Moments
 from marginflow.base.seeds import seeded
@@ -32,6 +33,8 @@ def _features_last(x: Tensor) -> Tensor:
 
 def _give(moments: Moments, layer: Calibrated) -> None:
     """Set the statistics of a layer; ValueError where what reached it was not finite, or too little."""
+    if not moments.count:
+        raise ValueError(f"no rows reach {layer}: give batches of the training set that hold some")
     mean, variance = moments.mean, moments.variance
     if not bool(torch.isfinite(mean).all() & torch.isfinite(variance).all()):
         raise NotFinite(
@@ -45,7 +48,6 @@ def _give(moments: Moments, layer: Calibrated) -> None:
     layer.set_statistics(mean, variance)
 
 
-@torch.no_grad()
 def calibrate(
     model: nn.Module, batches: Iterable[Batch], *, layers: Iterable[Calibrated] | None = None, seed: int = 0
 ) -> None:
@@ -77,10 +79,17 @@ def calibrate(
         >>> model.eval().log_prob(torch.zeros(5, 2)).shape
         torch.Size([5])
     """
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"model must be a distribution or a transform; got {shown(model)}")
+    if isinstance(batches, str) or getattr(batches, "ndim", 1) == 0 or not isinstance(batches, Iterable):
+        raise ValueError(f"batches must be a list of them, or a DataLoader; got {shown(batches)}: give [x]")
     if isinstance(batches, Iterator):
         raise ValueError("batches are iterated once a layer: give a list or a DataLoader, not a generator")
     if layers is None:
         layers = [module for module in model.modules() if isinstance(module, Calibrated)]
+    layers = list(layers) if isinstance(layers, Iterable) else [layers]
+    if not all(isinstance(layer, Calibrated) for layer in layers):
+        raise ValueError(f"layers must be a list of those that take statistics, as BatchNorm does; got {shown(layers)}")
     layers = [layer for layer in layers if layer.needs_statistics]
     backwards = {id(part) for module in model.modules() if isinstance(module, Inverse) for part in module.modules()}
     for layer in layers:
@@ -88,7 +97,7 @@ def calibrate(
             raise ValueError(f"{layer} stands inside Inverse, where its input depends on its statistics: move it out")
     if isinstance(batches, Sequence) and not batches:
         raise ValueError("there are no batches: give those of the training set, x or (x, context)")
-    with evaluation_mode(model):
+    with torch.inference_mode(False), torch.no_grad(), evaluation_mode(model):  # statistics that gradients may meet
         if isinstance(batches, Sequence) and len(batches) == 1:
             _in_one_pass(layers, model, batches[0], seed)
             return
@@ -126,6 +135,8 @@ def _in_one_pass(layers: list[Calibrated], model: nn.Module, batch: Batch, seed:
 
 
 def _send(batch: Batch, model: nn.Module) -> None:
+    if isinstance(batch, tuple) and len(batch) not in (1, 2):
+        raise ValueError(f"a batch must be x, or a pair (x, context); got {len(batch)} things")
     model(*batch) if isinstance(batch, tuple) else model(batch)
 
 

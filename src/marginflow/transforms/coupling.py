@@ -8,8 +8,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from marginflow.base.arguments import as_tensor, shown
+from marginflow.base.settings import require_function
 from marginflow.base.shapes import sum_event
-from marginflow.base.transform import Transform, Univariate
+from marginflow.base.transform import Transform, Univariate, as_univariate
 from marginflow.nets.masked.order import FeatureOrder
 from marginflow.transforms.univariate.affine import Affine
 
@@ -51,9 +53,9 @@ class Coupling(Transform):
         self, mask: Sequence[bool] | Tensor, conditioner: nn.Module, univariate: Univariate | None = None
     ) -> None:
         super().__init__()
-        stays = torch.as_tensor(mask, device="cpu")
-        if stays.ndim != 1 or not bool(((stays == 0) | (stays == 1)).all()):
-            raise ValueError(f"the mask must be one true or false for each feature; got {mask!r}")
+        stays = as_tensor(mask, "the mask").cpu()
+        if stays.ndim != 1 or len(stays) == 0 or not bool(((stays == 0) | (stays == 1)).all()):
+            raise ValueError(f"the mask must be one true or false for each feature; got {shown(mask)}")
         stays = stays.bool()
         if bool(stays.all()) or not bool(stays.any()):
             raise ValueError(
@@ -65,8 +67,9 @@ class Coupling(Transform):
         self._transformed = f"[{', '.join(map(str, first[:8]))}{', ...' if len(first) > 8 else ''}]"
         self.num_kept = int(stays.sum())
         self.num_transformed = self.num_features - self.num_kept
+        require_function(conditioner, "conditioner", "nets.MLP(1, 2)")
         self.conditioner = conditioner
-        self.univariate = Affine() if univariate is None else univariate
+        self.univariate = Affine() if univariate is None else as_univariate(univariate)
         those_that_stay_first = torch.argsort(~stays, stable=True).tolist()
         self.order = FeatureOrder(self.num_features, those_that_stay_first)
         self._require_conditioner()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from marginflow.base.arguments import as_whole
 from marginflow.base.noise_sites import Sites
 from marginflow.base.transform import Transform
-from marginflow.transforms.sequential import Sequential
+from marginflow.transforms.sequential import in_sequence
 
 
 class FactorOut(Transform):
@@ -40,6 +41,7 @@ class FactorOut(Transform):
 
     def __init__(self, features: int, going_on: int, transforms: Transform | list[Transform]) -> None:
         super().__init__()
+        features, going_on = as_whole(features, "features", least=1), as_whole(going_on, "going_on")
         if not 0 < going_on < features:
             raise ValueError(
                 f"some features must be transformed and some leave; got {going_on} to transform, of {features}: "
@@ -47,7 +49,7 @@ class FactorOut(Transform):
             )
         self.features, self.going_on = features, going_on  # the argument's name stands in saved models
         self.leaving = features - going_on
-        self.transform = transforms if isinstance(transforms, Transform) else Sequential(*transforms)
+        self.transform = in_sequence(transforms)
 
     @property
     def exact(self) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from marginflow.base.shapes import require_at_least_one
+from marginflow.base.arguments import as_whole
+from marginflow.base.settings import generator_from
 from marginflow.base.transform import Transform, of_pixels
 
 
@@ -32,9 +33,8 @@ class Scaling(Transform):
 
     def __init__(self, features: int) -> None:
         super().__init__()
-        require_at_least_one(features)
-        self.features = features
-        self.log_scale = nn.Parameter(torch.zeros(features))
+        self.features = as_whole(features, "features", least=1)
+        self.log_scale = nn.Parameter(torch.zeros(self.features))
 
     def extra_repr(self) -> str:
         return str(self.features)
@@ -66,7 +66,7 @@ class Conv1x1(Transform):
         seed: for the random orthogonal matrix.
 
     Raises:
-        ValueError: where `features` is below 1.
+        ValueError: where `features` is below 1, or the seed no whole number.
 
     References:
         Kingma and Dhariwal, Glow: Generative Flow with Invertible 1x1 Convolutions, 2018 (arXiv 1807.03039),
@@ -81,9 +81,8 @@ class Conv1x1(Transform):
 
     def __init__(self, features: int, seed: int = 0) -> None:
         super().__init__()
-        require_at_least_one(features)
-        self.features = features
-        normal = torch.randn(features, features, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+        self.features = features = as_whole(features, "features", least=1)
+        normal = torch.randn(features, features, dtype=torch.float64, generator=generator_from(seed))
         orthogonal = torch.linalg.qr(normal).Q
         permutation, lower, upper = torch.linalg.lu(orthogonal)
         diagonal, dtype = upper.diagonal(), torch.get_default_dtype()

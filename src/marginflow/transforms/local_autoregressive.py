@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from marginflow.base.arguments import require_context
+from marginflow.base.arguments import as_whole, require_context
+from marginflow.base.settings import as_choice
 from marginflow.base.shapes import Shape, as_shape, image_shape
 from marginflow.base.transform import Transform, Univariate
 from marginflow.transforms.autoregressive import MaskedAutoregressive
@@ -69,11 +70,9 @@ class LocalAutoregressive(Transform):
         super().__init__()
         self.shape = as_shape(shape)
         self.features, self.height, self.width = image_shape(self.shape, "LocalAutoregressive")
-        if not isinstance(reach, int) or isinstance(reach, bool) or reach < 1:
-            raise ValueError(f"reach must be a whole number of pixels, at least 1; got {reach!r}")
-        if order not in ("sequential", "reversed"):
-            raise ValueError(f'order must be "sequential" or "reversed" here; got {order!r}')
-        self.reach, self.reversed, self._context_features = reach, order == "reversed", context_features
+        self.reach = reach = as_whole(reach, "reach", least=1)
+        self.reversed = as_choice(order, ("sequential", "reversed"), "order") == "reversed"
+        self._context_features = context_features = as_whole(context_features, "context_features")
         above = [(i, j) for i in range(-reach, 0) for j in range(-reach, reach + 1)]
         self.offsets = [*above, *((0, j) for j in range(-reach, 0))]
         seen = len(self.offsets) * self.features + self.height + self.width + context_features
@@ -96,8 +95,8 @@ class LocalAutoregressive(Transform):
         x, context = self._turned(x), self._checked(context, x)
         c, h, w = self.shape
         rows = x.permute(0, 2, 3, 1).reshape(-1, c)
-        z, log_det = self.layer(rows, self._neighbours(self._padded(x), context).reshape(len(rows), -1))
-        return self._turned(z.reshape(-1, h, w, c).permute(0, 3, 1, 2)), log_det.reshape(len(x), -1).sum(1)
+        z, log_det = self.layer(rows, self._neighbours(self._padded(x), context).flatten(0, 1))
+        return self._turned(z.reshape(len(x), h, w, c).permute(0, 3, 1, 2)), log_det.reshape(len(x), h * w).sum(1)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.require_input(z)
@@ -109,7 +108,7 @@ class LocalAutoregressive(Transform):
             x, log_det_of_pixels = self.layer.inverse(z[:, :, rows, columns].transpose(1, 2).flatten(0, 1), seen)
             x = x.unflatten(0, (len(z), len(rows))).transpose(1, 2)
             padded = self._with(padded, x, rows, columns)
-            log_det = log_det + log_det_of_pixels.reshape(len(z), -1).sum(1)
+            log_det = log_det + log_det_of_pixels.view(len(z), len(rows)).sum(1)
         r = self.reach
         return self._turned(padded[:, :, r:, r : r + self.width]), log_det
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from marginflow.base.shapes import require_at_least_one
+from marginflow.base.arguments import as_whole
 from marginflow.base.transform import Transform, of_pixels
 
 
@@ -25,8 +25,7 @@ class Calibrated(Transform, ABC):
 
     def __init__(self, features: int) -> None:
         super().__init__()
-        require_at_least_one(features)
-        self.features = self.num_features = features
+        self.features = self.num_features = as_whole(features, "features", least=1)
 
     @property
     def needs_statistics(self) -> bool:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from marginflow.base.arguments import require_context
-from marginflow.base.shapes import require_at_least_one
+from marginflow.base.arguments import as_whole, require_context
+from marginflow.base.settings import as_choice
 from marginflow.base.transform import Transform
 from marginflow.transforms.roots import solve_increasing
 
@@ -73,13 +73,13 @@ class Planar(Transform):
         True
     """
 
+    of_vectors = True
+
     def __init__(self, features: int, activation: str = "tanh", *, context_features: int = 0) -> None:
         super().__init__()
-        require_at_least_one(features)
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}; got {activation!r}")
-        self.features = features
-        self.activation = activation
+        self.features = features = as_whole(features, "features", least=1)
+        self.activation = as_choice(activation, ACTIVATIONS, "activation")
+        context_features = as_whole(context_features, "context_features")
         bound = 1 / math.sqrt(features)
         self.u = nn.Parameter(torch.empty(features).uniform_(-bound, bound))
         self.w = nn.Parameter(torch.empty(features).uniform_(-bound, bound))

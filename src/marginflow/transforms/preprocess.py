@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from marginflow.base.arguments import as_whole, shown
 from marginflow.base.distribution import Distribution, site_of
 from marginflow.base.noise_sites import NoiseSite, Sites
 from marginflow.base.not_finite import warn_of_diverged
+from marginflow.base.settings import as_real
 from marginflow.base.shapes import require_real, sum_event
 from marginflow.base.transform import Transform
 from marginflow.base.units import GRID, log_volume_of_levels
@@ -60,11 +62,14 @@ class Dequantise(Transform):
 
     def __init__(self, levels: int = 256, noise: Distribution | None = None) -> None:
         super().__init__()
-        if not isinstance(levels, int) or not 2 <= levels <= 256:
-            raise ValueError(f"levels must be a whole number between 2 and 256; got {levels}")
+        levels = as_whole(levels, "levels", least=2)
+        if levels > 256:
+            raise ValueError(
+                f"levels must be a whole number between 2 and 256; got {levels}: rows of more levels are real numbers"
+            )
         if noise is not None and (not isinstance(noise, Distribution) or not noise.exact):
             raise ValueError(
-                f"the noise must be an exact distribution with the shape of the images; got {type(noise).__name__}"
+                f"the noise must be an exact distribution with the shape of the images; got {shown(noise)}"
             )
         self.levels, self.noise = levels, noise
         self._like: Tensor
@@ -168,9 +173,7 @@ class Logit(Transform):
 
     def __init__(self, alpha: float = 1e-6) -> None:
         super().__init__()
-        if not 0 <= alpha < 0.5:
-            raise ValueError(f"alpha must lie in [0, 1/2); got {alpha}")
-        self.alpha = alpha
+        self.alpha = as_real(alpha, "alpha", lambda value: 0 <= value < 0.5, "lie in [0, 1/2)")
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         require_real(x)

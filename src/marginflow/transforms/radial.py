@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from marginflow.base.arguments import require_context
-from marginflow.base.shapes import require_at_least_one
+from marginflow.base.arguments import as_whole, require_context
 from marginflow.base.transform import Transform
 
 MARGIN = 1e-3  # gamma >= MARGIN - 1
@@ -45,10 +44,12 @@ class Radial(Transform):
         True
     """
 
+    of_vectors = True
+
     def __init__(self, features: int, *, context_features: int = 0) -> None:
         super().__init__()
-        require_at_least_one(features)
-        self.features = features
+        self.features = features = as_whole(features, "features", least=1)
+        context_features = as_whole(context_features, "context_features")
         bound = 1 / math.sqrt(features)
         self.centre = nn.Parameter(torch.empty(features).uniform_(-bound, bound))
         self.log_alpha = nn.Parameter(torch.empty(()).uniform_(-bound, bound))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from marginflow.base.arguments import as_whole
 from marginflow.base.shapes import Shape, as_shape, image_shape
 from marginflow.base.transform import Transform, no_volume
 from marginflow.nets.masked.order import FeatureOrder
@@ -21,7 +22,7 @@ class Flatten(Transform):
         shape: the event shape of x.
 
     Raises:
-        ValueError: where `shape` is no event shape.
+        ValueError: where `shape` is no event shape, or rows have another.
 
     Examples:
         >>> import torch
@@ -36,9 +37,11 @@ class Flatten(Transform):
         self.shape = as_shape(shape)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.forward_shape(x.shape[1:])
         return x.flatten(1), no_volume(x)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.inverse_shape(z.shape[1:])
         return z.reshape(len(z), *self.shape), no_volume(z)
 
     def forward_shape(self, shape: torch.Size) -> torch.Size:
@@ -83,8 +86,8 @@ class Permutation(Transform):
 
     def __init__(self, features: int, order: str | Sequence[int] = "reversed", seed: int = 0) -> None:
         super().__init__()
-        self.features = features
-        self.order = FeatureOrder(features, order, seed)
+        self.features = as_whole(features, "features", least=1)
+        self.order = FeatureOrder(self.features, order, seed)
 
     def __repr__(self) -> str:
         return f"Permutation({self.features}, {self.order})"
@@ -110,7 +113,7 @@ class Squeeze(Transform):
         factor: f, the side of a patch.
 
     Raises:
-        ValueError: where `factor` is no whole number of at least 1, or the events are no images or have sides that f
+        ValueError: where `factor` is no whole number of at least 1, or events are no images or have sides that f
             does not divide; for the inverse, where f^2 does not divide the channels.
 
     References:
@@ -126,9 +129,7 @@ class Squeeze(Transform):
 
     def __init__(self, factor: int = 2) -> None:
         super().__init__()
-        if not isinstance(factor, int) or factor < 1:
-            raise ValueError(f"factor must be a whole number of pixels, at least 1; got {factor!r}")
-        self.factor = factor
+        self.factor = as_whole(factor, "factor", least=1)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         c, h, w = self.forward_shape(x.shape[1:])

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from marginflow.base.arguments import common_width
 from marginflow.base.noise_sites import Sites
-from marginflow.base.transform import Transform, no_volume
+from marginflow.base.transform import Transform, no_volume, require_transform
 
 Direction = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]
 
@@ -30,7 +31,7 @@ class Sequential(Transform):
         *transforms: the parts, first to last in the direction data -> noise.
 
     Raises:
-        ValueError: where a part is no transform.
+        ValueError: where a part is no transform, or parts take contexts of different widths.
 
     References:
         Chen, Xu, Zhang and Guestrin, Training Deep Nets with Sublinear Memory Cost, 2016 (arXiv 1604.06174): recompute.
@@ -44,9 +45,9 @@ class Sequential(Transform):
 
     def __init__(self, *transforms: Transform) -> None:
         super().__init__()
-        for transform in transforms:
-            if not isinstance(transform, Transform):
-                raise ValueError(f"expected transforms, first to last; got {type(transform).__name__}")
+        for i, transform in enumerate(transforms):
+            require_transform(transform, f"part {i}, counted from 0,")
+        common_width(transform.context_features for transform in transforms)  # or no context would fit
         self.transforms = nn.ModuleList(transforms)
         self.recompute = False
 
@@ -129,6 +130,14 @@ def _plus(total: Tensor | None, log_det: Tensor) -> Tensor:
     return (total if total.dtype == log_det.dtype else total.to(log_det.dtype)) + log_det
 
 
+def in_sequence(transforms: Transform | Iterable[Transform]) -> Transform:
+    """One transform, or a list of them in sequence; ValueError for what is neither."""
+    if isinstance(transforms, Iterable) and not isinstance(transforms, str | type | Tensor | Transform):
+        return Sequential(*transforms)
+    require_transform(transforms, "what is not a list of transforms")
+    return cast(Transform, transforms)
+
+
 def _is_nested(transform: Transform) -> bool:
     return any(isinstance(part, Sequential) for part in transform.modules())
 
@@ -157,6 +166,7 @@ class Inverse(Transform):
 
     def __init__(self, transform: Transform) -> None:
         super().__init__()
+        require_transform(transform)
         if not transform.exact:
             raise ValueError(f"only an exact transform can run backwards; {type(transform).__name__} draws noise")
         self.transform = transform

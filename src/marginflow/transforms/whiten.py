@@ -62,13 +62,17 @@ class Whiten(InitialisedOnce):
         """L, (features, features)."""
         return self.factor.tril(-1) + self.factor.diagonal().exp().diag()
 
+    def _columns(self, x: Tensor) -> Tensor:
+        """The features of each pixel beside each other: (N, features, pixels)."""
+        return x.reshape(len(x), self.num_features, x.shape[2:].numel())
+
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.require_input(x)
-        z = self.matrix() @ x.reshape(len(x), self.num_features, -1) + self.shift[:, None]
+        z = self.matrix() @ self._columns(x) + self.shift[:, None]
         return z.view(x.shape), of_pixels(self.factor.diagonal().sum(), x)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.require_input(z)
-        columns = z.reshape(len(z), self.num_features, -1) - self.shift[:, None]
+        columns = self._columns(z) - self.shift[:, None]
         x = torch.linalg.solve_triangular(self.matrix(), columns, upper=False)
         return x.reshape(z.shape), of_pixels(-self.factor.diagonal().sum(), z)

@@ -114,7 +114,7 @@ def test_truncated_and_mislabelled_files_are_refused(root: Path, change: object,
 
 
 def test_wrong_options_are_refused() -> None:
-    with pytest.raises(ValueError, match='flips must be "none", "stored" or "drawn"; got \'both\''):
+    with pytest.raises(ValueError, match="flips must be one of none, stored, drawn; got 'both'"):
         images.image_set(
             "x", some_pixels(), torch.zeros(6), cuts=(2, 4), levels=256, noise="fresh", labels=False, seed=0,
             classes=("a",), flips="both",

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from marginflow.base.seeds import require_seed
+from marginflow.base.settings import as_choice, as_flag
 from marginflow.base.units import GRID
 from marginflow.data.dataset import DataSet, Split
 
@@ -89,16 +90,15 @@ def image_set(
     flips: Flips = "none",
 ) -> DataSet:
     """Pixels (N, C, H, W) cut into splits at two rows, with noise, labels and, in the training split, flips."""
-    if noise not in ("fresh", "once"):
-        raise ValueError(f'noise must be "fresh" or "once"; got {noise!r}')
-    if flips not in ("none", "stored", "drawn"):
-        raise ValueError(f'flips must be "none", "stored" or "drawn"; got {flips!r}')
+    as_choice(noise, ("fresh", "once"), "noise")
+    as_choice(flips, ("none", "stored", "drawn"), "flips")
+    labels, seed = as_flag(labels, "labels"), require_seed(seed)
     parts = []
     for part, (start, stop) in enumerate(((0, cuts[0]), cuts, (cuts[1], len(pixels)))):
         rows: Tensor | Pixels = pixels[start:stop]
         own_flips = "none" if part else flips
         if noise == "once" or own_flips != "none":
-            own_seed = 3 * require_seed(seed) + part if noise == "once" else None
+            own_seed = 3 * seed + part if noise == "once" else None
             rows = Pixels(pixels[start:stop], flips=own_flips, levels=levels, seed=own_seed)
             if own_flips != "drawn" and rows.shape.numel() <= SMALL:
                 rows = rows[:]

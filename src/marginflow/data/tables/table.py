@@ -14,7 +14,9 @@ import pyarrow as pa
 import torch
 from torch.nn import functional
 
+from marginflow.base.arguments import shown
 from marginflow.base.data_warning import DataWarning
+from marginflow.base.settings import as_path, as_real
 from marginflow.data.columns import warn_of_repeating_values
 from marginflow.data.dataset import DataSet, DataSpec, Split
 from marginflow.data.tables.read import classes, codes_of, listed, matrix, read, require_distinct
@@ -66,11 +68,12 @@ def table(
         >>> data.train.x.shape, data.columns
         (torch.Size([80, 2]), ('x0', 'x1'))
     """
+    validation, test = as_real(validation, "validation"), as_real(test, "test")
     if min(validation, test) <= 0 or validation + test >= 1:
         raise ValueError(f"validation and test must be positive, together below 1; got {validation} and {test}")
-    file = Path(path)
+    file = as_path(path, "path")
     content = read(file, delimiter)
-    without = [*_listing(drop), *([] if labels is None else [labels])]
+    without = [*_listing(drop), *([] if labels is None else _listing(labels))]
     names = _chosen(list(content), None if columns is None else _listing(columns), without, file)
     x = matrix(content, names, file)
     warn_of_repeating_values(torch.from_numpy(x), names)
@@ -173,8 +176,11 @@ def require_same_columns(expected: Sequence[str], found: Sequence[str], source: 
 
 
 def _listing(names: str | Sequence[str]) -> list[str]:
-    """Names in a list, also where there is one alone."""
-    return [names] if isinstance(names, str) else list(names)
+    """Names in a list, also where there is one alone; ValueError for what is neither."""
+    listed = [names] if isinstance(names, str) else names
+    if not isinstance(listed, Sequence) or not all(isinstance(name, str) for name in listed):
+        raise ValueError(f"columns are named by text, one or a list; got {shown(names)}")
+    return list(listed)
 
 
 def _chosen(found: list[str], columns: Sequence[str] | None, without: Sequence[str], file: Path) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 
 from marginflow.base.arguments import Values
-from marginflow.base.devices import evaluation_mode
+from marginflow.base.devices import evaluation_mode, with_gradients
 from marginflow.base.distribution import Distribution
 from marginflow.base.seeds import require_seed
 from marginflow.data import Batch, Split
@@ -64,7 +64,7 @@ def check(
     require_seed(seed)
     if len(split.x) < 20:
         raise ValueError(f"a check needs at least 20 rows; got {len(split.x)}")
-    with evaluation_mode(model), warnings.catch_warnings():
+    with with_gradients(model), evaluation_mode(model), warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*samples are not finite", RuntimeWarning)  # they are counted
         return Findings(list(_findings(model, bring_to(model, split.take()), floor, seed)))
 

@@ -7,9 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from marginflow.base.arguments import shown
 from marginflow.base.devices import on_cpu
-from marginflow.base.shapes import require_at_least_one
-from marginflow.nets.activations import require_hidden
+from marginflow.base.settings import as_choice, as_sizes
+from marginflow.nets.activations import as_hidden
+
+ORDERS = ("sequential", "reversed", "random")
+DEGREES = ("sequential", "even", "random")
 
 
 @on_cpu
@@ -21,21 +25,17 @@ def resolve_order(order: str | Sequence[int], features: int, generator: torch.Ge
     >>> resolve_order("reversed", 3, torch.Generator())
     tensor([2, 1, 0])
     """
-    require_at_least_one(features)
     if not isinstance(order, str):
-        order = [int(dimension) for dimension in order]
+        listed = as_sizes(order, "order", least=None)
+        if sorted(listed) != list(range(features)):
+            raise ValueError(f"order must hold each of 0 ... {features - 1} once; got {shown(listed)}")
+        return torch.tensor(listed)
+    as_choice(order, ORDERS, "order", ", or a list of the dimensions first to last")
     if order == "sequential":
         return torch.arange(features)
     if order == "reversed":
         return torch.arange(features - 1, -1, -1)
-    if order == "random":
-        return torch.randperm(features, generator=generator)
-    if isinstance(order, str) or sorted(order) != list(range(features)):
-        raise ValueError(
-            f'order must be "sequential", "reversed", "random" or a list with each of 0 ... {features - 1} '
-            f"once; got {order!r}"
-        )
-    return torch.tensor(order)
+    return torch.randperm(features, generator=generator)
 
 
 @on_cpu
@@ -60,10 +60,12 @@ def resolve_degrees(
     >>> resolve_degrees("even", 9, [4], False, torch.Generator())
     [tensor([1, 3, 5, 7])]
     """
-    require_hidden(hidden, residual=residual)
+    hidden = as_hidden(hidden, residual=residual)
     low = 0 if has_context or features == 1 else 1
     span = max(features - low, 1)  # how many degrees there are
     if not isinstance(degrees, str):
+        if not isinstance(degrees, Sequence):
+            raise ValueError(f"degrees must be {', '.join(DEGREES)} or a list for each layer; got {shown(degrees)}")
         if len(degrees) != len(hidden):
             raise ValueError(f"degrees must be one list a hidden layer, {len(hidden)} in all; got {len(degrees)}")
         layers = [_given(layer, width, features) for layer, width in zip(degrees, hidden, strict=True)]
@@ -71,11 +73,12 @@ def resolve_degrees(
         if residual and any(not torch.equal(layer, layers[0]) for layer in layers[::2]):
             raise ValueError("residual=True needs the same degrees in the first, third, fifth ... hidden layer")
         return layers
+    as_choice(degrees, DEGREES, "degrees", ", or a list for each hidden layer")
     if degrees == "sequential":
         layers = [low + torch.arange(width) % span for width in hidden]
     elif degrees == "even":
         layers = [low + torch.arange(width) * span // width for width in hidden]
-    elif degrees == "random":
+    else:
         layers, least = [], low
         for width in hidden:  # none below the least of the layer before: such a unit would see nothing
             drawn = torch.randint(least, low + span, (width,), generator=generator)
@@ -83,8 +86,6 @@ def resolve_degrees(
                 drawn[0] = low  # chance must not hide the context from the first dimension
             layers.append(drawn)
             least = int(drawn.min())
-    else:
-        raise ValueError(f'degrees must be "sequential", "even", "random" or a list a layer; got {degrees!r}')
     if residual:
         layers = [layers[0] if i % 2 == 0 else layer for i, layer in enumerate(layers)]
     return [layer.sort().values for layer in layers]
@@ -92,6 +93,7 @@ def resolve_degrees(
 
 def _given(layer: Sequence[int], width: int, features: int) -> Tensor:
     """One layer's explicit degrees, checked and sorted."""
+    layer = as_sizes(layer, "degrees", least=None)
     if len(layer) != width or not all(0 <= degree < features for degree in layer):
         raise ValueError(
             f"a hidden layer of {width} units needs {width} degrees between 0 and {features - 1}; "

@@ -9,8 +9,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from marginflow.base.arguments import require_context
-from marginflow.nets.activations import Activation, as_activation, require_dropout
+from marginflow.base.arguments import as_whole, require_context
+from marginflow.base.settings import as_dropout
+from marginflow.nets.activations import Activation, as_activation
 from marginflow.nets.masked.forward import run
 from marginflow.nets.masked.inverse import Step, draw, invert
 from marginflow.nets.masked.linear import MaskedLinear
@@ -49,7 +50,7 @@ class MaskedNetwork(nn.Module):
         residual: bool = False,
     ) -> None:
         super().__init__()
-        require_dropout(dropout)
+        dropout, context_features = as_dropout(dropout), as_whole(context_features, "context_features")
         inputs, outputs = list(inputs), list(outputs)
         fit = len(inputs) == len(outputs) and sum(inputs) == len(order.dimensions) and sum(outputs) > 0
         if not fit or min([*inputs, *outputs]) < 0:

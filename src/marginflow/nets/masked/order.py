@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from marginflow.base.settings import generator_from
 from marginflow.nets.masked.degrees import resolve_order
 
 
@@ -21,7 +22,7 @@ class FeatureOrder(nn.Module):
 
     def __init__(self, features: int, order: str | Sequence[int] = "sequential", seed: int = 0) -> None:
         super().__init__()
-        resolved = resolve_order(order, features, torch.Generator().manual_seed(seed))
+        resolved = resolve_order(order, features, generator_from(seed))
         self.dimensions: Tensor
         self.positions: Tensor
         self.register_buffer("dimensions", resolved.to(torch.get_default_device()))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from marginflow.base.settings import as_positive, as_real
 from marginflow.nets.autograd import differentiable, left_to_autograd
 
 
@@ -72,8 +73,7 @@ class Affine:
     bound: float = 5.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.bound < math.inf:
-            raise ValueError(f"bound must be positive and finite; got {self.bound}")
+        object.__setattr__(self, "bound", as_positive(self.bound, "bound"))  # frozen
 
     @property
     def num_params(self) -> int:
@@ -125,8 +125,8 @@ class SoftclipAffine:
     slope: float = 1e-3
 
     def __post_init__(self) -> None:
-        if not 0 < self.slope < 1:
-            raise ValueError(f"slope must lie in (0, 1); got {self.slope}")
+        slope = as_real(self.slope, "slope", lambda value: 0 < value < 1, "lie in (0, 1)")
+        object.__setattr__(self, "slope", slope)  # frozen
 
     @property
     def num_params(self) -> int:
@@ -172,8 +172,7 @@ class SoftplusAffine:
     floor: float = 1e-3
 
     def __post_init__(self) -> None:
-        if not 0 < self.floor < math.inf:
-            raise ValueError(f"floor must be positive and finite; got {self.floor}")
+        object.__setattr__(self, "floor", as_positive(self.floor, "floor"))  # frozen
 
     @property
     def num_params(self) -> int:

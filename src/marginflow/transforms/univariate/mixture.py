@@ -11,6 +11,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from marginflow.base.arguments import as_whole
+from marginflow.base.settings import as_positive
 from marginflow.nets.autograd import differentiable, left_to_autograd
 from marginflow.transforms.roots import solve_increasing
 from marginflow.transforms.univariate.affine import Affine
@@ -25,10 +27,8 @@ class _Mixture(ABC):
     bound: float = 7.0
 
     def __post_init__(self) -> None:
-        if self.components < 1 or not self.bound > 0:
-            raise ValueError(
-                f"a mixture needs at least 1 component and a positive bound; got {self.components} and {self.bound}"
-            )
+        object.__setattr__(self, "components", as_whole(self.components, "components", least=1))  # frozen
+        object.__setattr__(self, "bound", as_positive(self.bound, "bound"))  # frozen
 
     @property
     @abstractmethod
@@ -87,7 +87,7 @@ class GaussianMixture(_Mixture):
         bound: the largest |log s_k|, softly.
 
     Raises:
-        ValueError: where there is no component, or `bound` is not positive.
+        ValueError: where there is no component, or `bound` is not positive and finite.
 
     References:
         Papamakarios, Pavlakou and Murray, Masked Autoregressive Flow for Density Estimation, 2017 (arXiv 1705.07057):
@@ -138,7 +138,7 @@ class LogisticMixture(_Mixture):
         bound: the largest |log s_k|, softly; that of |a| is as for `Affine`.
 
     Raises:
-        ValueError: where there is no component, or `bound` is not positive.
+        ValueError: where there is no component, or `bound` is not positive and finite.
 
     References:
         Ho, Chen, Srinivas, Duan and Abbeel, Flow++: Improving Flow-Based Generative Models with Variational

@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from marginflow.base.arguments import as_whole
+from marginflow.base.settings import as_positive
+
 LEAST_SIZE, LEAST_SLOPE = 1e-3, 1e-3  # of a bin, as a share of the interval; of the curve at a knot
 
 
@@ -32,7 +35,7 @@ class RationalQuadratic:
         bound: half the interval's length.
 
     Raises:
-        ValueError: where `bins` is out of range, or `bound` is not positive.
+        ValueError: where `bins` is out of range, or `bound` is not positive and finite.
 
     References:
         Durkan, Bekasov, Murray and Papamakarios, Neural Spline Flows, 2019 (arXiv 1906.04032).
@@ -47,11 +50,10 @@ class RationalQuadratic:
     bound: float = 5.0
 
     def __post_init__(self) -> None:
-        if not 2 <= self.bins <= 0.5 / LEAST_SIZE or not self.bound > 0:
-            raise ValueError(
-                f"a spline needs 2 to {0.5 / LEAST_SIZE:.0f} bins and a positive bound; "
-                f"got {self.bins} bins and the bound {self.bound}"
-            )
+        object.__setattr__(self, "bins", as_whole(self.bins, "bins", least=2))  # frozen
+        if self.bins > 0.5 / LEAST_SIZE:
+            raise ValueError(f"bins must be at most {0.5 / LEAST_SIZE:.0f}; got {self.bins}")
+        object.__setattr__(self, "bound", as_positive(self.bound, "bound"))  # frozen
 
     @property
     def num_params(self) -> int:
