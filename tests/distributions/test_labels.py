@@ -85,10 +85,10 @@ def test_a_model_is_trained_on_labels_and_keeps_their_names() -> None:
 
 def test_names_that_are_numbers_are_names() -> None:
     for number, place in ((1, 0), (3, 2)):
-        assert as_one_hot(number, ("1", "2", "3"), 4).tolist() == [torch.eye(3)[place].tolist()]
+        assert torch.as_tensor(as_one_hot(number, ("1", "2", "3"), 4)).tolist() == [torch.eye(3)[place].tolist()]
     with pytest.raises(ValueError, match="label '0' is not one of the model's: 1, 2, 3"):
         as_one_hot(0, ("1", "2", "3"), 4)
-    assert as_one_hot([True, False], ("False", "True"), 2).tolist() == [[0, 1], [1, 0]]
+    assert torch.as_tensor(as_one_hot([True, False], ("False", "True"), 2)).tolist() == [[0, 1], [1, 0]]
 
 
 def test_a_mixture_without_names_takes_numbers() -> None:

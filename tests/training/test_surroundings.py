@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
 import pytest
 import torch
@@ -84,7 +85,7 @@ def test_statistics_that_are_set_inside_can_be_trained_through() -> None:
 
 
 @pytest.mark.parametrize("config", [{"epochs": 1, "batch_size": 50}, mf.TrainConfig(epochs=1, batch_size=50)])
-def test_settings_may_be_a_dict(config: object) -> None:
+def test_settings_may_be_a_dict(config: Any) -> None:
     assert len(mf.fit(models.planar(2), rows(), config)) == 1
 
 
@@ -102,6 +103,6 @@ def test_settings_may_be_a_dict(config: object) -> None:
         (mf.VariationalConfig(), "config must be a TrainConfig"),
     ],
 )
-def test_settings_that_do_not_fit_are_refused(config: object, message: str) -> None:
+def test_settings_that_do_not_fit_are_refused(config: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         mf.fit(models.planar(2), rows(), config)
