@@ -16,7 +16,22 @@ from nflows import distributions as nflows_distributions
 from nflows import flows as nflows_flows
 from nflows import transforms as nflows_transforms
 from torch import Tensor, nn
-from torch.distributions import Independent, Laplace, MultivariateNormal, Normal, Poisson
+from torch.distributions import (
+    Beta,
+    Categorical,
+    Dirichlet,
+    Exponential,
+    ExpTransform,
+    Gamma,
+    Independent,
+    Laplace,
+    MixtureSameFamily,
+    MultivariateNormal,
+    Normal,
+    Poisson,
+    TransformedDistribution,
+)
+from torch.distributions import Uniform as TorchUniform
 
 import marginflow as mf
 from marginflow.base.distribution import Distribution
@@ -255,6 +270,56 @@ def test_torch_distributions_with_a_batch_or_without_events_are_refused() -> Non
     discrete = from_torch(Independent(Poisson(torch.ones(2)), 1))
     with pytest.raises(ValueError, match="no reparameterised draws"):
         discrete.sample_and_log_prob(3)
+
+
+BOUNDED = {
+    "gamma": (Independent(Gamma(torch.ones(2), 2.0), 1), [[-1.0, 1.0]]),
+    "uniform": (Independent(TorchUniform(torch.zeros(2), torch.ones(2)), 1), [[0.5, 1.5], [-0.5, 0.5]]),
+    "unchecked": (
+        Independent(Exponential(torch.ones(2), validate_args=False), 1, validate_args=False), [[0.5, -0.5]]
+    ),
+    "dirichlet": (Dirichlet(torch.tensor([1.0, 2.0])), [[0.5, 0.6]]),
+    "counts": (Independent(Poisson(torch.ones(2)), 1), [[0.5, 1.0], [-1.0, 2.0]]),
+    "mixture": (
+        MixtureSameFamily(Categorical(torch.ones(3)), Independent(Beta(torch.ones(3, 2), 2.0), 1)), [[0.5, 1.5]]
+    ),
+    "transformed": (
+        TransformedDistribution(Independent(Normal(torch.zeros(2), 1.0), 1), [ExpTransform()]), [[-1.0, 1.0]]
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+def test_outside_the_support_of_a_torch_distribution_the_density_is_0(name: str) -> None:
+    torch.default_generator.manual_seed(0)
+    distribution, outside = BOUNDED[name]
+    x, there = distribution.sample((5,)), torch.tensor(outside)
+    density = from_torch(distribution)
+    expected = distribution.log_prob(x)
+    torch.testing.assert_close(density.log_prob(x), expected)
+    none = there.new_full((len(there),), -torch.inf)
+    torch.testing.assert_close(density.log_prob(torch.cat([there, x, there])), torch.cat([none, expected, none]))
+    assert bool(density.log_prob(torch.full((1, 2), torch.nan)).isnan())
+    with pytest.raises(ValueError, match="within the support"):
+        to_torch(density, validate_args=True).log_prob(there)
+
+
+def test_the_support_may_depend_on_the_context() -> None:
+    class UpTo(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(()))
+
+        def forward(self, context: Tensor) -> Independent:
+            return Independent(TorchUniform(torch.zeros_like(context), self.scale * context), 1)
+
+    density = from_torch(UpTo(), context_features=1)
+    x, context = torch.tensor([[0.5], [1.5], [1.5], [-1.0]]), torch.tensor([[1.0], [1.0], [2.0], [2.0]])
+    log_prob = density.log_prob(x, context)
+    torch.testing.assert_close(log_prob, torch.tensor([0.0, -torch.inf, -torch.tensor(2.0).log(), -torch.inf]))
+    log_prob[[0, 2]].sum().backward()
+    torch.testing.assert_close(density.module.scale.grad, torch.tensor(-2.0))  # of -log scale, twice
+    assert to_torch(density, context).support.event_dim == 1
 
 
 def test_a_graph_of_freia_with_two_outputs_is_refused() -> None:

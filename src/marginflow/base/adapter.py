@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.distributions.constraints import Constraint
 
 from marginflow.base.arguments import as_whole
 from marginflow.base.distribution import Density, Distribution
@@ -215,6 +216,11 @@ class Adapter(Distribution):
     def takes_pixels(self) -> bool:
         return takes_pixels(self.given)
 
+    @property
+    def support(self) -> Constraint:
+        said = getattr(self.given, "support", None)
+        return said if isinstance(said, Constraint) else super().support
+
     def with_base(self, change: Callable[[Density], Distribution]) -> Distribution:
         return change(self.given)
 
@@ -223,10 +229,10 @@ class Adapter(Distribution):
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         log_prob = self.given.log_prob(x, *self._used(context))
-        if not isinstance(log_prob, Tensor) or log_prob.shape != (len(x),):
+        if not isinstance(log_prob, Tensor) or log_prob.shape != (x.shape[0],):
             got = tuple(log_prob.shape) if isinstance(log_prob, Tensor) else type(log_prob).__name__
             raise ValueError(
-                f"{type(self.given).__name__}.log_prob must give a tensor ({len(x)},) for so many rows; got {got}"
+                f"{type(self.given).__name__}.log_prob must give a tensor ({x.shape[0]},) for so many rows; got {got}"
             )
         return log_prob
 

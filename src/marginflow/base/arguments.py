@@ -113,7 +113,7 @@ def as_rows(
         ValueError: where they have another shape, are no numbers, or are pixels and none are meant.
     """
     x = as_tensor(x, what)
-    if x.shape == event_shape:
+    if event_shape is not None and x.ndim == len(event_shape) and x.shape == event_shape:
         x = x[None]
     require_rows(x.shape, event_shape, what)
     if pixels or x.is_floating_point():
@@ -172,12 +172,12 @@ def as_context(
             raise ValueError(f"labels are one-hot vectors; got {context.tolist()}: give model.one_hot(labels)")
         context = context[None]
     if num_rows is None:
-        num_rows = len(context) if context.ndim else 0
-    if context.ndim < 2 or context.shape[1] != features or len(context) not in (1, num_rows):
+        num_rows = context.shape[0] if context.ndim else 0
+    if context.ndim < 2 or context.shape[1] != features or context.shape[0] not in (1, num_rows):
         raise _unfit(context, features, rows)
     if not context.is_floating_point():
         context = context.to(dtype or torch.get_default_dtype())
-    return context if len(context) == num_rows else context.expand(num_rows, *context.shape[1:])
+    return context if context.shape[0] == num_rows else context.expand(num_rows, *context.shape[1:])
 
 
 def require_context(context: Tensor | None, features: int, num_rows: int, *, vector: bool = False) -> None:
@@ -185,7 +185,7 @@ def require_context(context: Tensor | None, features: int, num_rows: int, *, vec
     if features == 0:
         return
     as_context(context, features, num_rows)
-    if context is None or context.ndim < 2 or len(context) != num_rows:
+    if context is None or context.ndim < 2 or context.shape[0] != num_rows:
         raise _unfit(context, features, num_rows)
     if vector and context.ndim > 2:
         raise ValueError(
@@ -214,7 +214,8 @@ def as_whole(number: SupportsIndex, what: str, least: int | None = 0) -> int:
     try:
         if isinstance(number, bool | np.bool_) or getattr(number, "dtype", None) == torch.bool:
             raise TypeError
-        whole = operator.index(number)
+        is_open = isinstance(number, torch.SymInt)  # as of a graph that holds for any number
+        whole = cast(int, number) if is_open else operator.index(number)
     except (TypeError, RuntimeError):
         raise ValueError(f"{what} must be a whole number; got {shown(number)}{_probably_meant(number)}") from None
     if least is not None and whole < least:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, SupportsIndex, final, runtime_checka
 
 import torch
 from torch import Tensor, nn
+from torch.distributions.constraints import Constraint
 
 from marginflow.base.arguments import Values, as_context, as_rows, as_tensor, require_num_samples, shown
 from marginflow.base.call import RemembersArguments
@@ -16,6 +17,7 @@ from marginflow.base.labels import as_one_hot
 from marginflow.base.noise_sites import NoiseSite, Sites, at_given
 from marginflow.base.not_finite import not_finite, warn_of_diverged
 from marginflow.base.precision import warn_of_lost_digits
+from marginflow.base.support import REAL, of_events
 from marginflow.base.transform import Identity, Transform
 
 if TYPE_CHECKING:
@@ -105,6 +107,11 @@ class Distribution(RemembersArguments, nn.Module, ABC):
     def takes_float64(self) -> bool:
         """Whether rows in float64 go in as they are, because its preprocessing brings them to the model's precision."""
         return False
+
+    @property
+    def support(self) -> Constraint:
+        """Where its density may be positive, as far as is known: elsewhere log_prob is -inf. Else all real numbers."""
+        return of_events(REAL, self.event_shape)
 
     @property
     def elementary(self) -> bool:
@@ -213,8 +220,8 @@ class Distribution(RemembersArguments, nn.Module, ABC):
         contexts = self._fitting_context(context, None, None)
         if contexts is None:
             raise ValueError("sample_each draws for each row of a context; got none: use sample(num_samples)")
-        samples = self.sample(len(contexts) * number, contexts.repeat_interleave(number, 0))
-        return samples.unflatten(0, (len(contexts), number))
+        samples = self.sample(contexts.shape[0] * number, contexts.repeat_interleave(number, 0))
+        return samples.unflatten(0, (contexts.shape[0], number))
 
     @final
     def noise(self, x: Values, context: Values | None = None) -> Sites[Tensor]:
@@ -282,7 +289,7 @@ class Distribution(RemembersArguments, nn.Module, ABC):
         like = like_of(self)
         x = as_rows(x, self.event_shape, pixels=self.takes_pixels, dtype=torch.float64 if like is not None else None)
         self._warn_of_lost_digits(x, like, 5)
-        return self._in_precision(x, like), self._fitting_context(context, len(x), like)
+        return self._in_precision(x, like), self._fitting_context(context, x.shape[0], like)
 
     def _in_precision(self, x: Tensor, like: Tensor | None) -> Tensor:
         """Rows on the device and in the precision of the model; in float64 where it takes that."""

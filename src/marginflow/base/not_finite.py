@@ -38,6 +38,8 @@ def warn_of_diverged(samples: Tensor, stacklevel: int = 3) -> None:
         >>> str(caught[0].message)
         '1 of 2 samples are not finite'
     """
+    if torch.compiler.is_compiling():
+        return  # a graph holds no values
     diverged = int(not_finite(samples).sum())
     if diverged:
         warnings.warn(f"{diverged} of {len(samples)} samples are not finite", RuntimeWarning, stacklevel=stacklevel)

@@ -8,21 +8,23 @@ from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
+from torch.distributions.constraints import Constraint
 
 from marginflow.base.arguments import shown
 from marginflow.base.call import RemembersArguments
 from marginflow.base.noise_sites import Sites
 from marginflow.base.shapes import require_real
+from marginflow.base.support import REAL
 
 
 def no_volume(x: Tensor) -> Tensor:
     """The log_det of the identity, (N,), real also where x is pixels."""
-    return torch.zeros(len(x), device=x.device, dtype=x.dtype if x.is_floating_point() else None)
+    return torch.zeros(x.shape[0], device=x.device, dtype=x.dtype if x.is_floating_point() else None)
 
 
 def of_pixels(log_det: Tensor, x: Tensor) -> Tensor:
     """The log-determinant (N,) of what adds the same to it for each pixel of x (N, C, ...), or once for a vector."""
-    return (log_det * math.prod(x.shape[2:])).expand(len(x))
+    return (log_det * math.prod(x.shape[2:])).expand(x.shape[0])
 
 
 class Transform(RemembersArguments, nn.Module, ABC):
@@ -120,6 +122,17 @@ class Transform(RemembersArguments, nn.Module, ABC):
         self._require_shape(shape)
         return shape
 
+    def inverse_support(self, each: Constraint) -> Constraint:
+        """What each number of x keeps to, as far as is known, where each number of z keeps to a constraint.
+
+        Args:
+            each: a constraint of torch.distributions, of single numbers, such as `constraints.real`.
+
+        Returns:
+            One for the numbers of x, which may be wider than need be.
+        """
+        return REAL
+
     def require_input(self, x: Tensor) -> None:
         """Refuse rows of another width than the transform was built for, and whole numbers.
 
@@ -175,6 +188,9 @@ class Identity(Transform):
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return z, no_volume(z)
+
+    def inverse_support(self, each: Constraint) -> Constraint:
+        return each
 
 
 def require_transform(transform: object, what: str = "a transform") -> None:

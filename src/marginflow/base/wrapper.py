@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.distributions.constraints import Constraint
 
 from marginflow.base.adapter import as_distribution
 from marginflow.base.distribution import Density, Distribution
@@ -48,6 +49,10 @@ class Wrapper(Distribution, ABC):
     def takes_float64(self) -> bool:
         return self.flow.takes_float64
 
+    @property
+    def support(self) -> Constraint:
+        return self.flow.support
+
     def _seen(self, context: Tensor | None, num_rows: int) -> Tensor | None:
         """The context of so many rows as the flow takes it."""
         return context
@@ -56,13 +61,13 @@ class Wrapper(Distribution, ABC):
     def with_base(self, change: Callable[[Density], Distribution]) -> Distribution: ...
 
     def unwrap(self, x: Tensor, context: Tensor | None = None) -> tuple[Distribution, Tensor, Tensor | None]:
-        return self.flow, x, self._seen(context, len(x))
+        return self.flow, x, self._seen(context, x.shape[0])
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
-        return self.flow._log_prob(x, self._seen(context, len(x)))
+        return self.flow._log_prob(x, self._seen(context, x.shape[0]))
 
     def _noise(self, x: Tensor, context: Tensor | None) -> Sites[Tensor]:
-        return (yield from self.flow._noise(x, self._seen(context, len(x))))
+        return (yield from self.flow._noise(x, self._seen(context, x.shape[0])))
 
     def _sample(self, num_samples: int, context: Tensor | None) -> Tensor:
         return self.flow._sample(num_samples, self._seen(context, num_samples))

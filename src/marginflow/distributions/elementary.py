@@ -9,6 +9,8 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import constraints
+from torch.distributions.constraints import Constraint
 from torch.nn import functional
 
 from marginflow.base.arguments import Values, as_tensor, as_whole, shown
@@ -16,6 +18,7 @@ from marginflow.base.devices import like_of, to_like
 from marginflow.base.distribution import Distribution
 from marginflow.base.settings import as_positive, require_function
 from marginflow.base.shapes import Shape, as_shape, sum_event
+from marginflow.base.support import of_events
 from marginflow.base.units import LOG_ROOT_TWO_PI
 
 FURTHEST = 40.0  # |log s|, with which squares of samples are finite in float32
@@ -161,7 +164,7 @@ class DiagonalNormal(_Elementary):
         return sum_event(-0.5 * standard.square() - log_scale - LOG_ROOT_TWO_PI)
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
-        mean, log_scale = self._mean_and_log_scale(len(x), context)
+        mean, log_scale = self._mean_and_log_scale(x.shape[0], context)
         return self._log_density((x - mean) * torch.exp(-log_scale), log_scale)
 
     def _sample(self, num_samples: int, context: Tensor | None) -> Tensor:
@@ -200,6 +203,10 @@ class Uniform(_Elementary):
         self.high: Tensor
         if not self.low.is_meta and not bool((self.low < self.high).all()):
             raise ValueError(f"low must be below high in every feature; got low={shown(low)}, high={shown(high)}")
+
+    @property
+    def support(self) -> Constraint:
+        return of_events(constraints.interval(self.low, self.high), self._shape)
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         inside = ((x >= self.low) & (x <= self.high)).flatten(1).all(1)

@@ -6,15 +6,17 @@ from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
+from torch.distributions.constraints import Constraint
 
 from marginflow.base.adapter import as_distribution
 from marginflow.base.arguments import common_width
 from marginflow.base.distribution import Density, Distribution
 from marginflow.base.noise_sites import Sites
+from marginflow.base.support import of_each_number, of_events
 from marginflow.base.transform import Transform
 from marginflow.transforms import Augment
 from marginflow.transforms.round_trip import inverse_and_flag
-from marginflow.transforms.sequential import in_sequence
+from marginflow.transforms.sequential import Sequential, in_sequence
 
 
 class Flow(Distribution):
@@ -84,6 +86,12 @@ class Flow(Distribution):
     @property
     def takes_float64(self) -> bool:
         return self._takes_float64
+
+    @property
+    def support(self) -> Constraint:
+        if isinstance(self.transform, Sequential) and not len(self.transform):
+            return self.base.support
+        return of_events(self.transform.inverse_support(of_each_number(self.base.support)), self.event_shape)
 
     @property
     def _is_preprocessed(self) -> bool:

@@ -104,14 +104,14 @@ class LabelMixture(Wrapper):
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         if context is not None:
             return self.flow._log_prob(x, context)
-        return self._mean([self.flow._log_prob(x, label) for label in self._each_label(len(x))])
+        return self._mean([self.flow._log_prob(x, label) for label in self._each_label(x.shape[0])])
 
     def _noise(self, x: Tensor, context: Tensor | None) -> Sites[Tensor]:
         """Without a label the noise of all: p(x, eps) = sum over y of p(y) p(x, eps_y | y) times q of the others."""
         if context is not None:
             return (yield from self.flow._noise(x, context))
         weights, log_q = [], torch.zeros(())
-        for label in self._each_label(len(x)):
+        for label in self._each_label(x.shape[0]):
             log_p, of_label = yield from weighed(self.flow._noise(x, label))
             weights.append(log_p - of_label)
             log_q = log_q + of_label

@@ -6,12 +6,14 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.distributions.constraints import Constraint
 
 from marginflow.base.adapter import as_distribution
 from marginflow.base.arguments import Values, as_rows, common_width
 from marginflow.base.devices import to_like
 from marginflow.base.distribution import Density, Distribution
 from marginflow.base.noise_sites import Sites
+from marginflow.base.support import of_each_number, of_events
 from marginflow.transforms import Augment
 
 
@@ -74,6 +76,10 @@ class Marginalising(Distribution):
     def context_optional(self) -> bool:
         return self.augment.context_features == 0 and self.flow.context_optional
 
+    @property
+    def support(self) -> Constraint:
+        return of_events(of_each_number(self.flow.support), self.event_shape)
+
     def unwrap(self, x: Tensor, context: Tensor | None = None) -> tuple[Distribution, Tensor, Tensor | None]:
         return self.flow, self.augment(x, context)[0], context
 
@@ -97,8 +103,8 @@ class Marginalising(Distribution):
         x, context = self._fitting(x, context)
         noise = self.augment.noise
         eps = to_like(as_rows(eps, noise.event_shape, dtype=x.dtype, what="eps"), x)
-        if len(eps) != len(x):
-            raise ValueError(f"eps must have a row for each of the {len(x)} rows of x; got {len(eps)}")
+        if eps.shape[0] != x.shape[0]:
+            raise ValueError(f"eps must have a row for each of the {x.shape[0]} rows of x; got {eps.shape[0]}")
         return self.flow._log_prob(torch.cat([x, eps], 1), context)
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.distributions.constraints import Constraint
 
 from marginflow.base.distribution import Distribution
 from marginflow.base.not_finite import not_finite
@@ -65,13 +66,22 @@ class Foreign(Distribution):
         calls: how it is called.
         event_shape: of one row.
         context_features: the width of its context; 0 without one.
+        support: where it may be positive; None where it does not say, and where it depends on the context.
 
     Raises:
         ValueError: where the module cannot be called with rows of that shape and contexts of that width.
     """
 
-    def __init__(self, module: nn.Module, calls: Calls, event_shape: torch.Size, context_features: int = 0) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        calls: Calls,
+        event_shape: torch.Size,
+        context_features: int = 0,
+        support: Constraint | None = None,
+    ) -> None:
         super().__init__()
+        self._support = None if context_features else support
         self.module, self.calls = module, calls
         self._shape, self._context_features = event_shape, context_features
         try_once(calls.library, calls.log_prob, module, event_shape, context_features)
@@ -87,6 +97,10 @@ class Foreign(Distribution):
     @property
     def context_features(self) -> int:
         return self._context_features
+
+    @property
+    def support(self) -> Constraint:
+        return super().support if self._support is None else self._support
 
     @property
     def shows_map(self) -> bool:
@@ -114,13 +128,14 @@ class Foreign(Distribution):
         return context if self._context_features else None
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
-        if len(x) == 0:  # which not every library can take
+        if x.shape[0] == 0:  # which not every library can take
             return x.new_zeros(0)
         log_prob = self.calls.log_prob(self.module, x, self._used(context))
-        if log_prob.shape != (len(x),):
+        if log_prob.shape != (x.shape[0],):
             raise ValueError(
                 f"this density of {self.calls.library} gives log_prob of shape {tuple(log_prob.shape)} for "
-                f"{len(x)} rows; expected ({len(x)},): its events may be of another shape than {tuple(self._shape)}"
+                f"{x.shape[0]} rows; expected ({x.shape[0]},): its events may be of another shape than "
+                f"{tuple(self._shape)}"
             )
         return log_prob
 

@@ -45,11 +45,11 @@ class ForeignTransform(Transform):
 
     def _run(self, x: Tensor, context: Tensor | None, *, rev: bool) -> tuple[Tensor, Tensor]:
         require_rows(x.shape, self.latent_shape if rev else self.shape)
-        require_context(context, self._context_features, len(x))
-        if len(x) == 0:  # which not every layer there can take
+        require_context(context, self._context_features, x.shape[0])
+        if x.shape[0] == 0:  # which not every layer there can take
             return x.new_empty(0, *(self.shape if rev else self.latent_shape)), x.new_empty(0)
         z, log_det = _call(self.inn, x, context if self._context_features else None, rev=rev)
-        return z, torch.as_tensor(log_det, dtype=x.dtype, device=x.device).expand(len(x))
+        return z, torch.as_tensor(log_det, dtype=x.dtype, device=x.device).expand(x.shape[0])
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._run(x, context, rev=False)

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import constraints
+from torch.distributions.constraints import Constraint
 
 from marginflow.base.shapes import Shape
 from marginflow.interop.foreign import Calls, Foreign, Maps, built_for_others, require_methods, shape_of
@@ -26,9 +28,36 @@ def _lazy_draw(module: Any, num_samples: int, context: Tensor | None) -> tuple[T
     return x, distribution.log_prob(x)
 
 
+def _support_of(distribution: torch.distributions.Distribution) -> Constraint | None:
+    """The support that a distribution of torch's states; None where it states none."""
+    try:
+        support = distribution.support
+    except NotImplementedError:
+        return None
+    return support if isinstance(support, Constraint) and not constraints.is_dependent(support) else None
+
+
+def _lazy_log_prob(module: Any, x: Tensor, context: Tensor | None) -> Tensor:
+    """log p of rows, -inf of those outside the support, which many distributions refuse, or give a number all the same.
+
+    Of rows that are no numbers it is none either.
+    """
+    distribution = module(context)
+    support = None if torch.compiler.is_compiling() else _support_of(distribution)
+    inside = None if support is None else support.check(x)
+    if inside is None or inside.shape != x.shape[:1] or bool(inside.all()):
+        return distribution.log_prob(x)
+    outside = torch.where(x.flatten(1).isnan().any(1), torch.nan, -torch.inf).to(x.dtype)
+    if not bool(inside.any()):
+        return outside
+    those = module(None if context is None else context[inside])
+    log_prob = those.log_prob(x[inside])
+    return outside.to(log_prob).masked_scatter(inside, log_prob)
+
+
 def _lazy(library: str, maps: Maps | None = None) -> Calls:
     """Modules that are called with a context, or None, and return a torch.distributions.Distribution."""
-    return Calls(library, lambda module, x, context: module(context).log_prob(x), _lazy_sample, _lazy_draw, maps)
+    return Calls(library, _lazy_log_prob, _lazy_sample, _lazy_draw, maps)
 
 
 _ZUKO = _lazy(
@@ -65,7 +94,7 @@ def _from_lazy(module: nn.Module, calls: Calls, context_features: int) -> Foreig
         raise ValueError(
             "the distribution is over numbers; expected events of shape (D,): expand it to (1,), Independent"
         )
-    return Foreign(module, calls, distribution.event_shape, context_features)
+    return Foreign(module, calls, distribution.event_shape, context_features, _support_of(distribution))
 
 
 def from_zuko(flow: nn.Module, *, context_features: int = 0) -> Foreign:

@@ -9,10 +9,15 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 
+def becomes_graph() -> bool:
+    """Whether what is computed is compiled, exported or traced, so that it must hold for any number of rows."""
+    return torch.compiler.is_compiling() or torch._C._is_tracing()
+
+
 def left_to_autograd() -> bool:
-    """Whether torch should see ordinary operations: in torch.compile, torch.func, autocast, forward-mode gradients."""
+    """Whether torch should see ordinary operations: in a graph, torch.func, autocast, forward-mode gradients."""
     return (
-        torch.compiler.is_compiling()
+        becomes_graph()
         or torch._C._are_functorch_transforms_active()
         or torch.is_autocast_enabled("cpu")
         or torch.is_autocast_enabled("cuda")

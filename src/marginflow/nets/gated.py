@@ -91,7 +91,7 @@ class GatedConvNet(RemembersArguments, nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         if self.context_features:
-            require_context(context, self.context_features, len(x))
+            require_context(context, self.context_features, x.shape[0])
         if x.shape[2:] != self.size:
             raise ValueError(
                 f"this network was built for images of {self.size[0]} x {self.size[1]} pixels; got shape "

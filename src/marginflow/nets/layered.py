@@ -69,7 +69,7 @@ class Layered(RemembersArguments, nn.Module, ABC):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         if self.context_features:
-            require_context(context, self.context_features, len(x), vector=x.ndim == 2)
+            require_context(context, self.context_features, x.shape[0], vector=x.ndim == 2)
         x, total = self.first(x, context if self.context_features else None), None
         for i, layer in enumerate(list(self.layers)[1:]):
             if self.residual and i % 2 == 0:

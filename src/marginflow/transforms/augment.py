@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.distributions.constraints import Constraint
 
 from marginflow.base.arguments import as_whole, shown
 from marginflow.base.distribution import Distribution, site_of
@@ -93,20 +94,23 @@ class Augment(Transform):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.require_features(x.shape[1])
-        eps, log_q = self.noise._sample_and_log_prob(len(x), _noise_context(self.noise, x, context))
+        eps, log_q = self.noise._sample_and_log_prob(x.shape[0], _noise_context(self.noise, x, context))
         return torch.cat([x, eps], 1), -log_q
 
     def _noise(self, x: Tensor, context: Tensor | None) -> Sites[tuple[Tensor, Tensor]]:
         self.require_features(x.shape[1])
-        eps = yield site_of(self.noise, len(x), _noise_context(self.noise, x, context))
-        return torch.cat([x, eps], 1), x.new_zeros(len(x))
+        eps = yield site_of(self.noise, x.shape[0], _noise_context(self.noise, x, context))
+        return torch.cat([x, eps], 1), x.new_zeros(x.shape[0])
 
     def log_noise(self, eps: Tensor, x: Tensor, context: Tensor | None = None) -> Tensor:
         """log q(eps | x), (N,), for given noise."""
         return self.noise._log_prob(eps, _noise_context(self.noise, x, context))
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return z[:, : z.shape[1] - self.num_noise], z.new_zeros(len(z))
+        return z[:, : z.shape[1] - self.num_noise], z.new_zeros(z.shape[0])
+
+    def inverse_support(self, each: Constraint) -> Constraint:
+        return each
 
     def forward_shape(self, shape: torch.Size) -> torch.Size:
         self.require_features(shape[0])

@@ -93,8 +93,8 @@ class Coupling(Transform):
         """The parameters of the transformed features: (N, B, ..., P)."""
         params = self.conditioner(kept, context) if self.context_features else self.conditioner(kept)
         transformed, each = self.num_transformed, self.univariate.num_params
-        expected = (len(kept), transformed, each, *kept.shape[2:])
-        if params.shape not in (expected, (len(kept), transformed * each, *kept.shape[2:])):
+        expected = (kept.shape[0], transformed, each, *kept.shape[2:])
+        if params.shape not in (expected, (kept.shape[0], transformed * each, *kept.shape[2:])):
             raise ValueError(f"the conditioner must return {expected} numbers; got shape {tuple(params.shape)}")
         return params.view(expected).movedim(2, -1)
 

@@ -95,20 +95,22 @@ class LocalAutoregressive(Transform):
         x, context = self._turned(x), self._checked(context, x)
         c, h, w = self.shape
         rows = x.permute(0, 2, 3, 1).reshape(-1, c)
-        z, log_det = self.layer(rows, self._neighbours(self._padded(x), context).flatten(0, 1))
-        return self._turned(z.reshape(len(x), h, w, c).permute(0, 3, 1, 2)), log_det.reshape(len(x), h * w).sum(1)
+        neighbours = self._neighbours(self._padded(x), context)
+        z, log_det = self.layer(rows, neighbours.reshape(rows.shape[0], neighbours.shape[-1]))
+        z = self._turned(z.reshape(x.shape[0], h, w, c).permute(0, 3, 1, 2))
+        return z, log_det.reshape(x.shape[0], h * w).sum(1)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.require_input(z)
         z, context = self._turned(z), self._checked(context, z)
         padded = self._padded(torch.zeros_like(z))
-        log_det = z.new_zeros(len(z))
+        log_det = z.new_zeros(z.shape[0])
         for rows, columns in self._waves(z.device):
             seen = self._neighbours(padded, context, rows, columns).flatten(0, 1)
             x, log_det_of_pixels = self.layer.inverse(z[:, :, rows, columns].transpose(1, 2).flatten(0, 1), seen)
-            x = x.unflatten(0, (len(z), len(rows))).transpose(1, 2)
+            x = x.unflatten(0, (z.shape[0], rows.shape[0])).transpose(1, 2)
             padded = self._with(padded, x, rows, columns)
-            log_det = log_det + log_det_of_pixels.view(len(z), len(rows)).sum(1)
+            log_det = log_det + log_det_of_pixels.reshape(z.shape[0], rows.shape[0]).sum(1)
         r = self.reach
         return self._turned(padded[:, :, r:, r : r + self.width]), log_det
 
@@ -127,7 +129,7 @@ class LocalAutoregressive(Transform):
         """The context in the precision of x; None where the layer takes none."""
         if not self.context_features:
             return None
-        require_context(context, self.context_features, len(x), vector=True)
+        require_context(context, self.context_features, x.shape[0], vector=True)
         return None if context is None else context.to(x.dtype)
 
     def _turned(self, x: Tensor) -> Tensor:
@@ -143,7 +145,7 @@ class LocalAutoregressive(Transform):
     ) -> Tensor:
         """What the network is told at the pixels (rows, columns), or at all: (N, pixels, features)."""
         h, w, r = self.height, self.width, self.reach
-        n, device = len(padded), padded.device
+        n, device = padded.shape[0], padded.device
         if rows is None or columns is None:
             near = [padded[:, :, r + i : r + i + h, r + j : r + j + w].flatten(2) for i, j in self.offsets]
             rows, columns = (each.flatten() for each in torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij"))
@@ -152,17 +154,18 @@ class LocalAutoregressive(Transform):
         place = torch.cat([torch.eye(h)[rows.cpu()], torch.eye(w)[columns.cpu()]], 1).to(device, padded.dtype)
         parts = [torch.cat(near, 1).transpose(1, 2), place.expand(n, *place.shape)]
         if context is not None:
-            parts.append(context[:, None].expand(-1, len(place), -1))
+            parts.append(context[:, None].expand(-1, place.shape[0], -1))
         return torch.cat(parts, 2)
 
     def _waves(self, device: torch.device) -> list[tuple[Tensor, Tensor]]:
         """Rows and columns of the pixels, in groups whose neighbours are all in groups before."""
-        rows, columns = torch.meshgrid(torch.arange(self.height), torch.arange(self.width), indexing="ij")
-        wave = columns + (self.reach + 1) * rows
+        waves: dict[int, list[tuple[int, int]]] = {}
+        for row in range(self.height):
+            for column in range(self.width):
+                waves.setdefault(column + (self.reach + 1) * row, []).append((row, column))
         return [
-            (rows[wave == k].to(device), columns[wave == k].to(device))
-            for k in range(int(wave.max()) + 1)
-            if bool((wave == k).any())
+            (torch.tensor(rows, device=device), torch.tensor(columns, device=device))
+            for rows, columns in (zip(*waves[k], strict=True) for k in sorted(waves))
         ]
 
     def _with(self, padded: Tensor, x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

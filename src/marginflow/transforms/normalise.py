@@ -274,7 +274,7 @@ class BatchNorm(_EachFeature, _Kept):
     def _moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if not self.training:
             return self.statistics()
-        if len(x) < 2:
+        if x.shape[0] < 2:
             raise ValueError("BatchNorm needs at least 2 rows in training mode; got 1: use a larger batch or eval()")
         rest = [dim for dim in range(x.ndim) if dim != 1]
         variance, mean = torch.var_mean(x, rest, correction=0)

@@ -33,7 +33,7 @@ def _dot(w: Tensor, u: Tensor) -> Tensor:
 
 def _project(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
     """w.x + b of each row: (N,)."""
-    if w.ndim == 1 and len(x):  # of no row torch would make a number
+    if w.ndim == 1 and x.shape[0]:  # of no row torch would make a number
         return torch.addmv(b, x, w)
     return (x * w).sum(1) + b
 
@@ -110,7 +110,7 @@ class Planar(Transform):
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.require_input(x)
         h, slope = ACTIVATIONS[self.activation]
-        u, w, b = self._parameters_of(context, len(x))
+        u, w, b = self._parameters_of(context, x.shape[0])
         u_hat, w_u_hat = self._direction(u, w)
         a = _project(x, w, b)
         bend = h(a)
@@ -119,7 +119,7 @@ class Planar(Transform):
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.require_input(z)
         h, slope = ACTIVATIONS[self.activation]
-        u, w, b = self._parameters_of(context, len(z))
+        u, w, b = self._parameters_of(context, z.shape[0])
         u_hat, w_u_hat = self._direction(u, w)
         target = _project(z, w, b)  # solved for a + b, so that b stays out of the loop
 

@@ -6,6 +6,8 @@ import math
 
 import torch
 from torch import Tensor
+from torch.distributions import constraints
+from torch.distributions.constraints import Constraint
 from torch.nn import functional
 
 from marginflow.base.arguments import as_whole, shown
@@ -117,7 +119,7 @@ class Dequantise(Transform):
         if not unseen and not 0 <= int(x.min()) <= int(x.max()) < self.levels:
             raise ValueError(f"grey levels must lie in 0 ... {self.levels - 1}; got {int(x.min())} ... {int(x.max())}")
         if self.noise is None:
-            none = self._like.new_zeros(len(x))
+            none = self._like.new_zeros(x.shape[0])
             return NoiseSite(
                 x.shape,
                 lambda: (dequantisation_noise(x, self._like.dtype), none),
@@ -125,13 +127,13 @@ class Dequantise(Transform):
             )
         self.forward_shape(x.shape[1:])
         seen = (2 * x.to(self._like.dtype) + 1) / self.levels - 1
-        return site_of(self.noise, len(x), seen if self.noise.context_features else None)
+        return site_of(self.noise, x.shape[0], seen if self.noise.context_features else None)
 
     def _dequantised(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """z of levels and the noise of their site, and log_det without the -log q of that noise."""
         log_volume = log_volume_of_levels(math.prod(x.shape[1:]), self.levels)
         if self.noise is None:
-            return (x + noise) / self.levels, noise.new_full((len(x),), log_volume)
+            return (x + noise) / self.levels, noise.new_full((x.shape[0],), log_volume)
         width = 1 - 2 * EDGE
         log_slope = functional.logsigmoid(noise) + functional.logsigmoid(-noise) + math.log(width)
         return (x + (EDGE + width * torch.sigmoid(noise))) / self.levels, log_volume + sum_event(log_slope)
@@ -139,7 +141,10 @@ class Dequantise(Transform):
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         warn_of_diverged(z)  # not a number would become black
         pixels = (z * self.levels).floor().clamp(0, self.levels - 1).to(torch.uint8)
-        return pixels, z.new_full((len(z),), -log_volume_of_levels(math.prod(z.shape[1:]), self.levels))
+        return pixels, z.new_full((z.shape[0],), -log_volume_of_levels(math.prod(z.shape[1:]), self.levels))
+
+    def inverse_support(self, each: Constraint) -> Constraint:
+        return constraints.integer_interval(0, self.levels - 1)
 
     def extra_repr(self) -> str:
         return f"levels={self.levels}"
@@ -187,6 +192,10 @@ class Logit(Transform):
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x = (torch.sigmoid(z) - self.alpha) / (1 - 2 * self.alpha)
         return x, sum_event(functional.logsigmoid(z) + functional.logsigmoid(-z) - math.log(1 - 2 * self.alpha))
+
+    def inverse_support(self, each: Constraint) -> Constraint:
+        outside = self.alpha / (1 - 2 * self.alpha)
+        return constraints.interval(-outside, 1 + outside)
 
     def extra_repr(self) -> str:
         return f"alpha={self.alpha}"

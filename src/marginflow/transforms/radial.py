@@ -79,14 +79,14 @@ class Radial(Transform):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.require_input(x)
-        centre, alpha, gamma = self._parameters_of(context, len(x))
+        centre, alpha, gamma = self._parameters_of(context, x.shape[0])
         away = x - centre
         q = alpha / (alpha + torch.linalg.vector_norm(away, dim=1))
         return x + (gamma * q)[:, None] * away, self._log_det(gamma, q)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.require_input(z)
-        centre, alpha, gamma = self._parameters_of(context, len(z))
+        centre, alpha, gamma = self._parameters_of(context, z.shape[0])
         away = z - centre
         rho = torch.linalg.vector_norm(away, dim=1)
         b = rho - alpha * (1 + gamma)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.distributions.constraints import Constraint
 
 from marginflow.base.arguments import as_whole
 from marginflow.base.shapes import Shape, as_shape, image_shape
@@ -42,7 +43,7 @@ class Flatten(Transform):
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.inverse_shape(z.shape[1:])
-        return z.reshape(len(z), *self.shape), no_volume(z)
+        return z.reshape(z.shape[0], *self.shape), no_volume(z)
 
     def forward_shape(self, shape: torch.Size) -> torch.Size:
         if shape != self.shape:
@@ -55,6 +56,9 @@ class Flatten(Transform):
                 f"Flatten{tuple(self.shape)} makes {self.shape.numel()} features; what follows has shape {tuple(shape)}"
             )
         return self.shape
+
+    def inverse_support(self, each: Constraint) -> Constraint:
+        return each
 
     def extra_repr(self) -> str:
         return str(tuple(self.shape))
@@ -100,6 +104,9 @@ class Permutation(Transform):
         self.require_features(z.shape[1])
         return self.order.restore(z), no_volume(z)
 
+    def inverse_support(self, each: Constraint) -> Constraint:
+        return each
+
 
 class Squeeze(Transform):
     """Squeeze patches of pixels into channels, (N, C, H, W) -> (N, f^2 C, H / f, W / f).
@@ -134,14 +141,16 @@ class Squeeze(Transform):
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         c, h, w = self.forward_shape(x.shape[1:])
         f = self.factor
-        return x.reshape(len(x), c // f**2, h, f, w, f).permute(0, 3, 5, 1, 2, 4).reshape(len(x), c, h, w), no_volume(x)
+        return x.reshape(x.shape[0], c // f**2, h, f, w, f).permute(0, 3, 5, 1, 2, 4).reshape(
+            x.shape[0], c, h, w
+        ), no_volume(x)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         c, h, w = self.inverse_shape(z.shape[1:])
         f = self.factor
-        return z.reshape(len(z), f, f, c, h // f, w // f).permute(0, 3, 4, 1, 5, 2).reshape(len(z), c, h, w), no_volume(
-            z
-        )
+        return z.reshape(z.shape[0], f, f, c, h // f, w // f).permute(0, 3, 4, 1, 5, 2).reshape(
+            z.shape[0], c, h, w
+        ), no_volume(z)
 
     def forward_shape(self, shape: torch.Size) -> torch.Size:
         c, h, w = image_shape(shape, "Squeeze")
@@ -162,6 +171,9 @@ class Squeeze(Transform):
                 "change the number of channels in between"
             )
         return torch.Size([c // f**2, h * f, w * f])
+
+    def inverse_support(self, each: Constraint) -> Constraint:
+        return each
 
     def extra_repr(self) -> str:
         return f"factor={self.factor}"

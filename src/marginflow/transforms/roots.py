@@ -8,15 +8,18 @@ import torch
 from torch import Tensor
 
 ValueAndSlope = Callable[[Tensor], tuple[Tensor, Tensor]]
+State = tuple[Tensor | int, Tensor, Tensor, Tensor, Tensor]  # steps so far, x, the last step, the bracket
 
 
 @torch.no_grad()
 def _bracketed(function: ValueAndSlope, target: Tensor, low: Tensor, high: Tensor, steps: int) -> Tensor:
     """Newton's method, with bisection where a step would leave the bracket or would not halve the step before."""
-    x = 0.5 * (low + high)
-    step = high - low
-    tolerance = 2 * torch.finfo(x.dtype).eps
-    for _ in range(steps):
+    tolerance = 2 * torch.finfo(target.dtype).eps
+
+    def unfinished(count: Tensor | int, x: Tensor, step: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        return (step.abs() > tolerance * x.abs()).any() & (count < steps)
+
+    def further(count: Tensor | int, x: Tensor, step: Tensor, low: Tensor, high: Tensor) -> State:
         value, slope = function(x)
         residual = value - target
         low = torch.where(residual <= 0, x, low)
@@ -24,10 +27,16 @@ def _bracketed(function: ValueAndSlope, target: Tensor, low: Tensor, high: Tenso
         newton = x - residual / slope
         trusted = (newton >= low) & (newton <= high) & ((newton - x).abs() <= 0.5 * step.abs())
         following = torch.where(trusted, newton, 0.5 * (low + high))
-        step, x = following - x, following
-        if bool((step.abs() <= tolerance * x.abs()).all()):
-            break
-    return x
+        return count + 1, following, following - x, low, high
+
+    if torch.compiler.is_compiling():  # the loop becomes a part of the graph; none of its state may be another's memory
+        count = torch.zeros((), dtype=torch.long, device=target.device)
+        state = count, 0.5 * (low + high), high - low, low.clone(), high.clone()
+        return torch.while_loop(unfinished, further, state)[1]
+    state = 0, 0.5 * (low + high), high - low, low, high
+    while bool(unfinished(*state)):
+        state = further(*state)
+    return state[1]
 
 
 def solve_increasing(function: ValueAndSlope, target: Tensor, low: Tensor, high: Tensor, *, steps: int = 200) -> Tensor:

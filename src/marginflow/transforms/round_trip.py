@@ -28,7 +28,7 @@ def inverse_and_flag(transform: Transform, z: Tensor, context: Tensor | None = N
 
     Where a part draws noise, such as `Augment`, which has no round trip, the parts before and after it are verified.
     """
-    flagged = torch.zeros(len(z), dtype=torch.bool, device=z.device)
+    flagged = torch.zeros(z.shape[0], dtype=torch.bool, device=z.device)
     for part in _parts(transform):
         x, _ = part.inverse(z, context)
         flagged |= ~torch.isfinite(x.flatten(1)).all(1)

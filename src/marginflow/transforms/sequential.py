@@ -7,6 +7,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.distributions.constraints import Constraint
 from torch.utils.checkpoint import checkpoint
 
 from marginflow.base.arguments import common_width
@@ -112,6 +113,11 @@ class Sequential(Transform):
             total = log_det if total is None else total + log_det
         return z, no_volume(z) if total is None else total
 
+    def inverse_support(self, each: Constraint) -> Constraint:
+        for transform in reversed(list(self)):
+            each = transform.inverse_support(each)
+        return each
+
     def forward_shape(self, shape: torch.Size) -> torch.Size:
         for transform in self:
             shape = transform.forward_shape(shape)
@@ -180,6 +186,10 @@ class Inverse(Transform):
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self.transform(z, context)
+
+    def inverse_support(self, each: Constraint) -> Constraint:
+        moves_only = self.transform.inverse_support(each) is each  # as a permutation does, whichever way it goes
+        return each if moves_only else super().inverse_support(each)
 
     def forward_shape(self, shape: torch.Size) -> torch.Size:
         return self.transform.inverse_shape(shape)

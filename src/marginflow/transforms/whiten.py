@@ -64,7 +64,7 @@ class Whiten(InitialisedOnce):
 
     def _columns(self, x: Tensor) -> Tensor:
         """The features of each pixel beside each other: (N, features, pixels)."""
-        return x.reshape(len(x), self.num_features, x.shape[2:].numel())
+        return x.reshape(x.shape[0], self.num_features, x.shape[2:].numel())
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.require_input(x)

@@ -47,7 +47,9 @@ def _dropout(layers: Layers, x: Tensor, dropout: float) -> list[Tensor]:
         return []
     keep = 1 - dropout
     widths = [layer.out_features for layer in layers[:-1]]
-    return [torch.empty(len(x), width, dtype=x.dtype, device=x.device).bernoulli_(keep).div_(keep) for width in widths]
+    return [
+        torch.empty(x.shape[0], width, dtype=x.dtype, device=x.device).bernoulli_(keep).div_(keep) for width in widths
+    ]
 
 
 def _through(

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from marginflow.nets.activations import ACTIVATIONS
-from marginflow.nets.autograd import left_to_autograd
+from marginflow.nets.autograd import becomes_graph, left_to_autograd
 from marginflow.nets.masked.linear import Band, Layers
 from marginflow.nets.masked.order import FeatureOrder
 from marginflow.nets.masked.plan import Group, MaskedPlan, Residual
@@ -52,12 +52,12 @@ def invert(
             kernel = kernel_for(z.device, z.dtype, univariate, plan.activation_name)
         if kernel is not None:
             solve = partial(_solve_compiled, kernel)
-            x, log_det = _in_chunks(plan, layers, lambda _: solve, len(z), context, z)
+            x, log_det = _in_chunks(plan, layers, lambda _: solve, z.shape[0], context, z)
             return order.restore(x), log_det
     except (OSError, EOFError, UnpicklingError) as error:  # what numba keeps on disk is damaged, or there is no room
         warnings.warn(f"sampling without its compiled loop, more slowly: {error!r}", RuntimeWarning, stacklevel=4)
     step = partial(_invert, plan, univariate)
-    x, log_det = _in_chunks(plan, layers, lambda rows: partial(_solve, partial(step, z[rows])), len(z), context)
+    x, log_det = _in_chunks(plan, layers, lambda rows: partial(_solve, partial(step, z[rows])), z.shape[0], context)
     return order.restore(x), log_det
 
 
@@ -65,7 +65,7 @@ def _invert(plan: MaskedPlan, univariate: Any, z: Tensor, step: int, params: Ten
     """A step of the kind `invert`: x (N, inputs) of a scalar function at z (N, I), and log|det dx/dz| (N,)."""
     first, end = (plan.counts[0][t] - plan.context_features for t in (step, step + 1))
     x, log_derivative = univariate.inverse(
-        z[:, first:end], params.reshape(len(z), end - first, cast(int, plan.num_params))
+        z[:, first:end], params.reshape(z.shape[0], end - first, cast(int, plan.num_params))
     )
     return x, log_derivative.sum(1)
 
@@ -86,7 +86,7 @@ def draw(
 def _draw(plan: MaskedPlan, factor: Step, step: int, params: Tensor) -> tuple[Tensor, Tensor]:
     """A step of the kind `draw`: what a factor draws, of the shapes that it must have."""
     x, log_prob = factor(step, params)
-    expected = (len(params), plan.inputs[step]), (len(params),)
+    expected = (params.shape[0], plan.inputs[step]), (params.shape[0],)
     if (tuple(x.shape), tuple(log_prob.shape)) != expected:
         raise ValueError(
             f"the factor of step {step} must return a draw of shape {expected[0]} and its log probability, "
@@ -118,10 +118,9 @@ def _in_chunks(
     z: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """x (N, I) and its log (N,) for all rows, in chunks that fit into memory. z: see `_Units`."""
-    parts, size = [], max(1, CHUNK // sum(layer[-1] for layer in plan.counts))
-    for start in range(0, max(num_rows, 1), size):
-        rows = slice(start, min(start + size, num_rows))
-        given = layers[-1].bias.new_empty(rows.stop - start, 0) if context is None else context[rows]
+    parts = []
+    for rows in _chunks(num_rows, max(1, CHUNK // sum(layer[-1] for layer in plan.counts))):
+        given = layers[-1].bias.new_empty(rows.stop - rows.start, 0) if context is None else context[rows]
         units, solve = _Units(plan, layers, given.T, None if z is None else z[rows].T), solver(rows)
         for group in plan.groups:
             solve(units, group)
@@ -131,6 +130,13 @@ def _in_chunks(
         parts.append((x, units.log.to(x.dtype)))
     x, log = parts[0] if len(parts) == 1 else [torch.cat(part) for part in zip(*parts, strict=True)]
     return x, log
+
+
+def _chunks(num_rows: int, size: int) -> list[slice]:
+    """Rows in chunks of a size; in one where a graph is made, which holds for any number of rows."""
+    if becomes_graph():
+        return [slice(0, num_rows)]
+    return [slice(start, min(start + size, num_rows)) for start in range(0, max(num_rows, 1), size)]
 
 
 class _Units:

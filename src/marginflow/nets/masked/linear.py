@@ -149,7 +149,7 @@ class MaskedLinear(nn.Module):
         bias, *weights = tensors
         if len(weights) == 1:
             return torch.addmm(bias, _first(x, weights[0].shape[1]), weights[0].T)
-        out = x.new_empty(len(x), self.out_features)
+        out = x.new_empty(x.shape[0], self.out_features)
         for band, weight in zip(self.all_bands, weights, strict=True):
             torch.mm(x[:, : weight.shape[1]], weight.T, out=out[:, band.rows])
         return out.add_(bias)  # once for all bands

@@ -102,7 +102,7 @@ class MaskedNetwork(nn.Module):
         """The context checked, in the precision of x; None where the network takes none."""
         if not self.context_features:
             return None
-        require_context(context, self.context_features, len(x), vector=True)
+        require_context(context, self.context_features, x.shape[0], vector=True)
         return cast(Tensor, context).to(x.dtype)
 
 
