@@ -41,7 +41,6 @@ def from_meta(layer: Standardise) -> Standardise:
     with torch.device("meta"):
         other = Standardise(len(SCALES)).float()
     other.to_empty(device="cpu").load_state_dict(layer.state_dict())
-    other._like.zero_()
     return other
 
 

@@ -14,6 +14,7 @@ from torch.distributions.constraints import Constraint
 from torch.nn import functional
 
 from marginflow.base.arguments import Values, as_tensor, as_whole, shown
+from marginflow.base.constants import HoldsConstants
 from marginflow.base.devices import like_of, to_like
 from marginflow.base.distribution import Distribution
 from marginflow.base.settings import as_positive, require_function
@@ -24,7 +25,7 @@ from marginflow.base.units import LOG_ROOT_TWO_PI
 FURTHEST = 40.0  # |log s|, with which squares of samples are finite in float32
 
 
-class _Elementary(Distribution, ABC):
+class _Elementary(HoldsConstants, Distribution, ABC):
     """A distribution over events of one shape that stands on no other."""
 
     def __init__(self, shape: Shape) -> None:
@@ -32,6 +33,9 @@ class _Elementary(Distribution, ABC):
         self._shape = as_shape(shape)
         self._like: Tensor
         self.register_buffer("_like", torch.zeros(()), persistent=False)  # carries dtype and device
+
+    def _constants(self) -> dict[str, Tensor]:
+        return {"_like": torch.zeros((), device="cpu")}
 
     @property
     def event_shape(self) -> torch.Size:

@@ -10,12 +10,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from marginflow.base.arguments import Values, as_tensor, as_whole
+from marginflow.base.constants import HoldsConstants
 from marginflow.base.distribution import Density, Distribution
 from marginflow.base.noise_sites import Sites, weighed
 from marginflow.base.wrapper import Wrapper
 
 
-class LabelMixture(Wrapper):
+class LabelMixture(HoldsConstants, Wrapper):
     """The mixture over class labels of a conditional density.
 
     p(x) = sum over y of p(y) p(x | y)
@@ -54,11 +55,14 @@ class LabelMixture(Wrapper):
         shares = as_tensor([1 / num_classes] * num_classes if prior is None else prior, "prior").cpu()
         if shares.shape != (num_classes,) or not bool((shares >= 0).all()) or abs(float(shares.sum()) - 1) > 1e-5:
             raise ValueError(f"the prior must be {num_classes} shares that sum to 1; got {prior}")
-        self.num_classes = num_classes
+        self.num_classes, self._shares = num_classes, shares.to("cpu", torch.get_default_dtype()).tolist()
         self.prior: Tensor  # and it carries dtype and device
         self.register_buffer(
             "prior", shares.to(torch.get_default_device(), torch.get_default_dtype()), persistent=False
         )
+
+    def _constants(self) -> dict[str, Tensor]:
+        return {"prior": torch.tensor(self._shares, dtype=torch.float64, device="cpu")}
 
     @property
     def context_features(self) -> int:

@@ -14,15 +14,14 @@ def becomes_graph() -> bool:
     return torch.compiler.is_compiling() or torch._C._is_tracing()
 
 
+def in_torch_func() -> bool:
+    """Whether a transform of torch.func is at work, or forward-mode gradients are."""
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
 def left_to_autograd() -> bool:
     """Whether torch should see ordinary operations: in a graph, torch.func, autocast, forward-mode gradients."""
-    return (
-        becomes_graph()
-        or torch._C._are_functorch_transforms_active()
-        or torch.is_autocast_enabled("cpu")
-        or torch.is_autocast_enabled("cuda")
-        or forward_ad._current_level >= 0
-    )
+    return becomes_graph() or in_torch_func() or torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")
 
 
 def differentiable(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from marginflow.base.arguments import as_whole, require_context
 from marginflow.base.call import RemembersArguments
 from marginflow.base.settings import as_dropout, as_sizes
+from marginflow.nets.autograd import in_torch_func
 from marginflow.nets.init import channels_last, start_at_zero
 from marginflow.nets.patches import Patches
 
@@ -143,7 +147,8 @@ class _Attention(nn.Module):
         n, width, height, breadth = x.shape
         joined = self.queries_keys_values(x + self.position)
         parts = joined.view(n, 3 * self.heads, width // self.heads, height * breadth).transpose(2, 3)
-        attended = functional.scaled_dot_product_attention(*parts.chunk(3, 1))
+        with sdpa_kernel(SDPBackend.MATH) if in_torch_func() else nullcontext():  # the others know no forward mode
+            attended = functional.scaled_dot_product_attention(*parts.chunk(3, 1))
         h = attended.transpose(2, 3).reshape(n, width, height, breadth)
         h = functional.dropout(h, self.dropout, self.training)
         return self.norm(x + functional.glu(self.output(h), 1))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from marginflow.base.arguments import as_whole
+from marginflow.base.constants import HoldsConstants
 from marginflow.base.transform import Transform, of_pixels
 
 
@@ -116,7 +117,7 @@ class _EachFeature(Calibrated, ABC):
         return x, of_pixels(-log_scale.sum(), z)
 
 
-class _Kept(Calibrated, ABC):
+class _Kept(HoldsConstants, Calibrated, ABC):
     """Keeps the mean and variance of each feature as state; both are None until they are set or loaded."""
 
     def __init__(self, features: int) -> None:
@@ -131,6 +132,9 @@ class _Kept(Calibrated, ABC):
     def _stored(self, values: Tensor) -> Tensor:
         """Statistics as they are kept."""
         return values.to(self._like)
+
+    def _constants(self) -> dict[str, Tensor]:
+        return {"_like": torch.zeros((), device="cpu")}
 
     def set_statistics(self, mean: Tensor, variance: Tensor) -> None:
         self.require_statistics(mean, variance)

@@ -11,6 +11,7 @@ from torch.distributions.constraints import Constraint
 from torch.nn import functional
 
 from marginflow.base.arguments import as_whole, shown
+from marginflow.base.constants import HoldsConstants
 from marginflow.base.distribution import Distribution, site_of
 from marginflow.base.noise_sites import NoiseSite, Sites
 from marginflow.base.not_finite import warn_of_diverged
@@ -18,6 +19,7 @@ from marginflow.base.settings import as_real
 from marginflow.base.shapes import require_real, sum_event
 from marginflow.base.transform import Transform
 from marginflow.base.units import GRID, log_volume_of_levels
+from marginflow.nets.autograd import in_torch_func
 
 EDGE = 0.5 / GRID  # how near to 0 and 1 that noise may come
 
@@ -29,7 +31,7 @@ def dequantisation_noise(pixels: Tensor, dtype: torch.dtype, generator: torch.Ge
     return steps.to(dtype).add_(0.5).div_(GRID)
 
 
-class Dequantise(Transform):
+class Dequantise(HoldsConstants, Transform):
     """Dequantisation of grey levels to reals in [0, 1), by uniform noise or a model of the noise, new at every call.
 
     z = (x + u) / levels,  u ~ q(u | x) on [0, 1)^D,  log_det = -D log levels - log q(u | x), which is -D log levels
@@ -77,6 +79,9 @@ class Dequantise(Transform):
         self._like: Tensor
         self.register_buffer("_like", torch.zeros(()), persistent=False)  # carries the dtype of z
 
+    def _constants(self) -> dict[str, Tensor]:
+        return {"_like": torch.zeros((), device="cpu")}
+
     @property
     def exact(self) -> bool:
         return False
@@ -115,7 +120,8 @@ class Dequantise(Transform):
         if x.is_floating_point() or x.dtype == torch.bool:
             raise ValueError(f"Dequantise takes whole grey levels as uint8; got {x.dtype}: pass the raw pixels")
         every_value_fits = x.dtype == torch.uint8 and self.levels == 256
-        unseen = every_value_fits or x.numel() == 0 or torch.compiler.is_compiling()
+        without_values = torch.compiler.is_compiling() or in_torch_func() or x.is_meta
+        unseen = every_value_fits or without_values or x.numel() == 0
         if not unseen and not 0 <= int(x.min()) <= int(x.max()) < self.levels:
             raise ValueError(f"grey levels must lie in 0 ... {self.levels - 1}; got {int(x.min())} ... {int(x.max())}")
         if self.noise is None:

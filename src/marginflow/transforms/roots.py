@@ -34,7 +34,7 @@ def _bracketed(function: ValueAndSlope, target: Tensor, low: Tensor, high: Tenso
         state = count, 0.5 * (low + high), high - low, low.clone(), high.clone()
         return torch.while_loop(unfinished, further, state)[1]
     state = 0, 0.5 * (low + high), high - low, low, high
-    while bool(unfinished(*state)):
+    while not target.is_meta and bool(unfinished(*state)):
         state = further(*state)
     return state[1]
 

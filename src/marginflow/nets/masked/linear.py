@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from marginflow.base.constants import HoldsConstants
+
 WEIGHTS_A_CALL = 30_000  # how many weights are multiplied by 100 rows in the time that a call itself takes, about
 
 
@@ -51,7 +53,7 @@ def _pack_state(layer: MaskedLinear, state: dict[str, Any], prefix: str, _: obje
     state[f"{prefix}weight"] = layer.pack(bands)
 
 
-class MaskedLinear(nn.Module):
+class MaskedLinear(HoldsConstants):
     """A linear layer in which output i sees the inputs whose degree its own allows.
 
     y_i = b_i + sum over j of W_ij x_j,  j with in_degrees[j] <= out_degrees[i]  (< where `strict`)
@@ -77,16 +79,19 @@ class MaskedLinear(nn.Module):
         self.cuts = cut(self.out_features, num_bands(self.in_features, self.out_features))
         self.all_bands = self.bands(0, self.out_features)
         device, dtype = torch.get_default_device(), torch.get_default_dtype()
-        for band in self.all_bands:
-            start = int(self._visible[band.rows][0])
-            self.register_buffer(
-                f"edge{band.number}", self._mask(band.rows, device)[:, start:].to(dtype), persistent=False
-            )
+        for name, edge in self._constants().items():
+            self.register_buffer(name, edge.to(device, dtype), persistent=False)
         bound = 1 / math.sqrt(max(self.in_features, 1))
         weights = self.unpack(torch.empty(self._num_visible).uniform_(-bound, bound))
         self.weights = nn.ParameterList(map(nn.Parameter, weights))
         self.bias = nn.Parameter(torch.empty(self.out_features).uniform_(-bound, bound))
         self.register_state_dict_post_hook(_pack_state)
+
+    def _constants(self) -> dict[str, Tensor]:
+        """The masks over the ragged ends of the bands."""
+        starts = [int(self._visible[band.rows][0]) for band in self.all_bands]
+        masks = [self._mask(band.rows, self._visible.device) for band in self.all_bands]
+        return {f"edge{i}": mask[:, start:] for i, (mask, start) in enumerate(zip(masks, starts, strict=True))}
 
     @property
     def tensors(self) -> list[Tensor]:

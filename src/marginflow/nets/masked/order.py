@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from marginflow.base.constants import HoldsConstants
 from marginflow.base.settings import generator_from
 from marginflow.nets.masked.degrees import resolve_order
 
 
-class FeatureOrder(nn.Module):
+class FeatureOrder(HoldsConstants):
     """Dimensions first to last. Saved with the weights; loading those of another order is refused.
 
     features: D. order, seed: see `resolve_order`.
@@ -27,9 +28,13 @@ class FeatureOrder(nn.Module):
         self.positions: Tensor
         self.register_buffer("dimensions", resolved.to(torch.get_default_device()))
         self.register_buffer("positions", torch.argsort(self.dimensions), persistent=False)
+        self._resolved = resolved
         self._first = resolved[:8].tolist()
         self._is_identity = resolved.tolist() == list(range(features))
         self._is_reversal = resolved.tolist() == list(reversed(range(features)))
+
+    def _constants(self) -> dict[str, Tensor]:
+        return {"dimensions": self._resolved, "positions": torch.argsort(self._resolved)}
 
     def reorder(self, x: Tensor) -> Tensor:
         """From the order of the data to this one: (N, D, ...)."""
@@ -44,9 +49,9 @@ class FeatureOrder(nn.Module):
         return "sequential" if self._is_identity else "reversed" if self._is_reversal else f"[{listed}]"
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
-        loaded, mine = state_dict.get(prefix + "dimensions"), self.dimensions.clone()
+        loaded = state_dict.get(prefix + "dimensions")
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-        if loaded is not None and not torch.equal(loaded.to(mine.device), mine):
-            self.dimensions.copy_(mine)
+        if loaded is not None and not loaded.is_meta and not torch.equal(loaded.cpu(), self._resolved):
+            self.dimensions.copy_(self._resolved)
             errors: list[str] = args[-1] if args else kwargs["error_msgs"]
             errors.append(f"{prefix[:-1]} is another one: build the model with the order and seed it was trained with")
