@@ -28,7 +28,7 @@ class FeatureOrder(HoldsConstants):
         self.positions: Tensor
         self.register_buffer("dimensions", resolved.to(torch.get_default_device()))
         self.register_buffer("positions", torch.argsort(self.dimensions), persistent=False)
-        self._resolved = resolved
+        self._resolved = resolved.clone()  # the buffer may be written over
         self._first = resolved[:8].tolist()
         self._is_identity = resolved.tolist() == list(range(features))
         self._is_reversal = resolved.tolist() == list(reversed(range(features)))
