@@ -11,7 +11,10 @@ from marginflow.runs.is_run import require_run
 
 
 def check(run: Run, seed: Annotated[int, typer.Option(help="Seed of all noise.")] = 0, device: Device = "auto") -> None:
-    """Ask a run whether it can be believed: its map, its density, its samples. Exit status 1 where a check fails."""
+    """Ask a run whether it can be believed: its map, its density, its samples. Exit status 1 where a check fails.
+
+    What is estimated passes or fails on evidence; otherwise it says "cannot tell", and why, which is no failure.
+    """
     require_run(run)
 
     from rich.console import Console

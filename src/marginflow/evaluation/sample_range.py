@@ -79,14 +79,23 @@ def sample_range(model: Distribution, test: Batch, num_samples: int = 500, seed:
     with seeded(seed), evaluation_mode(model), torch.no_grad(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*samples are not finite", RuntimeWarning)  # they are what is counted
         rows = torch.cat([preprocessing(bring_to(model, Batch(x)).x, None)[0] for x in test.x.split(SIZE)])
-        low, high = rows.aminmax()
         drawn = [density.sample(min(SIZE, num_samples - done)) for done in range(0, num_samples, SIZE)]
-    x = torch.cat(drawn).flatten(1)
-    middle, half = (low + high) / 2, (high - low) / 2 if high > low else 1.0
-    distance = (x - middle).abs().nan_to_num(torch.inf, torch.inf) / half
+    distance = _distance(torch.cat(drawn), rows)
     return SampleRange(
         num_samples, float((distance > FAR).any(1).double().mean()), float((distance > 1).double().mean())
     )
+
+
+def share_far(x: Tensor, rows: Tensor) -> float:
+    """The share of x (N, ...) that holds a value that is not finite or far out of the range of rows (M, ...)."""
+    return float((_distance(x, rows) > FAR).any(1).double().mean())
+
+
+def _distance(x: Tensor, rows: Tensor) -> Tensor:
+    """How far each value lies from the middle of the range of all values of rows, 1 at its ends: (N, D)."""
+    low, high = rows.aminmax()
+    middle, half = (low + high) / 2, (high - low) / 2 if high > low else 1.0
+    return (x.flatten(1) - middle).abs().nan_to_num(torch.inf, torch.inf) / half
 
 
 @torch.no_grad()

@@ -22,7 +22,7 @@ def findings_table(findings: Findings) -> Table:
     table = Table()
     for title in ("check", "", "found", "what to do"):
         table.add_column(title, overflow="fold")
-    colours = {"pass": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}
+    colours = {"pass": "green", "warn": "yellow", "fail": "bold red", "cannot tell": "yellow", "skip": "dim"}
     for each in findings.every:
         table.add_row(each.check, f"[{colours[each.status]}]{each.status}[/]", escape(each.found), escape(each.remedy))
     return table

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-Status = Literal["pass", "warn", "fail", "skip"]
+Status = Literal["pass", "warn", "fail", "cannot tell", "skip"]
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Finding:
     Attributes:
         check: what was asked.
         status: "pass"; "warn", which may be meant; "fail", where numbers or samples of the model cannot be believed;
-            "skip", where the check does not apply.
+            "cannot tell", where the check applies and its own error is too large; "skip", where it does not apply.
         found: the figure.
         remedy: what to do where it did not pass.
     """
@@ -39,7 +39,7 @@ class Findings:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing failed; warnings do not count."""
+        """Whether nothing failed; neither warnings count nor what could not be told."""
         return not any(each.status == "fail" for each in self.every)
 
     def of(self, check: str) -> Finding:
@@ -57,6 +57,6 @@ class Findings:
 
     def __str__(self) -> str:
         lines = [
-            f"{each.status:4}  {each.check}: {each.found}{each.remedy and ' -> ' + each.remedy}" for each in self.every
+            f"{each.status:11}  {each.check}: {each.found}{each.remedy and ' -> ' + each.remedy}" for each in self.every
         ]
         return "\n".join(lines)

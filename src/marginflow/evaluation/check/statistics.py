@@ -17,6 +17,7 @@ from marginflow.transforms.calibrate import calibrate
 
 NAME = "batch-norm statistics"
 AT_ONCE = 500  # rows
+WIDEST = 1.0  # deviations, that statistics of these rows may be unknown by
 
 
 def of_batch_norm(model: Distribution, x: Tensor, context: Tensor | None, seed: int) -> Iterator[Finding]:
@@ -37,7 +38,12 @@ def of_batch_norm(model: Distribution, x: Tensor, context: Tensor | None, seed: 
     most = 6 / len(x) ** 0.5 + 0.02
     found = f"of {len(norms)} layers within {worst:.3f} deviations of those of {len(x)} rows (limit {most:.3f})"
     remedy = "they are not those of the training set: call calibrate on it, never keep running averages"
-    yield Finding(NAME, "pass" if worst <= most else "fail", found, "" if worst <= most else remedy)
+    if worst > most:
+        yield Finding(NAME, "fail", found, remedy)
+    elif most > WIDEST:
+        yield Finding(NAME, "cannot tell", f"because {len(x)} rows are too few: {found}", "check with more rows")
+    else:
+        yield Finding(NAME, "pass", found)
 
 
 def _apart(one: BatchNorm, other: BatchNorm) -> float:

@@ -1,0 +1,89 @@
+"""Whether samples of a model follow its log_prob: means of bounded features over both, with their errors."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from marginflow.evaluation.check.findings import Status
+from marginflow.evaluation.check.integral import EFFECTIVE
+from marginflow.evaluation.check.proposal import coordinates, whitened
+
+WAVES = 32  # random directions and lengths
+ERRORS = 5  # standard errors, which some hundred features seldom reach
+LEAST = 0.02  # difference, of features between -1 and 1, that counts
+MOST = 0.2  # errors, of features between -1 and 1, beyond which agreement says nothing
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far samples and density lie apart.
+
+    Attributes:
+        status: "pass" or "fail" on evidence; "cannot tell" or "skip" without.
+        found: the figure, or why there is none.
+    """
+
+    status: Status
+    found: str
+
+    @classmethod
+    def unknown(cls, why: str, applies: bool = True) -> Agreement:
+        """Without a figure."""
+        return cls("cannot tell", f"because {why}") if applies else cls("skip", why)
+
+    @classmethod
+    def of(cls, samples: Tensor, log_p: Tensor, draws: Tensor, log_weights: Tensor, log_p_draws: Tensor) -> Agreement:
+        """Means over samples against weighted means over draws from a proposal.
+
+        The features are tanh of each coordinate and of its square, cosines and sines of random directions as in the
+        characteristic function, and tanh of log p, all between -1 and 1. What the density integrates to cancels.
+
+        Args:
+            samples: (N, D) of the model.
+            log_p: of the samples.
+            draws: (M, D) from a proposal.
+            log_weights: log p - log q of the draws.
+            log_p_draws: of the draws.
+
+        Returns:
+            The agreement.
+        """
+        usable = torch.isfinite(log_p)
+        weights = (log_weights - log_weights.max()).exp()
+        if not bool(torch.isfinite(weights).all()) or int(usable.sum()) < len(samples) // 2:
+            return cls.unknown("log p is not finite at too many samples or draws")
+        weights /= weights.sum()
+        size = 1 / float(weights.square().sum())
+        if size < EFFECTIVE:
+            return cls.unknown(f"of {len(draws):,} draws from a proposal {size:,.0f} are effective, not {EFFECTIVE}")
+        one = _features(samples, log_p, samples, log_p[usable])
+        other = _features(draws, log_p_draws, samples, log_p[usable])
+        mean = weights @ other
+        apart = (one.mean(0) - mean).abs()
+        error = (one.var(0) / len(one) + weights.square() @ (other - mean).square()).sqrt()
+        beyond = apart - ERRORS * error
+        worst = int(beyond.argmax())
+        said = f"of {len(apart)} means of bounded features the one furthest off differs by {float(apart[worst]):.3f}"
+        said += f" ± {float(error[worst]):.3f} (fails from {ERRORS} errors)"
+        if float(beyond[worst]) > LEAST:
+            return cls("fail", said)
+        if ERRORS * float(error.max()) > MOST:
+            return cls("cannot tell", f"because {said}, which is too wide")
+        return cls("pass", said)
+
+
+def _features(x: Tensor, log_p: Tensor, reference: Tensor, reference_log_p: Tensor) -> Tensor:
+    """Features of rows (N, D), the same for all that share a reference: (N, F)."""
+    y = whitened(x, *coordinates(reference))
+    features = y.shape[1]
+    generator = torch.Generator().manual_seed(0)
+    waves = torch.randn(features, WAVES, generator=generator, dtype=torch.float64)
+    waves = waves / waves.norm(dim=0) * torch.linspace(0.5, 3, WAVES, dtype=torch.float64)
+    phase = y.clamp(-1e6, 1e6) @ waves
+    low, middle, high = reference_log_p.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64))
+    level = ((log_p - middle) / (high - low).clamp_min(1e-3)).nan_to_num(0.0, math.inf, -math.inf)
+    return torch.cat([y.tanh(), (y.square() - 1).tanh(), phase.cos(), phase.sin(), level.tanh()[:, None]], 1)
