@@ -33,8 +33,9 @@ def fit_mixture(y: Tensor, components: int, generator: torch.Generator) -> tuple
     unit = torch.eye(features, dtype=y.dtype)
     across = (y[:, :, None] * y[:, None, :]).flatten(1)
     shares = torch.nn.functional.one_hot(torch.cdist(y, _spread_out(y, components, generator)).argmin(1)).to(y)
-    before = -math.inf
-    for _ in range(STEPS):
+    before, step = -math.inf, 0
+    while True:
+        step += 1
         counts = shares.sum(0)
         enough = counts >= min(2 * (features + 1), len(y))
         counts, shares = counts[enough], shares[:, enough]
@@ -48,10 +49,9 @@ def fit_mixture(y: Tensor, components: int, generator: torch.Generator) -> tuple
         whole = torch.logsumexp(each, 1, keepdim=True)
         shares = (each - whole).exp()
         now = float(whole.mean())
-        if now - before < SETTLED:
-            break
+        if now - before < SETTLED or step == STEPS:
+            return weights, means, covariances
         before = now
-    return weights, means, covariances
 
 
 def _spread_out(y: Tensor, number: int, generator: torch.Generator) -> Tensor:
