@@ -42,6 +42,7 @@ from marginflow.transforms.calibrate import calibrate
 from studies import RESULTS
 
 CLIP = 5e-6  # of the thesis
+UNCLIPPED = {"clip_norm": 0.0}
 
 
 def trained(table: dict[str, Any], seed: int = 0) -> tuple[Any, Any, list[dict[str, Any]], float]:
@@ -86,7 +87,7 @@ def moons() -> None:
     for epochs, seed, clip, noise in plan:
         if stands(rows, epochs=epochs, seed=seed, clip_value=clip, noise=noise):
             continue
-        train = {"epochs": epochs, "lr": 5e-4, "validate_every": 5, **({"clip_value": clip} if clip else {})}
+        train = {"epochs": epochs, "lr": 5e-4, "validate_every": 5, **({"clip_value": clip} if clip else UNCLIPPED)}
         table = {"data": {"name": "half_moons"}, "model": {"name": "planar", "blocks": 8}, "train": train}
         model, data, curve, seconds = trained({**table, "noise": {"features": noise}}, seed)
         test = data.test.take().x
@@ -144,7 +145,7 @@ def masks() -> None:
         model = {"name": "maf", "hidden": [width] * depth, "blocks": 5, "batch_norm": True, "degrees": degrees}
         table = {
             "data": {"name": "digits"}, "model": {**model, "seed": 10 * seed},
-            "train": {"epochs": 30, "lr": 1e-3, "ema": 0.99, "validate_every": 5},
+            "train": {"epochs": 30, "lr": 1e-3, "ema": 0.99, "validate_every": 5, **UNCLIPPED},
         }  # fmt: skip
         flow, data, _, seconds = trained(table, seed)
         found = evaluate(flow, data.test, spec=data.spec, seed=0)
@@ -162,7 +163,8 @@ def artifacts() -> None:
         key = {"clip_value": clip, "bound": bound, "epochs": epochs}
         if stands(rows, **key):
             continue
-        train = {"epochs": epochs, "lr": 5e-4, "validate_every": epochs, **({"clip_value": clip} if clip else {})}
+        clipped = {"clip_value": clip} if clip else UNCLIPPED
+        train = {"epochs": epochs, "lr": 5e-4, "validate_every": epochs, **clipped}
         table = {
             "data": {"name": "mnist", "noise": "once"}, "preprocess": {"logit": 1e-6},
             "model": {"name": "maf", "hidden": [256], "blocks": 5, "batch_norm": "before", "bound": bound},

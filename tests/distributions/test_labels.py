@@ -76,7 +76,8 @@ def test_a_model_is_trained_on_labels_and_keeps_their_names() -> None:
     histories = []
     for labels in (LABELS["names"] * 8, torch.eye(3)[PLACES * 8]):
         model = mixture()
-        history = mf.fit(model, (rows().repeat(8, 1) + 1e-3 * torch.arange(8 * len(PLACES))[:, None], labels), {"epochs": 1, "batch_size": 8})
+        x = rows().repeat(8, 1) + 1e-3 * torch.arange(8 * len(PLACES))[:, None]
+        history = mf.fit(model, (x, labels), {"epochs": 1, "batch_size": 8})
         histories.append(history[-1].validation_nll)
         assert model.spec is not None
         assert model.spec.labels == NAMES

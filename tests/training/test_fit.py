@@ -261,7 +261,7 @@ def test_arrays_train_as_tensors_do() -> None:
         results.append(fit(models.planar(2), each, config())[-1].validation_nll)
     assert results[0] == results[1] == pytest.approx(results[2], rel=1e-5)
     fit(models.planar(2).float(), rows.numpy(), config())
-    fit(models.planar(2), (rows * 100).long().numpy(), config())
+    fit(Flow([Standardise(2)], base=models.planar(2)), (rows * 100).long().numpy(), config())
 
 
 def test_a_directory_with_a_training_in_it_is_left_alone(tmp_path: Path) -> None:
@@ -353,4 +353,5 @@ def test_progress_is_shown_where_it_is_asked_for(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out == ""
     fit(models.planar(2), moons(), config(), progress=True)
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split("  ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
+    assert [line.split("  ")[0] for line in lines[:-1]] == ["epoch 1/2", "epoch 2/2"]
+    assert lines[-1].startswith("ended after all 2 epochs; best at epoch 2")

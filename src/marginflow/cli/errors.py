@@ -31,7 +31,7 @@ def one_line_errors() -> Iterator[None]:
 
 
 def _one_line_warnings() -> None:
-    """Show what is odd about data as a line each, and other warnings as Python does."""
+    """Show what is odd about data or a computation as a line each, and other warnings as Python does."""
     as_python_does = warnings.showwarning
     warnings.simplefilter("always", DataWarning)
 
@@ -43,7 +43,7 @@ def _one_line_warnings() -> None:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        if issubclass(category, DataWarning):
+        if issubclass(category, (DataWarning, RuntimeWarning)):
             typer.echo(f"marginflow: warning: {' '.join(str(message).split())}", err=True)
         else:
             as_python_does(message, category, filename, lineno, file, line)

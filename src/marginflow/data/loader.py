@@ -53,6 +53,11 @@ class Loader:
         seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1, np.uint64)[0])
         return torch.randperm(len(self.rows.x), generator=torch.Generator().manual_seed(seed))
 
+    def rows_of_step(self) -> Tensor:
+        """The numbers of the rows in the batch that was given last."""
+        order = self.order(self.number) if self._order is None else self._order
+        return order.split(self.batch_size)[self.step - 1].tensor_split(self.world_size)[self.rank]
+
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of an epoch; what is left of them where it is the one under way."""
         if number != self.number:

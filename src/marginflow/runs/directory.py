@@ -20,6 +20,7 @@ from marginflow.training.metrics import METRICS
 
 MAY_CHANGE = {  # when a training is resumed
     "train.epochs", "train.patience", "train.validate_every", "train.device", "train.checkpoint",
+    "train.returns",
 }  # fmt: skip
 
 
@@ -145,8 +146,13 @@ def require_same_settings(before: Experiment, now: Experiment, run_dir: Path) ->
             if was != is_now and f"{section}.{key}" not in MAY_CHANGE:
                 raise ValueError(
                     f"{run_dir} was started with {section}.{key} = {was!r}; it cannot be resumed with {is_now!r}: "
-                    "use the former value, or give another --run-dir"
+                    f"use the former value{_typed(section, key, was)}, or give another --run-dir"
                 )
+
+
+def _typed(section: str, key: str, value: object) -> str:
+    """How a plain value is given on the command line."""
+    return f" (--set {section}.{key}={value})" if type(value) in (int, float, str) else ""
 
 
 def _is_empty(run_dir: Path) -> bool:

@@ -73,6 +73,7 @@ class Run:
             reason = " ".join(str(error).split())
             raise ValueError(f"{path}: {CONFIG} or {MANIFEST} is damaged: {reason}") from error
         require_format(path, manifest.get("format"))
+        _as_it_was(table)
         return cls(path, parse(table, str(path / CONFIG)), spec, manifest, torch.device(device))
 
     @cached_property
@@ -163,6 +164,15 @@ class Run:
             "runs": [run],
             "figures": [{"file": f"figures/{path.name}", "caption": path.stem} for path in pictures],
         }
+
+
+def _as_it_was(table: dict[str, Any]) -> None:
+    """Let a run stand as it was trained: where it says nothing of clipping or returns to the best, there were none."""
+    train = table.setdefault("train", {})
+    if isinstance(train, dict):
+        if not train.keys() & {"clip_value", "clip_norm"}:
+            train["clip_norm"] = 0.0
+        train.setdefault("returns", 0)
 
 
 def require_same_rows(trained_on: DataSpec, found: DataSpec, run_dir: Path) -> None:

@@ -11,30 +11,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from marginflow.base.adapter import require_distribution
-from marginflow.base.arguments import Values, shown
+from marginflow.base.arguments import Values
 from marginflow.base.config import as_config
-from marginflow.base.devices import fabric_on, rows_at_once, with_gradients
+from marginflow.base.devices import rows_at_once, with_gradients
 from marginflow.base.distribution import Distribution
 from marginflow.base.seeds import deterministic, seeded
 from marginflow.base.settings import as_path
 from marginflow.data import Batch, DataSet, Rows, Split
-from marginflow.data.columns import warn_of_repeating_values
-from marginflow.data.dataset import as_split
 from marginflow.data.loader import Loader
-from marginflow.data.require import bring_to, fitting
+from marginflow.data.require import bring_to
 from marginflow.storage.lock import locked
 from marginflow.training.checkpoint import prepare
 from marginflow.training.config import TrainConfig
+from marginflow.training.ending import ending, is_over, warn_of_the_result
+from marginflow.training.first_rows import check_first_rows
 from marginflow.training.interrupt import Interrupted, Interrupts
 from marginflow.training.metrics import EpochRecord
 from marginflow.training.objective import Objective, mean_nll
-from marginflow.training.observers import Observer, TensorBoard
-from marginflow.training.optimiser import adam, clip, learning_rate, require_over
+from marginflow.training.observers import Observer, TensorBoard, require_observers
+from marginflow.training.optimiser import adam, clip, learning_rate, require_over, warn_of_rates
+from marginflow.training.patience import jumped
+from marginflow.training.ready import held_out, ready
 from marginflow.training.recompute import recomputing
 from marginflow.training.state import TrainingState
+from marginflow.training.validation import Recorded, heaviest, not_finite, robust_mean
 from marginflow.transforms import BatchNorm, Standardise
 from marginflow.transforms.calibrate import NotFinite, calibrate
 from marginflow.transforms.normalise import Calibrated, InitialisedOnce
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from marginflow.training.progress import TrainingProgress
 
 SAVE_EVERY = 600.0  # seconds, in an epoch that takes longer
+STACKLEVEL = 3  # of warnings, from what the loop calls: who called fit
 ROWS_TO_INITIALISE = 250  # from which layers are initialised,
 ROWS_OF_COVARIANCE = 10  # and for a covariance at least so many times its features
 
@@ -73,6 +76,11 @@ def fit(
     state is written after every epoch, and every ten minutes in a longer one: a training that is killed loses no more.
     The first Ctrl-C ends the training after the step under way, writes its state and raises KeyboardInterrupt.
 
+    A DataWarning before the first step names columns far from standardised, and in the end rows that dominate the
+    validation; a RuntimeWarning says that Adam's learning rate is too high, or the result no better than the untrained
+    model. After an epoch whose loss has jumped the training returns to the best weights, see `TrainConfig`. The last
+    record says by its attribute `ended` why the training ended and whether it was still improving.
+
     Args:
         model: any distribution.
         data: a `DataSet`; or rows (N, *event), tensor or array, or a `Split` with their context, of which a tenth,
@@ -94,7 +102,7 @@ def fit(
             num_samples above 1; the optimiser is not over its parameters; the device is not there; tensorboard is asked
             for without a run_dir; an operation has no deterministic form though config asks for it; or the state in
             run_dir is of another model or optimiser, holds no average though config asks for one, or is damaged. Other
-            settings, and the rows, are not compared.
+            settings, and the rows, are not compared. Also for rows outside the support of the untrained model, named.
         FileExistsError: where run_dir holds a training that is not to be resumed, or cannot be.
         BlockingIOError: where another process or thread trains in run_dir.
         OSError: where run_dir cannot be written.
@@ -124,12 +132,10 @@ def _fit(
     progress: bool | TrainingProgress | None,
 ) -> list[EpochRecord]:
     """`fit`, where gradients are recorded."""
-    data = data if isinstance(data, DataSet) else _held_out(model, data, config.seed)
-    data, fabric = _ready(model, data, config)
-    if data.levels is None and not data.fingerprint and isinstance(data.train.x, Tensor) and data.train.x.ndim == 2:
-        warn_of_repeating_values(data.train.x, data.spec.column_names)  # as a table does when it is read
+    data, places = (data, None) if isinstance(data, DataSet) else held_out(model, data, config.seed)
+    data, fabric = ready(model, data, config)
     directory = None if run_dir is None else prepare(as_path(run_dir, "run_dir"), resume=resume)
-    _require_observers(observers)
+    require_observers(observers)
     device = next(model.parameters()).device
     optimiser = adam(model, config) if optimiser is None else require_over(model, optimiser)
     with ExitStack() as stack:
@@ -147,7 +153,7 @@ def _fit(
             bar = TrainingProgress(config, data.spec) if progress is True else progress
             observers = [stack.enter_context(bar), *observers]
         model.spec = data.spec
-        loop = _Loop(model, data, config, fabric, optimiser, directory, observers)
+        loop = _Loop(model, data, config, fabric, optimiser, directory, observers, places)
         stack.enter_context(loop.state.in_the_end(device))
         stack.callback(loop.set_rates, *loop.rates)  # for whoever uses the optimiser afterwards
         stack.enter_context(deterministic(config.deterministic))
@@ -164,13 +170,6 @@ def _fit(
     return loop.state.history
 
 
-def _require_observers(observers: Sequence[Observer]) -> None:
-    """Refuse what is no list of observers: ValueError."""
-    listed = isinstance(observers, list | tuple)
-    if not listed or not all(hasattr(each, "on_step") and hasattr(each, "on_epoch") for each in observers):
-        raise ValueError(f"observers must be a list of objects with on_step and on_epoch; got {shown(observers)}")
-
-
 class _Loop:
     """A training: the model and data it works on, and the state that its steps change."""
 
@@ -183,7 +182,9 @@ class _Loop:
         optimiser: torch.optim.Optimizer,
         directory: Path | None,
         observers: Sequence[Observer],
+        places: torch.Tensor | None,
     ) -> None:
+        self.places = places  # of the validation rows, in what the caller gave
         self.data, self.config, self.fabric, self.observers = data, config, fabric, observers
         self.loader = Loader(data.train, config.batch_size, seed=config.seed)
         self.rates = [float(group["lr"]) for group in optimiser.param_groups]
@@ -191,20 +192,28 @@ class _Loop:
         self.state = TrainingState(model, self.optimiser, self.loader, directory)
         self.interrupts = Interrupts()
         self.validation_seed = config.seed if config.validation_seed is None else config.validation_seed
+        self.state.clip_norm = config.clip_norm or 0.0
 
     def run(self, resume: bool) -> None:
         """Train to the end, from the start or from where a training stopped."""
-        state = self.state
-        if not (resume and state.restore(self.config.ema)):
+        state, config = self.state, self.config
+        by_default = "clip_norm" not in config.model_fields_set
+        if not (resume and state.restore(config.ema, clip_as_before=by_default)):
             self.calibrate(state.model, Standardise)
             self.initialise(state.model)
-            state.start_average(self.config.ema)
-        while self.loader.number <= self.config.epochs and not self.out_of_patience():
+            warn_of_rates(self.optimiser, STACKLEVEL)
+            state.untrained_nll = check_first_rows(state.model.train(), self.data, self.validation_seed, STACKLEVEL)
+            state.start_average(config.ema)
+        if is_over(state.history, config):
+            return
+        state.continue_after_end()
+        while not is_over(state.history, config):
             self.train_epoch()
-            record = self.validate()
+            record = self.judged(self.validate())
             state.end_epoch(record)  # keeps it
             for observer in self.observers:
                 observer.on_epoch(record, state.validated)
+        warn_of_the_result(state.history, self.data, state.untrained_nll, self.places, STACKLEVEL)
 
     def train_epoch(self) -> None:
         """What is left of the steps of an epoch."""
@@ -214,12 +223,15 @@ class _Loop:
         state.model.train()
         for batch in loader.epoch(loader.number):
             step = (loader.number - 1) * loader.num_batches + loader.step - 1
-            self.set_rates(*(learning_rate(config, step, config.epochs * loader.num_batches, lr) for lr in self.rates))
-            loss = -self.objective(*bring_to(state.model, batch)).mean()
+            rates = (learning_rate(config, step, config.epochs * loader.num_batches, lr) for lr in self.rates)
+            self.set_rates(*(state.rate_scale * rate for rate in rates))
+            log_prob = self.objective(*bring_to(state.model, batch))
+            loss = -log_prob.mean()
             nll = loss.item()
-            state.require_finite(nll, "loss")
+            if not math.isfinite(nll):
+                state.require_finite(nll, "loss", not_finite(log_prob, loader.rows_of_step(), "training"))
             self.fabric.backward(loss)
-            clip(self.fabric, self.objective, self.optimiser, config)
+            clip(self.fabric, self.objective, self.optimiser, config.clip_value, state.clip_norm)
             self.optimiser.step()
             self.optimiser.zero_grad()
             if state.average is not None:
@@ -241,16 +253,18 @@ class _Loop:
     def validate(self) -> EpochRecord:
         """The record of the epoch whose steps are taken, validated where that is due."""
         state, config, epoch, validation_start = self.state, self.config, self.loader.number, time.perf_counter()
-        validation_nll, best = None, False
+        validation_nll, robust, heavy, best = None, None, (), False
         if epoch % config.validate_every == 0 or epoch == config.epochs:
             model = state.validated.eval()
             try:
                 self.calibrate(model, BatchNorm)
             except NotFinite:  # the rows themselves were checked: it is the model's doing
                 state.require_finite(math.nan, "input of a batch norm")
-            log_prob = Objective(model, config.num_samples)
-            validation_nll = mean_nll(log_prob, self.in_order(self.data.validation), self.validation_seed)
-            state.require_finite(validation_nll, "validation loss")
+            scores = Recorded(Objective(model, config.num_samples))
+            validation_nll = mean_nll(scores, self.in_order(self.data.validation), self.validation_seed)
+            rows = not_finite(-scores.nll, torch.arange(len(scores.nll)), "validation")
+            state.require_finite(validation_nll, "validation loss", rows)
+            robust, heavy = robust_mean(scores.nll), heaviest(scores.nll)
             previous_best = state.best
             best = (
                 previous_best is None
@@ -259,7 +273,17 @@ class _Loop:
             )
         seconds = round(state.seconds + time.perf_counter() - validation_start, 3)
         lr = self.optimiser.param_groups[0]["lr"]
-        return EpochRecord(epoch, state.total / self.loader.num_batches, validation_nll, best, seconds, lr)
+        train_nll = state.total / self.loader.num_batches
+        return EpochRecord(epoch, train_nll, validation_nll, best, seconds, lr, robust, heavy)
+
+    def judged(self, record: EpochRecord) -> EpochRecord:
+        """The record of an epoch, with whether its loss has jumped, and where the training ends with it why."""
+        state, config, spec = self.state, self.config, self.data.spec
+        record = replace(record, returned=config.returns > 0 and jumped(state.history, record, spec.features))
+        history, resumable = [*state.history, record], state.directory is not None
+        if not is_over(history, config):
+            return record
+        return replace(record, ended=ending(history, config, spec, state.untrained_nll, resumable=resumable))
 
     def calibrate(self, model: Distribution, kind: type[Calibrated]) -> None:
         """Give the layers of a kind the statistics of the training set."""
@@ -288,14 +312,6 @@ class _Loop:
         """The rows of a split for a pass without gradient, which can be interrupted."""
         return _InOrder(split, self.state.model, self.interrupts)
 
-    def out_of_patience(self) -> bool:
-        """Whether the last validation came as long after the best as the configuration allows."""
-        best, patience = self.state.best, self.config.patience
-        if best is None or patience is None:
-            return False
-        last = max(record.epoch for record in self.state.history if record.validation_nll is not None)
-        return last - best.epoch >= patience
-
     def how_to_resume(self) -> str:
         """What an interrupt leaves, and how to continue, in words."""
         loader, directory = self.loader, self.state.directory
@@ -317,47 +333,6 @@ def _layers(model: Distribution, kind: type[Calibrated]) -> list[Calibrated]:
     return [layer for layer in model.modules() if isinstance(layer, kind)]
 
 
-def require_ready(model: Distribution, data: DataSet, config: TrainConfig) -> Fabric:
-    """Check that a training can start, as `fit` does before its first step.
-
-    Args:
-        model: the distribution to train.
-        data: what it is to be trained on.
-        config: a `TrainConfig`, for its device, precision, batch size and num_samples.
-
-    Returns:
-        The Lightning Fabric on the device to train on.
-
-    Raises:
-        ValueError: where the device is not there, data and model do not fit, the batch is larger than the data or too
-            small for batch norm, the model has no parameters, or num_samples is above 1 for an exact density.
-
-    Examples:
-        >>> import torch
-        >>> from marginflow import models
-        >>> from marginflow.data import DataSet, Split
-        >>> from marginflow.training import check_ready
-        >>> split = Split(torch.randn(200, 2))
-        >>> fabric = check_ready(models.planar(2), DataSet("rows", split, split, split), TrainConfig(device="cpu"))
-        >>> fabric.device
-        device(type='cpu')
-    """
-    return _ready(model, data, config)[1]
-
-
-def _ready(model: Distribution, data: DataSet, config: TrainConfig) -> tuple[DataSet, Fabric]:
-    """The data in the shapes that the model takes, and the device; see `require_ready`."""
-    train, validation = (fitting(model, each, columns=data.columns) for each in (data.train, data.validation))
-    data = replace(data, train=train, validation=validation)
-    Loader(data.train, config.batch_size, seed=config.seed)
-    if config.batch_size < 2 and _layers(model, BatchNorm):
-        raise ValueError("batch_size must be at least 2 for a model with BatchNorm; got 1")
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ValueError(f"{type(model).__name__} has no parameters to train")
-    Objective(model, config.num_samples)
-    return data, fabric_on(config.device, config.precision)
-
-
 class _InOrder:
     """The rows of a split in order, in batches for passes without gradient; can be iterated again and again."""
 
@@ -369,16 +344,3 @@ class _InOrder:
         for start in range(0, len(self.split.x), chunk):
             self.interrupts.check()
             yield bring_to(self.model, self.split.take(slice(start, start + chunk)))
-
-
-def _held_out(model: Distribution, rows: Values | Split | Rows, seed: int) -> DataSet:
-    """Rows as a data set: nine tenths to train on, a tenth, which also stands as the test split, to validate."""
-    x, context = fitting(model, as_split(rows), "data", least=2).take()
-    split = Split(x.detach(), context)
-    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
-    held_out = max(len(x) // 10, 2)
-    validation = Split(*split.take(order[:held_out]))
-    labels = model.spec.labels if model.spec is not None and context is not None else ()  # a training of before
-    if context is None or len(labels) != context.shape[1]:
-        labels = ()
-    return DataSet("data", Split(*split.take(order[held_out:])), validation, validation, labels=labels)

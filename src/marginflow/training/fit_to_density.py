@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,8 @@ from marginflow.base.distribution import Distribution
 from marginflow.base.seeds import SEEDS, seeded
 from marginflow.base.settings import require_function
 from marginflow.distributions.importance_weights import ImportanceWeights
-from marginflow.training.optimiser import cosine
+from marginflow.training.optimiser import cosine, warn_of_rates
+from marginflow.training.patience import least_jump
 from marginflow.transforms import BatchNorm
 from marginflow.transforms.normalise import InitialisedOnce
 
@@ -35,7 +37,7 @@ class VariationalConfig(Configuration):
         lr: learning rate, which falls to 0 by a cosine.
         annealing: share of the steps over which the target's log density is weighted, from 0.01 up to 1, so that the
             flow spreads over all modes before it settles; 0 leaves that out.
-        clip_norm: largest norm of the gradient; None does not clip.
+        clip_norm: largest norm of the gradient; None or 0 does not clip.
         seed: of all samples.
 
     Raises:
@@ -54,7 +56,7 @@ class VariationalConfig(Configuration):
     num_samples: int = Field(default=256, ge=2)
     lr: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
     annealing: float = Field(default=0.5, ge=0, le=1)
-    clip_norm: float | None = Field(default=10.0, gt=0)
+    clip_norm: float | None = Field(default=10.0, ge=0)
     seed: int = Field(default=0, ge=0, lt=SEEDS)
 
 
@@ -94,7 +96,8 @@ def fit_to_density(
 
     loss = E_q[log q(x) - log target(x)] = KL(q || target / Z) - log Z,  x = sample of q, through which gradients pass
 
-    The model is left fitted, in evaluation mode.
+    The model is left fitted, in evaluation mode. A RuntimeWarning says before the first step that the learning rate is
+    too high for Adam, and in the end that the fit has diverged: its KL divergence is larger than before the first step.
 
     Args:
         model: an exact distribution that is sampled with gradients; `iaf`, couplings and inverted planar flows do so
@@ -134,7 +137,9 @@ def fit_to_density(
         if isinstance(module, InitialisedOnce):
             module.mark_initialised()  # from the identity, there being no data
     optimiser = torch.optim.Adam(model.parameters(), config.lr)
-    history = []
+    warn_of_rates(optimiser, 2)
+    history, untrained = [], math.inf
+    features = 1 if model.event_shape is None else model.event_shape.numel()
     model.eval()  # dropout has no inverse either
     with seeded(config.seed), with_gradients(model):
         for step in range(config.steps):
@@ -143,7 +148,10 @@ def fit_to_density(
             for group in optimiser.param_groups:
                 group["lr"] = config.lr * cosine(progress)
             x, log_q = model._sample_and_bound(config.num_samples, None)
-            loss = (log_q - weight * _log_density_of(log_density, x)).mean()
+            log_target = _log_density_of(log_density, x)
+            loss = (log_q - weight * log_target).mean()
+            if step == 0:
+                untrained = float((log_q - log_target).detach().mean())
             optimiser.zero_grad()
             loss.backward()
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm or math.inf)
@@ -154,7 +162,15 @@ def fit_to_density(
                 )
             optimiser.step()
             history.append(loss.item())
-        return _estimated(model, log_density, history)
+        fitted = _estimated(model, log_density, history)
+    if not -fitted.bound <= untrained + least_jump(features):
+        warnings.warn(
+            f"the fit has diverged: E[log q - log target] is {-fitted.bound:.5g} nats and was {untrained:.5g} before "
+            f"the first step: lower lr (now {config.lr:g}), or set a lower clip_norm",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return fitted
 
 
 def _log_density_of(log_density: LogDensity, x: Tensor) -> Tensor:

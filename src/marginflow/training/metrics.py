@@ -22,6 +22,9 @@ class EpochRecord:
     one noise sample a row, or the importance-weighted bound at as many as the configuration says. For a mixture over
     labels they are those of a row given its label.
 
+    The robust mean of the validation counts the hundredth part of the rows with the largest values v as the largest of
+    the others:  1/N sum_i min(v_i, c),  c = the (ceil(N / 100) + 1)-th largest v
+
     Attributes:
         epoch: number of the epoch, from 1.
         train_nll: mean training loss over the steps of the epoch, in nats a row.
@@ -29,6 +32,10 @@ class EpochRecord:
         best: whether validation_nll is the lowest so far.
         seconds: duration of the epoch, validation included.
         lr: learning rate of the last step; None where it is not known.
+        validation_robust_nll: robust mean over the validation rows, in nats a row; None where it is not known.
+        heavy_rows: numbers of the validation rows, counted from 0, that dominate the mean; mostly none.
+        returned: whether the loss had jumped, and the training went back to the best weights, at half the rate.
+        ended: why the training ended here and whether it was still improving; None where it did not.
 
     Examples:
         >>> import torch
@@ -45,6 +52,10 @@ class EpochRecord:
     best: bool
     seconds: float
     lr: float | None = None
+    validation_robust_nll: float | None = None
+    heavy_rows: tuple[int, ...] = ()
+    returned: bool = False
+    ended: str | None = None
 
 
 def append_metrics(record: Mapping[str, Any], run_dir: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from marginflow.base.arguments import shown
 from marginflow.base.distribution import Distribution
 from marginflow.training.metrics import EpochRecord
 
@@ -21,8 +23,18 @@ class Observer(Protocol):
         ...
 
     def on_epoch(self, record: EpochRecord, model: Distribution) -> None:
-        """After each epoch, with the model that is validated, in evaluation mode where the epoch was validated."""
+        """After each epoch, with the model that is validated, in evaluation mode where the epoch was validated.
+
+        Where the loss had jumped, it has the best weights again.
+        """
         ...
+
+
+def require_observers(observers: Sequence[Observer]) -> None:
+    """Refuse what is no list of observers: ValueError."""
+    listed = isinstance(observers, list | tuple)
+    if not listed or not all(hasattr(each, "on_step") and hasattr(each, "on_epoch") for each in observers):
+        raise ValueError(f"observers must be a list of objects with on_step and on_epoch; got {shown(observers)}")
 
 
 class TensorBoard:
@@ -47,6 +59,8 @@ class TensorBoard:
         self.writer.add_scalar("nll/train", record.train_nll, record.epoch)
         if record.validation_nll is not None:
             self.writer.add_scalar("nll/validation", record.validation_nll, record.epoch)
+        if record.validation_robust_nll is not None:
+            self.writer.add_scalar("nll/validation_robust", record.validation_robust_nll, record.epoch)
         if record.lr is not None:
             self.writer.add_scalar("lr", record.lr, record.epoch)
         self.writer.add_scalar("seconds", record.seconds, record.epoch)

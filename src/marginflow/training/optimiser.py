@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import warnings
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +14,8 @@ from marginflow.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+ADAPTIVE = {"Adam", "AdamW", "Adamax", "NAdam", "RAdam"}  # whose steps are about the learning rate, however steep
 
 
 def adam(model: nn.Module, config: TrainConfig) -> torch.optim.Adam:
@@ -55,6 +58,18 @@ def require_over(model: nn.Module, optimiser: torch.optim.Optimizer) -> torch.op
     return optimiser
 
 
+def warn_of_rates(optimiser: torch.optim.Optimizer, stacklevel: int) -> None:
+    """Warn of a learning rate by which each step of Adam moves every weight by 1 or more."""
+    kind, highest = type(bare(optimiser)).__name__, max(float(group["lr"]) for group in optimiser.param_groups)
+    if kind in ADAPTIVE and highest >= 1:
+        warnings.warn(
+            f"at lr = {highest:g} each step of {kind} moves every weight by about {highest:g}, and the training will "
+            "diverge: take lr = 1e-3 or so, in an experiment --set train.lr=1e-3",
+            RuntimeWarning,
+            stacklevel=stacklevel + 1,
+        )
+
+
 def learning_rate(config: TrainConfig, step: int, num_steps: int, lr: float | None = None) -> float:
     """The learning rate of a step, counted from 0, of `num_steps` in all. lr: by default the configuration's.
 
@@ -73,9 +88,11 @@ def learning_rate(config: TrainConfig, step: int, num_steps: int, lr: float | No
     return lr * cosine(gone)
 
 
-def clip(fabric: Fabric, model: nn.Module, optimiser: torch.optim.Optimizer, config: TrainConfig) -> None:
-    """Clip the gradients as the configuration says; one that is not finite shows in the next loss."""
-    if config.clip_value:
-        fabric.clip_gradients(model, optimiser, clip_val=config.clip_value)
-    elif config.clip_norm:
-        fabric.clip_gradients(model, optimiser, max_norm=config.clip_norm, error_if_nonfinite=False)
+def clip(
+    fabric: Fabric, model: nn.Module, optimiser: torch.optim.Optimizer, value: float | None, norm: float | None
+) -> None:
+    """Clip the gradients by value or by norm, where that is set; one that is not finite shows in the next loss."""
+    if value:
+        fabric.clip_gradients(model, optimiser, clip_val=value)
+    elif norm:
+        fabric.clip_gradients(model, optimiser, max_norm=norm, error_if_nonfinite=False)

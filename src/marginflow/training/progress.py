@@ -14,6 +14,8 @@ from marginflow.data import DataSpec
 from marginflow.training.config import TrainConfig
 from marginflow.training.metrics import EpochRecord
 
+BACK = "  (jumped: back to the best, at half the learning rate)"
+
 
 class TrainingProgress:
     """A bar with the epoch, the losses, rows a second and the time left; a line an epoch where no terminal is.
@@ -86,10 +88,12 @@ class TrainingProgress:
             self.validation = f"  val {self._loss(record.validation_nll):#.5g}  {best}"
 
     def on_epoch(self, record: EpochRecord, model: Distribution) -> None:
-        """Remember the validation; without a terminal, print the epoch."""
+        """Remember the validation; print the epoch where no terminal is or it jumped, and how the training ended."""
         self.remember(record)
-        if not self.console.is_terminal:
+        if not self.console.is_terminal or record.returned:
             self.console.print(self._line(record), highlight=False, soft_wrap=True)
+        if record.ended:
+            self.console.print(f"{self.label}{record.ended}", highlight=False, markup=False, soft_wrap=True)
 
     def _line(self, record: EpochRecord) -> str:
         """An epoch in a line."""
@@ -97,7 +101,7 @@ class TrainingProgress:
         return (
             f"{self.label}epoch {record.epoch}/{self.config.epochs}  "
             f"train {self._loss(record.train_nll):.4f}{validation} {self._unit}"
-            f"{'  (best)' if record.best else ''}  {self.speed}  {record.seconds:.1f} s"
+            f"{'  (best)' if record.best else BACK if record.returned else ''}  {self.speed}  {record.seconds:.1f} s"
         )
 
 

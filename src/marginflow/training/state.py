@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ class TrainingState:
     model: that the optimiser steps. average: its moving average; None without. optimiser: with its moments. loader: of
     the batches, which knows the epoch under way and its steps. directory: where it is kept; None keeps nothing.
     total, seconds: of the losses of the epoch's steps so far, and that they took. history, best_weights: as they say.
+    clip_norm: of the gradient, 0 without. rate_scale: that of all learning rates, halved at each return to the best
+    weights. untrained_nll: of validation rows before the first step; None where it is not known.
     about: what the file of its weights says of the model. under_way: whether there is a state to keep, once the
     preprocessing has its statistics and the average has started.
     """
@@ -39,6 +41,8 @@ class TrainingState:
         self.average: Average | None = None
         self.under_way = False
         self.total = self.seconds = 0.0
+        self.clip_norm, self.rate_scale = 0.0, 1.0
+        self.untrained_nll: float | None = None
         self.about: dict[str, str] = {}
         if directory is not None:
             with suppress(ValueError):  # such a model is kept as weights alone
@@ -60,6 +64,8 @@ class TrainingState:
         """Enter an epoch into the history, keep the weights where they are the best so far, and stand at the next."""
         if record.best:
             self.best_weights = copy.deepcopy(self.validated.state_dict())
+        if record.returned:
+            self._go_back()
         self.history.append(record)
         self.loader.start(record.epoch + 1)
         self.total = self.seconds = 0.0
@@ -69,6 +75,15 @@ class TrainingState:
             save_weights(self.best_weights, self.directory, self.about)
         self.save()
         append_metrics(asdict(record), self.directory)
+
+    def _go_back(self) -> None:
+        """Continue from the best weights at half the learning rate; what the optimiser kept of other weights goes."""
+        assert self.best_weights is not None
+        self.model.load_state_dict(self.best_weights)
+        if self.average is not None:
+            self.average.model.load_state_dict(self.best_weights)
+        bare(self.optimiser).state.clear()
+        self.rate_scale /= 2
 
     def save(self) -> None:
         """Write all that is needed to resume from here."""
@@ -82,15 +97,19 @@ class TrainingState:
             "average": None if average is None else (average.num_updates, average.model.state_dict()),
             "optimiser": named_state(self.model, bare(self.optimiser)),
             "optimiser_kind": type(bare(self.optimiser)).__name__,
+            "clip_norm": self.clip_norm,
+            "rate_scale": self.rate_scale,
+            "untrained_nll": self.untrained_nll,
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state_all(),
         }
         save_trainer(content, self.directory)
 
-    def restore(self, decay: float) -> bool:
+    def restore(self, decay: float, *, clip_as_before: bool) -> bool:
         """Restore what was saved, random states included; False where nothing was.
 
-        decay: of the moving average, 0 without one.
+        decay: of the moving average, 0 without one. clip_as_before: clip by the norm that was, which a state from
+        before trainings were clipped by default does not have.
         """
         content = None if self.directory is None else load_trainer(self.directory)
         if content is None or self.directory is None:
@@ -109,6 +128,9 @@ class TrainingState:
             if (kind := content.get("optimiser_kind", "Adam")) != type(optimiser).__name__:
                 raise ValueError(f"its optimiser is {kind}")
             load_named_state(self.model, optimiser, content["optimiser"])
+            self.rate_scale, self.untrained_nll = content.get("rate_scale", 1.0), content.get("untrained_nll")
+            if clip_as_before:
+                self.clip_norm = content.get("clip_norm", 0.0)
             torch.set_rng_state(content["random"])
             if len(content["random_cuda"]) == torch.cuda.device_count():
                 torch.cuda.set_rng_state_all(content["random_cuda"])
@@ -147,14 +169,25 @@ class TrainingState:
             f"the weights of epoch {self.best.epoch} (validation {self.best.validation_nll:.3f} nats) are kept{where}"
         )
 
-    def require_finite(self, value: float, what: str) -> None:
-        """FloatingPointError where a loss of the step or epoch under way is not finite."""
+    def continue_after_end(self) -> None:
+        """Let no epoch say any more that the training ended there: it is resumed."""
+        if any(record.ended for record in self.history):
+            self.history = [replace(record, ended=None) for record in self.history]
+            if self.directory is not None:
+                write_metrics(map(asdict, self.history), self.directory)
+
+    def require_finite(self, value: float, what: str, rows: str = "") -> None:
+        """FloatingPointError where a loss of the step or epoch under way is not finite.
+
+        rows: of which it is told that they are not, see `not_finite`.
+        """
         if math.isfinite(value):
             return
         epoch, step, num_steps = self.loader.number, self.loader.step, self.loader.num_batches
-        remedy = "lower the learning rate or set clip_norm"
+        remedy = "lower the learning rate or set a lower clip_norm"
         if epoch == step == 1:
             remedy = "before any step: check the data and the preprocessing, whose range may not fit"
         raise FloatingPointError(
-            f"the {what} became {value} in epoch {epoch} at step {step} of {num_steps}: {self.what_is_kept()}; {remedy}"
+            f"the {what} became {value} in epoch {epoch} at step {step} of {num_steps}: {self.what_is_kept()}; "
+            f"{rows}{remedy}"
         )
