@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import signal
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import Call, fails, succeeds, width
+from typer.testing import Result
 
 from marginflow.base.distribution import Distribution
 from marginflow.evaluation.check.findings import Finding, Findings
@@ -168,16 +170,24 @@ def test_a_truncated_file_of_a_data_set_is_one_line(call: Call, monkeypatch: pyt
     fails(call("train", "digits.toml", "--set", "data.name=mnist"), "train-images.* cannot be unpacked")
 
 
+def diverges(result: Result, message: str) -> None:
+    """The rate is warned of before the first step, in a line, and the training then fails in one."""
+    assert result.exit_code == 1, result.output
+    warning, error = result.stderr.splitlines()
+    assert warning.startswith("marginflow: warning: at lr = 1e+30 each step of Adam moves every weight")
+    assert re.search(message, error), error
+
+
 def test_nan_in_training_is_one_line_and_leaves_nothing_half_written(call: Call) -> None:
     result = call("train", "moons.toml", "--set", "train.lr=1e30", "--set", "train.epochs=50")
-    fails(result, r"loss became (nan|inf).* nothing is kept")
+    diverges(result, r"loss became (nan|inf).* nothing is kept")
     assert not Path("runs/moons").exists()
 
 
 def test_overwriting_with_a_training_that_fails_loses_nothing(call: Call) -> None:
     succeeds(call("train", "moons.toml"))
     before = {path: path.read_bytes() for path in Path("runs/moons").rglob("*") if path.is_file()}
-    fails(call("train", "moons.toml", "--overwrite", "--set", "train.lr=1e30"), "loss became")
+    diverges(call("train", "moons.toml", "--overwrite", "--set", "train.lr=1e30"), "loss became")
     assert {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()} == before
 
 

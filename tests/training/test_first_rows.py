@@ -13,7 +13,7 @@ from helpers import Recorder, config, moons
 from torch import Tensor
 
 from marginflow import models
-from marginflow.base.data_warning import DataWarning
+from marginflow.base.data_warning import DataWarning, TrainingWarning
 from marginflow.base.distribution import Distribution
 from marginflow.data import DataSet, Split
 from marginflow.data.loader import Loader
@@ -95,9 +95,9 @@ def test_the_rate_of_another_kind_of_optimiser_is_its_own() -> None:
 
 
 def test_raw_rows_are_warned_of_before_and_after() -> None:
-    with pytest.warns((DataWarning, RuntimeWarning)) as told:
+    with pytest.warns((DataWarning, TrainingWarning)) as told:
         history = fit(models.maf(2, hidden=[8], blocks=2), torch.randn(300, 2) + 1e6, config())
-    assert [each.category for each in told] == [DataWarning, RuntimeWarning]
+    assert [each.category for each in told] == [DataWarning, TrainingWarning]
     assert re.search("worse than before the first step|more than 1000 nats a feature", str(history[-1].ended))
 
 

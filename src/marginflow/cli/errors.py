@@ -10,7 +10,7 @@ from typing import TextIO
 
 import typer
 
-from marginflow.base.data_warning import DataWarning
+from marginflow.base.data_warning import DataWarning, TrainingWarning
 
 
 @contextmanager
@@ -31,9 +31,10 @@ def one_line_errors() -> Iterator[None]:
 
 
 def _one_line_warnings() -> None:
-    """Show what is odd about data or a computation as a line each, and other warnings as Python does."""
+    """Show what is odd about data or a training as a line each, and other warnings as Python does."""
     as_python_does = warnings.showwarning
-    warnings.simplefilter("always", DataWarning)
+    for category in (DataWarning, TrainingWarning):
+        warnings.simplefilter("always", category)
 
     def show(
         message: Warning | str,
@@ -43,7 +44,7 @@ def _one_line_warnings() -> None:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        if issubclass(category, (DataWarning, RuntimeWarning)):
+        if issubclass(category, (DataWarning, TrainingWarning)):
             typer.echo(f"marginflow: warning: {' '.join(str(message).split())}", err=True)
         else:
             as_python_does(message, category, filename, lineno, file, line)

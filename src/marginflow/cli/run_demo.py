@@ -40,7 +40,7 @@ def experiment(num_noise: int, epochs: int = 100) -> Experiment:
         "data": {"name": "half_moons"},
         "model": {"name": "planar", "blocks": 8},
         "noise": {"features": num_noise},
-        "train": {"epochs": epochs, "lr": 5e-4, "batch_size": 100, "clip_value": 5e-6},
+        "train": {"epochs": epochs, "lr": 5e-4, "batch_size": 100, "clip_value": 5e-6, "returns": 0},
         "evaluate": {"num_samples": NUM_IMPORTANCE_SAMPLES},
     }
     return parse(table, "demo")

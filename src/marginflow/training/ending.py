@@ -11,7 +11,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from marginflow.base.data_warning import DataWarning
+from marginflow.base.data_warning import DataWarning, TrainingWarning
 from marginflow.data import DataSet, DataSpec
 from marginflow.training.config import TrainConfig
 from marginflow.training.metrics import EpochRecord
@@ -83,7 +83,7 @@ def warn_of_the_result(
         return
     if _fault(history, untrained_nll, data.spec):
         told = f"the training has failed: it {history[-1].ended}"
-        warnings.warn(told, RuntimeWarning, stacklevel=stacklevel + 1)
+        warnings.warn(told, TrainingWarning, stacklevel=stacklevel + 1)
     elif best.heavy_rows and best.validation_robust_nll is not None:
         rows = [_described(row, data, places) for row in best.heavy_rows]
         those = "1 row decides" if len(rows) == 1 else f"{len(rows)} rows decide"

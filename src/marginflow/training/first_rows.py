@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from marginflow.base.data_warning import DataWarning
+from marginflow.base.data_warning import DataWarning, TrainingWarning
 from marginflow.base.devices import evaluation_mode, rows_at_once
 from marginflow.base.distribution import Distribution
 from marginflow.base.seeds import seeded
@@ -114,6 +114,6 @@ def _warn_of_scale(model: Distribution, spec: DataSpec, log_density: Tensor, row
         warnings.warn(
             f"before the first step -log p of the training rows is {nll:.4g} nats on average, though they are near "
             f"standardised: start {type(model).__name__} from smaller weights",
-            RuntimeWarning,
+            TrainingWarning,
             stacklevel=stacklevel + 1,
         )

@@ -36,7 +36,7 @@ from marginflow.training.patience import jumped
 from marginflow.training.ready import held_out, ready
 from marginflow.training.recompute import recomputing
 from marginflow.training.state import TrainingState
-from marginflow.training.validation import Recorded, heaviest, not_finite, robust_mean
+from marginflow.training.validation import Recorded, heaviest, not_finite
 from marginflow.transforms import BatchNorm, Standardise
 from marginflow.transforms.calibrate import NotFinite, calibrate
 from marginflow.transforms.normalise import Calibrated, InitialisedOnce
@@ -262,9 +262,10 @@ class _Loop:
                 state.require_finite(math.nan, "input of a batch norm")
             scores = Recorded(Objective(model, config.num_samples))
             validation_nll = mean_nll(scores, self.in_order(self.data.validation), self.validation_seed)
-            rows = not_finite(-scores.nll, torch.arange(len(scores.nll)), "validation")
-            state.require_finite(validation_nll, "validation loss", rows)
-            robust, heavy = robust_mean(scores.nll), heaviest(scores.nll)
+            if not math.isfinite(validation_nll):
+                rows = not_finite(-scores.nll, torch.arange(len(scores.nll)), "validation")
+                state.require_finite(validation_nll, "validation loss", rows)
+            robust, heavy = scores.robust_mean, heaviest(scores.nll)
             previous_best = state.best
             best = (
                 previous_best is None

@@ -15,6 +15,7 @@ from torch import Tensor
 from marginflow.base.adapter import require_distribution
 from marginflow.base.arguments import shown
 from marginflow.base.config import Configuration, as_config
+from marginflow.base.data_warning import TrainingWarning
 from marginflow.base.devices import with_gradients
 from marginflow.base.distribution import Distribution
 from marginflow.base.seeds import SEEDS, seeded
@@ -167,7 +168,7 @@ def fit_to_density(
         warnings.warn(
             f"the fit has diverged: E[log q - log target] is {-fitted.bound:.5g} nats and was {untrained:.5g} before "
             f"the first step: lower lr (now {config.lr:g}), or set a lower clip_norm",
-            RuntimeWarning,
+            TrainingWarning,
             stacklevel=2,
         )
     return fitted

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from marginflow.base.data_warning import TrainingWarning
 from marginflow.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def warn_of_rates(optimiser: torch.optim.Optimizer, stacklevel: int) -> None:
         warnings.warn(
             f"at lr = {highest:g} each step of {kind} moves every weight by about {highest:g}, and the training will "
             "diverge: take lr = 1e-3 or so, in an experiment --set train.lr=1e-3",
-            RuntimeWarning,
+            TrainingWarning,
             stacklevel=stacklevel + 1,
         )
 

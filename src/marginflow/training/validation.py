@@ -31,6 +31,11 @@ class Recorded:
         """-log p of all rows so far, (N,), in nats."""
         return -torch.cat(self.parts) if self.parts else torch.zeros(0, dtype=torch.float64)
 
+    @property
+    def robust_mean(self) -> float | None:
+        """See the function of that name; None without rows."""
+        return robust_mean(self.nll) if self.parts else None
+
 
 def robust_mean(nll: Tensor) -> float:
     """The mean of (N,) values, the ceil(N / 100) largest of which count as the largest of the others.
