@@ -139,8 +139,7 @@ def fit_to_density(
             module.mark_initialised()  # from the identity, there being no data
     optimiser = torch.optim.Adam(model.parameters(), config.lr)
     warn_of_rates(optimiser, 2)
-    history, untrained = [], math.inf
-    features = 1 if model.event_shape is None else model.event_shape.numel()
+    history, untrained, features = [], math.inf, 1
     model.eval()  # dropout has no inverse either
     with seeded(config.seed), with_gradients(model):
         for step in range(config.steps):
@@ -152,7 +151,7 @@ def fit_to_density(
             log_target = _log_density_of(log_density, x)
             loss = (log_q - weight * log_target).mean()
             if step == 0:
-                untrained = float((log_q - log_target).detach().mean())
+                untrained, features = float((log_q - log_target).detach().mean()), x[0].numel()
             optimiser.zero_grad()
             loss.backward()
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm or math.inf)

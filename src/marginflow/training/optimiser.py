@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
+from torch.nn.utils import get_total_norm
 
 from marginflow.base.data_warning import TrainingWarning
 from marginflow.training.config import TrainConfig
@@ -92,8 +93,13 @@ def learning_rate(config: TrainConfig, step: int, num_steps: int, lr: float | No
 def clip(
     fabric: Fabric, model: nn.Module, optimiser: torch.optim.Optimizer, value: float | None, norm: float | None
 ) -> None:
-    """Clip the gradients by value or by norm, where that is set; one that is not finite shows in the next loss."""
+    """Clip the gradients by value or by norm, where that is set; one that is not finite shows in the next loss.
+
+    Most gradients are below the norm, and are then not written anew.
+    """
     if value:
         fabric.clip_gradients(model, optimiser, clip_val=value)
-    elif norm:
+    elif (
+        norm and not float(get_total_norm([each.grad for each in model.parameters() if each.grad is not None])) <= norm
+    ):
         fabric.clip_gradients(model, optimiser, max_norm=norm, error_if_nonfinite=False)
