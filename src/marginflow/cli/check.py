@@ -18,13 +18,15 @@ def check(run: Run, seed: Annotated[int, typer.Option(help="Seed of all noise.")
     require_run(run)
 
     from rich.console import Console
+    from rich.text import Text
 
     from marginflow.base.devices import device_on
+    from marginflow.base.literal import literal
     from marginflow.report.tables import findings_table
     from marginflow.runs.evaluate import check as checked
     from marginflow.runs.run import Run
 
-    with Console(stderr=True).status(f"checking {run}"):
+    with Console(stderr=True).status(Text(f"checking {literal(run)}")):
         found = checked(Run.open(run, device_on(device)), seed)
     Console().print(findings_table(found))
     if not found.ok:

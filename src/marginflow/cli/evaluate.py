@@ -33,9 +33,11 @@ def evaluate(
     require_run(run)
 
     from rich.console import Console
+    from rich.text import Text
 
     from marginflow.base import seeds
     from marginflow.base.devices import device_on
+    from marginflow.base.literal import literal
     from marginflow.data.tables.write import require_output
     from marginflow.report import figures
     from marginflow.report.tables import about_precision, about_samples, accounting_table
@@ -52,7 +54,7 @@ def evaluate(
     options = evaluation(opened.experiment, {"num_samples": num_samples, "rows": rows, "seed": seed})
     table = None if data is None else str(data)
     sink = exhaust if to is None else partial(_write_log_prob, output=to)
-    status = Console(stderr=True).status(f"evaluating {run} with K = {options.num_samples}")
+    status = Console(stderr=True).status(Text(f"evaluating {literal(run)} with K = {options.num_samples}"))
     with status, seeds.deterministic(deterministic):
         result = evaluated(opened, options, table, each_row=sink)
     Console().print(accounting_table({run.resolve().name: result.accounting}, result.entropy))

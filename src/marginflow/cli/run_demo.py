@@ -9,8 +9,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 from rich.console import Console
+from rich.text import Text
 
 from marginflow.base.devices import device_on
+from marginflow.base.literal import literal
 from marginflow.data import DataSet
 from marginflow.distributions import Flow
 from marginflow.evaluation.evaluate import Accounting
@@ -63,12 +65,11 @@ def _overview(models: dict[str, Flow], data: DataSet) -> Figure:
     figure = Figure(figsize=(10, 4.8), layout="constrained")
     panels = figure.subplots(len(models), 3)
     for row, (name, model) in zip(panels, models.items(), strict=True):
-        plots.points(row[0], data.test.x[:NUM_POINTS], f"{NUM_POINTS} test rows")
+        plots.points(row[0], data.test.x[:NUM_POINTS], f"{NUM_POINTS} test rows", box=BOUNDS)
         plots.density(row[1], figures.log_prob_of(model), BOUNDS, f"p(x), {name}")
         drawn = sample_raw(model, data.spec, NUM_POINTS, seed=0)
-        plots.points(row[2], drawn, f"{NUM_POINTS} samples, {name}")
+        plots.points(row[2], drawn, f"{NUM_POINTS} samples, {name}", box=BOUNDS)
         for axes in row:
-            axes.set(xlim=BOUNDS[:2], ylim=BOUNDS[2:])
             axes.set_aspect("equal", adjustable="box")
     return figure
 
@@ -102,5 +103,5 @@ def run_demo(output: Path, epochs: int) -> dict[str, Accounting]:
     console.print(accounting_table(accountings, data.entropy))
     console.print(f"\nin {time.perf_counter() - started:.0f} s, wrote:")
     for path in written:
-        console.print(f"  {path}", highlight=False, soft_wrap=True)
+        console.print(Text(f"  {literal(path)}"), soft_wrap=True)
     return accountings

@@ -46,6 +46,15 @@ def by_layer(model: Distribution, x: Values, context: Values | None = None, seed
     return {name: rows.cpu() for name, rows in stages.items()}
 
 
+@torch.no_grad()
+def base_of(model: Distribution, x: Values, context: Values | None = None, seed: int = 0) -> Distribution | None:
+    """The distribution that the last of `by_layer` should follow; None for a density without layers."""
+    rows, given = model._fitting(x, context)
+    with seeded(seed), evaluation_mode(model):
+        inner, _, _ = innermost(model.density, model.preprocessing(rows, given)[0], given)
+    return inner.base if isinstance(inner, Flow) else None
+
+
 def layers_of(transform: Transform) -> list[Transform]:
     """The layers of a transform, first to last."""
     return list(transform) if isinstance(transform, Sequential) else [transform]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
+from marginflow.base.literal import literal
+from marginflow.report.estimates import NONE, number, with_error
+from marginflow.report.ranges import range_of_losses
 from marginflow.storage.files import write_whole
 from marginflow.storage.limits import json_of
 
@@ -30,13 +34,13 @@ def write_page(items: Mapping[Path, dict[str, Any]], output: Path) -> Path:
         loader=jinja2.PackageLoader("marginflow.report"), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters.update(estimate=estimate, curve=curve, extremes=extremes)
+    environment.filters.update(estimate=estimate, curve=curve, about_curve=about_curve, literal=literal)
     of_item, page = (environment.get_template(name) for name in ("section.html", "report.html"))
     sections = []
-    for number, (source, item) in enumerate(items.items(), 1):
+    for i, (source, item) in enumerate(items.items(), 1):
         try:
             section = _section(item, source if source.is_dir() else source.parent)
-            html = of_item.render(section=section, id=f"section-{number}", width=WIDTH, height=HEIGHT)
+            html = of_item.render(section=section, id=f"section-{i}", width=WIDTH, height=HEIGHT)
         except (LookupError, TypeError, AttributeError, jinja2.UndefinedError) as error:
             reason = " ".join(repr(error).split())
             raise ValueError(
@@ -96,29 +100,54 @@ def estimate(value: dict[str, float] | None, digits: int = 3) -> str:
     '1.23 ± 0.01'
     """
     if value is None:
-        return "-"
+        return NONE
     mean, error = (value[key] + 0.0 for key in ("value", "standard_error"))  # TypeError for text
-    return f"{mean:.{digits}f} ± {error:.{digits}f}"
+    return with_error(mean, error, digits)
 
 
 def curve(records: Sequence[dict[str, Any]], key: str) -> str:
-    """A loss by epoch as the points of an SVG polyline, the lowest and highest of both losses at its ends.
+    """A loss by epoch as the points of an SVG polyline, the ends of the range of both losses at its ends.
+
+    Losses that would flatten all others lie on its upper edge, those that are no numbers are left out.
 
     >>> curve([{"epoch": 1, "train_nll": 2.0}, {"epoch": 2, "train_nll": 1.0}], "train_nll")
     '0.0,0.0 320.0,120.0'
     """
-    if not records:
+    shown = range_of_losses(_losses(records))
+    if shown is None:
         return ""
-    low, high = extremes(records)
+    low, high = shown
     last = max(each["epoch"] for each in records)
-    points = [(each["epoch"], each[key]) for each in records if each.get(key) is not None]
+    points = [(each["epoch"], min(each[key], high)) for each in records if _is_number(each.get(key))]
     return " ".join(
         f"{WIDTH * (epoch - 1) / max(last - 1, 1):.1f},{HEIGHT * (high - loss) / ((high - low) or 1.0):.1f}"
         for epoch, loss in points
     )
 
 
-def extremes(records: Sequence[dict[str, Any]]) -> tuple[float, float]:
-    """The lowest and the highest of the losses of all epochs, in nats."""
-    every = [loss for each in records for loss in (each["train_nll"], each.get("validation_nll")) if loss is not None]
-    return min(every), max(every)
+def about_curve(records: Sequence[dict[str, Any]]) -> str:
+    """What the two ends of a curve are, in nats, and what it does not show.
+
+    >>> about_curve([{"epoch": 1, "train_nll": 2.0}, {"epoch": 2, "train_nll": 1.0}])
+    'epoch 1 to 2, 1.000 to 2.000 nats'
+    """
+    losses = _losses(records)
+    shown = range_of_losses(losses)
+    parts = [f"epoch {records[0]['epoch']} to {records[-1]['epoch']}"] if records else []
+    if shown is not None:
+        parts.append(" to ".join(number(each) for each in shown) + " nats")
+        above = [each for each in losses if _is_number(each) and each > shown[1]]
+        parts += [f"{len(above)} above, at most {max(above):.3g}, at the upper edge"] if above else []
+    if broken := sum(not _is_number(each) for each in losses):
+        parts.append(f"{broken} not finite, left out")
+    return ", ".join(parts)
+
+
+def _losses(records: Sequence[dict[str, Any]]) -> list[float]:
+    """Those of training and validation of all epochs."""
+    every = [loss for each in records for loss in (each["train_nll"], each.get("validation_nll"))]
+    return [loss for loss in every if loss is not None]
+
+
+def _is_number(loss: float | None) -> bool:
+    return loss is not None and math.isfinite(loss)

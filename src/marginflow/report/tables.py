@@ -6,15 +6,17 @@ import math
 from collections.abc import Mapping, Sequence
 
 from rich.console import Group
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from marginflow.base.literal import literal
 from marginflow.base.moments import Estimate
 from marginflow.data import DataSpec
 from marginflow.evaluation.check.findings import Findings
 from marginflow.evaluation.evaluate import Accounting, Compared
 from marginflow.evaluation.float32_error import Disagreement
 from marginflow.evaluation.sample_range import SampleRange
+from marginflow.report.estimates import NONE, number, with_error
 
 
 def findings_table(findings: Findings) -> Table:
@@ -24,7 +26,8 @@ def findings_table(findings: Findings) -> Table:
         table.add_column(title, overflow="fold")
     colours = {"pass": "green", "warn": "yellow", "fail": "bold red", "cannot tell": "yellow", "skip": "dim"}
     for each in findings.every:
-        table.add_row(each.check, f"[{colours[each.status]}]{each.status}[/]", escape(each.found), escape(each.remedy))
+        status = Text(each.status, colours[each.status])
+        table.add_row(each.check, status, _text(each.found), _text(each.remedy))
     return table
 
 
@@ -36,11 +39,11 @@ def accounting_table(results: Mapping[str, Accounting], floor: float | None = No
     preprocessed = any(each.log_det.value for each in columns)
     table.add_column("nats a row, after preprocessing" if preprocessed else "nats a row")
     for name in results:
-        table.add_column(name, justify="right")
+        table.add_column(_text(name), justify="right", overflow="fold")
     if estimated:
         table.add_row("joint NLL  -log p(x, ε)", *[_estimate(each.joint_nll) for each in columns])
         table.add_row("noise entropy  -log q(ε|x)", *[_estimate(each.noise_entropy) for each in columns])
-        table.add_row("bound on the NLL", *["-" if each.exact else _estimate(each.bound) for each in columns])
+        table.add_row("bound on the NLL", *[NONE if each.exact else _estimate(each.bound) for each in columns])
     table.add_row("NLL", *[_estimate(each.importance_weighted) for each in columns], style="bold")
     table.add_row("  computed", *[_computed(each) for each in columns])
     if any(each.given_label for each in columns):
@@ -50,9 +53,9 @@ def accounting_table(results: Mapping[str, Accounting], floor: float | None = No
         table.add_row("  still too high by about", *[_from_draws(each, each.draws_bias) for each in columns])
         table.add_row("  median effective sample size", *[_sample_size(each) for each in columns])
     if floor is not None:  # of the preprocessed rows, like all above
-        table.add_row("entropy of the data", *[f"{floor + each.log_det.value:.3f}" for each in columns])
+        table.add_row("entropy of the data", *[number(floor + each.log_det.value) for each in columns])
     if preprocessed:
-        table.add_row("NLL of the rows as given", *[f"{each.raw_nll:.3f}" for each in columns])
+        table.add_row("NLL of the rows as given", *[number(each.raw_nll) for each in columns])
     if any(each.bits_per_dim for each in columns):
         table.add_row("bits/dim", *[_estimate(each.bits_per_dim, 4) for each in columns], style="bold")
         if estimated:
@@ -70,7 +73,7 @@ def about_samples(samples: SampleRange) -> str:
 
 def about_precision(single: Disagreement) -> str:
     """How far float32 lies from float64, in a line."""
-    mean, most = f"{single.mean:.1e}", f"{single.largest:.1e}"
+    mean, most = (f"{each:.1e}" if math.isfinite(each) else number(each) for each in (single.mean, single.largest))
     return f"float32 is {mean} nats a row off float64, at most {most}, on {single.num_rows:,} rows"
 
 
@@ -80,13 +83,15 @@ def comparison_table(results: Sequence[Compared], spec: DataSpec) -> Group:
     unit, scale = ("bits/dim", spec.bits_per_nat) if images else ("nats a row", 1.0)
     digits = 4 if images else 3
     table = Table()
-    table.add_column("run")
-    for heading in (f"NLL, {unit}", "behind the best", "computed", "median effective sample size"):
+    table.add_column("run", overflow="fold")
+    for heading in (f"NLL, {unit}", f"behind the best, {unit}"):
+        table.add_column(heading.replace(", ", ",\n"), justify="right", no_wrap=True)  # a number is never broken
+    for heading in ("computed", "median effective sample size"):
         table.add_column(heading, justify="right")
     for each in results:
-        behind = "-" if each.behind is None else _estimate(each.behind.scaled(scale), digits)
+        behind = NONE if each.behind is None else _estimate(each.behind.scaled(scale), digits)
         nll, how = _estimate(each.nll.scaled(scale), digits), _computed(each.accounting)
-        table.add_row(each.name, nll, behind, how, _sample_size(each.accounting))
+        table.add_row(_text(each.name), nll, behind, how, _sample_size(each.accounting))
     lines = [
         f"means over the same {_compared_rows(results)} test rows, as given, before preprocessing",
         "behind the best: mean of the differences row by row, ± their standard error",
@@ -101,7 +106,10 @@ def comparison_table(results: Sequence[Compared], spec: DataSpec) -> Group:
 
 def _notes(columns: list[Accounting], floor: float | None) -> str:
     first = columns[0]
-    lines = [f"means over {first.num_rows} rows of {first.features} features, ± standard error; seed {first.seed}"]
+    lines = [
+        f"means over {_counted(first.num_rows, 'row')} of {_counted(first.features, 'feature')}, ± standard error; "
+        f"seed {first.seed}"
+    ]
     lines += [line for each in columns for line in _outside(each)]
     if any(not each.exact for each in columns):
         lines.append("the bound lies above the NLL; IW-K comes down to it as K grows")
@@ -138,22 +146,28 @@ def _outside(accounting: Accounting) -> list[str]:
     ]
 
 
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def _computed(accounting: Accounting) -> str:
     how = "exactly" if accounting.exact else f"by IW-{accounting.num_samples}"
     return f"{how}, at one draw of u" if accounting.modelled_dequantisation else how
 
 
 def _estimate(estimate: Estimate | None, digits: int = 3) -> str:
-    if estimate is None:
-        return "-"
-    error = "unknown" if math.isnan(estimate.standard_error) else f"{estimate.standard_error:.{digits}f}"
-    return f"{estimate.value:.{digits}f} ± {error}"
+    return NONE if estimate is None else with_error(estimate.value, estimate.standard_error, digits)
+
+
+def _text(text: str) -> Text:
+    """A name, or what was found of one, as it stands: no markup, no emoji, nothing that a terminal would obey."""
+    return Text(literal(text))
 
 
 def _from_draws(accounting: Accounting, value: float | None) -> str:
     """What the draws of noise add to the uncertainty; nothing to an exact density."""
     if accounting.exact:
-        return "-"
+        return NONE
     if value is None:
         return "unknown at K = 1" if accounting.num_samples == 1 else "unknown, not converged"
     return f"{value:.1e}"
@@ -161,6 +175,6 @@ def _from_draws(accounting: Accounting, value: float | None) -> str:
 
 def _sample_size(accounting: Accounting) -> str:
     if accounting.exact:
-        return "-"
+        return NONE
     note = "" if accounting.converged else "  not converged"
     return f"{accounting.effective_sample_size:.1f} of {accounting.num_samples}{note}"

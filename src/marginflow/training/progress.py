@@ -8,8 +8,10 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
+from rich.text import Text
 
 from marginflow.base.distribution import Distribution
+from marginflow.base.literal import literal
 from marginflow.data import DataSpec
 from marginflow.training.config import TrainConfig
 from marginflow.training.metrics import EpochRecord
@@ -25,16 +27,16 @@ class TrainingProgress:
 
     def __init__(self, config: TrainConfig, spec: DataSpec, label: str = "", console: Console | None = None) -> None:
         self.config, self.spec = config, spec
-        self.label = f"{label}  " if label else ""
+        self.label = f"{literal(label)}  " if label else ""
         self.console = console or Console()
         self.validation = ""
         self.best: EpochRecord | None = None
         self.epoch, self.first_step, self.started, self.speed = 0, 0, 0.0, ""
         self.progress = Progress(
-            TextColumn("{task.description}", table_column=_whole()),
+            TextColumn("{task.description}", markup=False, table_column=_whole()),
             BarColumn(bar_width=None),  # what room the rest leaves
-            TextColumn("{task.fields[losses]}", table_column=_whole()),
-            TextColumn("{task.fields[speed]}", table_column=_whole()),
+            TextColumn("{task.fields[losses]}", markup=False, table_column=_whole()),
+            TextColumn("{task.fields[speed]}", markup=False, table_column=_whole()),
             TimeRemainingColumn(compact=True, table_column=_whole()),
             console=self.console,
             expand=True,
@@ -91,9 +93,9 @@ class TrainingProgress:
         """Remember the validation; print the epoch where no terminal is or it jumped, and how the training ended."""
         self.remember(record)
         if not self.console.is_terminal or record.returned:
-            self.console.print(self._line(record), highlight=False, soft_wrap=True)
+            self.console.print(Text(self._line(record)), soft_wrap=True)
         if record.ended:
-            self.console.print(f"{self.label}{record.ended}", highlight=False, markup=False, soft_wrap=True)
+            self.console.print(Text(f"{self.label}{record.ended}"), soft_wrap=True)
 
     def _line(self, record: EpochRecord) -> str:
         """An epoch in a line."""
