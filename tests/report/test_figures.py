@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from marginflow import data, models
+from marginflow.base.data_warning import DataWarning
 from marginflow.data import Batch, DataSpec
 from marginflow.distributions import Flow, Marginalising, StandardNormal
 from marginflow.report import figures, plots
@@ -114,3 +115,39 @@ def test_only_rows_of_two_features_are_watched() -> None:
     assert watched is not None
     assert watched.epochs == {1, 5, 20, 100}
     assert figures.snapshots(data.load("digits"), 100) is None
+
+
+def test_a_figure_that_fails_is_named_and_the_others_are_drawn(tmp_path: Path) -> None:
+    class Broken(Flow):
+        def _sample_and_flag(self, num_samples: int, context: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+            return torch.full((num_samples, 3), torch.nan), torch.ones(num_samples, dtype=torch.bool)
+
+    spec = DataSpec((3,), columns=("a", "b", "c"))
+    whole, broken = models.maf(3, hidden=[8], blocks=2), Broken([], StandardNormal(3))
+    test = Batch(torch.randn(60, 3))
+    assert drawn(figures.of_run(Flow([], base=whole), test, spec, tmp_path)) == {"marginals", "latents"}
+    with pytest.warns(DataWarning, match="the figure marginals is not drawn: 60 of 60 samples are not finite"):
+        paths = figures.of_run(Flow([], base=broken), test, spec, tmp_path)
+    assert drawn(paths) == {"latents"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["latents.png", "latents.svg"]  # none of the other model
+
+
+@pytest.mark.parametrize(("model", "name"), [("made_mog", "logistic"), ("maf", "N(0, 1)")])
+def test_latents_stand_beside_the_base_of_their_flow(tmp_path: Path, model: str, name: str) -> None:
+    density = models.made_mog(3, hidden=[8]) if model == "made_mog" else models.maf(3, hidden=[8], blocks=1)
+    figures.of_run(Flow([], base=density), Batch(torch.randn(50, 3)), DataSpec((3,)), tmp_path)
+    assert name in (tmp_path / "latents.svg").read_text()
+
+
+def test_a_model_that_needs_a_context_is_drawn_at_those_of_the_rows(tmp_path: Path) -> None:
+    model = Flow([], base=models.maf(2, hidden=[8], blocks=1, context_features=3))
+    test = Batch(torch.randn(50, 2), torch.randn(50, 3))
+    spec = DataSpec((2,), context_features=3)
+    assert drawn(figures.of_run(model, test, spec, tmp_path)) == {"marginals", "latents", "layers"}
+
+
+def test_a_table_of_two_columns_is_not_drawn_to_scale() -> None:
+    rows, model = Batch(torch.randn(60, 2) * torch.tensor([1.0, 2.0])), Flow([], base=models.planar(2))
+    for columns, aspect in (((), 1.0), (("age", "income"), "auto")):
+        figure = figures._of_rows(model, rows, DataSpec((2,), columns=columns), 0)["density"]()
+        assert [axes.get_aspect() for axes in figure.axes[:3]] == [aspect] * 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -13,8 +14,10 @@ from unittest.mock import patch
 
 import pytest
 from helpers import evaluated_quickly, fails, run, succeeds
+from nasty_names import NASTY
 
-from marginflow.report.page import curve, estimate
+from marginflow.base.literal import literal
+from marginflow.report.page import HEIGHT, about_curve, curve, estimate, write_page
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # a window of a browser without a screen is never as narrow as a phone, a frame in it is
@@ -167,3 +170,48 @@ def test_what_is_no_result_is_refused_and_nothing_written(result: Path, tmp_path
 
 def test_estimates_that_are_missing_are_a_dash() -> None:
     assert estimate(None) == "-"
+
+
+def test_a_bad_epoch_does_not_flatten_the_curve_of_a_page() -> None:
+    records = [{"epoch": i, "train_nll": 3 - 0.1 * i, "validation_nll": 2.9 - 0.1 * i} for i in range(1, 9)]
+    records[2] |= {"train_nll": 1e6, "validation_nll": math.nan}
+    heights = [float(each.split(",")[1]) for each in curve(records, "train_nll").split()]
+    assert len(heights) == 8
+    assert heights[2] == 0
+    assert heights[7] == pytest.approx(HEIGHT * 0.7 / 0.8, abs=0.1)
+    assert len(curve(records, "validation_nll").split()) == 7
+    told = about_curve(records)
+    assert told.startswith("epoch 1 to 8, 2.100 to 2.900 nats")
+    assert "1 above, at most 1e+06, at the upper edge" in told
+    assert "1 not finite, left out" in told
+    assert curve([{"epoch": 1, "train_nll": math.nan}], "train_nll") == ""
+
+
+def test_estimates_that_are_no_numbers_are_words() -> None:
+    assert estimate({"value": math.inf, "standard_error": math.nan}) == "infinity"
+    assert estimate({"value": math.nan, "standard_error": 1.0}) == "undefined"
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_names_are_text_in_a_page(result: Path, tmp_path: Path, name: str) -> None:
+    record = json.loads(result.read_text())
+    record |= {"title": name, "caption": name, "figures": []}
+    record["runs"][0]["label"] = name
+    page = write_page({tmp_path / "fig2.json": record}, tmp_path / "page.html").read_text()
+
+    class Headings(HTMLParser):
+        found = ""
+        inside = False
+
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            self.inside = tag == "h2"
+
+        def handle_endtag(self, tag: str) -> None:
+            self.inside = False
+
+        def handle_data(self, data: str) -> None:
+            self.found += data if self.inside else ""
+
+    parser = Headings()
+    parser.feed(page)
+    assert parser.found == literal(name)

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from marginflow import models
+from marginflow.base.literal import literal
 from marginflow.data import DataSpec
 from marginflow.training import EpochRecord, TrainConfig
 from marginflow.training.progress import TrainingProgress
@@ -62,3 +63,14 @@ def test_a_bar_knows_what_came_before_it_was_resumed() -> None:
     progress.remember(EpochRecord(1, 2.5, 2.0, True, 1.0))
     progress.remember(EpochRecord(2, 2.5, 2.25, False, 1.0))
     assert progress.validation == "  val 2.2500  best 2.0000"
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize("label", ["[bold]x", "[/x]", ":smile:", "bell\x07\x1b[31m"])
+def test_a_label_is_told_as_it_stands(label: str, terminal: bool) -> None:
+    output = io.StringIO()
+    console = Console(file=output, force_terminal=terminal, width=120, color_system=None)
+    told(TrainingProgress(CONFIG, DataSpec((64,)), label, console))
+    assert f"{literal(label)}  epoch 3/3" in output.getvalue()
+    assert "\x07" not in output.getvalue()
+    assert "\x1b[31m" not in output.getvalue()

@@ -26,12 +26,11 @@ def shown_range(values: Tensor) -> Range:
     kept = finite(values)
     if not len(kept):
         return -1.0, 1.0
-    low, high = float(kept.min()), float(kept.max())
-    first, last = (float(each) for each in np.quantile(kept, [0.05, 0.95]))
+    first, last = np.quantile(kept, [0.05, 0.95])
     reach = FAR * (last - first)
     if reach > 0:
-        low, high = max(low, first - reach), min(high, last + reach)
-    return with_margin(low, high)
+        kept = kept[(kept >= first - reach) & (kept <= last + reach)]
+    return with_margin(float(kept.min()), float(kept.max()))
 
 
 def with_margin(low: float, high: float) -> Range:
