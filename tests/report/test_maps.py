@@ -94,3 +94,12 @@ def test_a_picture_of_samples_names_what_it_leaves_out(tmp_path: Path) -> None:
     plots.write_picture(torch.randn(20, 3), spec, tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as image:
         assert image.width > 300
+
+
+def test_points_side_by_side_share_their_axes() -> None:
+    data, samples = torch.rand(100, 2), torch.rand(100, 2) * torch.tensor([5.0, -2.0])
+    first, second = plots.scatters({"data": (data, data[:, 0]), "samples": (samples, samples[:, 0])}).axes
+    assert first.get_xlim() == second.get_xlim()
+    assert first.get_ylim() == second.get_ylim()
+    assert first.get_xlim()[1] > 4 > 0 > first.get_ylim()[0]
+    assert len(np.asarray(second.collections[0].get_offsets())) == 100

@@ -65,10 +65,10 @@ def _overview(models: dict[str, Flow], data: DataSet) -> Figure:
     figure = Figure(figsize=(10, 4.8), layout="constrained")
     panels = figure.subplots(len(models), 3)
     for row, (name, model) in zip(panels, models.items(), strict=True):
-        plots.points(row[0], data.test.x[:NUM_POINTS], f"{NUM_POINTS} test rows", box=BOUNDS)
+        plots.points(row[0], data.test.x[:NUM_POINTS], f"{NUM_POINTS:,} test rows", box=BOUNDS)
         plots.density(row[1], figures.log_prob_of(model), BOUNDS, f"p(x), {name}")
         drawn = sample_raw(model, data.spec, NUM_POINTS, seed=0)
-        plots.points(row[2], drawn, f"{NUM_POINTS} samples, {name}", box=BOUNDS)
+        plots.points(row[2], drawn, f"{NUM_POINTS:,} samples, {name}", box=BOUNDS)
         for axes in row:
             axes.set_aspect("equal", adjustable="box")
     return figure

@@ -21,6 +21,7 @@ DENSITY_COLOURS = "magma"  # lightness grows with the value, so it reads in grey
 POINT_COLOURS = "viridis"  # without its lightest, which would not be seen on white
 LIGHTEST = 0.8
 PEAK_MASS = 0.02  # of a map's mass may lie where the density is too high for its colours
+STANDS_OUT = 1.25  # times that density is the highest of them at least
 TOO_LONG = 3.0  # a box so many times as long as it is wide is not drawn to scale
 OUTSIDE = 0.05  # of the points at most lie outside a panel of latents; else the panel is as wide as they are
 
@@ -87,7 +88,7 @@ def highest_colour(values: np.ndarray) -> float:
     ordered = np.sort(values)[::-1]
     above = np.cumsum(ordered)
     high = float(ordered[np.searchsorted(above, PEAK_MASS * above[-1])])
-    return high if ordered[0] > 2 * high else float(ordered[0])
+    return high if ordered[0] > STANDS_OUT * high else float(ordered[0])
 
 
 def _about_map(values: np.ndarray, kept: np.ndarray, area: float, peak: float) -> str:
@@ -175,10 +176,14 @@ def scatter(
 
 
 def scatters(stages: Mapping[str, tuple[Tensor, Tensor]]) -> Figure:
-    """Points side by side: name -> (rows, of which the first two features are shown; a colour for each)."""
+    """Points side by side on the same axes: name -> (rows, of which two features are shown; a colour for each)."""
     figure, every = panels(len(stages), width=3.2, height=3.0)
+    lows, highs = torch.tensor(
+        [[shown_range(x[:, i]) for i in (0, 1)] for x, _ in stages.values()], dtype=torch.float64
+    ).unbind(2)
+    (left, bottom), (right, top) = lows.amin(0).tolist(), highs.amax(0).tolist()
     for axes, (name, (rows, colour)) in zip(every, stages.items(), strict=True):
-        points(axes, rows, name, colour)
+        points(axes, rows, name, colour, (left, right, bottom, top))
     return figure
 
 
