@@ -51,12 +51,16 @@ def points(
 
 def to_scale(axes: Axes, *, same_unit: bool) -> None:
     """Draw both axes to one scale where they have one unit, unless the panel would be a strip."""
-    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-    sides = sorted((right - left, top - bottom))
-    if same_unit and sides[1] <= TOO_LONG * sides[0]:
+    if is_to_scale((*axes.get_xlim(), *axes.get_ylim()), same_unit=same_unit):
         axes.set_aspect("equal", adjustable="box")
     else:
         axes.set_aspect("auto")
+
+
+def is_to_scale(box: Box, *, same_unit: bool) -> bool:
+    """Whether a box of two features is drawn to one scale."""
+    sides = sorted((box[1] - box[0], box[3] - box[2]))
+    return same_unit and sides[1] <= TOO_LONG * sides[0]
 
 
 def density(axes: Axes, log_prob: Callable[[Tensor], Tensor], bounds: Box, name: str, size: int = 150) -> None:
@@ -117,7 +121,9 @@ def density_of_two(
     """
     box = (*shown_range(x[:, 0]), *shown_range(x[:, 1]))
     rows = {f"{len(x):,} test rows": x} | ({} if samples is None else {f"{len(samples):,} samples": samples})
-    figure, every = panels(len(rows) + 1, width=3.6, height=3.2)
+    tall = (box[3] - box[2]) / (box[1] - box[0])
+    height = 0.5 + 3 * min(max(tall, 0.4), 1.5) if is_to_scale(box, same_unit=same_unit) else 3.2
+    figure, every = panels(len(rows) + 1, width=3.6, height=height)
     for axes, (name, each) in zip(every, rows.items(), strict=False):
         points(axes, each, name, box=box, same_unit=same_unit)
     density(every[-1], log_prob, box, label)
