@@ -181,12 +181,12 @@ def test_what_the_parts_of_a_feather_file_become_is_known_before_they_are(tmp_pa
     })  # fmt: skip
     feather.write_feather(table, path, compression=compression, chunksize=20_000)
     assert table.nbytes <= claimed_by_feather(path) < 1.01 * table.nbytes
-    assert columns.read(path)["noise"].to_pylist() == table["noise"].to_pylist()
+    assert columns.read(path).columns["noise"].to_pylist() == table["noise"].to_pylist()
     names = pa.table({"name": pa.array([f"{i:030}" for i in range(5000)]).dictionary_encode()})
     feather.write_feather(names, path, compression=compression)  # most of which is the dictionary
     assert names.nbytes <= claimed_by_feather(path) < 1.01 * names.nbytes
     feather.write_feather(table, path, version=1)  # which has no messages
-    assert columns.read(path)["noise"].to_pylist() == table["noise"].to_pylist()
+    assert columns.read(path).columns["noise"].to_pylist() == table["noise"].to_pylist()
 
 
 @pytest.mark.parametrize("claim", [2**31, 2**62])

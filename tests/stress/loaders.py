@@ -88,7 +88,8 @@ def _tables(folder: Path) -> dict[str, Path]:
     (folder / "table.csv").write_text("\n".join(lines) + "\n")
     parquet.write_table(table, folder / "table.parquet")
     feather.write_feather(table, folder / "table.feather")
-    found = {ending: folder / f"table.{ending}" for ending in ("npy", "csv", "parquet", "feather")}
+    (folder / "table.csv.gz").write_bytes(gzip.compress((folder / "table.csv").read_bytes(), mtime=0))
+    found = {ending: folder / f"table.{ending}" for ending in ("npy", "csv", "csv.gz", "parquet", "feather")}
     for ending, path in list(found.items()):
         found[f"{ending} in chunks"] = Path(shutil.copy(path, folder / f"chunks.{ending}"))
     return found
@@ -156,6 +157,7 @@ LOADERS: dict[str, Callable[[Path], object]] = {
     "experiment": read,
     "npy": lambda path: tables.table(str(path)),
     "csv": lambda path: tables.table(str(path), labels="label"),
+    "csv.gz": lambda path: tables.table(str(path), labels="label"),
     "parquet": lambda path: tables.table(str(path), labels="label"),
     "feather": lambda path: tables.table(str(path), labels="label"),
     "npy in chunks": lambda path: _chunks(path, ("x0", "x1", "x2")),

@@ -1,7 +1,8 @@
-"""Class labels as a caller has them, by name or by number, as the one-hot vectors that a model takes."""
+"""Class labels in any form, by name or by number: which of a model's they are, and the one-hot vectors it takes."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,10 @@ import torch
 from torch import Tensor
 
 from marginflow.base.arguments import Values, as_tensor, is_text
-from marginflow.base.names import did_you_mean
+from marginflow.base.names import hint_at
+
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
+_TRUTH = {"true": 1.0, "false": 0.0}
 
 
 def as_one_hot(labels: Values, names: Sequence[str], num_rows: int | None) -> Values:
@@ -46,7 +50,9 @@ def _places_of_names(labels: Any, names: Sequence[str]) -> Tensor:
     given = np.asarray(labels)
     if given.ndim > 1:
         raise ValueError(f"labels must be one a row, (N,); got shape {given.shape}")
-    return torch.tensor([_place(str(each), names) for each in given.reshape(-1)], device="cpu", dtype=torch.long)
+    return torch.tensor(
+        [require_place(each, names, "label ") for each in given.reshape(-1)], device="cpu", dtype=torch.long
+    )
 
 
 def _places_of_numbers(labels: Any, names: Sequence[str], num_rows: int | None) -> Tensor | None:
@@ -63,7 +69,7 @@ def _places_of_numbers(labels: Any, names: Sequence[str], num_rows: int | None) 
             "names, or real numbers"
         )
     if given.dtype == torch.bool or any(_is_whole(name) for name in names):
-        places = [_place(str(each), names) for each in numbers]
+        places = [require_place(each, names, "label ") for each in numbers]
     else:
         wrong = [each for each in numbers if not 0 <= each < len(names)]
         if wrong:
@@ -74,11 +80,45 @@ def _places_of_numbers(labels: Any, names: Sequence[str], num_rows: int | None) 
     return torch.tensor(places, device=given.device, dtype=torch.long)
 
 
-def _place(name: str, names: Sequence[str]) -> int:
-    if name not in names:
-        raise ValueError(f"label {name!r} is not one of the model's: {', '.join(names)}{did_you_mean(name, names)}")
-    return list(names).index(name)
-
-
 def _is_whole(name: str) -> bool:
     return name.removeprefix("-").isdecimal()
+
+
+def place_of(value: object, labels: Sequence[str]) -> int | None:
+    """Which of a model's labels a value is, written in any form; None where it is none of them.
+
+    >>> place_of("1.0", ["0", "1"]), place_of(True, ["False", "True"]), place_of("c", ["a", "b"])
+    (1, 1, None)
+    """
+    text = str(value)
+    if text in labels:
+        return labels.index(text)
+    same = _sense(text)
+    found = [i for i, label in enumerate(labels) if _sense(label) == same]
+    return found[0] if len(found) == 1 else None
+
+
+def _sense(text: str) -> float | str:
+    """What a label says: a number, however it is written, a truth value as 1 or 0, or its text."""
+    bare = text.strip()
+    if bare.casefold() in _TRUTH:
+        return _TRUTH[bare.casefold()]
+    return float(bare) if _NUMBER.fullmatch(bare) else bare
+
+
+def require_place(value: object, labels: Sequence[str], source: str) -> int:
+    """Which of a model's labels a value is; ValueError that hints at the one that may be meant."""
+    place = place_of(value, labels)
+    if place is None:
+        raise ValueError(unknown([str(value)], labels, source))
+    return place
+
+
+def unknown(values: Sequence[str], labels: Sequence[str], source: str) -> str:
+    """The message of labels that a model does not know."""
+    shown = ", ".join(repr(each) for each in values[:10]) + (
+        f" and {len(values) - 10} more" if len(values) > 10 else ""
+    )
+    every = f"it knows {', '.join(repr(each) for each in labels[:20])}{', ...' if len(labels) > 20 else ''}"
+    hint = hint_at(values[0], labels, every)
+    return f"{source}{shown}, which the model does not know; {every if hint == every else f'{hint} {every}'}"

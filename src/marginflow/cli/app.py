@@ -15,6 +15,7 @@ from marginflow.cli.demo import demo
 from marginflow.cli.errors import one_line_errors
 from marginflow.cli.evaluate import evaluate
 from marginflow.cli.list import list_
+from marginflow.cli.output import print_anywhere, say
 from marginflow.cli.report import report
 from marginflow.cli.reproduce import reproduce
 from marginflow.cli.sample import sample
@@ -37,7 +38,7 @@ for command in (data.list_, data.fetch, data.path):
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"marginflow {version_of('marginflow')}")
+        say(f"marginflow {version_of('marginflow')}")
         raise typer.Exit
 
 
@@ -52,4 +53,5 @@ def options(
 
 def main() -> None:
     """Entry point."""
+    print_anywhere()
     sys.exit(app())

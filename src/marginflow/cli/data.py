@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from marginflow.cli.list import PACKAGE, first_lines, print_names
+from marginflow.cli.output import say
 
 DataName = Annotated[str, typer.Argument(help="A data set, see data list.")]
 
@@ -19,18 +20,18 @@ def list_() -> None:
     for name, source in SOURCES.items():
         about[name] += " [not here: fetch it]" if source.missing() else ""
     print_names("data sets, for [data] name = ...", about)
-    typer.echo(f"files are looked for below {data_root()} (MARGINFLOW_DATA)")
+    say(f"files are looked for below {data_root()} (MARGINFLOW_DATA)")
 
 
 def fetch(name: DataName) -> None:
     """Download what is missing of a data set, check it, and say where it is."""
     from marginflow.data import source
 
-    typer.echo(source(name).fetch())
+    say(source(name).fetch())
 
 
 def path(name: DataName) -> None:
     """Where the files of a data set are."""
     from marginflow.data import source
 
-    typer.echo(source(name).path())
+    say(source(name).path())

@@ -1,4 +1,4 @@
-"""A user's mistake ends in one line, an interrupt says how to resume."""
+"""A user's mistake ends in one line, or a line for each column of a table; an interrupt says how to resume."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from typing import TextIO
 
 import typer
 
+from marginflow.base.data_error import DataError
 from marginflow.base.data_warning import DataWarning, TrainingWarning
+from marginflow.cli.output import say
+from marginflow.cli.typed import in_shell
 
 
 @contextmanager
@@ -22,11 +25,12 @@ def one_line_errors() -> Iterator[None]:
             _one_line_warnings()
             yield
     except (ValueError, OSError, FloatingPointError, MemoryError) as error:
-        message = " ".join(str(error).split())
-        typer.echo(f"marginflow: {message}", err=True)
+        # what is wrong with data has lines of its own, and names in it may hold several blanks
+        message = error.told(in_shell) if isinstance(error, DataError) else " ".join(str(error).split())
+        say(f"marginflow: {message}", err=True)
         raise typer.Exit(1) from error
     except KeyboardInterrupt as interrupt:
-        typer.echo(f"marginflow: interrupted{interrupt}", err=True)
+        say(f"marginflow: interrupted{interrupt}", err=True)
         raise typer.Exit(130) from None
 
 
@@ -45,7 +49,7 @@ def _one_line_warnings() -> None:
         line: str | None = None,
     ) -> None:
         if issubclass(category, (DataWarning, TrainingWarning)):
-            typer.echo(f"marginflow: warning: {' '.join(str(message).split())}", err=True)
+            say(f"marginflow: warning: {' '.join(str(message).splitlines())}", err=True)
         else:
             as_python_does(message, category, filename, lineno, file, line)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from marginflow.cli.options import Deterministic, Device, NumSamples, Rows, Run, Seed
+from marginflow.cli.output import say
 from marginflow.runs.is_run import require_run
 
 if TYPE_CHECKING:
@@ -63,16 +64,16 @@ def evaluate(
     if result.single is not None:
         Console().print(about_precision(result.single), highlight=False)
     if to is not None:
-        typer.echo(f"wrote {to}")
+        say(f"wrote {to}")
     if data is not None:
         return
-    typer.echo(f"wrote {result.keep(run)}, on {result.accounting.num_rows:,} rows")
+    say(f"wrote {result.keep(run)}, on {result.accounting.num_rows:,} rows")
     if draw_figures:
         with Console(stderr=True).status("drawing figures"):
             test = opened.data.test.take()
             drawn = figures.of_run(opened.model, test, opened.spec, run / "figures", options.seed)
         for path in drawn:
-            typer.echo(f"wrote {path} and .svg")
+            say(f"wrote {path} and .svg")
 
 
 def _write_log_prob(chunks: Iterator[Tensor], output: Path) -> None:

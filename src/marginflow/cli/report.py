@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from marginflow.cli.output import say
 from marginflow.runs.is_run import require_run
 
 
@@ -28,4 +29,4 @@ def report(
     if len({source.resolve() for source in sources}) < len(sources):
         raise ValueError("a source is named twice: give each once")
     items = {source: read_item(source) if source.is_file() else Run.open(source).as_item() for source in sources}
-    typer.echo(f"wrote {write_page(items, output)}")
+    say(f"wrote {write_page(items, output)}")

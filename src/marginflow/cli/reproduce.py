@@ -9,6 +9,7 @@ import typer
 
 from marginflow.base.names import hint_at
 from marginflow.cli.options import Device
+from marginflow.cli.output import say
 
 
 def reproduce(
@@ -33,13 +34,13 @@ def reproduce(
     for name, path in in_turn(known if item == "all" else {item: known[item]}, run_dir, results, epochs, device):
         if isinstance(path, Path):
             found.append(path)
-            typer.echo(f"wrote {path}")
+            say(f"wrote {path}")
         elif item == "all":
             stopped.append(name)
-            typer.echo(f"marginflow: {name}: {' '.join(str(path).split())}", err=True)
+            say(f"marginflow: {name}: {' '.join(str(path).split())}", err=True)
         else:
             raise path
     if with_report and found:
-        typer.echo(f"wrote {write_page({path: read_item(path) for path in found}, results / f'{item}.html')}")
+        say(f"wrote {write_page({path: read_item(path) for path in found}, results / f'{item}.html')}")
     if stopped:
         raise ValueError(f"{', '.join(stopped)} did not come to an end, for the reasons above")

@@ -8,6 +8,7 @@ from typing import Annotated, Optional
 import typer
 
 from marginflow.cli.options import Deterministic, Device, Run
+from marginflow.cli.output import say
 from marginflow.runs.is_run import require_run
 
 
@@ -49,5 +50,5 @@ def sample(
         else:
             write(draws, spec, to)
     if draws.redrawn:
-        typer.echo(f"marginflow: {draws}", err=True)
-    typer.echo(f"wrote {to}")
+        say(f"marginflow: {draws}", err=True)
+    say(f"wrote {to}")

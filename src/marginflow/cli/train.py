@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from marginflow.cli.options import Deterministic
+from marginflow.cli.output import say
+from marginflow.cli.typed import names_in, override
 
 if TYPE_CHECKING:
     from marginflow.runs.schema import Experiment
@@ -17,12 +19,18 @@ def train(
     experiment: Annotated[
         Path,
         typer.Argument(
-            help="An experiment's TOML file or name (see list), or a table: .csv, .parquet, .feather or .npy."
+            help="An experiment's TOML file or name (see list), or a table: .csv, .tsv, .parquet, .feather, .npy, ..."
         ),
     ],
     overrides: Annotated[
         Optional[list[str]], typer.Option("--set", help="SECTION.KEY=VALUE, such as train.lr=1e-4.")
     ] = None,
+    drop: Annotated[Optional[str], typer.Option(help="Columns of a table to leave out: a,b.")] = None,
+    columns: Annotated[Optional[str], typer.Option(help="Columns of a table to use: a,b; all by default.")] = None,
+    labels: Annotated[
+        Optional[str], typer.Option(help="A column of classes, given which the rest is modelled.")
+    ] = None,
+    delimiter: Annotated[Optional[str], typer.Option(help="Between values of a .csv; told by the file.")] = None,
     run_dir: Annotated[Optional[Path], typer.Option(help="Where the run goes; runs/NAME by default.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in that directory.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Resume the run in that directory.")] = False,
@@ -31,11 +39,15 @@ def train(
     """Train the model of an experiment, or one on a table; the weights best on validation are kept."""
     from marginflow.runs.experiments import read, run_name
 
+    lists = {"drop": drop, "columns": columns}
+    of_data: dict[str, object] = {name: names_in(text) for name, text in lists.items() if text is not None}
+    of_data |= {name: text for name, text in {"labels": labels, "delimiter": delimiter}.items() if text is not None}
+    given = [*(overrides or []), *(override(name, value) for name, value in of_data.items())]
+    settings = read(experiment, [*given, *(["train.deterministic=true"] if deterministic else [])])
     directory = run_dir or Path("runs") / run_name(experiment)
-    settings = read(experiment, [*(overrides or []), *(["train.deterministic=true"] if deterministic else [])])
     trained = train_run(settings, directory, resume=resume, overwrite=overwrite)
     done = f"wrote {directory}" if trained else f"{directory} is finished, there is nothing to resume"
-    typer.echo(f"{done}: next, marginflow evaluate {directory}")
+    say(f"{done}: next, marginflow evaluate {directory}")
 
 
 def train_run(

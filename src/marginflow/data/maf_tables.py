@@ -205,7 +205,7 @@ def _array(path: Path, width: int | None = None) -> np.ndarray:
 def _signal(path: Path) -> tuple[np.ndarray, int]:
     """The rows of class 1 of a HEPMASS file without the class, and how many columns its first line names."""
     try:
-        with path.open() as file:
+        with path.open(encoding="utf-8") as file:
             header, first = len(file.readline().split(",")), len(file.readline().split(","))
         options = csv.ReadOptions(skip_rows=1, column_names=[str(i) for i in range(first)])
         columns = csv.read_csv(path, options).columns

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ import torch
 from torch import Tensor
 
 from marginflow.base.moments import Estimate
+from marginflow.data.tables.dialect import Asked
 from marginflow.evaluation.evaluate import Compared
 from marginflow.runs.evaluate import evaluate
 from marginflow.runs.run import Run
 from marginflow.runs.schema import Evaluate
 
 # options of data that leave the held-out rows what they are; of tables, the columns that are left are compared
-OF_TRAINING = {"noise", "labels", "flips", "columns", "drop", "delimiter"}
+OF_TRAINING = {"noise", "labels", "flips", "columns", "drop"} | {each.name for each in fields(Asked)}
 
 
 def compare(runs: Sequence[Run], options: Evaluate) -> list[Compared]:

@@ -6,7 +6,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from marginflow.data import Split
+from marginflow.data.tables.dialect import Asked
 from marginflow.data.tables.table import chunks_for
 from marginflow.distributions import Flow
 from marginflow.evaluation.check.check import check as require_model_size
@@ -88,7 +89,8 @@ def rows_of_table(run: Run, table: str, rows: int | None = None) -> Iterator[Spl
     if len(run.spec.event_shape) != 1:
         raise ValueError(f"{run.path} was trained on images: leave --data out")
     options = run.experiment.data.model_dump()
-    return chunks_for(run.spec, table, options.get("delimiter", ","), options.get("labels"), rows)
+    asked = Asked(**{each.name: options.get(each.name) for each in fields(Asked)})
+    return chunks_for(run.spec, table, asked, options.get("labels"), rows)
 
 
 def evaluate(

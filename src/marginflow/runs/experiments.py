@@ -42,7 +42,7 @@ def _is_thesis(path: Path) -> bool:
 
 def about(path: Path) -> str:
     """What an experiment is, from the comment in its first line."""
-    first = path.read_text().partition("\n")[0]
+    first = path.read_text(encoding="utf-8").partition("\n")[0]
     return first.lstrip("# ") if first.startswith("#") else ""
 
 
@@ -77,13 +77,12 @@ def read(given: Path, overrides: list[str]) -> Experiment:
     """
     toml = find(given) if given.suffix in ("", ".toml") and not given.is_dir() else None
 
-    from marginflow.data.tables.read import FORMATS
+    from marginflow.data.tables.formats import require_format
     from marginflow.runs import read_toml  # with torch, which a name that is not known need not wait for
 
     if toml is not None:
         return read_toml.read(toml, overrides)
-    if given.suffix.lower() not in FORMATS:
-        raise ValueError(f"{given} must be an experiment (.toml, or a name) or a table ({', '.join(FORMATS)})")
+    require_format(given, "an experiment (.toml, or a name) or a table")
     table = for_table(given)
     if any(override.partition("=")[0].strip() == "model.name" for override in overrides):
         table["model"] = {}  # what is said of one model means nothing to another
@@ -102,4 +101,6 @@ def for_table(path: Path) -> dict[str, Any]:
 
 def run_name(given: Path) -> str:
     """The name of a run of an experiment or table."""
-    return re.sub(r"[^\w.-]", "_", given.stem) or "run"
+    from marginflow.data.tables.formats import stem_of
+
+    return re.sub(r"[^\w.-]", "_", stem_of(given)) or "run"

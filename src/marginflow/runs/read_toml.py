@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
@@ -43,11 +44,28 @@ def read(path: Path, overrides: Iterable[str] = ()) -> Experiment:
 
 
 def parse(table: Mapping[str, Any], source: str) -> Experiment:
-    """The experiment in a table; ValueError that names the first wrong key."""
+    """The experiment in a table; ValueError that names the first wrong key.
+
+    Text with commas, where a list is needed, is one: hidden = "64,64".
+    """
     try:
         return Experiment.model_validate(table)
     except ValidationError as error:
+        with suppress(ValidationError):
+            return Experiment.model_validate(_with_lists(table, error))
         raise ValueError(f"{source}: {_explain(error)}") from error
+
+
+def _with_lists(table: Mapping[str, Any], error: ValidationError) -> Mapping[str, Any]:
+    """The table with lists in place of those texts with commas that were refused."""
+    changed = {name: dict(section) if isinstance(section, dict) else section for name, section in table.items()}
+    for each in error.errors():
+        section, key = str(each["loc"][0]), _field(each["loc"])[-1]
+        text = changed.get(section, {}).get(key) if isinstance(changed.get(section), dict) else None
+        if isinstance(text, str) and "," in text:
+            with suppress(tomllib.TOMLDecodeError):
+                changed[section][key] = tomllib.loads(f"value = [{text}]")["value"]
+    return changed
 
 
 def overridden(table: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:

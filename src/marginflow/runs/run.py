@@ -11,6 +11,7 @@ from typing import Any, Self
 import torch
 from pydantic import TypeAdapter
 
+from marginflow.base.data_error import DataError
 from marginflow.data import DataSet, DataSpec, Split
 from marginflow.distributions import Flow
 from marginflow.runs.build import build, load_data
@@ -100,7 +101,10 @@ class Run:
     def data(self) -> DataSet:
         """The data that it was trained on; ValueError where they have changed since, and would be split anew."""
         by_name = {"columns": list(self.spec.columns), "drop": []} if self.experiment.data.name == "table" else {}
-        data = load_data(self.experiment, **by_name)
+        try:
+            data = load_data(self.experiment, **by_name)
+        except DataError as error:
+            raise error.without_remedies() from error  # its columns are those that it was trained on
         require_same_rows(self.spec, data.spec, self.path)
         return data
 

@@ -21,7 +21,8 @@ _NO_SIZES = {"seed", "low", "high", "mask", "order", "degrees", "prior", "same",
 LARGEST_TEXT = 2**24  # bytes of a configuration or a file of results,
 LARGEST_METRICS = 2**27  # of a line for each of a million epochs
 FREE = 2**30  # bytes that any file may claim to be,
-TIMES = 4  # and so many times its size
+TIMES = 4  # and so many times its size,
+TIMES_AS_TEXT = 30  # of text in gzip, which numbers with few digits compress well
 # what a state of plain values and tensors names; the rest that torch allows can be told to take up any memory
 _NAMES = {"collections OrderedDict", "torch._utils _rebuild_tensor_v2", "torch FloatStorage", "torch DoubleStorage",
           "torch LongStorage", "torch IntStorage", "torch ByteStorage", "torch BoolStorage", "torch HalfStorage",
@@ -51,6 +52,16 @@ def require_claim(path: Path, num_bytes: int) -> None:
         raise ValueError(
             f"{path} has {path.stat().st_size:,} bytes and claims to hold {num_bytes:,}, more than {TIMES} times as "
             f"many and than {FREE:,}: it is damaged; or where it is yours, write it without compression"
+        )
+
+
+def require_expansion(path: Path, num_bytes: int) -> None:
+    """Refuse text that has become far more than its compressed file, as it comes, by a ValueError."""
+    size = path.stat().st_size
+    if num_bytes > max(TIMES_AS_TEXT * size, FREE):
+        raise ValueError(
+            f"{path} has {size:,} bytes and becomes more than {num_bytes:,}, more than {TIMES_AS_TEXT} times as many "
+            f"and than {FREE:,}: it is damaged; or where it is yours, unpack it"
         )
 
 

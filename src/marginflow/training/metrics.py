@@ -62,7 +62,7 @@ def append_metrics(record: Mapping[str, Any], run_dir: Path) -> None:
     """Add a line to metrics.jsonl."""
     path = run_dir / METRICS
     try:
-        with path.open("a") as file:
+        with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
     except OSError as error:
         raise unwritten(path, error) from error

@@ -76,12 +76,15 @@ def test_columns_are_chosen_and_dropped(tmp_path: Path) -> None:
     assert tables.table(str(path), drop="kind").columns == ("height", "steps")
     assert tables.table(str(path), columns=["steps", "height"]).columns == ("steps", "height")
     for options, message in (
-        ({"columns": ["weight"]}, "has no column 'weight'; it has 'height', 'steps', 'kind'"),
+        ({"columns": ["weight"]}, "has no column 'weight'; it has 'height', 'steps', 'kind': did you mean height[?]"),
         ({"drop": ["weight"]}, "has no column 'weight'"),
         ({"labels": "sort"}, "has no column 'sort'"),
         ({"columns": ["kind"], "labels": "kind"}, "no column is left"),
         ({"labels": "height", "drop": ["kind"]}, "'height' of labels has 50 different values in 50 rows"),
-        ({}, r"column 'kind' holds text, 'b' in row 0 \(counted from 0\): leave it out \(data.drop = 'kind'\)"),
+        (
+            {},
+            r"'kind' holds text, 'b' in row 0 \(counted from 0\): leave it out: drop=\['kind'\]; or .*labels='kind'",
+        ),
         ({"drop": ["kind"], "validation": 0.5, "test": 0.5}, "together below 1; got 0.5 and 0.5"),
         ({"drop": ["kind"], "test": 0.001}, "50 rows are too few"),
     ):
@@ -95,15 +98,13 @@ def test_columns_are_chosen_and_dropped(tmp_path: Path) -> None:
         ("a,b\n1,2\n3,x\n", "column 'b' holds text, 'x' in row 1"),
         ("a,b\n1,2\n3,\n", "column 'b' has no value in row 1 .*1 missing in the 2 rows"),
         ("a,b\n1,2\n3,inf\n5,-inf\n", "column 'b' holds inf in row 1 .*2 missing, infinite or huge"),
-        ("a,b\n1,2\n3,2020-01-01\n", "column 'b' holds text, '2020-01-01' in row 1"),
+        ("a,b\n1,2\n3,2020-01-01\n", "column 'b' holds dates, '2020-01-01' in row 1"),
         ("a,b\n1,2\n3,1e300\n", "column 'b' holds 1e[+]300 in row 1 .*huge"),
         ("a,b\n1,\n3,\n", "column 'b' has no value"),
-        ("a,b\n2020-01-01,2\n2020-01-02,2\n", "column 'a' holds date32.*not numbers"),
-        ("1.5,2\n3,4\n", "first line must name the columns; it holds numbers"),
-        ("a;b\n1;2\n3;4\n", "only column is 'a;b': set data.delimiter to ';'"),
+        ("a,b\n2020-01-01,2\n2020-01-02,2\n", "column 'a' holds dates, '2020-01-01' in row 0"),
         ("a,a\n1,2\n", "'a' stands for several columns"),
-        ("a,b\n1,2\n3\n", "cannot be read as .csv: .*Expected 2 columns, got 1"),
-        ("", "cannot be read as .csv"),
+        ("a,b\n1,2\n3\n", "cannot be read as .csv: line 3 has 1 value .*2 values are expected"),
+        ("", "is empty"),
         ("a,b\n", "has no rows, only the names 'a', 'b'"),
     ],
 )
@@ -138,7 +139,7 @@ def test_files_that_are_damaged_or_of_another_kind_are_refused(tmp_path: Path, e
 def test_paths_that_lead_nowhere_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="does not exist, or is not a file"):
         tables.table(str(tmp_path / "a.csv"))
-    with pytest.raises(ValueError, match=r"must end in .csv, .parquet, .feather, .npy; got '.xlsx'"):
+    with pytest.raises(ValueError, match=r"must end in .csv, .tsv, .* got '.xlsx': save the sheet as .csv"):
         tables.table(str(tmp_path / "a.xlsx"))
     (tmp_path / "b.csv").mkdir()
     with pytest.raises(FileNotFoundError):
@@ -247,7 +248,7 @@ def test_labels_are_read_as_they_were_to_be_trained_on(
     assert len(set(names[:50])) == len(set(names[50:])) == 1
     assert names[0] != names[-1]
     path.write_text(path.read_text().replace("60.5", "x"))
-    with pytest.raises(ValueError, match=r"column 'a' changes its kind, remove or correct .* invalid value 'x'"):
+    with pytest.raises(ValueError, match="column 'a' holds text, 'x' in row 60"):
         list(tables.chunks_for(loaded.spec, str(path), labels="kind"))
 
 
@@ -325,10 +326,6 @@ def test_large_whole_numbers_upper_case_endings_and_odd_headers(tmp_path: Path) 
     path = tmp_path / "X.PARQUET"
     parquet.write_table(pa.table({"big": np.arange(40) * 2**56, "a": np.arange(40.0)}), path)
     assert float(tables.table(str(path)).train.x[:].max()) > 1e18
-    latin = tmp_path / "latin.csv"
-    latin.write_bytes("h\u00f6he,b\n1,2\n".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"latin.csv cannot be read as .csv"):
-        tables.table(str(latin))
     with pytest.raises(ValueError, match="'a' stands for several columns"):
         tables.table(str(path), columns=["a", "a"])
     with pytest.raises(ValueError, match="delimiter must be one character; got ';;'"):

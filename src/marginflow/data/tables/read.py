@@ -1,60 +1,101 @@
-"""Columns of a file: read by its ending, checked one by one, each mistake named."""
+"""Columns of a file: read by its ending, checked one by one, all mistakes named."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pyarrow import csv, feather, parquet
+from pyarrow import feather, parquet
 
+from marginflow.base.data_error import DataError
 from marginflow.data.arrow_limits import claimed_by_feather
+from marginflow.data.tables.cells import Texts, numbers
+from marginflow.data.tables.dialect import Asked, Dialect, sniffed
+from marginflow.data.tables.formats import ending_of, is_text, require_file
+from marginflow.data.tables.numbers import Problem, as_numbers
+from marginflow.data.tables.problems import refused
+from marginflow.data.tables.row_numbers import pandas_index
+from marginflow.data.tables.text_rows import batches
 from marginflow.storage.limits import array_of, require_claim
 
-FORMATS = (".csv", ".parquet", ".feather", ".npy")
-EMPTY_IS_NULL = csv.ConvertOptions(strings_can_be_null=True)
-LARGEST = 1e19  # of a value: its square, which densities take, is still a number in float32
+AT_ONCE = 2**22  # bytes of a text table
 
 
-def read(path: Path, delimiter: str = ",") -> dict[str, Any]:
-    """The columns of a file by name: arrow columns, or arrays. ValueError where it is not what its name says."""
-    ending = require_file(path, delimiter)
+@dataclass(frozen=True)
+class Content:
+    """What a file holds.
+
+    Attributes:
+        columns: by name: arrow columns, arrays, or cells of text.
+        dialect: how its text is written; None for other files.
+        index: the names of the columns that pandas says are the index of its data frame.
+    """
+
+    columns: dict[str, Any]
+    dialect: Dialect | None = None
+    index: tuple[str, ...] = ()
+
+
+def read(path: Path, asked: Asked = Asked()) -> Content:  # noqa: B008 - it is frozen
+    """The columns of a file. ValueError where it is not what its name says."""
+    ending = require_file(path)
+    if is_text(ending):
+        return _of_text(path, asked)
     with one_line(path):
         if ending == ".npy":
-            return of_array(array_of(path))
-        if ending == ".csv":
-            found = csv.read_csv(
-                path, parse_options=csv.ParseOptions(delimiter=delimiter), convert_options=EMPTY_IS_NULL
-            )
-        elif ending == ".parquet":
+            return Content(of_array(array_of(path)))
+        if ending == ".parquet":
             with parquet.ParquetFile(path) as file:
                 require_claims(file, path)
                 found = file.read()
         else:
             require_feather(path)
             found = feather.read_table(path)
-        if ending != ".csv":
-            found.validate(full=True)
-        names = found.column_names
-    require_names(names, path, delimiter)
+        found.validate(full=True)
+    require_distinct(found.column_names, path)
     if found.num_rows == 0:
-        raise ValueError(f"{path} has no rows, only the names {listed(names)}")
-    return dict(zip(names, found.columns, strict=True))
+        raise ValueError(f"{path} has no rows, only the names {listed(found.column_names)}")
+    return Content(dict(zip(found.column_names, found.columns, strict=True)), None, pandas_index(found.schema))
 
 
-def require_file(path: Path, delimiter: str) -> str:
-    """The ending of a table's file; ValueError for another, FileNotFoundError where there is none."""
-    ending = path.suffix.lower()
-    if ending not in FORMATS:
-        raise ValueError(f"{path} must end in {', '.join(FORMATS)}; got {path.suffix or 'no ending'!r}")
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist, or is not a file")
-    if len(delimiter) != 1:
-        raise ValueError(f"the delimiter must be one character; got {delimiter!r}")
-    return ending
+def _of_text(path: Path, asked: Asked) -> Content:
+    """The cells of a text table."""
+    dialect = dialect_of(path, asked)
+    with one_line(path):
+        parts = list(batches(path, dialect, dialect.names, AT_ONCE))
+    if not sum(part.num_rows for part in parts):
+        raise ValueError(f"{path} has no rows, only the names {listed(dialect.names)}")
+    return Content(in_words(pa.Table.from_batches(parts), dialect), dialect)
+
+
+def dialect_of(path: Path, asked: Asked) -> Dialect:
+    """How a text table is written; ValueError where it is none, or where a name stands for several columns."""
+    with one_line(path):
+        dialect = sniffed(path, asked)
+    require_names(dialect.names, path, dialect.delimiter)
+    return dialect
+
+
+def holds_numbers(path: Path, dialect: Dialect, names: Sequence[str]) -> bool:
+    """Whether the first rows of some columns are numbers when the text is read so."""
+    with one_line(path):
+        part = next(batches(path, dialect, names, AT_ONCE), None)
+    if part is None:
+        return True
+    columns = in_words(pa.Table.from_batches([part]), dialect)
+    return all(numbers(column)[1] is None for column in columns.values())
+
+
+def in_words(table: pa.Table, dialect: Dialect) -> dict[str, Texts]:
+    """Columns of text, with the marks that their numbers use."""
+    columns = zip(table.column_names, table.columns, strict=True)
+    return {name: Texts(cells, dialect.decimal, dialect.thousands) for name, cells in columns}
 
 
 @contextmanager
@@ -62,9 +103,11 @@ def one_line(path: Path) -> Iterator[None]:
     """What a damaged file raises inside becomes a ValueError of one line."""
     try:
         yield
-    except (pa.ArrowException, OSError, ValueError, EOFError, MemoryError, OverflowError) as error:
+    except DataError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, EOFError, MemoryError, OverflowError, zlib.error) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"{path} cannot be read as {path.suffix.lower()}: {reason}") from error
+        raise ValueError(f"{path} cannot be read as {ending_of(path)}: {reason}") from error
 
 
 def require_feather(path: Path) -> None:
@@ -89,14 +132,13 @@ def of_array(array: np.ndarray) -> dict[str, Any]:
 
 
 def require_names(names: Sequence[str], path: Path, delimiter: str) -> None:
-    """Refuse a table without a line of names, with one name twice, or separated by something else."""
+    """Refuse a text table with one name twice, or cut at another mark than what separates its values."""
     require_distinct(names, path)
-    if path.suffix.lower() == ".csv" and all(_is_number(name) for name in names):
-        raise ValueError(f"{path}: the first line must name the columns; it holds numbers ({listed(names)})")
     other = [each for each in (";", "\t", "|", ",") if each != delimiter and each in names[0]]
     if len(names) == 1 and other:
-        raise ValueError(
-            f"{path}: its only column is {names[0]!r}: set data.delimiter to {other[0]!r} if that is what separates it"
+        raise DataError(
+            [f"{path}: its only column is {names[0]!r}"],
+            [(f"if {other[0]!r} is what separates it", {"delimiter": other[0]})],
         )
 
 
@@ -107,90 +149,24 @@ def require_distinct(names: Sequence[str], path: Path) -> None:
         raise ValueError(f"{path}: {listed(twice)} stands for several columns: give each its own name, once")
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
 def listed(names: Sequence[str]) -> str:
     """Names for a message, not too many of them."""
     shown = ", ".join(repr(name) for name in list(names)[:10])
     return shown if len(names) <= 10 else f"{shown} and {len(names) - 10} more"
 
 
-def matrix(content: dict[str, Any], names: Sequence[str], path: Path, first: int = 0) -> np.ndarray:
+def matrix(content: Mapping[str, Any], names: Sequence[str], path: Path, first: int = 0, **about: Any) -> np.ndarray:
     """Some columns side by side, (N, columns), float64, or float32 where all of them are; ValueError for no numbers.
 
-    first: the number of their first row in the file.
+    first: the number of their first row in the file. about: what `refused` takes, for the remedies.
     """
-    columns = [_numbers(content[name], name, path, first) for name in names]
+    found = [as_numbers(content[name], name, first) for name in names]
+    problems = [each for each in found if isinstance(each, Problem)]
+    if problems:
+        raise refused(problems, len(names), path, **about)
+    columns = [each for each in found if not isinstance(each, Problem)]
     single = all(column.dtype == np.float32 for column in columns)
     x = np.empty((len(columns[0]), len(columns)), np.float32 if single else np.float64)
     for i, column in enumerate(columns):
         x[:, i] = column
-    broken = ~(np.abs(x) < LARGEST)
-    if broken.any():
-        row, i = (int(each[0]) for each in broken.nonzero())
-        raise ValueError(
-            f"{path}: column {names[i]!r} holds {x[row, i]} in row {first + row} (counted from 0), {int(broken.sum())} "
-            f"missing, infinite or huge values in the {len(x)} rows from row {first} on: remove or fill them"
-        )
     return x
-
-
-def _numbers(column: Any, name: str, path: Path, first: int) -> np.ndarray:
-    """A column as numbers; ValueError for text, dates and whatever else is none."""
-    if isinstance(column, np.ndarray):
-        return column
-    kind = column.type
-    if pa.types.is_boolean(kind):
-        column = column.cast(pa.uint8())
-    elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
-        raise ValueError(f"{path}: {_why_no_number(column, name, first)}")
-    if column.null_count:
-        row = column.is_null().to_pylist().index(True)
-        raise ValueError(
-            f"{path}: column {name!r} has no value in row {first + row} (counted from 0), {column.null_count} missing "
-            f"in the {len(column)} rows from row {first} on: remove or fill them"
-        )
-    if pa.types.is_floating(kind):
-        return column.to_numpy()
-    return column.cast(pa.float64(), safe=False).to_numpy()  # whole numbers beyond 2^53 are rounded
-
-
-def _why_no_number(column: Any, name: str, first: int) -> str:
-    """What a column that is none of numbers holds instead, and what to do."""
-    remedy = f"leave it out (data.drop = {name!r}), or if it names classes say so (data.labels = {name!r})"
-    if column.null_count == len(column):
-        return f"column {name!r} has no values: {remedy}"
-    kind = column.type
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind)):
-        return f"column {name!r} holds {kind}, not numbers: {remedy}"
-    texts = ((i, v) for i, v in enumerate(column.to_pylist()) if v is not None and not _is_number(str(v)))
-    row, text = next(texts, (None, None))
-    if row is None:
-        return f"column {name!r} holds numbers stored as text: convert it, or {remedy}"
-    return f"column {name!r} holds text, {text!r} in row {first + row} (counted from 0): {remedy}"
-
-
-def classes(column: Any, name: str, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
-    """A column of labels as codes (N,) and the names of the classes in order; ValueError where it is none."""
-    codes, found = codes_of(column, name, path)
-    if len(found) > min(1000, max(len(codes) // 2, 1)):
-        raise ValueError(
-            f"{path}: column {name!r} of labels has {len(found)} different values in {len(codes)} rows: name a column "
-            "of classes"
-        )
-    return codes, found
-
-
-def codes_of(column: Any, name: str, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The values of a column as codes (N,) and their names in order; ValueError where some are missing."""
-    values = column.to_numpy(zero_copy_only=False) if not isinstance(column, np.ndarray) else column
-    if any(value is None or value != value for value in values):
-        raise ValueError(f"{path}: column {name!r} of labels has missing values: remove or fill them")
-    found, codes = np.unique(values, return_inverse=True)
-    return codes, tuple(str(each) for each in found)

@@ -1,8 +1,10 @@
-"""A user's own table: .csv, .parquet, .feather or .npy, split by a seed, and other rows for its models."""
+"""A user's own table: text, .parquet, .feather or .npy, split by a seed, and other rows for its models."""
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -10,16 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 from torch.nn import functional
 
 from marginflow.base.arguments import shown
 from marginflow.base.data_warning import DataWarning
+from marginflow.base.labels import place_of, unknown
+from marginflow.base.names import hint_at
 from marginflow.base.settings import as_path, as_real
 from marginflow.data.columns import warn_of_repeating_values
 from marginflow.data.dataset import DataSet, DataSpec, Split
-from marginflow.data.tables.read import classes, codes_of, listed, matrix, read, require_distinct
+from marginflow.data.tables.dialect import Asked, Dialect, told
+from marginflow.data.tables.formats import is_text, require_file, stem_of
+from marginflow.data.tables.labels import classes, codes_of
+from marginflow.data.tables.read import Content, dialect_of, holds_numbers, listed, matrix, read, require_distinct
+from marginflow.data.tables.row_numbers import counters, is_no_data, row_numbers
 from marginflow.data.tables.split import split
 from marginflow.data.tables.stream import chunks
 
@@ -29,35 +36,46 @@ def table(
     columns: str | Sequence[str] | None = None,
     drop: str | Sequence[str] = (),
     labels: str | None = None,
-    delimiter: str = ",",
+    delimiter: str | None = None,
     validation: float = 0.1,
     test: float = 0.1,
     seed: int = 0,
+    decimal: str | None = None,
+    thousands: str | None = None,
+    encoding: str | None = None,
+    header: bool | None = None,
+    skip: int | None = None,
 ) -> DataSet:
     """A table of numbers, one row an observation: x (N, columns).
 
     Values keep the file's precision. Columns whose values repeat, as constants and whole numbers do, come with a
-    warning.
+    warning. How a text table is written, its first rows tell where no option does; what is not the custom comes with a
+    warning. Row numbers that a library of data frames wrote are left out, with a warning, unless `columns` names them.
 
     Args:
-        path: a .csv file whose first line names the columns, a .parquet or .feather file, or an array (N, D) in a .npy
-            file, whose columns are x0, x1, ...
-        columns: which columns to use, all by default.
+        path: a text table (.csv, .tsv, .txt, .dat, also with .gz), a .parquet or .feather file, or an array (N, D) in a
+            .npy file, whose columns are x0, x1, ..., as those of a text without header.
+        columns: which columns to use, all by default; names in a list, or in one text with commas between.
         drop: which columns not to use.
         labels: a column of classes, as text or whole numbers, that becomes the one-hot context. A mixture over them
             weighs each by its share of the training rows.
-        delimiter: between the values of a .csv file.
+        delimiter: between the values of a text; a blank stands for any number of blanks and tabs.
         validation: share of the rows for validation.
         test: share of the rows for test.
         seed: by which the splits are drawn.
+        decimal: "." or ",", between whole and fraction of numbers in a text.
+        thousands: between groups of three digits in a text; such numbers are refused unless it is given.
+        encoding: of a text, such as "utf-8", "cp1252" or "utf-16".
+        header: whether a line of a text names the columns.
+        skip: lines of a text above its header, or above its first row.
 
     Returns:
         A `DataSet` under the name of the file, with the names of its columns and labels.
 
     Raises:
-        ValueError: for text, dates, missing or infinite values, and for an unknown column, each with the name of the
-            column; for a file that is damaged or not of the kind that its name says; for shares that are not positive
-            or leave nothing to train on; for too few rows to split.
+        ValueError: for text, dates, missing or infinite values, of all columns at once, with the options that leave
+            them out; for an unknown column; for a file that is damaged or not of the kind that its name says; for
+            shares that are not positive or leave nothing to train on; for too few rows to split.
         FileNotFoundError: where there is no such file.
 
     Examples:
@@ -72,17 +90,16 @@ def table(
     if min(validation, test) <= 0 or validation + test >= 1:
         raise ValueError(f"validation and test must be positive, together below 1; got {validation} and {test}")
     file = as_path(path, "path")
-    content = read(file, delimiter)
-    without = [*_listing(drop), *([] if labels is None else _listing(labels))]
-    names = _chosen(list(content), None if columns is None else _listing(columns), without, file)
-    x = matrix(content, names, file)
+    content = read(file, Asked(delimiter, decimal, thousands, encoding, header, skip))
+    names, without = _chosen(content, columns, drop, labels, file)
+    x = matrix(content.columns, names, file, dropped=without, labels=labels)
     warn_of_repeating_values(torch.from_numpy(x), names)
-    codes, label_names = (None, ()) if labels is None else classes(content[labels], labels, file)
+    codes, label_names = (None, ()) if labels is None else classes(content.columns[labels], labels, file)
     whole = Split(torch.from_numpy(x), None if codes is None else _one_hot(codes, len(label_names)))
     train_rows, validation_rows, test_rows = split(whole, validation, test, seed, file)
     shares = () if train_rows.context is None else tuple(train_rows.context.double().mean(0).tolist())
     return DataSet(
-        file.stem,
+        stem_of(file),
         train_rows,
         validation_rows,
         test_rows,
@@ -100,7 +117,7 @@ def _fingerprint(x: np.ndarray, codes: np.ndarray | None) -> str:
 
 
 def chunks_for(
-    spec: DataSpec, path: str, delimiter: str = ",", labels: str | None = None, rows: int | None = None
+    spec: DataSpec, path: str, asked: Asked | None = None, labels: str | None = None, rows: int | None = None
 ) -> Iterator[Split]:
     """The rows of a table, chunk after chunk, for a model of rows of this kind.
 
@@ -110,7 +127,8 @@ def chunks_for(
     Args:
         spec: of the rows that the model takes.
         path: the file.
-        delimiter: between the values of a .csv file.
+        asked: how the text that the model was trained on is written as far as its user said. It holds for this one
+            where it makes numbers of the model's columns; otherwise the text tells itself.
         labels: the column of labels.
         rows: only the first so many.
 
@@ -122,14 +140,15 @@ def chunks_for(
     """
     file, names = Path(path), spec.column_names
     known = labels if spec.labels else None
+    dialect = _dialect_for(file, asked or Asked(), names)
     first = 0
-    for content in chunks(file, delimiter, names, {} if known is None else {known: _kind_of(spec.labels)}):
+    for content in chunks(file, names, known, dialect):
         if first == 0:
             require_same_columns(names, [name for name in content if name != labels], path)
-        x = torch.from_numpy(matrix(content, names, file, first))
+        x = torch.from_numpy(matrix(content, names, file, first, free=False))
         context = None
         if known is not None and known in content:
-            context = _known_labels(content[known], known, spec, file)
+            context = _known_labels(content[known], known, spec, file, first)
         left = len(x) if rows is None else rows - first
         first += len(x)
         yield Split(*Split(x, context).take(slice(left)))
@@ -137,34 +156,34 @@ def chunks_for(
             return
 
 
-def _kind_of(labels: Sequence[str]) -> pa.DataType:
-    """As what a column of such labels was read, by their names."""
-    if set(labels) <= {"True", "False"}:
-        return pa.bool_()
-    for kind, of_text in ((pa.int64(), int), (pa.float64(), float)):
+def _dialect_for(file: Path, asked: Asked, names: Sequence[str]) -> Dialect | None:
+    """How a text table is written that has the columns of a model; None for other files."""
+    if not is_text(require_file(file)):
+        return None
+    if asked != Asked():
         with suppress(ValueError):
-            if [str(of_text(each)) for each in labels] == list(labels):
-                return kind
-    return pa.string()
+            dialect = dialect_of(file, asked)
+            if set(names) <= set(dialect.names) and holds_numbers(file, dialect, names):
+                return dialect
+    dialect = dialect_of(file, Asked())
+    _warn(told(dialect, file))
+    return dialect
 
 
-def _known_labels(column: Any, name: str, spec: DataSpec, file: Path) -> torch.Tensor:
+def _known_labels(column: Any, name: str, spec: DataSpec, file: Path, first: int) -> torch.Tensor:
     """A column of labels as one-hot vectors of the classes that a model knows; ValueError for others."""
-    codes, found = codes_of(column, name, file)
-    unknown = [each for each in found if each not in spec.labels]
-    if unknown:
-        raise ValueError(
-            f"{file}: column {name!r} has the label {listed(unknown)}, which the model does not know; it knows "
-            f"{listed(spec.labels)}"
-        )
-    places = np.array([spec.labels.index(each) for each in found])
-    return _one_hot(places[codes], len(spec.labels))
+    codes, found = codes_of(column, name, file, first)
+    places = [place_of(each, spec.labels) for each in found]
+    if None in places:
+        others = [each for each, place in zip(found, places, strict=True) if place is None]
+        raise ValueError(unknown(others, spec.labels, f"{file}: column {name!r} has the label "))
+    return _one_hot(np.array(places, np.int64)[codes], len(spec.labels))
 
 
 def require_same_columns(expected: Sequence[str], found: Sequence[str], source: str) -> None:
     """Refuse columns among which some of the model's are missing; warn of those that are left out."""
     missing = [name for name in expected if name not in found]
-    extra = [name for name in found if name not in expected]
+    extra = [name for name in found if name not in expected and not is_no_data(name)]
     if missing:
         others = f", and has {listed(extra)} instead" if extra else ""
         raise ValueError(
@@ -175,24 +194,53 @@ def require_same_columns(expected: Sequence[str], found: Sequence[str], source: 
         warnings.warn(f"{source}: {listed(extra)} left out, not known to the model", DataWarning, stacklevel=3)
 
 
-def _listing(names: str | Sequence[str]) -> list[str]:
-    """Names in a list, also where there is one alone; ValueError for what is neither."""
-    listed = [names] if isinstance(names, str) else names
-    if not isinstance(listed, Sequence) or not all(isinstance(name, str) for name in listed):
-        raise ValueError(f"columns are named by text, one or a list; got {shown(names)}")
-    return list(listed)
+def _listing(names: str | Sequence[str], found: Sequence[str]) -> list[str]:
+    """Names in a list; one text is a name, or where no column has it names with commas between."""
+    if not isinstance(names, str):
+        if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"columns are named by text, one or a list; got {shown(names)}")
+        return list(names)
+    if names in found or "," not in names:
+        return [names]
+    return [each if each in found else each.strip() for row in csv.reader(io.StringIO(names)) for each in row]
 
 
-def _chosen(found: list[str], columns: Sequence[str] | None, without: Sequence[str], file: Path) -> list[str]:
-    """The names of the columns to use; ValueError for one that is not there or named twice, or where none is left."""
-    unknown = [name for name in [*(columns or ()), *without] if name not in found]
-    if unknown:
-        raise ValueError(f"{file} has no column {listed(unknown)}; it has {listed(found)}")
-    names = [name for name in (found if columns is None else columns) if name not in without]
+def _chosen(
+    content: Content, columns: str | Sequence[str] | None, drop: str | Sequence[str], labels: str | None, file: Path
+) -> tuple[list[str], list[str]]:
+    """The names of the columns to use, and of those left out; ValueError for one that is not there or named twice."""
+    found = list(content.columns)
+    asked, without = None if columns is None else _listing(columns, found), _listing(drop, found)
+    unknown_names = [
+        name for name in [*(asked or ()), *without, *([] if labels is None else [labels])] if name not in found
+    ]
+    if unknown_names:
+        hint = hint_at(unknown_names[0], found, " ").strip()
+        raise ValueError(
+            f"{file} has no column {listed(unknown_names)}; it has {listed(found)}{f': {hint}' if hint else ''}"
+        )
+    _warn(None if content.dialect is None else told(content.dialect, file))
+    no_data = _no_data(content, {*without, labels}, file) if asked is None else []
+    names = [name for name in (asked or found) if name not in (*without, *no_data, labels)]
     if not names:
         raise ValueError(f"{file}: no column is left of {listed(found)}")
     require_distinct(names, file)
-    return names
+    for name in counters({name: content.columns[name] for name in names}) if asked is None else ():
+        _warn(f"{file}: column {name!r} counts the rows: drop it unless it is a property of them")
+    return names, without
+
+
+def _no_data(content: Content, without: set[str | None], file: Path) -> list[str]:
+    """The columns that number or name the rows, each left out with a warning."""
+    left_out = {name: what for name, what in row_numbers(content.columns, content.index) if name not in without}
+    for name, what in left_out.items():
+        _warn(f"{file}: column {name!r} left out, {what}: name it in columns to use it")
+    return list(left_out)
+
+
+def _warn(message: str | None) -> None:
+    if message is not None:
+        warnings.warn(message, DataWarning, stacklevel=2)
 
 
 def _one_hot(codes: np.ndarray, num_classes: int) -> torch.Tensor:

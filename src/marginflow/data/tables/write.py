@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from csv import writer as csv_writer
+from itertools import chain
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +17,7 @@ from pyarrow import csv, parquet
 from torch import Tensor
 
 from marginflow.data.dataset import DataSpec
-from marginflow.data.tables.read import FORMATS
+from marginflow.data.tables.formats import FORMATS, ending_of, is_text
 from marginflow.data.tables.stream import of_equal_size
 from marginflow.storage.files import write_whole
 
@@ -25,8 +28,8 @@ def require_output(output: Path, formats: Sequence[str] = FORMATS) -> None:
     """Refuse an ending that is none of the formats, and a folder that does not exist."""
     if output.is_dir():
         raise IsADirectoryError(f"{output} is a directory: name a file in it")
-    if output.suffix.lower() not in formats:
-        raise ValueError(f"{output} must end in {', '.join(formats)}; got {output.suffix or 'no ending'!r}")
+    if ending_of(output) not in formats:
+        raise ValueError(f"{output} must end in {', '.join(formats)}; got {ending_of(output) or 'no ending'!r}")
     if not output.parent.is_dir():
         raise FileNotFoundError(f"the folder {output.parent} does not exist: make it first")
 
@@ -37,7 +40,7 @@ def write(chunks: Iterable[Tensor], spec: DataSpec, output: Path) -> None:
     A table has one column a feature, under the names of the data's columns, or x0, x1, ... An array in .npy has the
     shape (N, *event).
     """
-    if output.suffix.lower() == ".npy":
+    if ending_of(output) == ".npy":
         write_whole(output, lambda file: _array(chunks, file))
     else:
         write_columns((chunk.flatten(1) for chunk in chunks), spec.column_names, output)
@@ -45,7 +48,7 @@ def write(chunks: Iterable[Tensor], spec: DataSpec, output: Path) -> None:
 
 def write_columns(chunks: Iterable[Tensor], names: Sequence[str], output: Path) -> None:
     """Write rows (N, columns), chunk after chunk, as a table in the format of the ending, whole or not at all."""
-    ending = output.suffix.lower()
+    ending = ending_of(output)
     if ending == ".npy":
         write_whole(output, lambda file: _array(chunks, file))
     else:
@@ -61,19 +64,27 @@ def _named(chunks: Iterable[Tensor], names: Sequence[str]) -> Iterator[pa.Record
 
 def _table(tables: Iterator[pa.Table], names: Sequence[str], file: BinaryIO, ending: str) -> None:
     first = next(tables)
-    if ending == ".csv":
-        header = io.StringIO()
-        csv_writer(header, lineterminator="\n").writerow(names)  # quoted only where needed
-        file.write(header.getvalue().encode())
-        sink = csv.CSVWriter(file, first.schema, write_options=csv.WriteOptions(include_header=False))
-    elif ending == ".parquet":
+    if is_text(ending):
+        with gzip.GzipFile(fileobj=file, mode="wb", mtime=0) if ending.endswith(".gz") else nullcontext(file) as text:
+            _text(chain([first], tables), names, cast(BinaryIO, text), "," if ending.startswith(".csv") else "\t")
+        return
+    if ending == ".parquet":
         sink = parquet.ParquetWriter(file, first.schema)
     else:
         sink = pa.ipc.new_file(file, first.schema, options=pa.ipc.IpcWriteOptions(compression="lz4"))
     with sink:
-        sink.write_table(first)
-        for table in tables:
+        for table in chain([first], tables):
             sink.write_table(table)
+
+
+def _text(tables: Iterable[pa.Table], names: Sequence[str], file: BinaryIO, delimiter: str) -> None:
+    """A line of names, quoted only where needed, and a line a row."""
+    header = io.StringIO()
+    csv_writer(header, lineterminator="\n", delimiter=delimiter).writerow(names)
+    file.write(header.getvalue().encode())
+    options = csv.WriteOptions(include_header=False, delimiter=delimiter)
+    for table in tables:
+        csv.write_csv(table, file, options)
 
 
 def _array(chunks: Iterable[Tensor], file: BinaryIO) -> None:

@@ -1,0 +1,153 @@
+"""Lists and remedies as they are typed: what a message prints can be typed as it stands, whatever the names."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from helpers import Call, fails, succeeds
+from hypothesis import given
+from hypothesis import strategies as st
+from pyarrow import parquet
+
+from marginflow.cli.typed import as_list, in_shell, names_in
+from marginflow.data import DataSet
+from marginflow.runs.build import load_data
+from marginflow.runs.schema import Experiment
+
+pytestmark = pytest.mark.usefixtures("single")
+NAMES = [
+    "plain",
+    "a, b",
+    'the "b"',
+    "it's",
+    "two  blanks",
+    " around ",
+    "größe",
+    "日本",
+    "-x",
+    "$HOME",
+    "a=b",
+    "line\nend",
+    "",
+]
+QUICK = (
+    "--set",
+    "train.epochs=1",
+    "--set",
+    "model.hidden=8,8",
+    "--set",
+    "model.blocks=1",
+    "--set",
+    "train.batch_size=20",
+)
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")), min_size=1))
+def test_names_in_a_list_survive(names: list[str]) -> None:
+    assert names_in(as_list(names)) == names
+    typed = shlex.split(in_shell({"drop": names}))
+    text = typed[1] if typed[0] == "--drop" else typed[0].removeprefix("--drop=")
+    assert names_in(text) == names
+
+
+def remedies(text: str) -> list[list[str]]:
+    """The options that a message names, split as a shell does: of one problem behind it, else in lines of their own."""
+    lines = text.split("\n") if "cannot be used" in text else [text.partition("; or if")[0]]
+    return [shlex.split(line[line.index(": --") + 2 :]) for line in lines if ": --" in line]
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[DataSet]:
+    """The data that each call of train came to train on."""
+    found: list[DataSet] = []
+
+    def load(settings: Experiment, *_: object, **__: object) -> int:
+        found.append(load_data(settings))
+        return 1
+
+    monkeypatch.setattr("marginflow.cli.train.train_run", load)
+    return found
+
+
+def test_remedies_can_be_typed_as_they_stand(call: Call, trained: list[DataSet]) -> None:
+    rng = np.random.default_rng(0)
+    names = [name for name in NAMES if name not in ("line\nend", "")]
+    columns = {name: ["u", "v"] * 100 for name in names}
+    parquet.write_table(pa.table({"x": rng.normal(size=200), **columns}), "odd.parquet")
+    result = call("train", "odd.parquet")
+    assert result.exit_code == 1
+    out, classes = remedies(result.stderr)
+    succeeds(call("train", "odd.parquet", *out))
+    succeeds(call("train", "odd.parquet", *classes))
+    assert [each.columns for each in trained] == [("x",), ("x",)]
+    assert [each.labels for each in trained] == [(), ("u", "v")]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_remedy_of_one_column_stands_behind_what_is_wrong(call: Call, trained: list[DataSet], name: str) -> None:
+    parquet.write_table(pa.table({"x": np.arange(200) % 7 * 0.5, name: ["u"] * 200}), "odd.parquet")
+    result = call("train", "odd.parquet")
+    assert result.exit_code == 1
+    (out,) = remedies(result.stderr.strip())
+    succeeds(call("train", "odd.parquet", *out))
+    assert trained[0].columns == ("x",)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "columns"),
+    [
+        (["--set", "data.drop=a,b"], ["c,d", "e"]),
+        (["--set", 'data.drop=["a", "c,d"]'], ["b", "e"]),
+        (["--set", "data.drop=['a', 'c,d']"], ["b", "e"]),
+        (["--set", "data.drop=c,d"], ["a", "b", "e"]),
+        (["--set", "data.drop=a, e"], ["b", "c,d"]),
+        (["--set", "data.columns=b,a"], ["b", "a"]),
+        (["--drop", "a,b"], ["c,d", "e"]),
+        (["--drop", 'a,"c,d"'], ["b", "e"]),
+        (["--columns", "e,b", "--drop", "b"], ["e"]),
+        (["--drop", "a", "--set", "data.columns=['a', 'b']"], ["b"]),
+    ],
+)
+def test_lists_in_options_and_in_set(
+    call: Call, trained: list[DataSet], arguments: list[str], columns: list[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    parquet.write_table(pa.table({name: rng.normal(size=100) for name in ("a", "b", "c,d", "e")}), "t.parquet")
+    succeeds(call("train", "t.parquet", *arguments))
+    assert list(trained[0].columns) == columns
+
+
+def test_mistakes_in_lists_are_named(call: Call) -> None:
+    rng = np.random.default_rng(0)
+    parquet.write_table(pa.table({name: rng.normal(size=100) for name in ("a", "b")}), "t.parquet")
+    fails(call("train", "t.parquet", "--set", "model.hidden=8,x"), "model.hidden = '8,x'")
+    fails(call("train", "t.parquet", "--drop", "f"), "has no column 'f'; it has 'a', 'b'")
+    fails(call("train", "t.parquet", "--drop", "a,b"), "no column is left of 'a', 'b'")
+    fails(call("train", "moons.toml", "--drop", "f"), r"unknown key data\.drop")
+
+
+def test_text_tables_from_the_command_line(call: Call) -> None:
+    rng = np.random.default_rng(0)
+    text = ";a;b;kind\n" + "".join(
+        f"{i};{x:.4f};{y:.4f};{'uv'[i % 2]}\n".replace(".", ",") for i, (x, y) in enumerate(rng.normal(size=(200, 2)))
+    )
+    Path("mine.csv").write_bytes(text.encode("utf-16"))
+    result = call("train", "mine.csv", *QUICK, "--labels", "kind")
+    succeeds(result)
+    first, second = [line for line in result.stderr.splitlines() if "warning" in line]
+    assert "mine.csv: read with ';' between values, ',' as decimal mark; if that is wrong, set data.delimiter" in first
+    assert "column 'Unnamed: 0' left out, row numbers or names: name it in columns to use it" in second
+    succeeds(call("evaluate", "runs/mine", "--no-figures"))
+    for ending in (".csv", ".tsv", ".csv.gz", ".txt"):
+        succeeds(call("sample", "runs/mine", "-n", 30, "--label", "v", "-o", f"drawn{ending}"))
+        assert "means over 30 rows" in succeeds(call("evaluate", "runs/mine", "--data", f"drawn{ending}"))
+    fails(
+        call("sample", "runs/mine", "--label", "w", "-o", "x.csv"),
+        "label 'w', which the model does not know; .*'u', 'v'",
+    )
+    succeeds(call("train", "drawn.csv.gz", *QUICK))
+    assert Path("runs/drawn/config.toml").exists()
