@@ -120,5 +120,5 @@ def unknown(values: Sequence[str], labels: Sequence[str], source: str) -> str:
         f" and {len(values) - 10} more" if len(values) > 10 else ""
     )
     every = f"it knows {', '.join(repr(each) for each in labels[:20])}{', ...' if len(labels) > 20 else ''}"
-    hint = hint_at(values[0], labels, every)
+    hint = every if isinstance(_sense(values[0]), float) else hint_at(values[0], labels, every)
     return f"{source}{shown}, which the model does not know; {every if hint == every else f'{hint} {every}'}"

@@ -208,9 +208,9 @@ def _best(text: str, start: int, delimiter: str | None, comments: bool, path: Pa
 
 
 def _sense(layout: Layout, own: str) -> float:
-    """How much sense a delimiter makes: rows of one length, of numbers; blanks stand in text as well."""
+    """How much sense a delimiter makes: rows as long as the first, of numbers; blanks stand in text as well."""
     usual = 0.1 if layout.delimiter == own else 0.0 if layout.delimiter != " " else -0.5
-    return layout.consistency + layout.numeric() + usual
+    return layout.consistency + layout.numeric() + usual - 0.3 * (len(layout.records[0]) != layout.width)
 
 
 def _is_one_column(layout: Layout, whole_lines: Layout) -> bool:

@@ -43,6 +43,9 @@ def header_of(
 
     Returns:
         A `Header`.
+
+    Raises:
+        ValueError: where a line that names columns has another number of values than the rows.
     """
     at = next(i for i, record in enumerate(records) if len(record) == width)
     if asked is not False:
@@ -59,6 +62,11 @@ def header_of(
     if asked if asked is not None else _names(first, below):
         unusual = _about_titles(records[:at]) if asked is None else iter(())
         return Header(_named(first), at + 1, (*unusual, *(_about_numbers(first) if asked is None else ())))
+    if at and asked is None and len(records[at - 1]) > 1 and not any(map(_NUMBER.fullmatch, records[at - 1])):
+        raise ValueError(
+            f"its line of names has {len(records[at - 1])} values ({_shown(records[at - 1])}), and its rows have "
+            f"{width}: correct it, or set header to false"
+        )
     names = tuple(f"x{i}" for i in range(width))
     nothing = f"no header, its first line is a row ({_shown(first)}), and columns named x0, x1, ..."
     return Header(names, at, (*_about_titles(records[:at]), *((nothing,) if asked is None else ())))

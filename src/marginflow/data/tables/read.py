@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -144,7 +145,7 @@ def require_names(names: Sequence[str], path: Path, delimiter: str) -> None:
 
 def require_distinct(names: Sequence[str], path: Path) -> None:
     """ValueError where a name stands for several columns."""
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise ValueError(f"{path}: {listed(twice)} stands for several columns: give each its own name, once")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,6 @@ NUMBERS = 2**22  # in it
 BYTES = 2**20  # of a text table at least, read at once; some of them wait in memory
 BYTES_OF_COLUMN = 2**12
 
-Open = Callable[[Path, Sequence[str]], tuple[list[str], Iterator[pa.RecordBatch]]]
-
 
 def chunks(
     path: Path, numbers: Sequence[str], labels: str | None = None, dialect: Dialect | None = None
@@ -53,11 +51,11 @@ def chunks(
         ValueError: where the file is not what its name says, or has no rows.
     """
     ending = require_file(path)
-    rows = _rows(numbers)
+    rows = _rows(len(numbers))
     if ending == ".npy":
         yield from _of_array(path, rows)
         return
-    wanted = [*numbers, *([] if labels is None else [labels])]
+    wanted = {*numbers, *([] if labels is None else [labels])}
     if is_text(ending):
         assert dialect is not None
         names, batches = _text(path, wanted, dialect)
@@ -79,9 +77,9 @@ def chunks(
         raise ValueError(f"{path} has no rows, only the names {listed(names)}")
 
 
-def _rows(numbers: Sequence[str]) -> int:
+def _rows(num_columns: int) -> int:
     """How many rows a chunk has."""
-    return max(1, min(ROWS, NUMBERS // max(1, len(numbers))))
+    return max(1, min(ROWS, NUMBERS // max(1, num_columns)))
 
 
 def _checked(batches: Iterator[pa.RecordBatch], path: Path, binary: bool) -> Iterator[pa.RecordBatch]:
@@ -112,20 +110,20 @@ def of_equal_size(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.T
         yield pa.Table.from_batches(waiting).unify_dictionaries()
 
 
-def _text(path: Path, wanted: Sequence[str], dialect: Dialect) -> tuple[list[str], Iterator[pa.RecordBatch]]:
+def _text(path: Path, wanted: Set[str], dialect: Dialect) -> tuple[list[str], Iterator[pa.RecordBatch]]:
     names = list(dialect.names)
     at_once = max(BYTES, BYTES_OF_COLUMN * len(names))
     return names, batches_of_text(path, dialect, [name for name in names if name in wanted], at_once)
 
 
-def _parquet(path: Path, wanted: Sequence[str]) -> tuple[list[str], Iterator[pa.RecordBatch]]:
+def _parquet(path: Path, wanted: Set[str]) -> tuple[list[str], Iterator[pa.RecordBatch]]:
     file = parquet.ParquetFile(path, pre_buffer=False, buffer_size=BYTES)  # buffered before, the whole file would stay
     require_claims(file, path)
     names = file.schema_arrow.names
-    return names, file.iter_batches(_rows(wanted), columns=[name for name in names if name in wanted])
+    return names, file.iter_batches(_rows(len(wanted)), columns=[name for name in names if name in wanted])
 
 
-def _feather(path: Path, wanted: Sequence[str]) -> tuple[list[str], Iterator[pa.RecordBatch]]:
+def _feather(path: Path, wanted: Set[str]) -> tuple[list[str], Iterator[pa.RecordBatch]]:
     require_feather(path)
     try:
         reader = pa.ipc.open_file(pa.OSFile(str(path)))

@@ -46,7 +46,8 @@ def batches(path: Path, dialect: Dialect, columns: Sequence[str], at_once: int) 
 
     at_once: bytes that are read at once.
     """
-    places = [str(dialect.names.index(name)) for name in columns]
+    place_of = {name: str(i) for i, name in enumerate(dialect.names)}
+    places = [place_of[name] for name in columns]
     every = [str(i) for i in range(len(dialect.names))]  # by number, since names may not be what they seem to arrow
     source = pa.PythonFile(_Bytes(_lines(path, dialect)), mode="r")
     try:
