@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
-STRESS ?= kill fuzz disk extremes large soak
+STRESS ?= kill fuzz disk extremes large soak graphs
 .PHONY: setup demo quick test bench stress format clean
 
 setup: $(STAMP)

@@ -90,8 +90,11 @@ class Case:
     x: Callable[[int], Tensor]
     context_features: int = 0
     context_size: tuple[int, ...] = ()  # height and width, where the context is an image
+    labels: bool = False  # whether the context is one-hot
 
     def context(self, n: int) -> Tensor | None:
+        if self.labels:
+            return torch.eye(self.context_features)[torch.randint(self.context_features, (n,))]
         return torch.randn(n, self.context_features, *self.context_size) if self.context_features else None
 
 
@@ -426,7 +429,7 @@ DISTRIBUTIONS: dict[str, Case] = {
         lambda: Marginalising(models.planar(5), conditional_normal(2, 3)), real(3)
     ),
     "mixture over labels": Case(
-        lambda: LabelMixture(models.maf(3, hidden=[16], blocks=2, context_features=4), 4), real(3), 4
+        lambda: LabelMixture(models.maf(3, hidden=[16], blocks=2, context_features=4), 4), real(3), 4, labels=True
     ),
     "conditional marginalising flow": Case(
         lambda: Marginalising(models.maf(5, hidden=[16], context_features=2), conditional_normal(2, 5)), real(3), 2
@@ -446,7 +449,9 @@ DISTRIBUTIONS: dict[str, Case] = {
         lambda: Marginalising(image_model("glow", 3), image_model("realnvp_images", context_features=2, levels=1)),
         real(2, 4, 4),
     ),
-    "image flow over labels": Case(lambda: LabelMixture(image_model("glow", context_features=4), 4), real(1, 4, 4), 4),
+    "image flow over labels": Case(
+        lambda: LabelMixture(image_model("glow", context_features=4), 4), real(1, 4, 4), 4, labels=True
+    ),
     "image normal by a network": Case(
         lambda: strong(models.diagonal_normal((2, 3, 2), context_features=1, hidden=[4]), 0.3), real(2, 3, 2), 1, (3, 2)
     ),
@@ -475,11 +480,13 @@ DISTRIBUTIONS: dict[str, Case] = {
         lambda: Marginalising(LabelMixture(models.maf(5, hidden=[8], context_features=3), 3), StandardNormal(2)),
         real(3),
         3,
+        labels=True,
     ),
     "labels around noise": Case(
         lambda: LabelMixture(Marginalising(models.maf(5, hidden=[8], context_features=3), conditional_normal(2, 3)), 3),
         real(3),
         3,
+        labels=True,
     ),
     "noise around noise": Case(
         lambda: Marginalising(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import marginflow as mf
 from marginflow.base.data_warning import DataWarning
-from marginflow.data.columns import warn_of_repeating_values
+from marginflow.data.columns import warn_of_copies, warn_of_repeating_values
 
 RNG = np.random.default_rng(0)
 N = 2000
@@ -55,7 +55,7 @@ def test_columns_whose_values_repeat_are_named(name: str) -> None:
     (message,) = said(np.stack([NORMAL, column], 1), ["a", "b"])
     assert message.startswith("column without a density: 'b' ")
     assert why in message
-    assert "drop = ['b']" in message
+    assert "drop=['b']" in message
 
 
 @pytest.mark.parametrize("name", DENSE)
@@ -86,3 +86,21 @@ def test_fit_says_it_of_rows_that_no_loader_read() -> None:
     named = mf.data.DataSet("mine", rows, rows, rows, columns=("height", "member"))
     with pytest.warns(DataWarning, match="'member' takes 2 values"):
         mf.fit(mf.models.maf(2, hidden=[8]), named, config)
+
+
+@pytest.mark.parametrize("scale", [1.0, -3.0, 1e-6])
+def test_a_column_that_is_another_in_another_unit_is_named_when_it_is_trained_on(scale: float) -> None:
+    other = RNG.normal(size=N)
+    x = np.stack([NORMAL, other, 32 + scale * NORMAL], 1)
+    with pytest.warns(DataWarning, match="'fahrenheit' is a multiple of 'celsius'"):
+        warn_of_copies(torch.from_numpy(x), ["celsius", "b", "fahrenheit"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a near-copy has a density
+        warn_of_copies(torch.from_numpy(np.stack([NORMAL, other, NORMAL + 1e-4 * other], 1)), ["a", "b", "c"])
+
+
+@pytest.mark.filterwarnings("ignore:columns reach the density")
+def test_fit_names_copies() -> None:
+    x = torch.randn(300, 1) * torch.tensor([1.0, 1.8])
+    with pytest.warns(DataWarning, match="'x1' is a multiple of 'x0'"):
+        mf.fit(mf.models.maf(2, hidden=[8]), x, mf.TrainConfig(epochs=1))

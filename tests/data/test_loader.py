@@ -76,7 +76,7 @@ def test_an_order_that_was_drawn_is_finished_and_then_those_of_the_seed_follow()
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 104}, "batch_size 104 is larger than the training set of 103 rows: lower it"),
+        ({"batch_size": 104}, "batch_size 104 is larger than the training set of 103 rows: set it to 103 or less"),
         ({"rank": 2, "world_size": 2}, "rank 2 of 2 gets no rows of a batch of 10"),
         ({"rank": -1, "world_size": 2}, "rank -1 of 2 gets no rows"),
         ({"rank": 0, "world_size": 11}, "rank 0 of 11 gets no rows of a batch of 10"),

@@ -6,11 +6,14 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import nflows.distributions
 import numpy as np
 import pytest
 import torch
+import zuko
 from registry import DISTRIBUTIONS, build_distribution, concrete_classes
 from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
 
 import marginflow as mf
 from marginflow import models
@@ -105,7 +108,18 @@ BAD_ROWS: dict[str, tuple[Callable[[Tensor], Any], str]] = {
     "words": (lambda x: [["a", "b", "c"]] * N, "must be real numbers; got list of <U1"),
     "objects": (lambda x: x.numpy().astype(object), "must be real numbers; got ndarray of object"),
     "rows of other lengths": (lambda x: [[0.0], [0.0, 1.0]], "must be numbers, in rows of one length; got list"),
-    "nothing": (lambda x: None, "must be real numbers; got NoneType of object"),
+    "nothing": (lambda x: None, "must be real numbers; got NoneType of object: give a tensor, an array, or lists"),
+    "columns in a dict": (
+        lambda x: dict(zip("abc", x.T, strict=True)),
+        r"dict of object: .* numpy\.column_stack\(list\(",
+    ),
+    "a set": (lambda x: {1.0, 2.0}, "set of object: it has no order, give a list"),
+    "a generator": (
+        iter,
+        r"_iterator of object: give its rows in a list, list\(values\)|generator of object: give its",
+    ),
+    "a loader": (lambda x: DataLoader(TensorDataset(x)), "DataLoader of object: give the rows that it reads"),
+    "none among numbers": (lambda x: [[None, 1.0, 2.0]] * N, "it holds None, remove or fill these first"),
 }
 CONTEXTS = {
     **ROWS,
@@ -127,7 +141,8 @@ BAD_CONTEXTS: dict[str, tuple[Callable[[Tensor], Any], str]] = {
 }
 SIZES = {"int64": np.int64(N), "uint8": np.uint8(N), "tensor": torch.tensor(N), "array": np.array(N)}
 BAD_SIZES = {"negative": (-1, "not be negative; got -1"), "fraction": (2.5, "be a whole number; got 2.5"),
-             "words": ("24", "be a whole number; got '24'"), "none": (None, "be a whole number; got None")}  # fmt: skip
+             "words": ("24", "be a whole number; got '24'"), "none": (None, "be a whole number; got None"),
+             "too many": (10**30, "be at most 2,147,483,647; got 10"), "2^31": (2**31, "be at most 2,147")}  # fmt: skip
 
 
 def same(call: Call, argument: Any, own: Any, expected: tuple[Any, Any]) -> None:
@@ -298,10 +313,22 @@ ENTRIES = {
 
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_what_is_no_distribution_is_refused_alike(entry: str) -> None:
-    for wrong in (Plain(), Planar(2), torch.nn.Linear(2, 2)):
-        with pytest.raises(
-            ValueError, match=f"{type(wrong).__name__} is not a marginflow distribution: wrap it in Flow"
-        ):
+    for wrong, message in (
+        (Plain(), r"Plain is not a marginflow distribution: wrap it in Flow\(\[\], base=model\)"),
+        (Planar(2), r"Planar is not a marginflow distribution: wrap it in Flow\(\[model\], base=.*StandardNormal"),
+        (torch.nn.Linear(2, 2), "Linear is not a marginflow distribution: build one, such as marginflow.models.maf"),
+        (None, "NoneType is not a marginflow distribution: build one"),
+        (models.maf, r"the function maf is not a marginflow distribution: call it, model\(...\)"),
+        (Flow, r"the class Flow is not a marginflow distribution: call it, model\(...\)"),
+        (torch.zeros(30, 2), "Tensor is not a marginflow distribution: the model comes first, then the rows"),
+        (zuko.flows.MAF(2), r"MAF is one of zuko's, .* give marginflow\.interop\.from_zuko\(model\)"),
+        (
+            nflows.distributions.StandardNormal([2]),
+            r"one of nflows's, .* give marginflow\.interop\.from_nflows\(model\)",
+        ),
+        (torch.distributions.Normal(0.0, 1.0), r"one of torch's: marginflow\.interop\.from_torch"),
+    ):
+        with pytest.raises(ValueError, match=message):
             ENTRIES[entry](wrong)
 
 
@@ -399,6 +426,9 @@ def test_images_and_pixels() -> None:
     assert flow.log_prob(x[0]).shape == (1,)
     with pytest.raises(ValueError, match=r"Dequantise takes whole grey levels as uint8; got torch\.float64"):
         flow.log_prob(x.double())
+    for call in (flow.log_prob, lambda x: mf.fit(flow, x)):
+        with pytest.raises(ValueError, match="is bool, and pixels are whole grey levels: give 0 and 1 as uint8"):
+            call(x > 8)
     with pytest.raises(ValueError, match=r"grey levels must lie in 0 \.\.\. 16; got \d+ \.\.\. 17"):
         flow.log_prob(torch.full((2, 1, 2, 2), 17))
 

@@ -14,7 +14,8 @@ CASES = [(name, extreme) for extreme in EXTREMES for name in (LARGE if extreme =
 @pytest.mark.usefixtures("single")
 @pytest.mark.parametrize(("name", "extreme"), CASES, ids=[f"{name}, {extreme}" for name, extreme in CASES])
 @pytest.mark.filterwarnings("ignore:.*miss their noise:RuntimeWarning")
-@pytest.mark.filterwarnings("ignore:column.* without a density:UserWarning")  # they are constant, or in 1/16ths
+@pytest.mark.filterwarnings("ignore::marginflow.base.data_warning.DataWarning")  # of rows and weights that are extreme
+@pytest.mark.filterwarnings("ignore::marginflow.base.data_warning.TrainingWarning")
 def test_it_ends_in_numbers_or_in_an_error_that_says_why(name: str, extreme: str) -> None:
     how = outcome(MAKES[name], extreme)
     if (name, extreme) in SAYS:

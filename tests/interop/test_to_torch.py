@@ -71,6 +71,23 @@ def test_an_expanded_distribution_has_the_same_density_and_independent_draws() -
         more.expand((3,))
 
 
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ((-1, 3), "a size of batch_shape must not be negative; got -1"),
+        ((2.5,), "a size of batch_shape must be a whole number; got 2.5"),
+        (3, r"batch_shape must be a shape, such as \(3,\) or torch.Size\(\[3\]\); got 3"),
+        ("3", "batch_shape must be a shape"),
+        (None, "batch_shape must be a shape"),
+    ],
+)
+def test_what_is_no_batch_shape_is_refused_in_words(shape: object, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        to_torch(flow()).expand(shape)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match=words.replace("batch_shape", "sample_shape")):
+        to_torch(flow()).sample(shape)  # pyright: ignore[reportArgumentType]
+
+
 @pytest.mark.parametrize("batch", [(), (3,), (4, 5), (1, 2, 3), (0, 2)])
 def test_a_context_may_have_any_batch_shape(batch: tuple[int, ...]) -> None:
     model = flow(3)

@@ -7,12 +7,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from registry import DISTRIBUTIONS, TRANSFORMS, build_distribution, build_transform
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from marginflow.base.distribution import Distribution
-
-from ..registry import DISTRIBUTIONS, TRANSFORMS, build_distribution, build_transform
 
 READ_VALUES = ("flow with batch norm", "from torch", "from elsewhere", "from elsewhere, with context")  # when built
 NAMES = [name for name in DISTRIBUTIONS if name not in READ_VALUES]

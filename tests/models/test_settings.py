@@ -15,6 +15,7 @@ import marginflow as mf
 from marginflow import distributions, models, nets, transforms
 from marginflow.base.settings import as_choice, as_real, as_sizes, generator_from
 from marginflow.distributions import StandardNormal
+from marginflow.nets.activations import as_activation
 from marginflow.transforms import Planar
 
 SMALL = {"hidden": [4], "blocks": 2, "width": 4, "num_train": 4, "num_validation": 4, "num_test": 4}
@@ -159,6 +160,18 @@ def test_settings_of_numpys_and_torchs_build_the_same() -> None:
         (lambda: transforms.Sequential(Planar(2), odd(Planar)), "part 1, counted from 0, must be a transform"),
         (lambda: transforms.Flatten((1, 2, 2))(torch.zeros(3, 4)), r"events of shape \(1, 2, 2\); got \(4,\)"),
         (lambda: transforms.Permutation(odd(torch.tensor([1, 0]))), "features must be a whole number"),
+        (lambda: models.maf(2, blocks=odd(1.0)), "blocks must be a whole number; got 1.0: give 1"),
+        (lambda: models.maf(2, blocks=odd(np.float32(2))), r"got np.float32\(2.0\): give 2"),
+        (lambda: models.maf(2, blocks=odd(torch.tensor(2.0))), r"got tensor\(2.\): give 2"),
+        (lambda: models.maf(10**30), "must have at most 2,147,483,647 features; got 10000"),
+        (lambda: models.maf(2, hidden=[10**12]), "hidden must be at most 2,147,483,647; got 1000000000000"),
+        (lambda: StandardNormal((2**20, 2**20)), "must have at most 2,147,483,647 features"),
+        (lambda: models.glow((1, 0, 0)), r"glow works on images with at least 1 channel and 1 pixel; got \(1, 0, 0\)"),
+        (lambda: models.realnvp_images((0, 4, 4)), r"at least 1 channel and 1 pixel; got \(0, 4, 4\)"),
+        (lambda: models.maf_local((1, 0, 4)), r"at least 1 channel and 1 pixel; got \(1, 0, 4\)"),
+        (lambda: mf.TrainConfig(odd(3)), r"takes settings by name, such as TrainConfig\(epochs=...\); got 3"),
+        (lambda: setattr(mf.TrainConfig(), "lr", -1), r"stays as it is once given: build another, TrainConfig\(lr=-1"),
+        (lambda: mf.TrainConfig(weight_decay=float("inf")), "weight_decay = inf: input should be a finite number"),
         (lambda: distributions.Uniform(2, low="a"), "low must be real numbers"),
         (lambda: distributions.Uniform(2, low=[0.0] * 3), "broadcast to the shape"),
     ],
@@ -166,6 +179,44 @@ def test_settings_of_numpys_and_torchs_build_the_same() -> None:
 def test_messages_say_what_to_give(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+ACTIVATIONS: dict[str, tuple[Any, str]] = {
+    "numpy's": (np.tanh, "cannot take one that records gradients"),
+    "a sum": (lambda x: x.sum(), r"makes \(\) of shape \(2, 3\)"),
+    "no tensor": (lambda x: 3, "returns a value of type int"),
+    "a softmax": (lambda x: x.softmax(-1), "mixes entries"),
+    "a softmax over rows": (lambda x: x.softmax(0), "mixes entries"),
+    "running sums": (lambda x: x.cumsum(-1), "mixes entries"),
+    "the norm": (lambda x: x.norm() * x, "mixes entries"),
+    "a reversal": (lambda x: x.flip(1), "mixes entries"),
+    "a step": (lambda x: (x > 0).double(), "lets no gradient pass"),
+    "detached": (lambda x: x.detach().tanh(), "lets no gradient pass"),
+    "half": (nn.functional.glu, "cannot take one|makes"),
+}
+GOOD_ACTIVATIONS: list[Any] = [
+    torch.tanh, nn.ReLU(inplace=True), nn.PReLU().double(), nn.PReLU(4).double(), nn.GELU(), nn.Hardtanh(),
+    torch.relu_, lambda x: x, lambda x: x * torch.sigmoid(x), nn.functional.leaky_relu,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ACTIVATIONS)
+def test_activations_that_are_none_are_refused_when_a_model_is_built(kind: str) -> None:
+    activation, message = ACTIVATIONS[kind]
+    for make in (models.maf, models.realnvp):
+        with pytest.raises(ValueError, match=f"activation must be an elementwise function of tensors.*({message})"):
+            make(3, hidden=[4], activation=activation)
+
+
+@pytest.mark.parametrize("place", range(len(GOOD_ACTIVATIONS)))
+def test_elementwise_activations_are_taken_and_draw_nothing(place: int) -> None:
+    torch.default_generator.manual_seed(0)
+    before = torch.get_rng_state()
+    as_activation(GOOD_ACTIVATIONS[place])
+    assert torch.equal(torch.get_rng_state(), before)
+    with torch.device("meta"):
+        as_activation(GOOD_ACTIVATIONS[place])
+    assert models.maf(3, hidden=[4], activation=GOOD_ACTIVATIONS[place]).log_prob(torch.zeros(2, 3)).shape == (2,)
 
 
 def test_checks_of_single_settings() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from marginflow.report import plots
+from marginflow.report.page import about_curve, curve
 from marginflow.training import EpochRecord
 
 
@@ -38,6 +39,24 @@ def test_an_ordinary_training_is_shown_whole() -> None:
     assert low < 1 < 11 < high
     assert axes.get_title() == ""
     assert len(axes.lines) == 3
+
+
+@pytest.mark.parametrize("apart", [1.1, 100.0, -3.0])
+@pytest.mark.parametrize("epochs", [1, 2, 3, 9])
+def test_both_curves_are_shown_however_far_apart(apart: float, epochs: int) -> None:
+    history = [record(i, 4.97 - 0.01 * i, 4.97 - 0.02 * i + apart) for i in range(1, epochs + 1)]
+    axes = plots.training_curves(history).axes[0]
+    low, high = axes.get_ylim()
+    assert all(low < loss < high for each in history for loss in (each.train_nll, each.validation_nll or math.nan))
+    assert axes.get_title() == ""
+    assert not [line for line in axes.lines if line.get_marker() == "^"]
+    records = [{"epoch": i, "train_nll": each.train_nll, "validation_nll": each.validation_nll} for i, each in
+               enumerate(history, 1)]  # fmt: skip
+    heights = [
+        float(point.split(",")[1]) for key in ("train_nll", "validation_nll") for point in curve(records, key).split()
+    ]
+    assert (min(heights), max(heights)) == (0, 120)
+    assert "above" not in about_curve(records)
 
 
 def test_losses_that_are_no_numbers_are_marked_and_never_the_best() -> None:

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marginflow.report.ranges import aside, is_outside, range_of_losses, share, shown_range
+from marginflow.report.ranges import aside, is_outside, range_of_curves, range_of_losses, share, shown_range
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False, width=32)
 
@@ -34,6 +34,24 @@ def test_a_few_bad_losses_do_not_flatten_the_others(
     losses: list[float | None], expected: tuple[float, float] | None
 ) -> None:
     assert range_of_losses(losses) == expected
+
+
+@pytest.mark.parametrize(
+    ("curves", "expected"),
+    [
+        (([4.97, 4.93], [6.05, 5.99]), (4.93, 6.05)),
+        (([4.97, 4.93], [600.5, 599.0]), (4.93, 600.5)),  # ordinary, however far apart
+        (([1e6, 2.0, 1.9, 1.8], [2e6, 2.1, 2.0, 2.05]), (1.8, 2.1)),
+        (([3.0, 2.0, 1.9, 1.8], [1e6, 4.0, 3.9, 3.8]), (1.8, 4.0)),
+        (([2.0, 1.9], [None, math.nan]), (1.9, 2.0)),
+        (([], [None]), None),
+    ],
+)
+def test_ordinary_losses_of_every_curve_are_shown(
+    curves: tuple[list[float | None], ...], expected: tuple[float, float] | None
+) -> None:
+    assert range_of_curves(*curves) == expected
+    assert range_of_curves(*reversed(curves)) == expected
 
 
 @given(st.lists(NUMBERS, min_size=1, max_size=40))

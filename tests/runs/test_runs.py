@@ -236,7 +236,7 @@ def test_a_directory_that_vanishes_is_named_and_the_model_keeps_what_it_learnt(t
         def on_epoch(self, *_: object) -> None:
             shutil.rmtree(run_dir)
 
-    with pytest.raises(FileNotFoundError, match=f"could not be written: the directory {run_dir} has vanished"):
+    with pytest.raises(FileNotFoundError, match=f"could not be written: the directory {run_dir} does not exist"):
         fit(model, torch.randn(100, 2), TrainConfig(epochs=3, batch_size=50), run_dir, observers=[Gone()])
     assert not run_dir.exists()
     assert not model.training

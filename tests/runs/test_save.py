@@ -72,7 +72,7 @@ def test_a_model_fitted_to_a_table_keeps_its_columns_and_units(tmp_path: Path) -
     mf.fit(model, people, config(), tmp_path / "run")
     assert model.spec == people.spec
     rows = people.test.x[:]
-    for path in (tmp_path / "run", tmp_path / "run" / "model.safetensors", mf.save(model, tmp_path / "file")):
+    for path in (tmp_path / "run", tmp_path / "run" / "model.safetensors", mf.save(model, tmp_path / "a.safetensors")):
         loaded = mf.load(path)
         assert loaded.spec is not None
         assert loaded.spec.columns == ("height", "ratio")
@@ -227,6 +227,36 @@ def test_a_training_is_not_written_into_and_what_is_no_density_not_kept(tmp_path
         mf.save(models.planar(2), tmp_path)
     with pytest.raises(ValueError, match="Planar is not a marginflow distribution"):
         mf.save(Planar(2), tmp_path / "file")
+
+
+def test_paths_and_weights_that_cannot_be_kept_are_refused_in_words(tmp_path: Path) -> None:
+    table, model = tmp_path / "p.csv", models.maf(2, hidden=[8], blocks=1)
+    table.write_text("a,b\n1,2\n")
+    for path, message in (
+        (table, r"must end in \.safetensors, or be a directory; got '.*p\.csv': give '.*p\.safetensors'"),
+        (tmp_path / "model", r"must end in \.safetensors, or be a directory; got '.*': give '.*model\.safetensors'"),
+        ("", "path must be a path; got ''"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            mf.save(model, path)
+    assert table.read_text() == "a,b\n1,2\n"
+    with pytest.raises(FileNotFoundError, match=r"the directory .*no does not exist"):
+        mf.save(model, tmp_path / "no" / "m.safetensors")
+    with torch.device("meta"):
+        nowhere = models.maf(2, hidden=[8], blocks=1)
+    for call in (lambda: mf.save(nowhere, tmp_path), lambda: mf.fit(nowhere, torch.zeros(30, 2))):
+        with pytest.raises(ValueError, match="the model lies on the meta device, which holds no numbers: build it on"):
+            call()
+    next(model.parameters()).data.fill_(torch.nan)
+    with pytest.raises(ValueError, match="the model holds weights that are not finite, in transform"):
+        mf.save(model, tmp_path)
+    assert [each.name for each in tmp_path.iterdir()] == ["p.csv"]
+
+
+def test_a_path_may_start_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert mf.save(models.planar(2), "~/m.safetensors") == tmp_path / "m.safetensors"
+    assert mf.load("~/m.safetensors").event_shape == (2,)
 
 
 def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:

@@ -162,6 +162,7 @@ LOADERS: dict[str, Callable[[Path], object]] = {
     "feather": lambda path: tables.table(str(path), labels="label"),
     "npy in chunks": lambda path: _chunks(path, ("x0", "x1", "x2")),
     "csv in chunks": lambda path: _chunks(path, ("c0", "c1", "c2")),
+    "csv.gz in chunks": lambda path: _chunks(path, ("c0", "c1", "c2")),
     "parquet in chunks": lambda path: _chunks(path, ("c0", "c1", "c2")),
     "feather in chunks": lambda path: _chunks(path, ("c0", "c1", "c2")),
     "pickle": read_frame,

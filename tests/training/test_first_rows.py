@@ -118,7 +118,7 @@ def test_rows_outside_the_support_are_counted_and_named_before_the_first_step(wh
     recorder = Recorder()
     name = "training" if where == "train" else where
     message = (
-        rf"6 of 2000 {name} rows lie outside the support .*: rows 1, 41, 999, 1000, 1201, \.\.\. \(counted from 0\)"
+        rf"at 6 of 2000 {name} rows: rows 1, 41, 999, 1000, 1201, \.\.\. \(counted from 0\), .* outside the support"
     )
     with pytest.raises(ValueError, match=message):
         fit(model, data, config(epochs=1), observers=[recorder])
@@ -133,6 +133,7 @@ def test_the_rows_that_are_tried_first_hold_the_extremes() -> None:
     assert len(numbers) == len(numbers.unique()) <= 506
 
 
+@pytest.mark.filterwarnings("ignore:column.* without a density")  # nearly all rows are 0
 def test_a_row_that_the_support_leaves_in_training_is_named() -> None:
     class Narrowing(Distribution):
         """A density on a square, which is smaller in the twelfth step."""

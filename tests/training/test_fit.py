@@ -355,3 +355,31 @@ def test_progress_is_shown_where_it_is_asked_for(capsys: pytest.CaptureFixture[s
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[0] for line in lines[:-1]] == ["epoch 1/2", "epoch 2/2"]
     assert lines[-1].startswith("ended after all 2 epochs; best at epoch 2")
+
+
+def test_where_and_how_to_train_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    x, config = torch.randn(40, 2), {"epochs": 1, "batch_size": 10}
+    for options, message in (
+        ({"progress": "yes"}, "progress must be True, False or a TrainingProgress; got 'yes'"),
+        ({"progress": 1}, "progress must be True, False or a TrainingProgress; got 1"),
+        ({"resume": "no"}, "resume must be True or False; got 'no'"),
+        ({"resume": 1, "run_dir": tmp_path / "run"}, "resume must be True or False; got 1"),
+        ({"run_dir": ""}, "run_dir must be a path; got ''"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            fit(models.planar(2), x, config, **options)
+    for place in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(NotADirectoryError, match="cannot be made, as there is a file: give another directory"):
+            fit(models.planar(2), x, config, place)
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+    fit(models.planar(2), x, config, tmp_path / "run")
+    with pytest.raises(FileExistsError, match=r"resume it by resume=True, or give another directory"):
+        fit(models.planar(2), x, config, tmp_path / "run")
+    fit(models.planar(2), x, config, tmp_path / "run", resume=True)
+
+
+def test_a_run_directory_may_start_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    fit(models.planar(2), torch.randn(40, 2), {"epochs": 1, "batch_size": 10}, "~/run")
+    assert (tmp_path / "run" / "model.safetensors").is_file()

@@ -49,6 +49,7 @@ def test_a_layer_that_is_passed_twice_starts_from_the_first_time() -> None:
         torch.testing.assert_close((z.mean(0), z.var(0, correction=0)), (torch.zeros(2), torch.ones(2)))
 
 
+@pytest.mark.filterwarnings("ignore:columns reach the density far", "ignore:the training has failed")  # on purpose
 def test_act_norm_starts_once_and_never_again_after_loading() -> None:
     torch.default_generator.manual_seed(0)
     x = 2 * torch.randn(200, 1, 4, 4) + 1

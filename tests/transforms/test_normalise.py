@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -196,3 +198,21 @@ def test_files_that_call_a_layer_started_say_that_it_is_initialised(layer: type[
     assert bool(other.initialised)
     x = torch.randn(4, 3)
     torch.testing.assert_close(other(x), trained(x))
+
+
+@pytest.mark.parametrize("kind", [Standardise, BatchNorm, ActNorm, Whiten])
+def test_statistics_may_be_lists_and_are_no_negative_variances(kind: type[Any]) -> None:
+    variances = [[4, 0], [0, 1]] if kind is Whiten else [4, 1]
+    layers = [kind(2).eval(), kind(2).eval()]
+    layers[0].set_statistics([3, 0], variances)
+    layers[1].set_statistics(torch.tensor([3.0, 0.0]), torch.tensor(variances, dtype=torch.get_default_dtype()))
+    x = torch.tensor([[5.0, 1.0], [1.0, -1.0]])
+    torch.testing.assert_close(layers[0](x)[0], layers[1](x)[0], rtol=0, atol=0)
+    torch.testing.assert_close(layers[0](x)[0], torch.tensor([[1.0, 1.0], [-1.0, -1.0]]), rtol=0, atol=1e-4)
+    for mean, variance, message in (
+        ([0, 0], [[-1, 0], [0, 1]] if kind is Whiten else [1, -1], "a variance must not be negative; got"),
+        (None, variances, "mean must be real numbers; got NoneType"),
+        ([0, 0], [1.0], "must have shapes"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            kind(2).set_statistics(mean, variance)

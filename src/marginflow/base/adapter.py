@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from types import FunctionType, MethodType
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 from marginflow.base.arguments import as_whole
 from marginflow.base.distribution import Density, Distribution
+from marginflow.base.frames import column_names
 from marginflow.base.shapes import as_shape
+from marginflow.base.transform import Transform
+
+FOREIGN = {"zuko": "from_zuko", "nflows": "from_nflows", "normflows": "from_normflows", "FrEIA": "from_freia"}
 
 
 def event_shape_of(density: Density) -> torch.Size | None:
@@ -139,16 +146,36 @@ def require_distribution(model: object) -> None:
     """Refuse what is no `Distribution` with a ValueError."""
     if isinstance(model, Distribution):
         return
-    if isinstance(model, type):
-        raise ValueError(f"the class {model.__name__} is not a marginflow distribution: build one of it")
-    if isinstance(model, torch.distributions.Distribution):
-        raise _of_torch(model)
-    raise ValueError(f"{type(model).__name__} is not a marginflow distribution: wrap it in Flow([], base=...)")
+    _refuse_foreign(model)
+    name = f"the {'class' if isinstance(model, type) else 'function'} {getattr(model, '__name__', '')}"
+    if isinstance(model, type | FunctionType | MethodType | partial):
+        raise ValueError(f"{name} is not a marginflow distribution: call it, model(...), and give what it returns")
+    raise ValueError(f"{type(model).__name__} is not a marginflow distribution: {_remedy(model)}")
 
 
-def _of_torch(given: object) -> ValueError:
+def _remedy(model: object) -> str:
+    """How to come by a distribution, from what is none."""
+    if isinstance(model, Transform):
+        return "wrap it in Flow([model], base=marginflow.distributions.StandardNormal(features))"
+    if isinstance(model, Density):
+        return "wrap it in Flow([], base=model)"
+    if isinstance(model, Tensor | np.ndarray | list | tuple) or column_names(model):
+        return "the model comes first, then the rows, as in fit(model, x)"
+    return "build one, such as marginflow.models.maf(features), or load one by marginflow.load(path)"
+
+
+def _refuse_foreign(given: object) -> None:
+    """Refuse flows of other libraries, and torch's distributions: ValueError that names what takes them."""
     name = type(given).__name__
-    return ValueError(f"{name} is one of torch's: marginflow.interop.from_torch makes a density of it")
+    for kind in type(given).__mro__:
+        library = kind.__module__.partition(".")[0]
+        if library in FOREIGN and not isinstance(given, torch.distributions.Distribution):
+            raise ValueError(
+                f"{name} is one of {library}'s, not a marginflow distribution: give "
+                f"marginflow.interop.{FOREIGN[library]}(model)"
+            )
+    if isinstance(given, torch.distributions.Distribution):
+        raise ValueError(f"{name} is one of torch's: marginflow.interop.from_torch makes a density of it")
 
 
 def sample_and_flag(density: Density, num_samples: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -189,8 +216,9 @@ class Adapter(Distribution):
     def __init__(self, given: Density, context_features: int = 0) -> None:
         super().__init__()
         if isinstance(given, torch.distributions.Distribution):
-            raise _of_torch(given)
+            _refuse_foreign(given)
         if not isinstance(given, Density) or isinstance(given, type):
+            _refuse_foreign(given)
             what = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
             raise ValueError(f"expected a density, with the methods log_prob and sample; got {what}")
         self.given = given

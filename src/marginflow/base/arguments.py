@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
+from numbers import Real
 from pathlib import PurePath
 from typing import Any, SupportsIndex, cast
 
@@ -12,7 +13,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from marginflow.base.shapes import require_rows
+from marginflow.base.shapes import LARGEST_SIZE, require_rows
 
 Values = Tensor | ArrayLike
 
@@ -52,8 +53,7 @@ def as_tensor(values: Values, what: str) -> Tensor:
         ) from None
     if array.dtype.kind not in "biuf":
         raise ValueError(
-            f"{what} must be real numbers; got {type(values).__name__} of {array.dtype}: convert it, for instance by "
-            "numpy.asarray(values, dtype=float)"
+            f"{what} must be real numbers; got {type(values).__name__} of {array.dtype}: {_as_numbers(values, array)}"
         )
     wanted = array.dtype.newbyteorder("=")
     if wanted.itemsize > 8:
@@ -61,6 +61,25 @@ def as_tensor(values: Values, what: str) -> Tensor:
     elif wanted.kind == "u" and wanted.itemsize > 1:
         wanted = np.dtype(np.int64)  # torch can do little with larger unsigned numbers
     return torch.from_numpy(np.require(array, wanted, ["C", "W"]))  # torch takes no negative strides
+
+
+def _as_numbers(values: object, array: np.ndarray) -> str:
+    """How to make real numbers of what numpy made an array of something else of."""
+    if array.dtype.kind == "c":
+        return "give real and imaginary parts as features, numpy.concatenate([values.real, values.imag], 1)"
+    if isinstance(values, Mapping):
+        return "give its columns side by side, numpy.column_stack(list(values.values()))"
+    if isinstance(values, Set):
+        return "it has no order, give a list"
+    if array.ndim == 0 and hasattr(values, "dataset") and hasattr(values, "batch_size"):
+        return "give the rows that it reads, not the loader"
+    if array.ndim == 0 and isinstance(values, Iterable) and not isinstance(values, str | bytes):
+        return "give its rows in a list, list(values)"
+    if array.dtype.kind == "O" and array.ndim == 0:
+        return "give a tensor, an array, or lists of numbers"
+    if any(each is None for each in array.flat):
+        return "it holds None, remove or fill these first"
+    return "convert it, for instance by numpy.asarray(values, dtype=float)"
 
 
 def _require_values(values: object, what: str) -> None:
@@ -116,6 +135,8 @@ def as_rows(
     if event_shape is not None and x.ndim == len(event_shape) and x.shape == event_shape:
         x = x[None]
     require_rows(x.shape, event_shape, what)
+    if pixels and x.dtype == torch.bool:
+        raise ValueError(f"{what} is bool, and pixels are whole grey levels: give 0 and 1 as uint8")
     if pixels or x.is_floating_point():
         return x
     if x.dtype == torch.uint8:
@@ -195,9 +216,14 @@ def require_context(context: Tensor | None, features: int, num_rows: int, *, vec
 
 
 def _unfit(context: Tensor | None, features: int, rows: int | str) -> ValueError:
+    remedy = ""
+    if context is not None and context.ndim == 1 and (len(context) == rows or rows == "N"):
+        remedy = ": give context[:, None]"
+        if features > 1:
+            remedy = f": for labels give torch.nn.functional.one_hot(torch.as_tensor(labels).long(), {features})"
     return ValueError(
         f"context must have shape ({rows}, {features}), a row for each row, or ({features},), one for all; got "
-        f"{None if context is None else tuple(context.shape)}"
+        f"{None if context is None else tuple(context.shape)}{remedy}"
     )
 
 
@@ -209,8 +235,8 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 and " object at 0x" not in text else f"a value of type {type(value).__name__}"
 
 
-def as_whole(number: SupportsIndex, what: str, least: int | None = 0) -> int:
-    """A whole number of Python's, numpy's or torch's, at least `least` where that is given; ValueError otherwise."""
+def as_whole(number: SupportsIndex, what: str, least: int | None = 0, most: int | None = LARGEST_SIZE) -> int:
+    """A whole number of Python's, numpy's or torch's, in the range that is given; ValueError otherwise."""
     try:
         if isinstance(number, bool | np.bool_) or getattr(number, "dtype", None) == torch.bool:
             raise TypeError
@@ -220,14 +246,20 @@ def as_whole(number: SupportsIndex, what: str, least: int | None = 0) -> int:
         raise ValueError(f"{what} must be a whole number; got {shown(number)}{_probably_meant(number)}") from None
     if least is not None and whole < least:
         raise ValueError(f"{what} must {f'be at least {least}' if least else 'not be negative'}; got {whole}")
+    if most is not None and not is_open and whole > most:
+        raise ValueError(f"{what} must be at most {most:,}; got {whole}")
     return whole
 
 
 def _probably_meant(number: Any) -> str:
     """The remedy for what stands for a whole number, as 2.0, "2" and (2,) do; empty for what does not."""
     one = number[0] if isinstance(number, list | tuple) and len(number) == 1 else number
+    if isinstance(one, Tensor) and one.ndim == 0:
+        one = one.item()
+    if isinstance(one, bool | np.bool_) or not isinstance(one, Real | str):
+        return ""
     try:
-        return f": give {int(one)}" if isinstance(one, int | float | str) and float(one) == int(one) > 1 else ""
+        return f": give {int(float(one))}" if 0 < float(one) == int(float(one)) <= LARGEST_SIZE else ""
     except (ValueError, OverflowError):
         return ""
 

@@ -17,6 +17,11 @@ class _InWords(type(BaseModel)):
     """Lets a call that builds a configuration refuse mistakes by a ValueError in words, all of them at once."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        if args:
+            raise ValueError(
+                f"{cls.__name__} takes settings by name, such as {cls.__name__}("
+                f"{next(iter(getattr(cls, 'model_fields', {})), 'name')}=...); got {shown(args[0])}"
+            )
         try:
             return super().__call__(*args, **kwargs)
         except ValidationError as error:
@@ -28,6 +33,10 @@ class Configuration(BaseModel, metaclass=_InWords):
     """Settings by name, which stay as they are once given; unknown names and values of other types are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        kind = type(self).__name__
+        raise ValueError(f"a {kind} stays as it is once given: build another, {kind}({name}={shown(value)}, ...)")
 
     @model_validator(mode="before")
     @classmethod

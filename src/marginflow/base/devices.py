@@ -73,7 +73,8 @@ def as_device(device: str | torch.device) -> torch.device:
         torch.empty(0, device=found)
     except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"device {shown(device)} cannot be used here ({reason}): give 'cpu' or 'cuda'") from None
+        known = "'cpu' or 'cuda'" if torch.cuda.is_available() else "'cpu'"
+        raise ValueError(f"device {shown(device)} cannot be used here ({reason}): give {known}") from None
     return found
 
 
@@ -85,6 +86,15 @@ def own_precision() -> Iterator[None]:
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
         yield
+
+
+def require_weights(model: nn.Module) -> None:
+    """Refuse a model on the meta device, which holds no numbers: ValueError."""
+    if any(each.is_meta for each in (*model.parameters(), *model.buffers())):
+        raise ValueError(
+            "the model lies on the meta device, which holds no numbers: build it on another, or take "
+            "model.to_empty(device='cpu') and load its weights"
+        )
 
 
 @contextmanager

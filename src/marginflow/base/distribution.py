@@ -13,7 +13,8 @@ from torch.distributions.constraints import Constraint
 from marginflow.base.arguments import Values, as_context, as_rows, as_tensor, require_num_samples, shown
 from marginflow.base.call import RemembersArguments
 from marginflow.base.devices import like_of, to_like
-from marginflow.base.labels import as_one_hot
+from marginflow.base.frames import by_name
+from marginflow.base.labels import as_one_hot, require_one_hot
 from marginflow.base.noise_sites import NoiseSite, Sites, at_given
 from marginflow.base.not_finite import not_finite, warn_of_diverged
 from marginflow.base.precision import warn_of_lost_digits
@@ -287,6 +288,7 @@ class Distribution(RemembersArguments, nn.Module, ABC):
         Only shapes and types are checked, and where float64 rows lose digits their values.
         """
         like = like_of(self)
+        x = by_name(x, () if self.spec is None else self.spec.columns, 3)
         x = as_rows(x, self.event_shape, pixels=self.takes_pixels, dtype=torch.float64 if like is not None else None)
         self._warn_of_lost_digits(x, like, 5)
         return self._in_precision(x, like), self._fitting_context(context, x.shape[0], like)
@@ -315,6 +317,8 @@ class Distribution(RemembersArguments, nn.Module, ABC):
         if names and context is not None:
             context = as_one_hot(context, names, num_rows)
         given = as_context(context, self.context_features, num_rows, optional=self.context_optional, dtype=dtype)
+        if given is not None and self.context_optional:
+            require_one_hot(given, names)
         if given is not None and like is not None:
             remedy = "subtract an offset from it, or use model.double()"
             warn_of_lost_digits(given, like.dtype, remedy, what="the context", stacklevel=5)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from marginflow.base.arguments import Values, as_tensor, is_text
 from marginflow.base.names import hint_at
+from marginflow.base.precision import values_are_visible
 
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 _TRUTH = {"true": 1.0, "false": 0.0}
@@ -21,8 +22,8 @@ def as_one_hot(labels: Values, names: Sequence[str], num_rows: int | None) -> Va
     """Labels as one-hot vectors (N, C); what is no label, as one-hot vectors are, as it is.
 
     Args:
-        labels: one for all rows, or one for each: names, or whole numbers. A number is the name of a class where some
-            name is a whole number, otherwise the place of the class among the names, counted from 0.
+        labels: one for all rows, or one for each: names, or whole numbers, also in a float array. A number is the name
+            of a class where some name is a whole number, otherwise its place among the names, counted from 0.
         names: of the C classes.
         num_rows: number of rows N; None takes as many as there are.
 
@@ -58,11 +59,12 @@ def _places_of_names(labels: Any, names: Sequence[str]) -> Tensor:
 def _places_of_numbers(labels: Any, names: Sequence[str], num_rows: int | None) -> Tensor | None:
     """Of whole numbers (N,), or of one; None where they are real, more than one a row, or a one-hot vector."""
     given = as_tensor(labels, "context")
-    if given.is_floating_point() or given.ndim > 1:
+    if given.ndim > 1 or (given.is_floating_point() and not _holds_whole_numbers(given)):
         return None
-    numbers = given.reshape(-1).tolist()
-    if given.ndim and given.dtype != torch.bool and sorted(numbers) == [0] * (len(names) - 1) + [1]:
-        if num_rows != len(names) or num_rows == 1:
+    numbers = [int(each) if isinstance(each, float) else each for each in given.reshape(-1).tolist()]
+    are_truths = given.dtype == torch.bool and any(name.strip().casefold() in _TRUTH for name in names)
+    if given.ndim and not are_truths and sorted(numbers) == [0] * (len(names) - 1) + [1]:
+        if num_rows != len(names) or num_rows == 1 or given.is_floating_point():
             return None
         raise ValueError(
             f"{numbers} may be labels of {num_rows} rows, or one one-hot vector for all: give model.one_hot(labels), "
@@ -78,6 +80,30 @@ def _places_of_numbers(labels: Any, names: Sequence[str], num_rows: int | None) 
             )
         places = [int(each) for each in numbers]
     return torch.tensor(places, device=given.device, dtype=torch.long)
+
+
+def _holds_whole_numbers(given: Tensor) -> bool:
+    """Whether real numbers are all whole, as labels are that a float array holds; False where they cannot be seen."""
+    return values_are_visible(given) and bool((given.isfinite() & (given == given.round())).all())
+
+
+def require_one_hot(context: Tensor, names: Sequence[str]) -> None:
+    """Refuse a context of labels, (N, C), that is no one-hot vector in a row: ValueError. It looks at visible values.
+
+    >>> require_one_hot(torch.tensor([[0.0, 1.0]]), ["cat", "dog"])
+    """
+    if not values_are_visible(context):
+        return
+    each = context.flatten(2) if context.ndim > 2 else context[:, :, None]
+    wrong = (((each != 0) & (each != 1)).any(1) | (each.sum(1) != 1)).any(1)
+    if bool(wrong.any()):
+        row = int(wrong.nonzero()[0])
+        entries = context[row].flatten().tolist()
+        found = f"[{', '.join(f'{entry:.3g}' for entry in entries[:5])}{', ...' if len(entries) > 5 else ''}]"
+        raise ValueError(
+            f"labels are one-hot vectors, one 1 and else 0; got {found} in row {row} (counted from 0): give the labels "
+            f"themselves, of {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"
+        )
 
 
 def _is_whole(name: str) -> bool:

@@ -50,7 +50,8 @@ def warn_of_lost_digits(
         return
     rows = x.detach().flatten(1)
     rounding = (rows.to(dtype).double() - rows).abs().amax(0)
-    lost = (rounding > HELD * rows.std(0)) & (rows.amin(0) < rows.amax(0))
+    held = max(HELD, 8 * torch.finfo(dtype).eps)  # bfloat16 has no more digits for any row
+    lost = (rounding > held * rows.std(0)) & (rows.amin(0) < rows.amax(0))
     for i in lost.nonzero().flatten().tolist()[:1]:
         size, spread = float(rows[:, i].abs().max()), float(rows[:, i].std())
         others = int(lost.sum()) - 1

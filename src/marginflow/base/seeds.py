@@ -16,7 +16,7 @@ SEEDS = 2**30  # of them: three are derived from a data set's, and generators ta
 
 def require_seed(seed: SupportsIndex) -> int:
     """A seed, a whole number in range; ValueError otherwise."""
-    found = as_whole(seed, "seed", least=None)
+    found = as_whole(seed, "seed", least=None, most=None)
     if not 0 <= found < SEEDS:
         raise ValueError(f"seed must lie between 0 and 2^30; got {seed}")
     return found

@@ -69,7 +69,9 @@ def as_sizes(
         if isinstance(numbers, str) or not (is_listed or isinstance(numbers, Sequence)):
             raise ValueError
         return [as_whole(each, what, least) for each in numbers]
-    except ValueError:
+    except ValueError as error:
+        if "at most" in str(error):
+            raise
         each = "" if least is None else f", each at least {least}"
         remedy = f": give [{numbers}]" if isinstance(numbers, int) and not isinstance(numbers, bool) else ""
         raise ValueError(f"{what} must be a list of {kind}{each}; got {shown(numbers)}{remedy}") from None
@@ -102,15 +104,18 @@ def as_choice(value: object, known: Iterable[str], what: str, otherwise: str = "
 
 
 def as_path(path: object, what: str) -> Path:
-    """A path of text or of Python's; ValueError otherwise."""
-    if not isinstance(path, str | PathLike):
+    """A path of text or of Python's, ~ being the home directory; ValueError otherwise."""
+    if not isinstance(path, str | PathLike) or path == "":
         raise ValueError(f"{what} must be a path; got {shown(path)}")
-    return Path(path)
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:  # nobody's home
+        raise ValueError(f"{what} must be a path; got {shown(path)} ({error})") from None
 
 
 def generator_from(seed: SupportsIndex) -> torch.Generator:
     """A generator of random numbers on the CPU that starts at a seed; ValueError where that is none."""
-    start = as_whole(seed, "seed")
+    start = as_whole(seed, "seed", most=None)
     if start >= LARGEST_SEED:
         raise ValueError(f"seed must lie below 2^63; got {start}")
     return torch.Generator().manual_seed(start)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Iterable
 from typing import Any, SupportsIndex, cast
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 Shape = SupportsIndex | Iterable[SupportsIndex]
+LARGEST_SIZE = 2**31 - 1  # of anything that is counted
 
 
 def as_shape(shape: Shape) -> torch.Size:
@@ -35,6 +37,8 @@ def as_shape(shape: Shape) -> torch.Size:
         sizes = []
     if not sizes or min(sizes) < 0:
         raise ValueError(f"event shape must be a number of features or sizes (C, H, W), none negative; got {shape!r}")
+    if math.prod(sizes) > LARGEST_SIZE:
+        raise ValueError(f"an event must have at most {LARGEST_SIZE:,} features; got {shape!r}")
     return torch.Size(sizes)
 
 
@@ -61,6 +65,8 @@ def image_shape(shape: torch.Size, what: str) -> tuple[int, int, int]:
         raise ValueError(
             f"{what} works on images (C, H, W); got the event shape {tuple(shape)}: take a model of vectors for vectors"
         )
+    if min(shape) < 1:
+        raise ValueError(f"{what} works on images with at least 1 channel and 1 pixel; got {tuple(shape)}")
     return shape[0], shape[1], shape[2]
 
 

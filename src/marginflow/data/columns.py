@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -11,6 +11,8 @@ from torch import Tensor
 from marginflow.base.data_warning import DataWarning
 
 MOST_ROWS = 10_000  # that are looked at, spread over all
+SAME = 1e-6  # a difference of columns of length 1
+MOST_COLUMNS = 500  # among which copies are looked for
 FEWEST_ROWS = 30  # from which something can be said of what repeats
 ONE_VALUE = 0.05  # of the rows: a share that one value has
 FEW_VALUES = 0.05  # of the number of rows: so many different values
@@ -37,14 +39,37 @@ def warn_of_repeating_values(x: Tensor, names: Sequence[str], stacklevel: int = 
     """
     rows = x[torch.linspace(0, len(x) - 1, min(len(x), MOST_ROWS)).long()]
     found = {name: what for name, column in zip(names, rows.T, strict=True) for what in _repeats(column)}
+    _warn(found, stacklevel + 1)
+
+
+def warn_of_copies(x: Tensor, names: Sequence[str], stacklevel: int = 2) -> None:
+    """Warn of columns that are multiples of others before them, by one `DataWarning`: such rows lie in a plane.
+
+    Args:
+        x: rows (N, D); of more than 500 columns nothing is said.
+        names: of the columns.
+        stacklevel: of the warning, as `warnings.warn` takes it.
+
+    Examples:
+        >>> rows = torch.linspace(-1, 1, 50)[:, None] * torch.tensor([1.0, 1.8])
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     warn_of_copies(rows, ["celsius", "kelvin"])
+        >>> str(caught[0].message)[:62]
+        "column without a density: 'kelvin' is a multiple of 'celsius':"
+    """
+    _warn(dict(_copies(x[torch.linspace(0, len(x) - 1, min(len(x), MOST_ROWS)).long()], names)), stacklevel + 1)
+
+
+def _warn(found: Mapping[str, str], stacklevel: int) -> None:
+    """One warning of columns by name, each with what it is."""
     if found:
         said = ", ".join(f"{name!r} {what}" for name, what in list(found.items())[:10])
         more = f" and {len(found) - 10} more" if len(found) > 10 else ""
-        columns = "columns" if len(found) > 1 else "column"
+        columns, them = ("columns", "them") if len(found) > 1 else ("column", "it")
         warnings.warn(
             f"{columns} without a density: {said}{more}: the likelihood has no bound, and samples fall between the "
-            f"values. Leave {'them' if len(found) > 1 else 'it'} out (drop = {list(found)[:10]}), or add noise as wide "
-            "as the steps between the values",
+            f"values. Leave {them} out (drop={list(found)[:10]}), or add noise as wide as the steps between the values",
             DataWarning,
             stacklevel=stacklevel + 1,
         )
@@ -65,3 +90,19 @@ def _repeats(column: Tensor) -> Iterator[str]:
         yield f"is {value:g} in {share:.0%} of the rows"
     elif len(column) / len(values) > ROWS_A_VALUE and bool((values == values.round()).all()):
         yield f"holds whole numbers, {len(values)} in {len(column):,} rows"
+
+
+def _copies(rows: Tensor, names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Columns that are another one before them, in another unit or not: such rows lie in a plane."""
+    if len(rows) < FEWEST_ROWS or len(names) > MOST_COLUMNS:
+        return
+    centred = rows.double() - rows.double().mean(0)
+    size = centred.norm(dim=0)
+    unit = centred / torch.where(size > 0, size, 1.0)
+    for j in range(1, len(names)):
+        if size[j] > 0:
+            sign = torch.sign(unit[:, :j].T @ unit[:, j])
+            apart = (unit[:, :j] * sign - unit[:, j : j + 1]).norm(dim=0)
+            nearest = int(apart.argmin())
+            if float(apart[nearest]) < SAME:
+                yield names[j], f"is a multiple of {names[nearest]!r}"

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from marginflow.base.arguments import as_tensor, is_text, shown
+from marginflow.base.frames import by_name, column_names
 from marginflow.base.units import bits_per_nat, log_volume_of_levels
 
 
@@ -139,8 +140,8 @@ class DataSet:
         fingerprint: a hash of the values of a table, as in `DataSpec`.
 
     Raises:
-        ValueError: where a split has fewer than 2 rows, values that are not finite, or a context that does not match
-            its rows.
+        ValueError: where a split has fewer than 2 rows, values that are not finite, a context that does not match its
+            rows, or another shape than the training split.
 
     Examples:
         >>> x = torch.arange(20.0).view(10, 2)
@@ -163,7 +164,16 @@ class DataSet:
 
     def __post_init__(self) -> None:
         for part in ("train", "validation", "test"):
-            require_split(getattr(self, part), f"{self.name}, {part} split")
+            split, name = getattr(self, part), f"{self.name}, {part} split"
+            if isinstance(split, Split):
+                columns = self.columns or column_names(split.x)
+                object.__setattr__(self, "columns", columns)
+                split = as_split(split._replace(x=by_name(split.x, columns)))
+                object.__setattr__(self, part, split)
+            require_split(split, name)
+            for what, found, first in (("rows", split.x, self.train.x), ("context", split.context, self.train.context)):
+                if found is not None and first is not None:
+                    _require_same_shape(found, first, f"{name}: its {what}")
 
     @property
     def spec(self) -> DataSpec:
@@ -181,6 +191,12 @@ class DataSet:
         )
 
 
+def _require_same_shape(found: Tensor | Rows, first: Tensor | Rows, what: str) -> None:
+    if found.shape[1:] != first.shape[1:]:
+        shapes = [", ".join(["N", *map(str, each.shape[1:])]) for each in (first, found)]
+        raise ValueError(f"{what} must have the shape of the training split's, ({shapes[0]}); got ({shapes[1]})")
+
+
 def require_spec(spec: object) -> None:
     """Refuse what is no `DataSpec`: ValueError."""
     if not isinstance(spec, DataSpec):
@@ -188,13 +204,18 @@ def require_spec(spec: object) -> None:
 
 
 def as_split(rows: Any) -> Split:
-    """Rows, or a pair of rows and context, as a `Split` of tensors; ValueError for what is no number."""
+    """Rows, or a pair of rows and context, as a `Split` of tensors; ValueError for what is no number.
+
+    A data frame stays one, for a model that knows the names of its columns.
+    """
+    if isinstance(rows, DataSet):
+        raise ValueError(f"rows must be those of one split; got the data set {rows.name!r}: give data.test")
     parts: tuple[Any, ...] = rows if isinstance(rows, tuple) else (rows, None)
     if len(parts) != 2:
         raise ValueError(f"rows must be numbers (N, ...), or a pair (x, context) of them; got {len(parts)} things")
     x, context = parts
     made_when_read = not isinstance(x, Tensor) and isinstance(x, Rows) and isinstance(x.shape, torch.Size)
-    if not made_when_read:  # an array looks like rows, too
+    if not made_when_read and not column_names(x):  # an array looks like rows, too
         x = as_tensor(cast(Any, x), "rows")
     if not is_text(context):  # names of labels stay, for a model that knows them
         context = None if context is None else as_tensor(context, "context")
@@ -215,6 +236,8 @@ def require_split(split: Split, name: str, *, least: int = 2) -> None:
         raise ValueError(f"{name}: at least {least} {rows} with at least 1 feature are needed; got {tuple(x.shape)}")
     if isinstance(x, Tensor):  # rows that are made when they are read are pixels
         require_finite(x, name)
+    if is_text(context):
+        raise ValueError(f"{name}: the context must be numbers; got {shown(context)}: give one-hot vectors")
     if context is not None:
         if context.ndim < 2 or len(context) != len(x):
             raise ValueError(

@@ -35,7 +35,10 @@ class Loader:
 
     def __init__(self, rows: Split, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> None:
         if batch_size > len(rows.x):
-            raise ValueError(f"batch_size {batch_size} is larger than the training set of {len(rows.x)} rows: lower it")
+            raise ValueError(
+                f"batch_size {batch_size} is larger than the training set of {len(rows.x)} rows: set it to "
+                f"{len(rows.x)} or less, on the command line --set train.batch_size={len(rows.x)}"
+            )
         if not 0 <= rank < world_size <= batch_size:
             raise ValueError(f"rank {rank} of {world_size} gets no rows of a batch of {batch_size}: ranks count from 0")
         self.rows, self.batch_size, self.seed = rows, batch_size, seed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,6 +12,7 @@ from marginflow.base.adapter import require_distribution
 from marginflow.base.arguments import as_rows
 from marginflow.base.devices import like_of, to_like
 from marginflow.base.distribution import Distribution
+from marginflow.base.frames import by_name
 from marginflow.base.shapes import require_rows
 from marginflow.data.dataset import Batch, Split, require_split
 
@@ -38,7 +40,8 @@ def fitting(
     x, context = split
     if any(isinstance(each, Tensor) and each.is_meta for each in split):
         raise ValueError(f"{name} lie on the meta device, which holds no numbers: give them on another")
-    if isinstance(x, Tensor):
+    x = by_name(x, model.spec.columns if model.spec is not None else (), 3)
+    if isinstance(x, Tensor | np.ndarray):
         x = as_rows(x, model.event_shape, pixels=model.takes_pixels, dtype=torch.float64)
     else:  # rows that are made when they are read
         require_rows(x.shape, model.event_shape)

@@ -85,6 +85,7 @@ def log_likelihood(
     Raises:
         ValueError: where num_samples or chunk is below 1, x has no rows, a row holds NaN or infinity, or rows or
             context do not fit the model.
+        FloatingPointError: where log p of a row is NaN or +inf, with its number.
 
     References:
         Burda, Grosse and Salakhutdinov, Importance Weighted Autoencoders, 2016 (arXiv 1509.00519).
@@ -103,7 +104,22 @@ def log_likelihood(
     if len(x) == 0:
         raise ValueError("x has no rows: give at least one")
     require_finite(x, "x")
-    return log_likelihood_of(model, x, context, num_samples, chunk)
+    if context is not None:
+        require_finite(context, "context")
+    found = log_likelihood_of(model, x, context, num_samples, chunk)
+    require_number(found.log_prob, 0)
+    return found
+
+
+def require_number(log_prob: Tensor, first: int) -> None:
+    """FloatingPointError where a log-likelihood is none, which names the row: no density has NaN or +inf."""
+    broken = (log_prob.isnan() | log_prob.isposinf()).nonzero().flatten()
+    if len(broken):
+        raise FloatingPointError(
+            f"log p is {float(log_prob[broken[0]])} at row {first + int(broken[0])} (counted from 0), and not finite "
+            f"at {len(broken)} of {len(log_prob)} rows: the model has diverged, or the row is far out; leave such rows "
+            "out, or train with a lower lr or another preprocessing"
+        )
 
 
 @torch.no_grad()

@@ -21,7 +21,7 @@ from marginflow.data import Batch, DataSpec, Rows, Split
 from marginflow.data.dataset import as_split, require_spec
 from marginflow.data.require import bring_to, fitting
 from marginflow.distributions import LogLikelihood
-from marginflow.distributions.log_likelihood import log_likelihood_of
+from marginflow.distributions.log_likelihood import log_likelihood_of, require_number
 from marginflow.transforms import Dequantise
 
 MOST_NAMED = 10  # rows outside of the support
@@ -338,7 +338,7 @@ def evaluate_chunks(
         with stream.on():
             scores = score(model, rows.take(), spec=spec, num_samples=num_samples, chunk=chunk)
         for log_prob in (scores.log_prob, scores.bound, *optional(scores.given_label)):
-            _require_number(log_prob, first)
+            require_number(log_prob, first)
         first += len(scores.log_det)
         yield scores
 
@@ -370,14 +370,3 @@ def _preprocess(preprocessing: Transform, batch: Batch, chunk: int) -> tuple[Ten
         parts.append(preprocessing(x[rows], None if context is None else context[rows]))
     rows, log_dets = zip(*parts, strict=True)
     return torch.cat(rows), torch.cat(log_dets).double()
-
-
-def _require_number(log_prob: Tensor, first: int) -> None:
-    """FloatingPointError where a log-likelihood is none, which names the row: no density has NaN or +inf."""
-    broken = (log_prob.isnan() | log_prob.isposinf()).nonzero().flatten()
-    if len(broken):
-        raise FloatingPointError(
-            f"log p is {float(log_prob[broken[0]])} at row {first + int(broken[0])} (counted from 0), and not finite "
-            f"at {len(broken)} of {len(log_prob)} rows: the model has diverged, or the row is far out; leave such rows "
-            "out, or train with a lower lr or another preprocessing"
-        )

@@ -18,7 +18,7 @@ from marginflow.base.labels import as_one_hot
 from marginflow.base.not_finite import not_finite
 from marginflow.base.seeds import RandomStream, require_seed
 from marginflow.data import DataSpec
-from marginflow.data.dataset import require_spec
+from marginflow.data.dataset import require_finite, require_spec
 from marginflow.distributions import Flow
 from marginflow.distributions.temperature import at_temperature
 
@@ -77,6 +77,8 @@ def sample(
     """
     require_distribution(model)
     num_samples, rows = model._fitting_request(num_samples, context)
+    if rows is not None:
+        require_finite(rows, "context")
     redraws = as_whole(redraws, "redraws")
     at_once = samples_at_once(model)
     parts = [

@@ -48,7 +48,7 @@ class _AsTorch(torch.distributions.Distribution):
         return self.model.support
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> _AsTorch:
-        shape = torch.Size(batch_shape)
+        shape = _sizes(batch_shape, "batch_shape")
         ahead = len(shape) - len(self.batch_shape)
         sizes = zip(self.batch_shape, shape[max(ahead, 0) :], strict=False)
         if ahead < 0 or any(mine not in (1, wanted) for mine, wanted in sizes):
@@ -99,9 +99,7 @@ class _AsTorch(torch.distributions.Distribution):
 
     def _request(self, sample_shape: Sequence[int]) -> tuple[torch.Size, int, Tensor | None]:
         """The shape of draws without their events, how many there are, and the context of each."""
-        if not isinstance(sample_shape, Sequence):
-            raise ValueError(f"sample_shape must be a shape, such as (3,) or torch.Size([3]); got {sample_shape!r}")
-        shape = torch.Size([*(as_whole(size, "a size of sample_shape") for size in sample_shape), *self.batch_shape])
+        shape = _sizes(sample_shape, "sample_shape") + self.batch_shape
         return shape, shape.numel(), self._context_for(shape)
 
     def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
@@ -161,6 +159,13 @@ class _AsTorch(torch.distributions.Distribution):
         self._has_no("list of its support", "draw from it by sample")
 
 
+def _sizes(shape: Sequence[int], name: str) -> torch.Size:
+    """A shape of whole sizes, none below 0."""
+    if not isinstance(shape, Sequence) or isinstance(shape, str):
+        raise ValueError(f"{name} must be a shape, such as (3,) or torch.Size([3]); got {shape!r}")
+    return torch.Size([as_whole(size, f"a size of {name}") for size in shape])
+
+
 def _batch_of(model: Distribution, context: Values | None) -> tuple[Tensor | None, torch.Size]:
     """A context with its batch dimensions in front, and those: of vectors (..., C), or of images (..., C, H, W)."""
     features, none = model.context_features, torch.Size()
@@ -190,7 +195,8 @@ def to_torch(
 ) -> torch.distributions.Distribution:
     """A density as a torch.distributions.Distribution: log_prob, sample, expand, and where it is exact rsample.
 
-    Also `rsample_and_log_prob`, which takes one pass. Moments, entropy and quantiles have no closed form.
+    Also `rsample_and_log_prob`, which takes one pass. Moments, entropy and quantiles have no closed form,
+    nor has the KL divergence of p from q: `x = p.sample((10_000,)); (p.log_prob(x) - q.log_prob(x)).mean(0)`.
 
     Args:
         model: a distribution; shared, not copied.

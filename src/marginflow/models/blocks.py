@@ -61,7 +61,7 @@ def autoregressive(
         as_choice(order, ("alternating", *ORDERS), "order", ", or a list of dimensions")
     else:
         order = as_sizes(order, "order", least=None)
-    seed = as_whole(seed, "seed")
+    seed = as_whole(seed, "seed", most=None)
     return [
         MaskedAutoregressive(size, hidden, univariate, order=order_of_block(order, block), seed=seed + block, **options)
         for block, univariate in enumerate(univariates)

@@ -197,7 +197,7 @@ def glow(
     """
     blocks = as_blocks(blocks)
     shape, levels = image_features(features, "glow", levels)
-    learned_prior, seed = as_flag(learned_prior, "learned_prior"), as_whole(seed, "seed")
+    learned_prior, seed = as_flag(learned_prior, "learned_prior"), as_whole(seed, "seed", most=None)
 
     def steps(shape: tuple[int, int, int], level: int) -> list[Transform]:
         channels = shape[0]
@@ -262,7 +262,8 @@ def flowpp(
     """
     blocks = as_blocks(blocks)
     shape, levels = image_features(features, "flowpp", levels)
-    univariate, seed, depth = LogisticMixture(components), as_whole(seed, "seed"), as_whole(depth, "depth", least=1)
+    seed, depth = as_whole(seed, "seed", most=None), as_whole(depth, "depth", least=1)
+    univariate = LogisticMixture(components)
 
     def steps(shape: tuple[int, int, int], level: int) -> list[Transform]:
         channels, height, breadth = shape

@@ -85,7 +85,7 @@ def maf_local(
     blocks = as_blocks(blocks)
     shape = as_shape(features)
     image_shape(shape, "maf_local")
-    components, seed = as_whole(components, "components"), as_whole(seed, "seed")
+    components, seed = as_whole(components, "components"), as_whole(seed, "seed", most=None)
     squeeze = Squeeze(patch)
     squeezed = squeeze.forward_shape(shape)
     univariates = [*[Affine(bound)] * blocks, *([GaussianMixture(components)] if components else [])]
@@ -169,7 +169,7 @@ def maf_conv(
     blocks = as_blocks(blocks)
     shape = as_shape(features)
     channels, height, width = image_shape(shape, "maf_conv")
-    patch, seed = as_whole(patch, "patch", least=1), as_whole(seed, "seed")
+    patch, seed = as_whole(patch, "patch", least=1), as_whole(seed, "seed", most=None)
     if height % patch or width % patch:
         raise ValueError(
             f"patch must divide both sides of the images, {height} x {width}; got patch={patch}: patch=1 always does"

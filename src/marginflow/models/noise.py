@@ -129,6 +129,8 @@ def augmented_between(
             )
     first = model(features, blocks=after_blocks, **options)
     augment = Augment(noise, features)
-    later = {**options, "seed": as_whole(options["seed"], "seed") + after_blocks} if "seed" in options else options
+    later = dict(options)
+    if "seed" in options:
+        later["seed"] = as_whole(options["seed"], "seed", most=None) + after_blocks
     last = model(features + augment.num_noise, blocks=blocks - after_blocks, **later)
     return Flow([first.transform, augment, last.transform], last.base)

@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
+from marginflow.base.arguments import shown
+from marginflow.base.precision import values_are_visible
 from marginflow.base.settings import as_choice, as_flag, as_sizes, require_function
 
 Activation = str | Callable[[Tensor], Tensor]
@@ -54,7 +56,7 @@ def as_activation(activation: Activation) -> Callable[[Tensor], Tensor]:
         The function.
 
     Raises:
-        ValueError: where the name is not known.
+        ValueError: where the name is not known, or the function mixes entries, or lets no gradient pass.
 
     Examples:
         >>> as_activation("relu")(torch.tensor([-1.0, 2.0]))
@@ -63,7 +65,37 @@ def as_activation(activation: Activation) -> Callable[[Tensor], Tensor]:
     if isinstance(activation, str):
         return ACTIVATIONS[as_choice(activation, ACTIVATIONS, "activation", ", or an elementwise function")].function
     require_function(activation, "activation", '"relu"')
+    if wrong := _unlike_an_activation(activation):
+        raise ValueError(
+            f"activation must be an elementwise function of tensors, such as torch.tanh; {shown(activation)} {wrong}"
+        )
     return activation
+
+
+def _unlike_an_activation(function: Callable[[Tensor], Tensor]) -> str:
+    """What a small tensor shows to be wrong with an activation; empty where nothing is."""
+    weights = list(function.parameters()) if isinstance(function, nn.Module) else []
+    like = weights[0].detach() if weights else torch.zeros(())
+    values = [[-1.5, -0.5, 0.25], [0.5, 1.0, 2.0]]
+    try:
+        with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
+            x = torch.tensor(values, dtype=like.dtype, device=like.device).requires_grad_()
+            inputs = [x, x, x.flip(0, 1), torch.cat([x[:1], 3 * x[1:]]), torch.cat([x[:, :1], 3 * x[:, 1:]], 1)]
+            h, again, turned, *changed = (function(each.clone()) for each in inputs)
+    except Exception as error:
+        if weights:  # as many as there will be units
+            return ""
+        return f"cannot take one that records gradients ({' '.join(str(error).split())[:100]})"
+    if not isinstance(h, Tensor):
+        return f"returns a value of type {type(h).__name__}"
+    if h.shape != x.shape:
+        return f"makes {tuple(h.shape)} of shape {tuple(x.shape)}"
+    if not h.requires_grad:
+        return "lets no gradient pass"
+    if not values_are_visible(h) or not torch.equal(h, again):  # random ones cannot be told apart
+        return ""
+    pairs = [(h.flip(0, 1), turned), (h[:1], changed[0][:1]), (h[:, :1], changed[1][:, :1])]
+    return "" if all(torch.allclose(*pair, equal_nan=True) for pair in pairs) else "mixes entries"
 
 
 def as_hidden(hidden: Sequence[int], *, residual: bool = False) -> list[int]:

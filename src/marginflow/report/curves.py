@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from marginflow.report.estimates import number
 from marginflow.report.labels import axis_names, legend, title
 from marginflow.report.panels import DATA, FAINT, MODEL, SMALL
-from marginflow.report.ranges import range_of_losses, with_margin
+from marginflow.report.ranges import range_of_curves, with_margin
 from marginflow.training import EpochRecord
 
 Points = list[tuple[int, float]]
@@ -23,8 +23,8 @@ def training_curves(
 ) -> Figure:
     """Training and validation loss by epoch, the best marked.
 
-    A few values so high that they would flatten all others are marked at the upper edge, and named in the title, as are
-    those that are no numbers.
+    A few values so high that they would flatten all others of their curve are marked at the upper edge, and named in
+    the title, as are those that are no numbers.
 
     loss: what it is, in which unit. convert: nats a row to that unit.
     """
@@ -60,7 +60,7 @@ def _numbers(points: Points) -> Points:
 
 def _mark_what_is_left_out(axes: Axes, curves: Mapping[str, Points]) -> None:
     """Limit the axis to losses that can be read, with marks at its edge for those that are higher or no numbers."""
-    shown = range_of_losses(loss for points in curves.values() for _, loss in points)
+    shown = range_of_curves(*([loss for _, loss in points] for points in curves.values()))
     low, high = shown or (0.0, 1.0)
     bottom, top = with_margin(low, high)
     axes.set_ylim(bottom, top)

@@ -13,7 +13,7 @@ import jinja2
 
 from marginflow.base.literal import literal
 from marginflow.report.estimates import NONE, number, with_error
-from marginflow.report.ranges import range_of_losses
+from marginflow.report.ranges import Range, range_of_curves
 from marginflow.storage.files import write_whole
 from marginflow.storage.limits import json_of
 
@@ -108,12 +108,12 @@ def estimate(value: dict[str, float] | None, digits: int = 3) -> str:
 def curve(records: Sequence[dict[str, Any]], key: str) -> str:
     """A loss by epoch as the points of an SVG polyline, the ends of the range of both losses at its ends.
 
-    Losses that would flatten all others lie on its upper edge, those that are no numbers are left out.
+    Losses that would flatten all others of their curve lie on its upper edge, those that are no numbers are left out.
 
     >>> curve([{"epoch": 1, "train_nll": 2.0}, {"epoch": 2, "train_nll": 1.0}], "train_nll")
     '0.0,0.0 320.0,120.0'
     """
-    shown = range_of_losses(_losses(records))
+    shown = _shown(records)
     if shown is None:
         return ""
     low, high = shown
@@ -131,8 +131,7 @@ def about_curve(records: Sequence[dict[str, Any]]) -> str:
     >>> about_curve([{"epoch": 1, "train_nll": 2.0}, {"epoch": 2, "train_nll": 1.0}])
     'epoch 1 to 2, 1.000 to 2.000 nats'
     """
-    losses = _losses(records)
-    shown = range_of_losses(losses)
+    losses, shown = _losses(records), _shown(records)
     parts = [f"epoch {records[0]['epoch']} to {records[-1]['epoch']}"] if records else []
     if shown is not None:
         parts.append(" to ".join(number(each) for each in shown) + " nats")
@@ -147,6 +146,11 @@ def _losses(records: Sequence[dict[str, Any]]) -> list[float]:
     """Those of training and validation of all epochs."""
     every = [loss for each in records for loss in (each["train_nll"], each.get("validation_nll"))]
     return [loss for loss in every if loss is not None]
+
+
+def _shown(records: Sequence[dict[str, Any]]) -> Range | None:
+    """The range that a plot of both losses shows."""
+    return range_of_curves(*([each.get(key) for each in records] for key in ("train_nll", "validation_nll")))
 
 
 def _is_number(loss: float | None) -> bool:

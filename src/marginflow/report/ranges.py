@@ -82,6 +82,16 @@ def range_of_losses(losses: Iterable[float | None]) -> Range | None:
     return kept[0], kept[-1]
 
 
+def range_of_curves(*curves: Iterable[float | None]) -> Range | None:
+    """From the lowest loss of all curves to the highest that does not flatten its own; None where none is a number.
+
+    >>> range_of_curves([1.0, 0.9], [6.1, 6.0])
+    (0.9, 6.1)
+    """
+    found = [shown for shown in map(range_of_losses, curves) if shown is not None]
+    return (min(low for low, _ in found), max(high for _, high in found)) if found else None
+
+
 def _cut(ordered: Sequence[float], most: int) -> int:
     """How many of the highest to leave out, the fewest that let the others be seen."""
     low, high = ordered[0], ordered[-1]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from marginflow.base.adapter import require_distribution
+from marginflow.base.devices import require_weights
 from marginflow.base.distribution import Distribution
 from marginflow.base.settings import as_path
 from marginflow.runs.is_run import is_run
 from marginflow.storage.files import packed, write_whole
-from marginflow.training.checkpoint import TRAINER, WEIGHTS, described
+from marginflow.training.checkpoint import TRAINER, WEIGHTS, described, require_finite_weights
 
 
 def save(model: Distribution, path: str | Path) -> Path:
@@ -26,7 +27,8 @@ def save(model: Distribution, path: str | Path) -> Path:
         The path of the file.
 
     Raises:
-        ValueError: where the model cannot be described so, such as one with a network of your own.
+        ValueError: where the model cannot be described so, such as one with a network of your own, holds weights that
+            are not finite, or the path ends in something else.
         FileExistsError: where the directory holds a training.
         OSError: where the file cannot be written; a file that was there stays as it was.
 
@@ -40,9 +42,17 @@ def save(model: Distribution, path: str | Path) -> Path:
         True
     """
     require_distribution(model)
+    require_weights(model)
     path = as_path(path, "path")
     path = path / WEIGHTS if path.is_dir() else path
+    if path.suffix != ".safetensors":
+        raise ValueError(
+            f"path must end in .safetensors, or be a directory; got {str(path)!r}: give "
+            f"{str(path.with_suffix('.safetensors'))!r}"
+        )
     if (path.parent / TRAINER).exists() or is_run(path.parent):
         raise FileExistsError(f"{path.parent} holds a training, whose files belong together: give another path")
-    write_whole(path, packed(model.state_dict(), described(model)))
+    state = model.state_dict()
+    require_finite_weights(state, "the model")
+    write_whole(path, packed(state, described(model)))
     return path

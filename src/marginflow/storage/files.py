@@ -80,7 +80,7 @@ def unwritten(path: Path, error: OSError) -> OSError:
     if error.errno is None:  # said already, of a file beside it
         return error
     if not path.parent.is_dir():
-        return FileNotFoundError(f"{path} could not be written: the directory {path.parent} has vanished")
+        return FileNotFoundError(f"{path} could not be written: the directory {path.parent} does not exist")
     return OSError(f"{path} could not be written ({error.strerror}): what was there before is kept")
 
 

@@ -33,11 +33,18 @@ def prepare(run_dir: Path, *, resume: bool = False) -> Path:
     To be resumed it needs its state. The lines of metrics are written after that: where neither is there, the training
     ended in its first epoch and starts anew.
     """
-    run_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise NotADirectoryError(f"{run_dir} cannot be made, as there is a file: give another directory") from None
+    except OSError as error:
+        raise OSError(f"{run_dir} cannot be made ({error.strerror}): give a directory that can be written") from error
     if not resume:
         for name in (WEIGHTS, METRICS, TRAINER):
             if (run_dir / name).exists():
-                raise FileExistsError(f"{run_dir} holds a training already ({name}): give another directory")
+                raise FileExistsError(
+                    f"{run_dir} holds a training already ({name}): resume it by resume=True, or give another directory"
+                )
     elif (run_dir / METRICS).exists() and not (run_dir / TRAINER).exists():
         raise FileExistsError(
             f"{run_dir} holds a training without its {TRAINER}, which cannot be resumed: train elsewhere"
@@ -90,10 +97,15 @@ def read_weights(run_dir: Path, *, name: str = WEIGHTS, verified: bool = False) 
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist: the run has no checkpoint yet, train it first")
     state = read_tensors(path, verified=verified)
+    require_finite_weights(state, str(path))
+    return state
+
+
+def require_finite_weights(state: Mapping[str, Tensor], what: str) -> None:
+    """Refuse weights that are not finite: ValueError."""
     broken = [name for name, tensor in state.items() if not bool(torch.isfinite(tensor).all())]
     if broken:
-        raise ValueError(f"{path} holds weights that are not finite, in {broken[0]}: train again with a lower lr")
-    return state
+        raise ValueError(f"{what} holds weights that are not finite, in {broken[0]}: train again with a lower lr")
 
 
 def built(path: Path, claims: object, make: Callable[[], M], *, verified: bool = False) -> M:

@@ -60,7 +60,7 @@ class TrainConfig(Configuration):
     lr: float = Field(default=5e-4, gt=0, allow_inf_nan=False)
     schedule: Literal["constant", "cosine"] = "constant"
     warmup_steps: int = Field(default=0, ge=0)
-    weight_decay: float = Field(default=0.0, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     clip_value: float | None = Field(default=None, gt=0)
     clip_norm: float | None = Field(default=None, ge=0, allow_inf_nan=False, validate_default=True)
     ema: float = Field(default=0.0, ge=0, lt=1)

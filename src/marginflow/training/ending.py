@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import torch
@@ -19,6 +19,7 @@ from marginflow.training.patience import given_up, least_jump, out_of_patience
 
 HUGE = 1000.0  # nats a feature, which no density of standardised rows has
 LAST_PART = 5  # the last fifth of the validations tells whether a training was still improving,
+FEWEST = 4  # of which fewer tell nothing,
 LEAST_GAIN = 0.01  # by so many nats or more, and a thousandth of a nat a feature
 
 
@@ -51,6 +52,8 @@ def ending(
         return f"{found}, which is {fault}: {_lower(best)}"
     if given_up(history, config.returns):
         return f"{found}: {_lower(best)}"
+    if len([each for each in history if each.validation_nll is not None]) < FEWEST:
+        return f"{found}; too few validations tell whether it was still improving: train with more epochs"
     gain = _gain(history)
     if last.epoch < config.epochs or gain <= max(LEAST_GAIN, spec.features / 1000):
         return f"{found}; it was no longer improving"
@@ -72,11 +75,15 @@ def _fault(history: Sequence[EpochRecord], untrained_nll: float | None, spec: Da
 
 
 def warn_of_the_result(
-    history: Sequence[EpochRecord], data: DataSet, untrained_nll: float | None, places: Tensor | None, stacklevel: int
+    history: Sequence[EpochRecord],
+    data: DataSet,
+    untrained_nll: float | None,
+    places: Mapping[str, Tensor],
+    stacklevel: int,
 ) -> None:
     """Warn of a best validation that is worse than the untrained model's, and name the rows that dominate it.
 
-    places: where the validation rows stand in the rows that the caller gave; None where they were a split.
+    places: where the rows of each split stand in what the caller gave; empty where that was a data set.
     """
     best = _best(history)
     if best is None or best.validation_nll is None:
@@ -127,9 +134,9 @@ def _difference(nats: float, spec: DataSpec) -> str:
     return f"{nats:.3g} nats" if spec.levels is None else f"{nats * spec.bits_per_nat:.3g} bits/dim"
 
 
-def _described(row: int, data: DataSet, places: Tensor | None) -> str:
+def _described(row: int, data: DataSet, places: Mapping[str, Tensor]) -> str:
     """A validation row by its number and by the value in it that is farthest from the training rows' mean."""
-    name = f"row {row} of the validation split" if places is None else f"row {int(places[row])}"
+    name = f"row {int(places['validation'][row])}" if places else f"row {row} of the validation split"
     x = data.validation.x
     if not isinstance(x, Tensor) or x.ndim != 2 or not isinstance(data.train.x, Tensor):
         return name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -22,20 +22,30 @@ from marginflow.transforms import BatchNorm
 NUM_ROWS = 500  # spread over a split, that an untrained model is given,
 MOST_FEATURES = 250  # and where there are no more, those with the extreme values of each
 FAR = 8.0  # a mean, in standard deviations of the base,
+STRETCHED = 5e-3  # of a standard deviation, in which the middle half of a column's rows lies,
 WIDE, NARROW = 8.0, 0.05  # and standard deviations that hinder a training: of a spline flow more than of others
 
 
-def check_first_rows(model: Distribution, data: DataSet, seed: int, stacklevel: int) -> float:
+def check_first_rows(
+    model: Distribution, data: DataSet, places: Mapping[str, Tensor], seed: int, stacklevel: int
+) -> float:
     """The robust mean of -log p(x) over some validation rows before the first step, in nats.
 
     Warns of columns that reach the density far from standardised, and of a density that is tiny all the same. Rows
-    outside the support are a ValueError, which names them.
+    outside the support are a ValueError, which names them, by their `places` in what the caller gave where known.
     """
+    outside = []
     for name, split in (("training", data.train), ("validation", data.validation)):
         log_prob, log_det, rows = _scores(model, split, some_rows(split), seed)
-        _require_inside(model, split, log_prob, name, seed)
-        if name == "training":
+        outside += _outside(model, split, log_prob, name, places, seed)
+        if name == "training" and not outside:
+            _warn_of_stretch(data.spec, rows, stacklevel + 1)
             _warn_of_scale(model, data.spec, log_prob - log_det, rows, stacklevel + 1)
+    if outside:
+        raise ValueError(
+            f"{'; '.join(outside)}: they lie outside the support of the model, or too far out for its precision; "
+            "remove them, standardise, or give the model a support that holds them"
+        )
     spread = log_prob[: min(NUM_ROWS, len(data.validation.x))]
     return robust_mean(-spread)
 
@@ -75,17 +85,43 @@ def _chunks(numbers: Tensor, size: int, least: int) -> Iterable[Tensor]:
     return chunks
 
 
-def _require_inside(model: Distribution, split: Split, log_prob: Tensor, name: str, seed: int) -> None:
-    """Refuse rows without a density: ValueError that names them. A model that gives none to any fails as it trains."""
+def _outside(
+    model: Distribution, split: Split, log_prob: Tensor, name: str, places: Mapping[str, Tensor], seed: int
+) -> Iterator[str]:
+    """Which rows have no density, in words; none where all have one, or where none has, which fails as it trains."""
     if bool(torch.isfinite(log_prob).all()) or bool(log_prob.isnan().all()):
         return
     log_prob, _, _ = _scores(model, split, torch.arange(len(split.x)), seed)
     outside = (~torch.isfinite(log_prob)).nonzero().flatten()
-    raise ValueError(
-        f"{len(outside)} of {len(split.x)} {name} rows lie outside the support of the model or too far out for its "
-        f"precision, log p = {float(log_prob[outside[0]])}: {named(outside)}: remove them, standardise, or give the "
-        "model a support that holds them"
+    values = split.take(outside[:1]).x.flatten()[:6].tolist()
+    told = ", ".join(f"{value:.6g}" for value in values) + (", ..." if split.x[:1].numel() > 6 else "")
+    yield (
+        f"log p is {float(log_prob[outside[0]])} at {len(outside)} of {len(split.x)} {name} rows: "
+        f"{named(places[name][outside] if places else outside)}, the first of them [{told}]"
     )
+
+
+def _warn_of_stretch(spec: DataSpec, rows: Tensor, stacklevel: int) -> None:
+    """Warn of columns whose standard deviation few rows decide on, so that the others are as good as constant."""
+    if rows.ndim != 2:
+        return
+    low, high = rows.quantile(torch.tensor([0.25, 0.75], dtype=rows.dtype), 0)
+    deviation = rows.std(0, correction=0)
+    stretched = (high > low) & (high - low < STRETCHED * deviation)
+    names = spec.column_names if len(spec.column_names) == rows.shape[1] else [f"x{i}" for i in range(rows.shape[1])]
+    told = [
+        f"{names[i]!r} (standard deviation {deviation[i]:.3g}, the middle half of its rows within "
+        f"{high[i] - low[i]:.3g})"
+        for i in stretched.nonzero().flatten().tolist()
+    ]
+    if told:
+        more = f", and {len(told) - NAMED} more" if len(told) > NAMED else ""
+        warnings.warn(
+            f"few rows decide on the scale of columns: {', '.join(told[:NAMED])}{more}: remove rows that are errors, "
+            "or transform the column, such as by asinh or a logarithm",
+            DataWarning,
+            stacklevel=stacklevel + 1,
+        )
 
 
 def _warn_of_scale(model: Distribution, spec: DataSpec, log_density: Tensor, rows: Tensor, stacklevel: int) -> None:

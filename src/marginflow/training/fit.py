@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from marginflow.base.adapter import require_distribution
-from marginflow.base.arguments import Values
+from marginflow.base.arguments import Values, shown
 from marginflow.base.config import as_config
-from marginflow.base.devices import rows_at_once, with_gradients
+from marginflow.base.devices import require_weights, rows_at_once, with_gradients
 from marginflow.base.distribution import Distribution
 from marginflow.base.seeds import deterministic, seeded
-from marginflow.base.settings import as_path
+from marginflow.base.settings import as_flag, as_path
 from marginflow.data import Batch, DataSet, Rows, Split
 from marginflow.data.loader import Loader
 from marginflow.data.require import bring_to
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from marginflow.training.progress import TrainingProgress
 
 SAVE_EVERY = 600.0  # seconds, in an epoch that takes longer
-STACKLEVEL = 3  # of warnings, from what the loop calls: who called fit
+STACKLEVEL = 4  # of warnings, from what the loop calls: who called fit
 ROWS_TO_INITIALISE = 250  # from which layers are initialised,
 ROWS_OF_COVARIANCE = 10  # and for a covariance at least so many times its features
 
@@ -117,6 +118,10 @@ def fit(
         [1, 2]
     """
     require_distribution(model)
+    require_weights(model)
+    resume = as_flag(resume, "resume")
+    if progress is not None and not isinstance(progress, bool) and not hasattr(type(progress), "__enter__"):
+        raise ValueError(f"progress must be True, False or a TrainingProgress; got {shown(progress)}: give True")
     with with_gradients(model):
         return _fit(model, data, as_config(config, TrainConfig), run_dir, resume, observers, optimiser, progress)
 
@@ -182,9 +187,9 @@ class _Loop:
         optimiser: torch.optim.Optimizer,
         directory: Path | None,
         observers: Sequence[Observer],
-        places: torch.Tensor | None,
+        places: Mapping[str, Tensor] | None,
     ) -> None:
-        self.places = places  # of the validation rows, in what the caller gave
+        self.places = places or {}  # of the rows of each split, in what the caller gave
         self.data, self.config, self.fabric, self.observers = data, config, fabric, observers
         self.loader = Loader(data.train, config.batch_size, seed=config.seed)
         self.rates = [float(group["lr"]) for group in optimiser.param_groups]
@@ -202,7 +207,8 @@ class _Loop:
             self.calibrate(state.model, Standardise)
             self.initialise(state.model)
             warn_of_rates(self.optimiser, STACKLEVEL)
-            state.untrained_nll = check_first_rows(state.model.train(), self.data, self.validation_seed, STACKLEVEL)
+            seed, places = self.validation_seed, self.places
+            state.untrained_nll = check_first_rows(state.model.train(), self.data, places, seed, STACKLEVEL)
             state.start_average(config.ema)
         if is_over(state.history, config):
             return
@@ -229,7 +235,9 @@ class _Loop:
             loss = -log_prob.mean()
             nll = loss.item()
             if not math.isfinite(nll):
-                state.require_finite(nll, "loss", not_finite(log_prob, loader.rows_of_step(), "training"))
+                rows = loader.rows_of_step()
+                rows = self.places["training"][rows] if self.places else rows
+                state.require_finite(nll, "loss", not_finite(log_prob, rows, "training"))
             self.fabric.backward(loss)
             clip(self.fabric, self.objective, self.optimiser, config.clip_value, state.clip_norm)
             self.optimiser.step()
@@ -263,8 +271,8 @@ class _Loop:
             scores = Recorded(Objective(model, config.num_samples))
             validation_nll = mean_nll(scores, self.in_order(self.data.validation), self.validation_seed)
             if not math.isfinite(validation_nll):
-                rows = not_finite(-scores.nll, torch.arange(len(scores.nll)), "validation")
-                state.require_finite(validation_nll, "validation loss", rows)
+                rows = self.places.get("validation", torch.arange(len(scores.nll)))
+                state.require_finite(validation_nll, "validation loss", not_finite(-scores.nll, rows, "validation"))
             robust, heavy = scores.robust_mean, heaviest(scores.nll)
             previous_best = state.best
             best = (

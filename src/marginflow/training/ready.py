@@ -11,8 +11,9 @@ from torch import Tensor
 from marginflow.base.arguments import Values
 from marginflow.base.devices import fabric_on
 from marginflow.base.distribution import Distribution
+from marginflow.base.frames import column_names
 from marginflow.data import DataSet, Rows, Split
-from marginflow.data.columns import warn_of_repeating_values
+from marginflow.data.columns import warn_of_copies, warn_of_repeating_values
 from marginflow.data.dataset import as_split
 from marginflow.data.loader import Loader
 from marginflow.data.require import fitting
@@ -45,7 +46,7 @@ def require_ready(model: Distribution, data: DataSet, config: TrainConfig) -> Fa
         >>> from marginflow.data import DataSet, Split
         >>> from marginflow.training import check_ready
         >>> split = Split(torch.randn(200, 2))
-        >>> fabric = checkready(models.planar(2), DataSet("rows", split, split, split), TrainConfig(device="cpu"))
+        >>> fabric = check_ready(models.planar(2), DataSet("rows", split, split, split), TrainConfig(device="cpu"))
         >>> fabric.device
         device(type='cpu')
     """
@@ -56,7 +57,10 @@ def ready(model: Distribution, data: DataSet, config: TrainConfig) -> tuple[Data
     """The data in the shapes that the model takes, and the device; see `require_ready`."""
     train, validation = (fitting(model, each, columns=data.columns) for each in (data.train, data.validation))
     data = replace(data, train=train, validation=validation)
-    if data.levels is None and not data.fingerprint and isinstance(train.x, Tensor) and train.x.ndim == 2:
+    is_real = isinstance(train.x, Tensor) and train.x.ndim == 2 and data.levels is None and not model.takes_pixels
+    if is_real and isinstance(train.x, Tensor):
+        warn_of_copies(train.x, data.spec.column_names, 4)
+    if is_real and isinstance(train.x, Tensor) and not data.fingerprint:
         warn_of_repeating_values(train.x, data.spec.column_names, 4)  # as a table does when it is read
     Loader(data.train, config.batch_size, seed=config.seed)
     if config.batch_size < 2 and any(isinstance(layer, BatchNorm) for layer in model.modules()):
@@ -67,9 +71,9 @@ def ready(model: Distribution, data: DataSet, config: TrainConfig) -> tuple[Data
     return data, fabric_on(config.device, config.precision)
 
 
-def held_out(model: Distribution, rows: Values | Split | Rows, seed: int) -> tuple[DataSet, torch.Tensor]:
-    """Rows as a data set: nine tenths to train on, a tenth, which also stands as the test split, to validate; and which
-    rows these are.
+def held_out(model: Distribution, rows: Values | Split | Rows, seed: int) -> tuple[DataSet, dict[str, Tensor]]:
+    """Rows as a data set: nine tenths to train on, a tenth, which also stands as the test split, to validate; and the
+    numbers that the rows of each split had.
     """
     x, context = fitting(model, as_split(rows), "data", least=2).take()
     split = Split(x.detach(), context)
@@ -79,5 +83,8 @@ def held_out(model: Distribution, rows: Values | Split | Rows, seed: int) -> tup
     labels = model.spec.labels if model.spec is not None and context is not None else ()  # a training of before
     if context is None or len(labels) != context.shape[1]:
         labels = ()
-    data = DataSet("data", Split(*split.take(order[held_out:])), validation, validation, labels=labels)
-    return data, order[:held_out]
+    frame = rows[0] if isinstance(rows, tuple) else rows
+    columns = (model.spec.columns if model.spec is not None else ()) or column_names(frame)
+    train = Split(*split.take(order[held_out:]))
+    data = DataSet("data", train, validation, validation, labels=labels, columns=tuple(columns))
+    return data, {"training": order[held_out:], "validation": order[:held_out]}

@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from marginflow.base.arguments import as_whole
+from marginflow.base.arguments import Values, as_tensor, as_whole
 from marginflow.base.constants import HoldsConstants
 from marginflow.base.transform import Transform, of_pixels
 
@@ -42,8 +42,12 @@ class Calibrated(Transform, ABC):
     def set_statistics(self, mean: Tensor, variance: Tensor) -> None:
         """Take in the mean and biased variance of each feature, both (features,), or the covariance of all."""
 
-    def require_statistics(self, mean: Tensor, variance: Tensor) -> None:
-        """Refuse statistics of another number of features, or not finite: ValueError."""
+    def require_statistics(self, mean: Values, variance: Values) -> tuple[Tensor, Tensor]:
+        """Statistics as real tensors; ValueError where they are of another number of features, or no such numbers."""
+        mean, variance = (
+            each if each.is_floating_point() else each.to(torch.get_default_dtype())
+            for each in (as_tensor(mean, "mean"), as_tensor(variance, "variance"))
+        )
         n = self.num_features
         expected = (n, n) if self.uses_covariance else (n,)
         if mean.shape != (n,) or variance.shape != expected:
@@ -54,6 +58,10 @@ class Calibrated(Transform, ABC):
             )
         if not bool(torch.isfinite(mean).all() & torch.isfinite(variance).all()):
             raise ValueError("mean and variance must be finite: remove NaN and infinity from the rows")
+        negative = (variance.diagonal() if self.uses_covariance else variance) < 0
+        if bool(negative.any()):
+            raise ValueError(f"a variance must not be negative; got {variance.tolist()}: give deviations squared")
+        return mean, variance
 
     def extra_repr(self) -> str:
         return str(self.num_features)
@@ -137,7 +145,7 @@ class _Kept(HoldsConstants, Calibrated, ABC):
         return {"_like": torch.zeros((), device="cpu")}
 
     def set_statistics(self, mean: Tensor, variance: Tensor) -> None:
-        self.require_statistics(mean, variance)
+        mean, variance = self.require_statistics(mean, variance)
         self.mean, self.variance = self._stored(mean), self._stored(variance)
 
     def statistics(self) -> tuple[Tensor, Tensor]:
@@ -195,7 +203,7 @@ class Standardise(_Kept):
         return values.to(self._like.device, torch.float64)
 
     def set_statistics(self, mean: Tensor, variance: Tensor) -> None:
-        self.require_statistics(mean, variance)
+        mean, variance = self.require_statistics(mean, variance)
         self._take_over(mean, variance)
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
@@ -219,9 +227,11 @@ class Standardise(_Kept):
         return self
 
     def _is_far_from_0(self, mean: Tensor, variance: Tensor) -> bool:
-        """Whether a feature varies so little beside its size that its values need float64."""
+        """Whether a feature varies so little beside its size, or so little or much, that its values need float64."""
         deviation = (-_log_scale_to_one(mean, variance)).exp()
-        far = (mean.abs() > self.OFFSET * deviation) & (variance > 0)
+        smallest, largest = torch.finfo(torch.float32).tiny * 1e8, torch.finfo(torch.float32).max / 1e8
+        far = (mean.abs() > self.OFFSET * deviation) | (deviation < smallest) | (deviation > largest)
+        far &= variance > 0
         return not mean.is_meta and bool(far.any())
 
     def _log_scale_and_mean(self) -> tuple[Tensor, Tensor]:
@@ -324,7 +334,7 @@ class ActNorm(_EachFeature, InitialisedOnce):
 
     @torch.no_grad()
     def set_statistics(self, mean: Tensor, variance: Tensor) -> None:
-        self.require_statistics(mean, variance)
+        mean, variance = self.require_statistics(mean, variance)
         log_scale = _log_scale_to_one(mean.to(self.log_scale), variance.to(self.log_scale))
         self.log_scale.copy_(log_scale)
         self.shift.copy_(-mean.to(log_scale) * log_scale.exp())

@@ -48,7 +48,7 @@ class Whiten(InitialisedOnce):
 
     @torch.no_grad()
     def set_statistics(self, mean: Tensor, variance: Tensor) -> None:
-        self.require_statistics(mean, variance)
+        mean, variance = self.require_statistics(mean, variance)
         scale = variance.diagonal().mean()
         ridge = self.RIDGE * scale if scale > 0 else 1.0
         identity = torch.eye(len(mean), dtype=torch.float64, device=mean.device)

@@ -42,6 +42,7 @@ def rows_of(path: Path, **options: Any) -> np.ndarray:
     return x[x[:, 0].argsort()]
 
 
+@pytest.mark.filterwarnings("ignore:column.* without a density")  # they repeat
 @pytest.mark.parametrize("ending", [".parquet", ".feather"])
 @pytest.mark.parametrize(
     ("column", "expected"),

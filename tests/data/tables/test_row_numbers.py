@@ -61,6 +61,7 @@ def test_row_numbers_are_left_out_with_a_line(tmp_path: Path, ending: str, name:
     assert columns_of(path, content, drop=[name]) == ["a", "b"]  # without a line
 
 
+@pytest.mark.filterwarnings("ignore:column.* without a density")  # they repeat
 @pytest.mark.parametrize(
     ("name", "values"),
     [

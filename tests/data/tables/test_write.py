@@ -68,7 +68,7 @@ def test_an_array_keeps_the_shape_of_images_however_many_rows_there_are(tmp_path
     assert parquet.read_table(tmp_path / "pixels.parquet").column_names == [f"x{i}" for i in range(6)]
 
 
-@pytest.mark.parametrize("ending", output.FORMATS)
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".csv.gz", ".parquet", ".feather", ".npy"])
 def test_chunks_are_written_as_they_come_and_nothing_is_left_of_half_a_file(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"rows{ending}"
     sizes = []

@@ -254,3 +254,9 @@ def test_what_cannot_be_checked_is_refused() -> None:
     with pytest.raises(ValueError, match="shape"):
         check(models.planar(2), torch.randn(50, 3))
     assert check(Flow([Logit(0.05)], models.planar(2)), torch.rand(50, 2)).of("round trip, float64").status == "pass"
+
+
+@pytest.mark.parametrize("floor", ["a", [1], float("nan"), float("inf"), True])
+def test_the_floor_of_a_check_is_a_finite_number(floor: object) -> None:
+    with pytest.raises(ValueError, match=r"floor must be (a number|finite); got"):
+        check(models.planar(2), torch.randn(30, 2), floor=floor)  # pyright: ignore[reportArgumentType]

@@ -8,7 +8,16 @@ from collections.abc import Callable, Iterable
 import pytest
 import torch
 from torch import Tensor
-from torch.distributions import Beta, Cauchy, MultivariateNormal, StudentT
+from torch.distributions import (
+    Bernoulli,
+    Beta,
+    Cauchy,
+    Geometric,
+    Independent,
+    MultivariateNormal,
+    Poisson,
+    StudentT,
+)
 
 from marginflow import check, models
 from marginflow.base.adapter import Adapter
@@ -16,6 +25,7 @@ from marginflow.base.distribution import Distribution
 from marginflow.distributions import Flow, Marginalising, StandardNormal
 from marginflow.evaluation.check.findings import Finding, Findings
 from marginflow.evaluation.check.normalisation import normalised
+from marginflow.interop import from_torch
 from marginflow.transforms import Dequantise, Logit
 
 LOG_2_PI = math.log(2 * math.pi)
@@ -275,6 +285,58 @@ def test_pixels_of_few_values_are_summed_over() -> None:
             return z, log_det + math.log(2)
 
     assert findings(Flow([Off(4), Logit(0.0)], StandardNormal(2)))[0].status == "fail"
+
+
+@pytest.mark.parametrize(
+    ("make", "expected", "words"),
+    [
+        (
+            lambda: Flow([Dequantise(5), Logit(0.05)], models.maf(2, hidden=[8])),
+            "warn",
+            "which Logit(0.05) leaves open",
+        ),
+        (lambda: Flow([Dequantise(4)], StandardNormal(2)), "warn", "put Logit(1e-6) behind Dequantise"),
+        (lambda: Flow([Dequantise(5), Logit(1e-6)], models.maf(2, hidden=[8])), "pass", ""),
+        (lambda: Flow([Shifted(5, -0.7), Logit(0.05)], models.maf(2, hidden=[8])), "fail", "a constant is missing"),
+        (lambda: Flow([Shifted(5, 0.7), Logit(0.05)], models.maf(2, hidden=[8])), "fail", "a constant is missing"),
+        (lambda: Flow([Shifted(5, -0.7), Logit(0.0)], models.maf(2, hidden=[8])), "fail", "a constant is missing"),
+    ],
+)
+def test_mass_beyond_the_grey_levels_is_no_missing_term(make: Callable[[], Flow], expected: str, words: str) -> None:
+    found = findings(make())[0]
+    assert found.status == expected, found
+    assert words in found.remedy
+
+
+class Shifted(Dequantise):
+    """Its log-determinant is off by a constant."""
+
+    def __init__(self, levels: int, by: float) -> None:
+        super().__init__(levels)
+        self.by = by
+
+    def _dequantised(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        z, log_det = super()._dequantised(x, noise)
+        return z, log_det + self.by
+
+
+@pytest.mark.parametrize(
+    "one",
+    [Poisson(3 * torch.ones(2)), Bernoulli(0.3 * torch.ones(2)), Geometric(0.5 * torch.ones(2))],
+    ids=["Poisson", "Bernoulli", "Geometric"],
+)
+def test_of_whole_numbers_there_is_no_density_to_integrate(one: torch.distributions.Distribution, single: None) -> None:
+    found = check(from_torch(Independent(one, 1)), one.sample((100,)))
+    assert found.ok
+    assert [found.of(name).status for name in ("normalisation", "samples against the density")] == ["skip", "skip"]
+    assert "support is whole numbers" in found.of("normalisation").found
+
+
+def test_what_the_limits_mean_is_said_and_a_map_is_trusted_only_where_there_is_one() -> None:
+    assert "lies within 0.1, fails where it lies beyond 0.02 on one side" in findings(normal(2, 0.5))[0].found
+    remedy = check(Adapter(normal(30, 0.5)), torch.randn(50, 30)).of("normalisation").remedy
+    assert "shows no map" in remedy
+    assert "round trips" in check(models.maf(30, hidden=[30]), torch.randn(50, 30)).of("normalisation").remedy
 
 
 @pytest.mark.parametrize(

@@ -18,11 +18,11 @@ MISSING = ("", "NA", "N/A", "n/a", "#N/A", "#N/A N/A", "#NA", "<NA>", "NaN", "na
 # and among numbers
 MISSING_NUMBERS = (*MISSING, "None", "none", "Null", "-", "--", "?", ".", "..", "*", "Nan", "na", "#VALUE!", "#DIV/0!")
 TRUTH = {"true": 1.0, "false": 0.0}
-_EXPONENT = r"(?:[eE][+-]?\d+)?"
+_EXPONENT = r"(?:[eE][+-]?[0-9]+)?"
 _INFINITE = r"[+-]?(?i:inf|infinity)"
-_DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T].*)?|\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?")
-_GROUPED = re.compile(r"[+-]?\d{1,3}([,.' \u00a0\u202f])\d{3}(\1\d{3})*([.,]\d+)?")
-_AMOUNT = r"[+-]?\s?(?:\d[\d.,]*|\.\d+)"
+_DATE = re.compile(r"[0-9]{1,4}[-/.][0-9]{1,2}[-/.][0-9]{1,4}([ T].*)?|[0-9]{1,2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?")
+_GROUPED = re.compile(r"[+-]?[0-9]{1,3}([,.' \u00a0\u202f])[0-9]{3}(\1[0-9]{3})*([.,][0-9]+)?")
+_AMOUNT = r"[+-]?\s?(?:[0-9][0-9.,]*|\.[0-9]+)"
 _MONEY = "[$\u20ac\u00a3\u00a5\u20b9]"
 _UNIT = re.compile(
     rf"(?:{_MONEY}|[A-Z]{{2,3}} )\s?{_AMOUNT}|[+-]{_MONEY}{_AMOUNT}|{_AMOUNT}\s?(?!(?:st|nd|rd|th)$)"
@@ -51,8 +51,8 @@ class Texts:
 def number(decimal: str = ".", thousands: str = "") -> str:
     """The pattern of a whole cell that is a number."""
     point = re.escape(decimal)
-    whole = rf"(?:\d+|\d{{1,3}}(?:{re.escape(thousands)}\d{{3}})+)" if thousands else r"\d+"
-    return rf"^(?:[+-]?(?:{whole}(?:{point}\d*)?|{point}\d+){_EXPONENT}|{_INFINITE})$"
+    whole = rf"(?:[0-9]+|[0-9]{{1,3}}(?:{re.escape(thousands)}[0-9]{{3}})+)" if thousands else r"[0-9]+"
+    return rf"^(?:[+-]?(?:{whole}(?:{point}[0-9]*)?|{point}[0-9]+){_EXPONENT}|{_INFINITE})$"
 
 
 def numbers(texts: Texts) -> tuple[pa.ChunkedArray, pa.ChunkedArray | None]:
@@ -90,7 +90,7 @@ def _with_truth(
 def what_is(text: str, decimal: str = ".") -> str:
     """What a cell that is no number holds."""
     text = text.strip()
-    if _DATE.fullmatch(text) and not re.fullmatch(r"\d+\.\d+", text):
+    if _DATE.fullmatch(text) and not re.fullmatch(r"[0-9]+\.[0-9]+", text):
         return "dates"
     if decimal == "." and re.fullmatch(number(","), text) and not _GROUPED.fullmatch(text):
         return "numbers with a decimal comma"
@@ -131,7 +131,7 @@ def _kinds(given: pa.ChunkedArray) -> Iterator[pa.DataType]:
     """As what cells may be tried."""
     if given.null_count == len(given):
         return
-    if pc.all(pc.match_substring_regex(given, r"^[+-]?\d+$")).as_py():
+    if pc.all(pc.match_substring_regex(given, r"^[+-]?[0-9]+$")).as_py():
         yield pa.int64()
     elif pc.all(pc.is_in(pc.utf8_lower(given), pa.array([*TRUTH, None])), skip_nulls=True).as_py():
         yield pa.bool_()

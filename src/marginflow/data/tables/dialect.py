@@ -19,9 +19,11 @@ from marginflow.data.tables.text import encoding_of, opened, texts
 SAMPLE = 2**20  # characters that tell how a file is written,
 RECORDS = 1000  # and rows at most
 DELIMITERS = (",", ";", "\t", "|", " ")  # a blank stands for any number of blanks and tabs
-_EITHER = re.compile(rf"{number('.')}|{number(',')}|[+-]?\d{{1,3}}(?:([., '])\d{{3}})(?:\1\d{{3}})*(?:[.,]\d+)?")
-_FRACTION = {mark: re.compile(rf"[+-]?\d*{re.escape(mark)}\d+(?:[eE][+-]?\d+)?") for mark in ".,"}
-_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?")
+_EITHER = re.compile(
+    rf"{number('.')}|{number(',')}|[+-]?[0-9]{{1,3}}(?:([., '])[0-9]{{3}})(?:\1[0-9]{{3}})*(?:[.,][0-9]+)?"
+)
+_FRACTION = {mark: re.compile(rf"[+-]?[0-9]*{re.escape(mark)}[0-9]+(?:[eE][+-]?[0-9]+)?") for mark in ".,"}
+_THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+(\.[0-9]*)?")
 _BLANKS = re.compile(r'("(?:[^"]|"")*")|[ \t]+')
 _EDGES = re.compile(r" ?(\r\n|\r|\n) ?")
 

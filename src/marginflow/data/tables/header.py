@@ -11,7 +11,7 @@ from itertools import pairwise
 from marginflow.data.tables.cells import MISSING_NUMBERS, number
 
 _NUMBER = re.compile(f"{number('.')}|{number(',')}")
-_WHOLE = re.compile(r"\d+")
+_WHOLE = re.compile(r"[0-9]+")
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def _counts(values: Sequence[str]) -> bool:
 def _fractions(rows: Sequence[Sequence[str]]) -> bool:
     """Whether more than half of the values are no whole numbers."""
     cells = [cell.strip() for row in rows for cell in row]
-    return 2 * sum(not re.fullmatch(r"[+-]?\d+", cell) for cell in cells) > len(cells)
+    return 2 * sum(not re.fullmatch(r"[+-]?[0-9]+", cell) for cell in cells) > len(cells)
 
 
 def _in_steps(numbers: Sequence[int]) -> bool:

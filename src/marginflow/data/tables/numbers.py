@@ -11,7 +11,7 @@ import pyarrow as pa
 from marginflow.data.tables.cells import MISSING, Texts, first_of, grouping_of, numbers, pc, what_is
 
 COUNTED = " (counted from 0)"  # in which way a row's number is meant
-LARGEST = 1e19  # of a value: its square, which densities take, is still a number in float32
+LARGEST, SMALLEST = 1e150, 1e-150  # of values: their squares, of which deviations are made, are numbers in float64
 
 
 @dataclass(frozen=True)
@@ -127,12 +127,20 @@ def _within_bounds(column: np.ndarray, name: str, first: int) -> np.ndarray | Pr
     """The column, where each value is a number of which a density can take the square."""
     column = column.astype(np.float32) if column.dtype == np.float16 else column
     with np.errstate(invalid="ignore"):
-        broken = ~(np.abs(column) < LARGEST)
+        broken = ~(np.abs(column) < (1e38 if column.dtype == np.float32 else LARGEST))
     if not broken.any():
+        most = float(np.abs(column).max()) if len(column) else 0.0
+        if 0 < most < SMALLEST:
+            return Problem(name, f"holds {most:g} at most, whose square is 0 in float64 (multiply it)")
         return column
     row = int(broken.argmax())
     where = f"in row {first + row}{COUNTED}"
-    count = f"{int(broken.sum())} missing, infinite or huge values in {_rows(len(column), first)}"
+    rows = _rows(len(column), first)
+    if np.isfinite(column[broken]).all():
+        many = "s" if broken.sum() > 1 else ""
+        count = f"{int(broken.sum())} value{many} too large in {rows}, whose squares are infinite (divide it)"
+    else:
+        count = f"{int(broken.sum())} missing, infinite or huge values in {rows}"
     return Problem(name, f"holds {column[row]} {where}, {count}")
 
 

@@ -40,6 +40,7 @@ def refused(
     lines = [f"{path}: {len(problems)} of {num_columns} columns cannot be used (rows are counted from 0):"]
     lines += [f"  {each.column!r} {each.what.replace(COUNTED, '')}" for each in problems[:SHOWN]]
     lines += [f"  and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
+    lines += [] if remedies else ["write numbers plainly in the table, such as 0.5 or -1e-3, each row alike"]
     return DataError(lines, remedies)
 
 

@@ -36,18 +36,21 @@ class Agreement:
         return cls("cannot tell", f"because {why}") if applies else cls("skip", why)
 
     @classmethod
-    def of(cls, samples: Tensor, log_p: Tensor, draws: Tensor, log_weights: Tensor, log_p_draws: Tensor) -> Agreement:
+    def of(
+        cls, samples: Tensor, log_p: Tensor, draws: Tensor, log_weights: Tensor, log_p_draws: Tensor | None
+    ) -> Agreement:
         """Means over samples against weighted means over draws from a proposal.
 
         The features are tanh of each coordinate and of its square, cosines and sines of random directions as in the
-        characteristic function, and tanh of log p, all between -1 and 1. What the density integrates to cancels.
+        characteristic function, and tanh of log p where that is exact, all between -1 and 1: of estimates the weights
+        of the draws know the noise. What the density integrates to cancels.
 
         Args:
             samples: (N, D) of the model.
             log_p: of the samples.
             draws: (M, D) from a proposal.
             log_weights: log p - log q of the draws.
-            log_p_draws: of the draws.
+            log_p_draws: of the draws; None for a density that is estimated.
 
         Returns:
             The agreement.
@@ -60,8 +63,10 @@ class Agreement:
         size = 1 / float(weights.square().sum())
         if size < EFFECTIVE:
             return cls.unknown(f"of {len(draws):,} draws from a proposal {size:,.0f} are effective, not {EFFECTIVE}")
-        one = _features(samples, log_p, samples, log_p[usable])
-        other = _features(draws, log_p_draws, samples, log_p[usable])
+        one, other = _features(samples, samples), _features(draws, samples)
+        if log_p_draws is not None:
+            one = torch.cat([one, _level(log_p, log_p[usable])], 1)
+            other = torch.cat([other, _level(log_p_draws, log_p[usable])], 1)
         mean = weights @ other
         apart = (one.mean(0) - mean).abs()
         error = (one.var(0) / len(one) + weights.square() @ (other - mean).square()).sqrt()
@@ -76,7 +81,7 @@ class Agreement:
         return cls("pass", said)
 
 
-def _features(x: Tensor, log_p: Tensor, reference: Tensor, reference_log_p: Tensor) -> Tensor:
+def _features(x: Tensor, reference: Tensor) -> Tensor:
     """Features of rows (N, D), the same for all that share a reference: (N, F)."""
     y = whitened(x, *coordinates(reference))
     features = y.shape[1]
@@ -84,6 +89,11 @@ def _features(x: Tensor, log_p: Tensor, reference: Tensor, reference_log_p: Tens
     waves = torch.randn(features, WAVES, generator=generator, dtype=torch.float64)
     waves = waves / waves.norm(dim=0) * torch.linspace(0.5, 3, WAVES, dtype=torch.float64)
     phase = y.clamp(-1e6, 1e6) @ waves
-    low, middle, high = reference_log_p.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64))
+    return torch.cat([y.tanh(), (y.square() - 1).tanh(), phase.cos(), phase.sin()], 1)
+
+
+def _level(log_p: Tensor, reference: Tensor) -> Tensor:
+    """tanh of log p, in units of its quartiles in a reference: (N, 1)."""
+    low, middle, high = reference.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64))
     level = ((log_p - middle) / (high - low).clamp_min(1e-3)).nan_to_num(0.0, math.inf, -math.inf)
-    return torch.cat([y.tanh(), (y.square() - 1).tanh(), phase.cos(), phase.sin(), level.tanh()[:, None]], 1)
+    return level.tanh()[:, None]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 
 from marginflow.base.arguments import Values
-from marginflow.base.devices import evaluation_mode, with_gradients
+from marginflow.base.devices import evaluation_mode, like_of, require_weights, with_gradients
 from marginflow.base.distribution import Distribution
 from marginflow.base.seeds import require_seed
+from marginflow.base.settings import as_real
 from marginflow.data import Batch, Split
 from marginflow.data.dataset import as_split
 from marginflow.data.require import bring_to, fitting
@@ -19,6 +21,7 @@ from marginflow.evaluation.check.findings import Finding, Findings
 from marginflow.evaluation.check.maps import of_map
 from marginflow.evaluation.check.parts import parts_of
 from marginflow.evaluation.check.statistics import of_batch_norm
+from marginflow.evaluation.check.weights import hidden_weights, not_finite_weights
 
 MOST_ROWS = 1000  # that most checks use
 
@@ -33,7 +36,8 @@ def check(
 ) -> Findings:
     """Check a trained model: its map, its density and its samples.
 
-    Round trips both ways in float32 and float64; the log-determinant against autograd's Jacobian, by random
+    That weights are numbers, and 0 where masks hide them; round trips both ways in the model's precision and in
+    float64; the log-determinant against autograd's Jacobian, by random
     projections where it is large; that masked layers are triangular and cut no input off; how far scales reach;
     batch norm's statistics against those of the rows; that log p is finite on rows and on samples, which stay in the
     range of the rows; what z looks like; contexts that nothing uses; that the density integrates to 1, counts no noise
@@ -42,8 +46,8 @@ def check(
 
     What is estimated passes or fails on evidence alone, an interval around the estimate; otherwise it "cannot tell",
     and says why. The log of the integral passes where its interval lies within 0.1 nats of 0, and fails where it lies
-    beyond 0.02. It is found by cells in up to three dimensions, by draws from a proposal that is fitted to samples in
-    up to twenty, and by a sum over pixels of up to 20,000 different values.
+    beyond 0.02 on one side. It is found by cells in up to three dimensions, by draws from a proposal that is fitted to
+    samples in up to twenty, and by a sum over pixels of up to 20,000 different values.
 
     Args:
         model: any `Distribution`, also one of another library behind its adapter; left as it is.
@@ -58,7 +62,8 @@ def check(
             False where one failed.
 
     Raises:
-        ValueError: where rows and model do not fit, or there are fewer than 20 rows.
+        ValueError: where rows and model do not fit, there are fewer than 20 rows, the floor is no finite number, or the
+            model lies on the meta device.
 
     Examples:
         >>> from marginflow import models
@@ -66,18 +71,22 @@ def check(
         >>> findings.ok, findings.of("log-determinant").status
         (True, 'pass')
     """
-    split = fitting(model, x if isinstance(x, Split) else as_split(x if context is None else (x, context)))
-    require_seed(seed)
+    if isinstance(model, Distribution):
+        require_weights(model)
+    split = fitting(model, as_split(x if context is None or isinstance(x, Split) else (x, context)))
+    seed = require_seed(seed)
+    floor = None if floor is None else as_real(floor, "floor")
     if len(split.x) < 20:
         raise ValueError(f"a check needs at least 20 rows; got {len(split.x)}")
     with with_gradients(model), evaluation_mode(model), warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*samples are not finite", RuntimeWarning)  # they are counted
-        return Findings(list(_findings(model, bring_to(model, split.take()), floor, seed)))
+        every = _findings(model, bring_to(model, split.take()), floor, seed)
+        return Findings([_in_its_precision(model, each) for each in every])
 
 
 def floor(model: Distribution, split: Split, entropy: float, seed: int = 0) -> Finding:
     """Whether the NLL of rows that the model has not seen lies below the entropy of their distribution."""
-    split = fitting(model, split)
+    split, entropy = fitting(model, split), as_real(entropy, "the entropy")
     with evaluation_mode(model):
         x, context = bring_to(model, split.take())
         own = None if model.context_optional else context
@@ -85,7 +94,12 @@ def floor(model: Distribution, split: Split, entropy: float, seed: int = 0) -> F
 
 
 def _findings(model: Distribution, every: Batch, floor: float | None, seed: int) -> Iterator[Finding]:
+    broken = not_finite_weights(model)
+    if broken is not None:
+        yield broken
+        return
     try:
+        yield from hidden_weights(model)
         yield from of_batch_norm(model, *every, seed)
         some = torch.linspace(0, len(every.x) - 1, min(len(every.x), MOST_ROWS)).long()
         x, context = every.x[some], None if every.context is None else every.context[some]
@@ -94,3 +108,15 @@ def _findings(model: Distribution, every: Batch, floor: float | None, seed: int)
         yield from of_density(model, x, context, parts, floor, seed)
     except ValueError as error:  # as of layers without statistics: nothing more can be asked
         yield Finding("evaluation", "fail", str(error), "mend this first, then check again")
+    except Exception as error:  # whatever a density of others raises
+        why = f"the model raises {type(error).__name__}: {error}"
+        yield Finding("evaluation", "fail", why, "mend this first, then check again")
+
+
+def _in_its_precision(model: Distribution, finding: Finding) -> Finding:
+    """A finding whose remedy begins with more digits, where the model has few."""
+    like = like_of(model)
+    if like is None or like.dtype.itemsize > 2 or finding.status not in ("warn", "fail"):
+        return finding
+    first = f"the model computes in {str(like.dtype).removeprefix('torch.')}: use model.float() and check again; then"
+    return replace(finding, remedy=f"{first} {finding.remedy}")

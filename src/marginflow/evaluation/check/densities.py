@@ -13,7 +13,8 @@ from marginflow.base.distribution import Distribution
 from marginflow.base.moments import Estimate
 from marginflow.base.seeds import seeded
 from marginflow.data import Batch
-from marginflow.distributions import LogLikelihood, StandardNormal, log_likelihood
+from marginflow.distributions import LogLikelihood, StandardNormal
+from marginflow.distributions.log_likelihood import log_likelihood_of
 from marginflow.evaluation.check.findings import Finding
 from marginflow.evaluation.check.integral import HEAVIEST, tail_index
 from marginflow.evaluation.check.normalisation import normalised
@@ -37,7 +38,7 @@ def of_density(
     yield latents(parts)
     if context is not None:
         yield contexts(model, x, context, seed)
-    yield from normalised(model, x, own_context, seed)
+    yield from normalised(model, x, own_context, seed, shows_map=parts.transform is not None)
     yield from estimated(model, x, own_context, floor, seed)
 
 
@@ -116,13 +117,29 @@ def contexts(model: Distribution, x: Tensor, context: Tensor, seed: int) -> Find
     given = context.detach().clone().requires_grad_(True)
     with seeded(seed):
         log_prob = model.log_prob(x, given)
-    (gradient,) = torch.autograd.grad(log_prob.sum(), given, allow_unused=True)
-    unused = context.shape[1]
+    gradient = None
+    if log_prob.requires_grad:
+        (gradient,) = torch.autograd.grad(log_prob.sum(), given, allow_unused=True)
+    asked = list(range(context.shape[1]))  # those by which no gradient comes, as where a density does not pass any on
     if gradient is not None:
-        unused = int((gradient.abs().transpose(0, 1).flatten(1).amax(1) == 0).sum())
+        asked = (gradient.abs().transpose(0, 1).flatten(1).amax(1) == 0).nonzero().flatten().tolist()
+    unused = sum(not _moves(model, x, context, log_prob.detach(), feature, seed) for feature in asked)
     status = "pass" if not unused else "fail" if unused == context.shape[1] else "warn"
     remedy = "leave them out, or let the degrees begin at 0 so that the first dimension sees the context too"
+    if unused == context.shape[1]:
+        remedy = "log p ignores its context: let what makes the density depend on it, or build it without"
     return Finding(name, status, f"{unused} of {context.shape[1]} features", remedy if unused else "")
+
+
+@torch.no_grad()
+def _moves(model: Distribution, x: Tensor, context: Tensor, log_prob: Tensor, feature: int, seed: int) -> bool:
+    """Whether log p is another where a feature of the context is that of the next row, or larger where all agree."""
+    moved = context.clone()
+    moved[:, feature] = context[:, feature].roll(1, 0)
+    if torch.equal(moved, context):
+        moved[:, feature] += 0.1 * (1 + context[:, feature].abs())
+    with seeded(seed):
+        return not torch.equal(model.log_prob(x, moved).nan_to_num(), log_prob.nan_to_num())
 
 
 def estimated(
@@ -130,7 +147,7 @@ def estimated(
 ) -> Iterator[Finding]:
     """The negative log-likelihood, whether it has converged, and whether it can be true."""
     with seeded(seed):
-        result = log_likelihood(model, x, context, num_samples=1 if model.exact else DRAWS)
+        result = log_likelihood_of(model, *model._fitting(x, context), 1 if model.exact else DRAWS, None)
     if not model.exact:
         yield _converged(result)
     if floor is not None:

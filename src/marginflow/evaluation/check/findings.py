@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -29,13 +29,19 @@ class Finding:
 
 @dataclass(frozen=True)
 class Findings:
-    """All that `check` has found.
+    """All that `check` has found: `for finding in findings` and `len(findings)` go through them.
 
     Attributes:
         every: the findings, in their order.
     """
 
     every: Sequence[Finding]
+
+    def __iter__(self) -> Iterator[Finding]:
+        return iter(self.every)
+
+    def __len__(self) -> int:
+        return len(self.every)
 
     @property
     def ok(self) -> bool:

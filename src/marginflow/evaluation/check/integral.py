@@ -12,8 +12,9 @@ from torch import Tensor
 
 from marginflow.base.devices import rows_at_once, to_like
 from marginflow.base.distribution import Distribution
-from marginflow.distributions import Flow, log_likelihood
+from marginflow.distributions import Flow
 from marginflow.distributions.importance_weights import ImportanceWeights
+from marginflow.distributions.log_likelihood import log_likelihood_of
 from marginflow.evaluation.check import cubature
 from marginflow.evaluation.check.proposal import Proposal
 from marginflow.transforms import Dequantise
@@ -39,6 +40,7 @@ class Integral:
         how: it was found, in words.
         doubt: why the interval is not believed; "" where it is.
         least: a lower bound of the value that is believed in any case.
+        open: whether what is missing lies where there are no values, as beyond grey levels.
     """
 
     value: float
@@ -46,16 +48,17 @@ class Integral:
     how: str
     doubt: str = ""
     least: float = -math.inf
+    open: bool = False
 
     @property
     def wrong(self) -> bool:
         """Whether the whole interval lies away from 0, or what is known to lie below."""
-        return self.least > BEYOND or (not self.doubt and abs(self.value) - self.half > BEYOND)
+        return not self.open and (self.least > BEYOND or (not self.doubt and abs(self.value) - self.half > BEYOND))
 
     @property
     def right(self) -> bool:
         """Whether the whole interval lies around 0."""
-        return not self.doubt and not self.wrong and abs(self.value) + self.half <= WITHIN
+        return not self.doubt and not self.open and not self.wrong and abs(self.value) + self.half <= WITHIN
 
     def __str__(self) -> str:
         if self.doubt and self.wrong:
@@ -84,7 +87,9 @@ class Asked:
         """log p, or an estimate of it where the mean over noise of p is unbiased: (N,)."""
         x = to_like(rows.to(self.like).view(-1, *self.like.shape), self.like)
         context = None if self.context is None else self.context.expand(len(x), *self.context.shape[1:])
-        result = log_likelihood(self.model, x, context, num_samples=1 if self.model.exact else OF_NOISE)
+        result = log_likelihood_of(
+            self.model, *self.model._fitting(x, context), 1 if self.model.exact else OF_NOISE, None
+        )
         found = result.log_prob.double().cpu()
         self.not_numbers += int(found.isnan().sum())
         return found.nan_to_num(-math.inf, posinf=math.inf, neginf=-math.inf)
@@ -205,7 +210,7 @@ def by_sum(model: Distribution, context: Tensor | None, shape: torch.Size, num_s
     total = square = 0.0
     for pixels in _values(levels, shape, rows_at_once(model)):
         own = None if context is None else context.expand(len(pixels), *context.shape[1:])
-        result = log_likelihood(model, pixels, own, num_samples=num_samples)
+        result = log_likelihood_of(model, *model._fitting(pixels, own), num_samples, None)
         p = result.log_prob.exp()
         total += float(p.sum())
         square += float((p * result.standard_error).square().sum()) if result.standard_error is not None else 0.0

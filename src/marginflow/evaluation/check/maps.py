@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import torch
@@ -14,6 +14,7 @@ from marginflow.base.transform import Transform
 from marginflow.evaluation.check.findings import Finding
 from marginflow.evaluation.check.parts import Parts
 from marginflow.evaluation.layer_outputs import layers_of
+from marginflow.nets.masked.linear import MaskedLinear
 from marginflow.transforms import Coupling, MaskedAutoregressive, Sequential
 from marginflow.transforms.round_trip import TOLERANCE, miss
 
@@ -39,13 +40,12 @@ def of_map(parts: Parts, seed: int = 0) -> Iterator[Finding]:
 
 @torch.no_grad()
 def round_trips(parts: Parts, seed: int) -> Iterator[Finding]:
-    """From rows to noise and back, and from noise to rows and back, in single and in double precision."""
-    for precision, most in (("float32", TOLERANCE), ("float64", FLOAT64)):
+    """From rows to noise and back, and from noise to rows and back, in the model's precision and in double."""
+    own = str(parts.rows.dtype).removeprefix("torch.")
+    for precision, most in ({own: TOLERANCE} | {"float64": FLOAT64}).items():
         here = parts.double() if precision == "float64" else parts
         transform, x, context = here.transform, here.rows, here.context
         assert transform is not None
-        if precision == "float32" and x.dtype == torch.float64:
-            continue
         try:
             z, _ = transform(x, context)
             with seeded(seed):
@@ -62,7 +62,7 @@ def round_trips(parts: Parts, seed: int) -> Iterator[Finding]:
             ""
             if max(there, back) <= most
             else "samples are not from this density: inverse and forward disagree; where "
-            "only float32 fails, bound the scales more tightly",
+            f"only {own} fails, bound the scales more tightly",
         )
 
 
@@ -190,8 +190,23 @@ def autoregressive(parts: Parts, seed: int) -> Iterator[Finding]:
         "inputs that influence nothing",
         "pass" if not unseen else "fail" if share > 0.1 else "warn",
         f"{unseen} of {probed} probed inputs of masked layers influence no other dimension",
-        'hidden degrees cut them off: use degrees = "even" or wider layers' if unseen else "",
+        _reaching([cast(MaskedAutoregressive, layer) for _, layer, _ in masked]) if unseen else "",
     )
+
+
+def _reaching(layers: Sequence[MaskedAutoregressive]) -> str:
+    """How inputs of masked layers come to influence others."""
+    width = max(len(layer.order) for layer in layers) - 1
+    if any(layer.degrees != "even" for layer in layers):
+        return f'hidden degrees cut them off: use degrees = "even", and layers of at least {width} units'
+    widths = [
+        (cast(MaskedLinear, each).out_features, len(layer.order))
+        for layer in layers
+        for each in layer.network.hidden_layers
+    ]
+    if any(units < features - 1 for units, features in widths):
+        return f"hidden layers are too narrow to pass all inputs on: use at least {width} units in each"
+    return "their weights are 0, or the hidden units that see them never active: train again with another seed"
 
 
 @torch.no_grad()

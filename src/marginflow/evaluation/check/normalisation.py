@@ -15,6 +15,7 @@ from marginflow.evaluation.check import integral as integrals
 from marginflow.evaluation.check.agreement import Agreement
 from marginflow.evaluation.check.findings import Finding
 from marginflow.evaluation.check.integral import BEYOND, ERRORS, OF_NOISE, WITHIN, Asked, Integral
+from marginflow.evaluation.check.pixels import remedy_of, with_open_ends
 from marginflow.evaluation.check.proposal import COMPONENTS, proposal_for
 
 NAME, SAMPLES = "normalisation", "samples against the density"
@@ -26,7 +27,9 @@ EVALUATED = 100_000  # draws of the noise, shared by all values of pixels, 4096 
 
 
 @torch.no_grad()
-def normalised(model: Distribution, x: Tensor, context: Tensor | None, seed: int) -> Iterator[Finding]:
+def normalised(
+    model: Distribution, x: Tensor, context: Tensor | None, seed: int, *, shows_map: bool = True
+) -> Iterator[Finding]:
     """Two findings: what the density integrates to, and whether its samples follow it.
 
     Pixels of few values are summed over. In up to three dimensions an exact density is integrated by cells. In up to
@@ -37,10 +40,15 @@ def normalised(model: Distribution, x: Tensor, context: Tensor | None, seed: int
         x: rows (N, *event).
         context: (N, ...), or None; some rows of it are asked, one by one.
         seed: of all draws.
+        shows_map: whether the map from rows to noise was checked.
 
     Yields:
         Findings that pass or fail on evidence alone, and otherwise say why nothing can be told.
     """
+    if not model.takes_pixels and _is_discrete(model):
+        why = "its support is whole numbers (Distribution.support), so that it has probabilities and no density"
+        yield from (Finding(name, "skip", why) for name in (NAME, SAMPLES))
+        return
     some = [] if context is None else list(context[:: max(1, len(context) // CONTEXTS)][:CONTEXTS])
     given = [row[None] for row in some] or [None]
     found: list[Integral] = []
@@ -53,8 +61,15 @@ def normalised(model: Distribution, x: Tensor, context: Tensor | None, seed: int
                 integral, agreement = _unknown(str(error)), Agreement.unknown(str(error))
         found.append(integral)
         agreed.append(agreement)
-    yield _normalisation(found, agreed)
+    yield _normalisation(model, found, agreed, shows_map)
     yield _samples(agreed)
+
+
+def _is_discrete(model: Distribution) -> bool:
+    try:
+        return bool(model.support.is_discrete)
+    except NotImplementedError:  # of a support that depends on what is not known
+        return False
 
 
 def _unknown(why: str) -> Integral:
@@ -69,7 +84,8 @@ def _at(model: Distribution, x: Tensor, context: Tensor | None, seed: int) -> tu
         if values <= integrals.MOST_VALUES:
             draws = min(4096, max(OF_NOISE, int(EVALUATED / values)))
             why = "asked of densities over real numbers"
-            return integrals.by_sum(model, context, shape, draws), Agreement.unknown(why, applies=False)
+            found = with_open_ends(integrals.by_sum(model, context, shape, draws), model, context)
+            return found, Agreement.unknown(why, applies=False)
         why = f"there are {values:.3g} different rows of pixels, and {integrals.MOST_VALUES:,} can be summed over"
         return _unknown(why), Agreement.unknown(why)
     if shape.numel() > MOST_FEATURES:
@@ -98,7 +114,8 @@ def _by_samples(asked: Asked, samples: Tensor, rows: Tensor, seed: int) -> tuple
     most = FEW if decided else COMPONENTS[-1]
     proposal = proposal_for(samples, asked.log_prob, log_p, rows, generator, most)
     drawn, draws, log_w = integrals.by_draws(asked, proposal, log_p - proposal.log_prob(second))
-    agreement = Agreement.of(second, log_p, draws, log_w, log_w + proposal.log_prob(draws))
+    log_p_draws = log_w + proposal.log_prob(draws) if asked.model.exact else None
+    agreement = Agreement.of(second, log_p, draws, log_w, log_p_draws)
     if cells is None or not decided:
         return drawn, agreement
     if (cells.right and drawn.wrong) or (cells.wrong and drawn.right):
@@ -106,14 +123,18 @@ def _by_samples(asked: Asked, samples: Tensor, rows: Tensor, seed: int) -> tuple
     return cells, agreement
 
 
-def _normalisation(found: Sequence[Integral], agreed: Sequence[Agreement]) -> Finding:
+def _normalisation(
+    model: Distribution, found: Sequence[Integral], agreed: Sequence[Agreement], shows_map: bool
+) -> Finding:
     """The verdict on all rows of the context that were asked: the worst of them."""
-    worst = max(found, key=lambda each: (each.wrong, not each.right, abs(each.value)))
+    worst = max(found, key=lambda each: (each.wrong, each.open, not each.right, abs(each.value)))
     where = "" if len(found) == 1 else f", at the worst of {len(found)} rows of the context"
-    limits = f"0 for a density (passes within {WITHIN:g}, fails beyond {BEYOND:g})"
-    said = f"the log of its integral is {worst}{where}; {limits}"
+    limits = f"passes where all of the interval of {ERRORS} errors lies within {WITHIN:g}, fails where it lies beyond "
+    said = f"the log of its integral is {worst}{where}; 0 for a density ({limits}{BEYOND:g} on one side)"
     if worst.right:
         return Finding(NAME, "pass", said)
+    if worst.open:
+        return Finding(NAME, "warn", said, f"exp(log_prob) sums to {math.exp(worst.value):.3g}: {remedy_of(model)}")
     if worst.wrong:
         follow = all(each.status == "pass" for each in agreed)
         share = math.exp(min(worst.least if worst.doubt else worst.value, 700.0))
@@ -125,7 +146,10 @@ def _normalisation(found: Sequence[Integral], agreed: Sequence[Agreement]) -> Fi
     why = worst.doubt or (
         f"the log of its integral is {worst}{where}, too wide to tell 0 from {WITHIN:g} nats ({ERRORS} standard errors)"
     )
-    return Finding(NAME, "cannot tell", f"because {why}", "trust log_det and round trips, which are checked row by row")
+    trust = "trust log_det and round trips, which are checked row by row"
+    if not shows_map:
+        trust = "this density shows no map to check either: compare log_prob with values that are known"
+    return Finding(NAME, "cannot tell", f"because {why}", trust)
 
 
 def _samples(agreed: Sequence[Agreement]) -> Finding:

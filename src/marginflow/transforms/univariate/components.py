@@ -54,7 +54,9 @@ def scaled_normal_tails(a: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def normal(a: Tensor) -> Terms:
-    """The standard normal distribution, less -a^2 / 2."""
+    """The standard normal distribution, less -a^2 / 2; beyond where squares are finite that of the end."""
+    furthest = torch.finfo(a.dtype).max ** 0.5 / 16
+    a = a.clamp(-furthest, furthest)
     lower, upper = scaled_normal_tails(a)
     return Terms(-0.5 * a.square(), lower, upper, torch.full_like(a, -LOG_ROOT_TWO_PI), a)
 

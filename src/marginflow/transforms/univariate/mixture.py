@@ -184,9 +184,7 @@ def _terms(x: Tensor, log_weights: Tensor, means: Tensor, log_scales: Tensor, co
     That exponent and the component's fall, see `Terms`, come first. What is large comes off before the rest is added,
     so that differences of the logarithms are exact wherever x is.
     """
-    furthest = torch.finfo(x.dtype).max ** 0.5 / 16  # whose square is finite
-    standard = ((x[..., None] - means) * torch.exp(-log_scales)).clamp(-furthest, furthest)
-    exponent, lower, upper, density, fall = component(standard)
+    exponent, lower, upper, density, fall = component((x[..., None] - means) * torch.exp(-log_scales))
     exponents = log_weights + exponent
     most = exponents.detach().amax(-1, keepdim=True)
     exponents = exponents - most
@@ -196,14 +194,15 @@ def _terms(x: Tensor, log_weights: Tensor, means: Tensor, log_scales: Tensor, co
 def _joined(most: Tensor, log_cdf: Tensor, log_survival: Tensor, log_density: Tensor) -> tuple[Tensor, ...]:
     """y and log dy/dx, log F and log(1 - F), from logarithms that are less `most`.
 
-    The smaller of F and 1 - F is as exact as its logarithm; the other follows from it.
+    The smaller of F and 1 - F is as exact as its logarithm; the other follows from it. Where the largest exponent ends,
+    see `normal`, the density is 0.
     """
     left = log_cdf < log_survival
     tail = torch.where(left, log_cdf, log_survival)
     log_tail = most + tail
     log_body = torch.log1p(-torch.exp(log_tail.clamp_max(-math.log(2))))
     y = log_body - log_tail
-    log_slope = log_density - tail - log_body
+    log_slope = (log_density - tail - log_body).masked_fill(most < -torch.finfo(most.dtype).max / 1024, -math.inf)
     log_cdf, log_survival = torch.where(left, log_tail, log_body), torch.where(left, log_body, log_tail)
     return torch.where(left, -y, y), log_slope, log_cdf, log_survival
 
