@@ -21,7 +21,7 @@ def test_every_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     names: dict[str, object] = {}
     output: dict[str, str] = {}
     blocks = re.findall(r"```(python|bash)( fails)?\n(.*?)```", TUTORIAL.read_text(), re.DOTALL)
-    assert len(blocks) == 13
+    assert len(blocks) == 14
     for language, fails, block in blocks:
         if language == "python":
             exec(block, names)

@@ -194,7 +194,8 @@ def as_context(
         context = context[None]
     if num_rows is None:
         num_rows = context.shape[0] if context.ndim else 0
-    if context.ndim < 2 or context.shape[1] != features or context.shape[0] not in (1, num_rows):
+    fits = context.ndim >= 2 and context.shape[1] == features
+    if not fits or (context.shape[0] != 1 and context.shape[0] != num_rows):  # which torch.compile may leave open
         raise _unfit(context, features, rows)
     if not context.is_floating_point():
         context = context.to(dtype or torch.get_default_dtype())

@@ -39,7 +39,7 @@ class TrainingState:
     ) -> None:
         self.model, self.optimiser, self.loader, self.directory = model, optimiser, loader, directory
         self.average: Average | None = None
-        self.under_way = False
+        self.under_way = self.was_over = False
         self.total = self.seconds = 0.0
         self.clip_norm, self.rate_scale = 0.0, 1.0
         self.untrained_nll: float | None = None
@@ -74,7 +74,11 @@ class TrainingState:
         if record.best and self.best_weights is not None:
             save_weights(self.best_weights, self.directory, self.about)
         self.save()
-        append_metrics(asdict(record), self.directory)
+        if self.was_over:
+            write_metrics(map(asdict, self.history), self.directory)
+            self.was_over = False
+        else:
+            append_metrics(asdict(record), self.directory)
 
     def _go_back(self) -> None:
         """Continue from the best weights at half the learning rate; what the optimiser kept of other weights goes."""
@@ -170,11 +174,9 @@ class TrainingState:
         )
 
     def continue_after_end(self) -> None:
-        """Let no epoch say any more that the training ended there: it is resumed."""
-        if any(record.ended for record in self.history):
-            self.history = [replace(record, ended=None) for record in self.history]
-            if self.directory is not None:
-                write_metrics(map(asdict, self.history), self.directory)
+        """Let no epoch say any more that the training ended there: it is resumed. On disk with the next epoch."""
+        self.was_over = any(record.ended for record in self.history)
+        self.history = [replace(record, ended=None) for record in self.history]
 
     def require_finite(self, value: float, what: str, rows: str = "") -> None:
         """FloatingPointError where a loss of the step or epoch under way is not finite.
