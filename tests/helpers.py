@@ -6,7 +6,9 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
@@ -110,3 +112,19 @@ def evaluated_quickly(name: str) -> Item:
     """An item of the thesis whose one training is evaluated with few draws."""
     item = items()[name]
     return replace(item, trained=(replace(item.trained[0], overrides=("evaluate.num_samples=20",)),))
+
+
+class Series:
+    """Looks like rows that are made when they are read, as a data frame does, but for torch's types."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values, self.shape, self.dtype = values, values.shape, values.dtype
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        return self.values[rows]
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        return self.values

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow
 import pytest
 import torch
+from helpers import Series
 from torch import Tensor
 
 import marginflow as mf
@@ -22,21 +23,12 @@ from marginflow.evaluation.layer_outputs import by_layer
 NAMES = ("a", "b", "c")
 
 
-class Frame:
+class Frame(Series):
     """As a data frame looks to those who read it."""
 
     def __init__(self, columns: dict[str, Any]) -> None:
-        self.columns, self.values = list(columns), np.stack([np.asarray(each) for each in columns.values()], 1)
-        self.shape, self.dtype = self.values.shape, self.values.dtype
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def __getitem__(self, rows: Any) -> np.ndarray:
-        return self.values[rows]
-
-    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
-        return self.values
+        super().__init__(np.stack([np.asarray(each) for each in columns.values()], 1))
+        self.columns = list(columns)
 
 
 KINDS: dict[str, Callable[[dict[str, Any]], Any]] = {"a frame": Frame, "an Arrow table": pyarrow.table}

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import zuko
+from helpers import Series
 from registry import DISTRIBUTIONS, build_distribution, concrete_classes
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
@@ -360,21 +361,6 @@ def test_a_density_from_elsewhere_is_asked_for_numbers_in_shape() -> None:
 
 
 def test_tables_of_other_libraries_and_special_tensors() -> None:
-    class Series:
-        """Looks like rows that are made when they are read, as a data frame does, but for torch's types."""
-
-        def __init__(self, values: np.ndarray) -> None:
-            self.values, self.shape, self.dtype = values, values.shape, values.dtype
-
-        def __len__(self) -> int:
-            return len(self.values)
-
-        def __getitem__(self, rows: Any) -> np.ndarray:
-            return self.values[rows]
-
-        def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
-            return self.values
-
     for call in OF_MANY:
         same(OF_MANY[call], Series(rows().numpy()), context(), (rows(), context()))
     for wrong, message in (

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from marginflow.base.data_warning import DataWarning
+from marginflow.base.names import listed
 
 
 def column_names(x: object) -> tuple[str, ...]:
@@ -52,16 +53,16 @@ def by_name(x: Any, names: Sequence[str], stacklevel: int = 2) -> Any:
     wanted = list(names) or list(found)
     missing, extra = [name for name in wanted if name not in found], [name for name in found if name not in wanted]
     if missing:
-        others = f", and has {_listed(extra)} instead" if extra else ""
+        others = f", and has {listed(extra)} instead" if extra else ""
         raise ValueError(
-            f"the rows have other columns than the model: they lack {_listed(missing)}{others}: the model takes "
-            f"{_listed(wanted)}; give an array to have them taken by their places"
+            f"the rows have other columns than the model: they lack {listed(missing)}{others}: the model takes "
+            f"{listed(wanted)}; give an array to have them taken by their places"
         )
     if twice := [name for name in wanted if found.count(name) > 1]:
         raise ValueError(f"the rows have several columns named {twice[0]!r}: rename or drop all but one")
     if extra:
         warnings.warn(
-            f"the rows: {_listed(extra)} left out, not known to the model", DataWarning, stacklevel=stacklevel + 1
+            f"the rows: {listed(extra)} left out, not known to the model", DataWarning, stacklevel=stacklevel + 1
         )
     array = np.asarray(x)
     if array.ndim != 2 or array.shape[1] != len(found):
@@ -73,7 +74,3 @@ def by_name(x: Any, names: Sequence[str], stacklevel: int = 2) -> Any:
         except (ValueError, TypeError):
             return array
     return array
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(map(repr, names[:10])) + (f" and {len(names) - 10} more" if len(names) > 10 else "")

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from marginflow.base.arguments import Values, as_tensor, is_text
-from marginflow.base.names import hint_at
-from marginflow.base.precision import values_are_visible
+from marginflow.base.names import hint_at, listed
+from marginflow.base.surroundings import values_are_visible
 
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 _TRUTH = {"true": 1.0, "false": 0.0}
@@ -142,9 +142,6 @@ def require_place(value: object, labels: Sequence[str], source: str) -> int:
 
 def unknown(values: Sequence[str], labels: Sequence[str], source: str) -> str:
     """The message of labels that a model does not know."""
-    shown = ", ".join(repr(each) for each in values[:10]) + (
-        f" and {len(values) - 10} more" if len(values) > 10 else ""
-    )
     every = f"it knows {', '.join(repr(each) for each in labels[:20])}{', ...' if len(labels) > 20 else ''}"
     hint = every if isinstance(_sense(values[0]), float) else hint_at(values[0], labels, every)
-    return f"{source}{shown}, which the model does not know; {every if hint == every else f'{hint} {every}'}"
+    return f"{source}{listed(values)}, which the model does not know; {every if hint == every else f'{hint} {every}'}"

@@ -1,8 +1,8 @@
-"""Names that are not known, and the one that may be meant."""
+"""Names in messages: those that are not known, the one that may be meant, and lists of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -26,3 +26,9 @@ def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """
     close = get_close_matches(name, list(known), 1, cutoff)
     return f"; did you mean {close[0]}?" if close else ""
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names for a message, not too many of them."""
+    shown = ", ".join(repr(name) for name in list(names)[:10])
+    return shown if len(names) <= 10 else f"{shown} and {len(names) - 10} more"

@@ -9,18 +9,9 @@ import torch
 from torch import Tensor
 
 from marginflow.base.data_warning import DataWarning
+from marginflow.base.surroundings import values_are_visible
 
 HELD = 1e-3  # rounding that moves a column by less than this share of its standard deviation loses nothing
-
-
-def values_are_visible(x: Tensor) -> bool:
-    """Whether the values of a tensor can be looked at: not while torch compiles, exports, traces or maps a function."""
-    return not (
-        x.is_meta
-        or torch.compiler.is_compiling()
-        or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
-        or torch._C._are_functorch_transforms_active()
-    )
 
 
 def warn_of_lost_digits(

@@ -35,13 +35,11 @@ class Transform(RemembersArguments, nn.Module, ABC):
 
     The context, where the transform uses one, has one row for each row of x. All log-determinants are in nats, summed
     over the event. The attribute `features` is the size of dimension 1 that the transform was built for, None where it
-    takes any; `of_vectors` says whether it takes vectors (N, D) alone, `any_precision` that it has no weights, and
-    leaves rows in the precision that they have.
+    takes any; `of_vectors` says whether it takes vectors (N, D) alone.
     """
 
     features: int | None = None
     of_vectors = False
-    any_precision: bool = False
 
     @property
     def exact(self) -> bool:
@@ -56,6 +54,11 @@ class Transform(RemembersArguments, nn.Module, ABC):
     @property
     def takes_pixels(self) -> bool:
         """Whether whole grey levels go in, because it dequantises them."""
+        return False
+
+    @property
+    def any_precision(self) -> bool:
+        """Whether it has no weights, and leaves rows in the precision that they have."""
         return False
 
     @property
@@ -181,7 +184,9 @@ class Identity(Transform):
         (tensor([[1., 1.]]), tensor([0.]))
     """
 
-    any_precision = True
+    @property
+    def any_precision(self) -> bool:
+        return True
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return x, no_volume(x)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from marginflow.base.data_warning import DataWarning
+from marginflow.data.dataset import spread_rows
 
 MOST_ROWS = 10_000  # that are looked at, spread over all
 SAME = 1e-6  # a difference of columns of length 1
@@ -37,7 +38,7 @@ def warn_of_repeating_values(x: Tensor, names: Sequence[str], stacklevel: int = 
         >>> str(caught[0].message)[:45]
         "columns without a density: 'a' is constant (0"
     """
-    rows = x[torch.linspace(0, len(x) - 1, min(len(x), MOST_ROWS)).long()]
+    rows = x[spread_rows(len(x), MOST_ROWS)]
     found = {name: what for name, column in zip(names, rows.T, strict=True) for what in _repeats(column)}
     _warn(found, stacklevel + 1)
 
@@ -58,7 +59,7 @@ def warn_of_copies(x: Tensor, names: Sequence[str], stacklevel: int = 2) -> None
         >>> str(caught[0].message)[:62]
         "column without a density: 'kelvin' is a multiple of 'celsius':"
     """
-    _warn(dict(_copies(x[torch.linspace(0, len(x) - 1, min(len(x), MOST_ROWS)).long()], names)), stacklevel + 1)
+    _warn(dict(_copies(x[spread_rows(len(x), MOST_ROWS)], names)), stacklevel + 1)
 
 
 def _warn(found: Mapping[str, str], stacklevel: int) -> None:

@@ -203,6 +203,15 @@ def require_spec(spec: object) -> None:
         raise ValueError(f"spec must be a DataSpec, as is model.spec after a training; got {shown(spec)}")
 
 
+def spread_rows(num_rows: int, most: int) -> Tensor:
+    """The numbers of `most` rows, or of all where there are no more, spread evenly over `num_rows`.
+
+    >>> spread_rows(9, 3)
+    tensor([0, 4, 8])
+    """
+    return torch.linspace(0, num_rows - 1, min(num_rows, most)).long()
+
+
 def as_split(rows: Any) -> Split:
     """Rows, or a pair of rows and context, as a `Split` of tensors; ValueError for what is no number.
 

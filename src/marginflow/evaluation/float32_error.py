@@ -12,6 +12,7 @@ from marginflow.base.distribution import Distribution
 from marginflow.base.noise_sites import draw_noise
 from marginflow.base.seeds import seeded
 from marginflow.data import Split
+from marginflow.data.dataset import spread_rows
 
 MOST_ROWS = 1000  # that are compared
 
@@ -52,7 +53,7 @@ def disagreement(model: Distribution, split: Split, seed: int = 0) -> Disagreeme
     if like is None or like.dtype == torch.float64:
         return None
     most = min(MOST_ROWS, rows_at_once(model))
-    some = torch.linspace(0, len(split.x) - 1, min(len(split.x), most)).long()
+    some = spread_rows(len(split.x), most)
     x, context = split.take(some)
     context = None if model.context_optional else context
     with torch.no_grad(), evaluation_mode(model):

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from marginflow.base.arguments import shown
-from marginflow.base.precision import values_are_visible
 from marginflow.base.settings import as_choice, as_flag, as_sizes, require_function
+from marginflow.base.surroundings import values_are_visible
 
 Activation = str | Callable[[Tensor], Tensor]
 

@@ -6,17 +6,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
-
-def becomes_graph() -> bool:
-    """Whether what is computed is compiled, exported or traced, so that it must hold for any number of rows."""
-    return torch.compiler.is_compiling() or torch._C._is_tracing()
-
-
-def in_torch_func() -> bool:
-    """Whether a transform of torch.func is at work, or forward-mode gradients are."""
-    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+from marginflow.base.surroundings import becomes_graph, in_torch_func
 
 
 def left_to_autograd() -> bool:

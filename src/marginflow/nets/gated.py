@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from marginflow.base.arguments import as_whole, require_context
 from marginflow.base.call import RemembersArguments
 from marginflow.base.settings import as_dropout, as_sizes
-from marginflow.nets.autograd import in_torch_func
+from marginflow.base.surroundings import in_torch_func
 from marginflow.nets.init import channels_last, start_at_zero
 from marginflow.nets.patches import Patches
 

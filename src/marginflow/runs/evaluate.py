@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from marginflow.data import Split
+from marginflow.data.dataset import spread_rows
 from marginflow.data.tables.dialect import Asked
 from marginflow.data.tables.table import chunks_for
 from marginflow.distributions import Flow
@@ -65,7 +66,7 @@ class Evaluation:
 def check(run: Run, seed: int = 0) -> Findings:
     """Check the model of a run: on rows of its training set, and the floor on test rows where it is known."""
     data, model = run.data, run.model
-    some = torch.linspace(0, len(data.train.x) - 1, min(len(data.train.x), NUM_CHECKED)).long()
+    some = spread_rows(len(data.train.x), NUM_CHECKED)
     found = require_model_size(model, Split(*data.train.take(some)), seed=seed)
     if data.entropy is None or not found.ok:
         return found

@@ -14,6 +14,7 @@ from marginflow.base.devices import evaluation_mode, rows_at_once
 from marginflow.base.distribution import Distribution
 from marginflow.base.seeds import seeded
 from marginflow.data import DataSet, DataSpec, Split
+from marginflow.data.dataset import spread_rows
 from marginflow.data.require import bring_to
 from marginflow.training.ending import HUGE
 from marginflow.training.validation import NAMED, named, robust_mean
@@ -53,7 +54,7 @@ def check_first_rows(
 def some_rows(split: Split) -> Tensor:
     """Numbers of rows spread over a split, then those of its extreme values, a row once."""
     x = split.x
-    spread = torch.linspace(0, len(x) - 1, min(len(x), NUM_ROWS)).long()
+    spread = spread_rows(len(x), NUM_ROWS)
     if not isinstance(x, Tensor) or x.ndim != 2 or x.shape[1] > MOST_FEATURES:
         return spread
     extremes = torch.cat([x.argmin(0), x.argmax(0)]).cpu().unique()

@@ -21,6 +21,7 @@ from marginflow.base.distribution import Distribution
 from marginflow.base.seeds import deterministic, seeded
 from marginflow.base.settings import as_flag, as_path
 from marginflow.data import Batch, DataSet, Rows, Split
+from marginflow.data.dataset import spread_rows
 from marginflow.data.loader import Loader
 from marginflow.data.require import bring_to
 from marginflow.storage.lock import locked
@@ -309,11 +310,9 @@ class _Loop:
         ]
         if uninitialised:
             rows = self.data.train
-            spread_rows = torch.linspace(
-                0, len(rows.x) - 1, min(len(rows.x), rows_to_initialise(uninitialised, rows.x.shape))
-            ).long()
+            spread = spread_rows(len(rows.x), rows_to_initialise(uninitialised, rows.x.shape))
             layers = [*uninitialised, *_layers(model, BatchNorm)]  # whose statistics validation will replace
-            calibrate(model, [bring_to(model, rows.take(spread_rows))], layers=layers, seed=self.validation_seed)
+            calibrate(model, [bring_to(model, rows.take(spread))], layers=layers, seed=self.validation_seed)
         for layer in uninitialised:
             layer.mark_initialised()
 

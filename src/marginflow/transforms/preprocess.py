@@ -17,9 +17,9 @@ from marginflow.base.noise_sites import NoiseSite, Sites
 from marginflow.base.not_finite import warn_of_diverged
 from marginflow.base.settings import as_real
 from marginflow.base.shapes import require_real, sum_event
+from marginflow.base.surroundings import in_torch_func
 from marginflow.base.transform import Transform
 from marginflow.base.units import GRID, log_volume_of_levels
-from marginflow.nets.autograd import in_torch_func
 
 EDGE = 0.5 / GRID  # how near to 0 and 1 that noise may come
 
@@ -180,11 +180,13 @@ class Logit(Transform):
         tensor([[0.]])
     """
 
-    any_precision = True
-
     def __init__(self, alpha: float = 1e-6) -> None:
         super().__init__()
         self.alpha = as_real(alpha, "alpha", lambda value: 0 <= value < 0.5, "lie in [0, 1/2)")
+
+    @property
+    def any_precision(self) -> bool:
+        return True
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         require_real(x)

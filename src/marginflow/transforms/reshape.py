@@ -31,11 +31,13 @@ class Flatten(Transform):
         torch.Size([5, 3072])
     """
 
-    any_precision = True
-
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = as_shape(shape)
+
+    @property
+    def any_precision(self) -> bool:
+        return True
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.forward_shape(x.shape[1:])
@@ -86,8 +88,6 @@ class Permutation(Transform):
         tensor([[12., 10., 11.]])
     """
 
-    any_precision = True
-
     def __init__(self, features: int, order: str | Sequence[int] = "reversed", seed: int = 0) -> None:
         super().__init__()
         self.features = as_whole(features, "features", least=1)
@@ -95,6 +95,10 @@ class Permutation(Transform):
 
     def __repr__(self) -> str:
         return f"Permutation({self.features}, {self.order})"
+
+    @property
+    def any_precision(self) -> bool:
+        return True
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.require_features(x.shape[1])
@@ -132,11 +136,13 @@ class Squeeze(Transform):
         tensor([0., 1., 2., 3.])
     """
 
-    any_precision = True
-
     def __init__(self, factor: int = 2) -> None:
         super().__init__()
         self.factor = as_whole(factor, "factor", least=1)
+
+    @property
+    def any_precision(self) -> bool:
+        return True
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         c, h, w = self.forward_shape(x.shape[1:])

@@ -77,7 +77,7 @@ class Sequential(Transform):
         return any(transform.takes_pixels for transform in self)
 
     @property
-    def any_precision(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def any_precision(self) -> bool:
         return all(transform.any_precision for transform in self)
 
     @property

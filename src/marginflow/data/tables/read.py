@@ -15,6 +15,7 @@ import pyarrow as pa
 from pyarrow import feather, parquet
 
 from marginflow.base.data_error import DataError
+from marginflow.base.names import listed
 from marginflow.data.arrow_limits import claimed_by_feather
 from marginflow.data.tables.cells import Texts, numbers
 from marginflow.data.tables.dialect import Asked, Dialect, sniffed
@@ -148,12 +149,6 @@ def require_distinct(names: Sequence[str], path: Path) -> None:
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise ValueError(f"{path}: {listed(twice)} stands for several columns: give each its own name, once")
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names for a message, not too many of them."""
-    shown = ", ".join(repr(name) for name in list(names)[:10])
-    return shown if len(names) <= 10 else f"{shown} and {len(names) - 10} more"
 
 
 def matrix(content: Mapping[str, Any], names: Sequence[str], path: Path, first: int = 0, **about: Any) -> np.ndarray:

@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import feather, parquet
 
+from marginflow.base.names import listed
 from marginflow.data.tables.dialect import Dialect
 from marginflow.data.tables.formats import is_text, require_file
 from marginflow.data.tables.read import (
     in_words,
-    listed,
     of_array,
     one_line,
     require_claims,

@@ -18,14 +18,14 @@ from torch.nn import functional
 from marginflow.base.arguments import shown
 from marginflow.base.data_warning import DataWarning
 from marginflow.base.labels import place_of, unknown
-from marginflow.base.names import hint_at
+from marginflow.base.names import hint_at, listed
 from marginflow.base.settings import as_path, as_real
 from marginflow.data.columns import warn_of_repeating_values
 from marginflow.data.dataset import DataSet, DataSpec, Split
 from marginflow.data.tables.dialect import Asked, Dialect, told
 from marginflow.data.tables.formats import is_text, require_file, stem_of
 from marginflow.data.tables.labels import classes, codes_of
-from marginflow.data.tables.read import Content, dialect_of, holds_numbers, listed, matrix, read, require_distinct
+from marginflow.data.tables.read import Content, dialect_of, holds_numbers, matrix, read, require_distinct
 from marginflow.data.tables.row_numbers import counters, is_no_data, row_numbers
 from marginflow.data.tables.split import split
 from marginflow.data.tables.stream import chunks

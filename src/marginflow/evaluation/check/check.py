@@ -6,15 +6,13 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 
-import torch
-
 from marginflow.base.arguments import Values
 from marginflow.base.devices import evaluation_mode, like_of, require_weights, with_gradients
 from marginflow.base.distribution import Distribution
 from marginflow.base.seeds import require_seed
 from marginflow.base.settings import as_real
 from marginflow.data import Batch, Split
-from marginflow.data.dataset import as_split
+from marginflow.data.dataset import as_split, spread_rows
 from marginflow.data.require import bring_to, fitting
 from marginflow.evaluation.check.densities import estimated, of_density
 from marginflow.evaluation.check.findings import Finding, Findings
@@ -66,6 +64,7 @@ def check(
             model lies on the meta device.
 
     Examples:
+        >>> import torch
         >>> from marginflow import models
         >>> findings = check(models.maf(2, hidden=[16], blocks=2), torch.randn(100, 2))
         >>> findings.ok, findings.of("log-determinant").status
@@ -101,7 +100,7 @@ def _findings(model: Distribution, every: Batch, floor: float | None, seed: int)
     try:
         yield from hidden_weights(model)
         yield from of_batch_norm(model, *every, seed)
-        some = torch.linspace(0, len(every.x) - 1, min(len(every.x), MOST_ROWS)).long()
+        some = spread_rows(len(every.x), MOST_ROWS)
         x, context = every.x[some], None if every.context is None else every.context[some]
         parts = parts_of(model, x, context, seed)
         yield from of_map(parts, seed)

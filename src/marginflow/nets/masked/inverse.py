@@ -18,8 +18,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from marginflow.base.surroundings import becomes_graph
 from marginflow.nets.activations import ACTIVATIONS
-from marginflow.nets.autograd import becomes_graph, left_to_autograd
+from marginflow.nets.autograd import left_to_autograd
 from marginflow.nets.masked.linear import Band, Layers
 from marginflow.nets.masked.order import FeatureOrder
 from marginflow.nets.masked.plan import Group, MaskedPlan, Residual

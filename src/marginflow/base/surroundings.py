@@ -1,0 +1,22 @@
+"""What torch does with a computation: whether it becomes a graph, is mapped or differentiated, and shows its values."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+
+def becomes_graph() -> bool:
+    """Whether what is computed is compiled, exported or traced, so that it must hold for any number of rows."""
+    return torch.compiler.is_compiling() or torch._C._is_tracing()
+
+
+def in_torch_func() -> bool:
+    """Whether a transform of torch.func is at work, or forward-mode gradients are."""
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
+def values_are_visible(x: Tensor) -> bool:
+    """Whether the values of a tensor can be looked at: not while torch compiles, exports, traces or maps a function."""
+    return not (x.is_meta or becomes_graph() or torch._C._are_functorch_transforms_active())
