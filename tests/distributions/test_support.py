@@ -115,3 +115,33 @@ def test_a_bounded_density_sums_to_1_over_its_support_and_nothing_beyond(alpha: 
     x = torch.linspace(-0.5, 1.5, 400_001)[:, None]
     mass = float(torch.trapezoid(flow.log_prob(x).exp(), x[:, 0]).detach())
     assert mass == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.usefixtures("single")
+@pytest.mark.parametrize("name", ["made_mog", "maf_mog"])
+def test_where_float32_ends_the_density_of_a_mixture_is_0(name: str) -> None:
+    """log p falls as x^2 / 2 s^2: at 1e20 and beyond it is no number of float32, and is one of float64."""
+    torch.default_generator.manual_seed(0)
+    model = getattr(mf.models, name)(1, hidden=[4]).eval()
+    far = torch.tensor([[1e20], [-1e20], [1e25], [1e30]])
+    assert model.log_prob(far).isneginf().all()
+    assert bool((model.double().log_prob(far.double()[:1]) < -3.4e38).all())
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_context_that_is_no_number_is_named(value: float) -> None:
+    model = mf.models.maf(2, hidden=[8], context_features=2)
+    context = torch.zeros(6, 2)
+    context[4, 1] = value
+    calls = (lambda: mf.log_likelihood(model, torch.zeros(6, 2), context), lambda: mf.sample(model, 6, context))
+    for call in calls:
+        with pytest.raises(ValueError, match=r"context: (nan|inf) in row 4, column 1"):
+            call()
+
+
+def test_a_model_whose_log_p_is_nan_is_told_by_the_row() -> None:
+    model = DiagonalNormal(1)
+    with torch.no_grad():
+        model.mean.fill_(math.nan)
+    with pytest.raises(FloatingPointError, match="log p is nan at row 0"):
+        mf.log_likelihood(model, torch.zeros(3, 1))

@@ -172,3 +172,34 @@ def test_a_fit_to_a_density_says_so_too() -> None:
     assert re.search(r"has diverged: E\[log q - log target\] is .* and was .* lower lr \(now 5\)", after)
     assert {each.filename for each in told} == {__file__}
     fit_to_density(models.realnvp(2, hidden=[8], blocks=2), target, VariationalConfig(steps=5, lr=1e-3))
+
+
+@pytest.mark.parametrize("places", [[5], [5, 17, 41, 208], list(range(100, 130))])
+def test_rows_outside_the_support_are_named_by_their_numbers_in_what_was_given(places: list[int]) -> None:
+    """Those of both splits at once, so that one correction is enough."""
+    x = torch.rand(300, 2)
+    x[places] = 1.5 + 1e-3 * torch.arange(len(places))[:, None]
+    model = Flow([Logit(0.01)], models.planar(2))
+    with pytest.raises(ValueError, match="outside the support") as refused:
+        fit(model, x, config(epochs=1))
+    text = str(refused.value)
+    listed = re.findall(r"rows? ((?:\d+, )*\d+)(?:, \.\.\.)? \(counted", text)
+    told = [list(map(int, each.split(", "))) for each in listed]
+    assert sum(map(len, told)) == len(places) or any(len(each) == 5 for each in told)
+    assert {number for each in told for number in each} <= set(places)
+    assert sum(int(each) for each in re.findall(r"at (\d+) of \d+ (?:training|validation) rows", text)) == len(places)
+    assert "the first of them [1.5" in text
+    left = torch.ones(300, dtype=torch.bool)
+    left[places] = False
+    fit(model, x[left], config(epochs=1, lr=TINY))  # which the message asks for
+
+
+def test_a_row_that_decides_on_the_scale_is_told_though_it_is_standardised() -> None:
+    x = torch.randn(300, 2)
+    x[3, 1] = 1e6
+    others = Split(torch.randn(50, 2) * 0.01)
+    data = DataSet("rows", Split(x), others, others, columns=("a", "income"))
+    with pytest.warns(DataWarning, match="few rows decide on the scale of columns: 'income'"):
+        fit(Flow([Standardise(2)], models.planar(2)), data, config(epochs=1, lr=TINY))
+    heavy = torch.distributions.StudentT(3.0).sample((300, 2))
+    fit(Flow([Standardise(2)], models.planar(2)), heavy, config(epochs=1, lr=TINY))  # tails are no errors

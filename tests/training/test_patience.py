@@ -250,3 +250,11 @@ def test_an_outlier_of_a_data_set_is_named_by_its_column() -> None:
     )
     with pytest.warns(DataWarning, match=message):
         fit(flow(), data, config(epochs=1))
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_few_epochs_do_not_tell_whether_a_training_was_improving(number: int) -> None:
+    history = validated(*(4.0 - i for i in range(number)))
+    text = ending(history, config(epochs=number), DataSpec((2,)), 5.0, resumable=True)
+    assert "too few validations tell whether it was still improving" in text
+    assert "no longer" not in text

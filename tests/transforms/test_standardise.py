@@ -137,3 +137,12 @@ def test_a_training_at_an_offset_is_that_at_0(tmp_path: Path) -> None:
         sampled.append(mf.sample(again, 500).x.double() - offset)
     assert found[1] == pytest.approx(found[0], abs=1e-4)
     torch.testing.assert_close(sampled[1], sampled[0], atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("scale", [1e-100, 1e-45, 1e-35, 1e35, 1e100])
+def test_samples_of_any_scale_are_in_the_unit_of_the_rows(scale: float) -> None:
+    """Float32 ends at 1e-45 and 3e38."""
+    model = Flow([Standardise(1)], StandardNormal(1)).float()
+    calibrate(model, [torch.randn(2000, 1) * scale])
+    drawn = model.sample(2000).double()
+    assert float(drawn.std() / scale) == pytest.approx(1, rel=0.1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import datetime
 import decimal
+import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -185,3 +186,15 @@ def test_decimal_commas_far_down_come_with_their_remedy(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert sorted(set(rows_of(path, delimiter=";", decimal=",")[:, 0])) == [1, 1.5]
+
+
+@pytest.mark.parametrize(
+    ("scale", "message"), [(1e-200, r"holds .*e-200 at most.*multiply it"), (1e200, r"too large .*divide it")]
+)
+def test_values_whose_squares_are_no_numbers_are_refused(tmp_path: Path, scale: float, message: str) -> None:
+    path = tmp_path / "t.npy"
+    np.save(path, np.stack([A, RNG.normal(size=N) * scale], 1))
+    with pytest.raises(ValueError, match=message):
+        table(str(path))
+    np.save(path, np.stack([A, RNG.normal(size=N) * math.sqrt(scale)], 1))
+    assert table(str(path)).columns == ("x0", "x1")
