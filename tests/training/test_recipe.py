@@ -91,7 +91,7 @@ def test_the_average_follows_its_formula() -> None:
         with torch.no_grad():
             for p in model.parameters():
                 p.normal_()
-        average.update(model)
+        average.update()
         d = min(0.5, (1 + t) / (10 + t))
         expected = [d * a + (1 - d) * p.detach() for a, p in zip(expected, model.parameters(), strict=True)]
     for ours, theirs in zip(average.model.parameters(), expected, strict=True):

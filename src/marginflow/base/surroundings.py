@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch._C._functorch as functorch
 from torch import Tensor
 from torch.autograd import forward_ad
 
@@ -15,6 +16,11 @@ def becomes_graph() -> bool:
 def in_torch_func() -> bool:
     """Whether a transform of torch.func is at work, or forward-mode gradients are."""
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
+def stands_for_many(x: Tensor) -> bool:
+    """Whether a tensor is one of many that torch computes at once: inside vmap, or of several gradients together."""
+    return functorch.is_functorch_wrapped_tensor(x) or functorch.is_legacy_batchedtensor(x)
 
 
 def values_are_visible(x: Tensor) -> bool:

@@ -14,6 +14,7 @@ from marginflow.base.settings import as_choice, as_flag, as_sizes, require_funct
 from marginflow.base.surroundings import values_are_visible
 
 Activation = str | Callable[[Tensor], Tensor]
+FromOutput = Callable[[Tensor, Tensor], Tensor]
 
 
 class Named(NamedTuple):
@@ -23,22 +24,26 @@ class Named(NamedTuple):
         function: x -> h.
         code: its number in compiled loops.
         in_place: the same, written over x; None where there is none.
-        from_output: (grad, h) -> the gradient of x, where h determines it; None where it does not.
+        from_output: (grad, h) -> the gradient of x, written over grad, where h determines it; None where it does not.
     """
 
     function: Callable[[Tensor], Tensor]
     code: int
     in_place: Callable[[Tensor], Tensor] | None = None
-    from_output: Callable[[Tensor, Tensor], Tensor] | None = None
+    from_output: FromOutput | None = None
 
 
 def _relu_backward(grad: Tensor, h: Tensor) -> Tensor:
-    return torch.ops.aten.threshold_backward.default(grad, h, 0)
+    return torch.ops.aten.threshold_backward.grad_input(grad, h, 0, grad_input=grad)
+
+
+def _tanh_backward(grad: Tensor, h: Tensor) -> Tensor:
+    return torch.ops.aten.tanh_backward.grad_input(grad, h, grad_input=grad)
 
 
 ACTIVATIONS = {
     "relu": Named(functional.relu, 0, torch.relu_, _relu_backward),
-    "tanh": Named(torch.tanh, 1, torch.tanh_, torch.ops.aten.tanh_backward.default),
+    "tanh": Named(torch.tanh, 1, torch.tanh_, _tanh_backward),
     "elu": Named(functional.elu, 2),
     "silu": Named(functional.silu, 3),
     "softplus": Named(functional.softplus, 4),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from marginflow.base.surroundings import becomes_graph, in_torch_func
+from marginflow.base.surroundings import becomes_graph, in_torch_func, stands_for_many
+
+Outputs = Tensor | tuple[Tensor, ...]
 
 
 def left_to_autograd() -> bool:
@@ -15,8 +19,61 @@ def left_to_autograd() -> bool:
     return becomes_graph() or in_torch_func() or torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")
 
 
+class Written(ABC):
+    """A function of tensors whose gradient is written out: one node of the graph, however many operations it takes.
+
+    It is made for one call, with the tensors that it depends on, None for one that it does without; it holds all else.
+    Where autograd must see what happens, it is `plain`.
+    """
+
+    plain: Callable[..., Any]
+    """The outputs of the inputs, in operations that autograd sees."""
+
+    quick: Callable[..., Any]
+    """(kept, *inputs) -> the outputs without a graph, in few new tensors; what gradients need is added to `kept`."""
+
+    @abstractmethod
+    def gradients(
+        self, kept: Sequence[Tensor], inputs: Sequence[Any], needed: Sequence[bool], *grads: Tensor
+    ) -> list[Tensor | None]:
+        """The gradient of each input that needs one, from those of the outputs, without a graph."""
+
+    @property
+    def must_be_plain(self) -> bool:
+        """Whether its gradient cannot be written out, so that autograd must see what happens wherever one is wanted."""
+        return False
+
+    def __call__(self, *inputs: Tensor | None) -> Any:
+        """The outputs, and a node of the graph where gradients are recorded."""
+        recorded = torch.is_grad_enabled()
+        if left_to_autograd() or (recorded and self.must_be_plain):
+            return self.plain(*inputs)
+        return _Node.apply(self, *inputs) if recorded else self.quick(None, *inputs)
+
+
+class _Node(torch.autograd.Function):
+    """The node of a `Written`."""
+
+    @staticmethod
+    def forward(ctx: Any, written: Written, *inputs: Tensor | None) -> Any:
+        kept: list[Tensor] = []
+        outputs = written.quick(kept, *inputs)
+        ctx.written, ctx.num_inputs = written, len(inputs)
+        ctx.save_for_backward(*inputs, *kept)
+        return outputs
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        saved, written, needed = ctx.saved_tensors, ctx.written, ctx.needs_input_grad[1:]
+        inputs, kept = saved[: ctx.num_inputs], saved[ctx.num_inputs :]
+        if torch.is_grad_enabled() or any(map(stands_for_many, grads)):  # it is differentiated itself, or mapped
+            with torch.enable_grad():
+                return None, *differentiable(written.plain, inputs, needed, grads)
+        return None, *written.gradients(kept, inputs, needed, *grads)
+
+
 def differentiable(
-    function: Callable[..., Tensor | tuple[Tensor, ...]],
+    function: Callable[..., Outputs],
     inputs: Sequence[Tensor | None],
     needed: Sequence[bool],
     grads: Sequence[Tensor],

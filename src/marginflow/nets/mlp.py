@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from marginflow.nets.activations import Activation
 from marginflow.nets.layered import Layered
+from marginflow.nets.linear import Linear
 
 
 class MLP(Layered):
@@ -54,7 +55,7 @@ class MLP(Layered):
             residual=residual, dropout=dropout,
         )  # fmt: skip
         widths = [self.in_features + self.context_features, *self.hidden, self.out_features]
-        self.layers.extend(nn.Linear(below, above) for below, above in pairwise(widths))
+        self.layers.extend(Linear(below, above) for below, above in pairwise(widths))
 
     def first(self, x: Tensor, context: Tensor | None) -> Tensor:
         return self.layers[0](x if context is None else torch.cat([x, context.to(x.dtype)], 1))

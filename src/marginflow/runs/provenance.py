@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from dataclasses import asdict
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -12,9 +13,12 @@ from typing import Any
 
 import torch
 
+from marginflow.nets.products import known
+
 
 def provenance() -> dict[str, Any]:
-    """Versions, machine, threads, and the commit, for results; plain values."""
+    """Versions, machine, threads, products of matrices, and the commit, for results; plain values."""
+    products = known()
     return {
         "marginflow": version("marginflow"),
         "git_head": git_head(),
@@ -26,6 +30,7 @@ def provenance() -> dict[str, Any]:
             "threads": torch.get_num_threads(),
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
             "cuda": torch.version.cuda,
+            "products": None if products is None else asdict(products),
         },
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 
 import torch
+from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from marginflow.base.distribution import Distribution
@@ -22,10 +23,12 @@ class Average:
     def __init__(self, model: Distribution, decay: float) -> None:
         self.model = copy.deepcopy(model).requires_grad_(False).eval()
         self.decay, self.num_updates = decay, 0
+        self._averages: list[Tensor] = list(self.model.parameters())
+        self._followed: list[Tensor] = list(model.parameters())
 
     @torch.no_grad()
-    def update(self, model: Distribution) -> None:
+    def update(self) -> None:
         """Take in the model's weights after a step."""
         self.num_updates += 1
         decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
-        get_ema_multi_avg_fn(decay)(list(self.model.parameters()), list(model.parameters()), self.num_updates)
+        get_ema_multi_avg_fn(decay)(self._averages, self._followed, self.num_updates)

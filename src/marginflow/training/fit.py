@@ -24,8 +24,10 @@ from marginflow.data import Batch, DataSet, Rows, Split
 from marginflow.data.dataset import spread_rows
 from marginflow.data.loader import Loader
 from marginflow.data.require import bring_to
+from marginflow.nets.products import choice_for, using
 from marginflow.storage.lock import locked
 from marginflow.training.checkpoint import prepare
+from marginflow.training.compiled import Compiled
 from marginflow.training.config import TrainConfig
 from marginflow.training.ending import ending, is_over, warn_of_the_result
 from marginflow.training.first_rows import check_first_rows
@@ -195,6 +197,7 @@ class _Loop:
         self.loader = Loader(data.train, config.batch_size, seed=config.seed)
         self.rates = [float(group["lr"]) for group in optimiser.param_groups]
         self.objective, self.optimiser = fabric.setup(Objective(model, config.num_samples), optimiser)
+        self.log_prob = Compiled(self.objective, fabric.device, STACKLEVEL) if config.compile else self.objective
         self.state = TrainingState(model, self.optimiser, self.loader, directory)
         self.interrupts = Interrupts()
         self.validation_seed = config.seed if config.validation_seed is None else config.validation_seed
@@ -204,13 +207,27 @@ class _Loop:
         """Train to the end, from the start or from where a training stopped."""
         state, config = self.state, self.config
         by_default = "clip_norm" not in config.model_fields_set
-        if not (resume and state.restore(config.ema, clip_as_before=by_default)):
-            self.calibrate(state.model, Standardise)
-            self.initialise(state.model)
-            warn_of_rates(self.optimiser, STACKLEVEL)
-            seed, places = self.validation_seed, self.places
-            state.untrained_nll = check_first_rows(state.model.train(), self.data, places, seed, STACKLEVEL)
-            state.start_average(config.ema)
+        restored = resume and state.restore(config.ema, clip_as_before=by_default)
+        if not restored:
+            state.products = choice_for(state.model, config.batch_size, repeatable=config.deterministic)
+        with using(state.products):
+            if not restored:
+                self.prepare()
+            self.train()
+
+    def prepare(self) -> None:
+        """What comes before the first step."""
+        state = self.state
+        self.calibrate(state.model, Standardise)
+        self.initialise(state.model)
+        warn_of_rates(self.optimiser, STACKLEVEL + 1)
+        seed, places = self.validation_seed, self.places
+        state.untrained_nll = check_first_rows(state.model.train(), self.data, places, seed, STACKLEVEL + 1)
+        state.start_average(self.config.ema)
+
+    def train(self) -> None:
+        """The epochs that are left."""
+        state, config = self.state, self.config
         if is_over(state.history, config):
             return
         state.continue_after_end()
@@ -220,19 +237,19 @@ class _Loop:
             state.end_epoch(record)  # keeps it
             for observer in self.observers:
                 observer.on_epoch(record, state.validated)
-        warn_of_the_result(state.history, self.data, state.untrained_nll, self.places, STACKLEVEL)
+        warn_of_the_result(state.history, self.data, state.untrained_nll, self.places, STACKLEVEL + 1)
 
     def train_epoch(self) -> None:
         """What is left of the steps of an epoch."""
         state, loader, config = self.state, self.loader, self.config
         epoch_start, seconds_before = time.perf_counter(), state.seconds
-        saved = epoch_start
+        saved, parameters = epoch_start, list(state.model.parameters())
         state.model.train()
         for batch in loader.epoch(loader.number):
             step = (loader.number - 1) * loader.num_batches + loader.step - 1
             rates = (learning_rate(config, step, config.epochs * loader.num_batches, lr) for lr in self.rates)
             self.set_rates(*(state.rate_scale * rate for rate in rates))
-            log_prob = self.objective(*bring_to(state.model, batch))
+            log_prob = self.log_prob(*bring_to(state.model, batch))
             loss = -log_prob.mean()
             nll = loss.item()
             if not math.isfinite(nll):
@@ -240,11 +257,11 @@ class _Loop:
                 rows = self.places["training"][rows] if self.places else rows
                 state.require_finite(nll, "loss", not_finite(log_prob, rows, "training"))
             self.fabric.backward(loss)
-            clip(self.fabric, self.objective, self.optimiser, config.clip_value, state.clip_norm)
+            clip(self.fabric, self.objective, self.optimiser, parameters, config.clip_value, state.clip_norm)
             self.optimiser.step()
             self.optimiser.zero_grad()
             if state.average is not None:
-                state.average.update(state.model)
+                state.average.update()
             state.total += nll
             state.seconds = seconds_before + time.perf_counter() - epoch_start
             for observer in self.observers:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 import math
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
 from marginflow.base.data_warning import TrainingWarning
@@ -91,15 +92,18 @@ def learning_rate(config: TrainConfig, step: int, num_steps: int, lr: float | No
 
 
 def clip(
-    fabric: Fabric, model: nn.Module, optimiser: torch.optim.Optimizer, value: float | None, norm: float | None
+    fabric: Fabric,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    parameters: Sequence[Tensor],
+    value: float | None,
+    norm: float | None,
 ) -> None:
-    """Clip the gradients by value or by norm, where that is set; one that is not finite shows in the next loss.
+    """Clip the gradients of parameters by value or by norm, where that is set.
 
-    Most gradients are below the norm, and are then not written anew.
+    One that is not finite shows in the next loss. Most gradients are below the norm, and are then not written anew.
     """
     if value:
         fabric.clip_gradients(model, optimiser, clip_val=value)
-    elif (
-        norm and not float(get_total_norm([each.grad for each in model.parameters() if each.grad is not None])) <= norm
-    ):
+    elif norm and not float(get_total_norm([each.grad for each in parameters if each.grad is not None])) <= norm:
         fabric.clip_gradients(model, optimiser, max_norm=norm, error_if_nonfinite=False)

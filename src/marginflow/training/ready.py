@@ -17,6 +17,7 @@ from marginflow.data.columns import warn_of_copies, warn_of_repeating_values
 from marginflow.data.dataset import as_split
 from marginflow.data.loader import Loader
 from marginflow.data.require import fitting
+from marginflow.nets.products import choice_for
 from marginflow.training.config import TrainConfig
 from marginflow.training.objective import Objective
 from marginflow.transforms import BatchNorm
@@ -68,7 +69,10 @@ def ready(model: Distribution, data: DataSet, config: TrainConfig) -> tuple[Data
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError(f"{type(model).__name__} has no parameters to train")
     Objective(model, config.num_samples)
-    return data, fabric_on(config.device, config.precision)
+    fabric = fabric_on(config.device, config.precision)
+    if fabric.device.type == "cpu":
+        choice_for(model, config.batch_size)  # measured now, where it is for the first time
+    return data, fabric
 
 
 def held_out(model: Distribution, rows: Values | Split | Rows, seed: int) -> tuple[DataSet, dict[str, Tensor]]:

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from marginflow.base.distribution import Distribution
 from marginflow.data.loader import Loader
+from marginflow.nets.product_choice import TORCH
+from marginflow.nets.products import recorded
 from marginflow.training.checkpoint import described, load_trainer, read_weights, save_trainer, save_weights
 from marginflow.training.ema import Average
 from marginflow.training.metrics import EpochRecord, append_metrics, write_metrics
@@ -30,6 +32,7 @@ class TrainingState:
     total, seconds: of the losses of the epoch's steps so far, and that they took. history, best_weights: as they say.
     clip_norm: of the gradient, 0 without. rate_scale: that of all learning rates, halved at each return to the best
     weights. untrained_nll: of validation rows before the first step; None where it is not known.
+    products: which products of matrices another back end than torch serves.
     about: what the file of its weights says of the model. under_way: whether there is a state to keep, once the
     preprocessing has its statistics and the average has started.
     """
@@ -43,6 +46,7 @@ class TrainingState:
         self.total = self.seconds = 0.0
         self.clip_norm, self.rate_scale = 0.0, 1.0
         self.untrained_nll: float | None = None
+        self.products = TORCH
         self.about: dict[str, str] = {}
         if directory is not None:
             with suppress(ValueError):  # such a model is kept as weights alone
@@ -104,6 +108,7 @@ class TrainingState:
             "clip_norm": self.clip_norm,
             "rate_scale": self.rate_scale,
             "untrained_nll": self.untrained_nll,
+            "products": asdict(self.products),
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state_all(),
         }
@@ -135,6 +140,7 @@ class TrainingState:
             self.rate_scale, self.untrained_nll = content.get("rate_scale", 1.0), content.get("untrained_nll")
             if clip_as_before:
                 self.clip_norm = content.get("clip_norm", 0.0)
+            self.products = recorded(content.get("products"))
             torch.set_rng_state(content["random"])
             if len(content["random_cuda"]) == torch.cuda.device_count():
                 torch.cuda.set_rng_state_all(content["random_cuda"])

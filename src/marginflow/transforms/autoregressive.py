@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 from torch import Tensor
 
 from marginflow.base.arguments import as_whole
 from marginflow.base.settings import generator_from
-from marginflow.base.transform import Transform, Univariate, as_univariate
+from marginflow.base.transform import Univariate, as_univariate
 from marginflow.nets.activations import Activation
+from marginflow.nets.autograd import Written
 from marginflow.nets.masked.degrees import resolve_degrees
+from marginflow.nets.masked.forward import Pass
 from marginflow.nets.masked.network import MaskedNetwork
 from marginflow.nets.masked.order import FeatureOrder
+from marginflow.transforms.chain import WrittenOut, in_one_node, is_watched
 from marginflow.transforms.univariate.affine import Affine
 
 
-class MaskedAutoregressive(Transform):
+class MaskedAutoregressive(WrittenOut):
     """A masked autoregressive transform: one masked network gives each dimension a scalar function of those before it.
 
     z_i = f(x_i; params_i(x_<i, context)),  log_det = sum_i log f'(x_i)
@@ -115,7 +119,30 @@ class MaskedAutoregressive(Transform):
         }
         return f"MaskedAutoregressive({said}{''.join(f', {name}={value}' for name, value in options.items() if value)})"
 
+    @property
+    def is_written(self) -> bool:
+        return type(self.univariate) is Affine and not is_watched(self.network)
+
+    @property
+    def num_weights(self) -> int:
+        return self.network.num_weights
+
+    @property
+    def num_units(self) -> int:
+        return self.network.num_units
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        return self.network.tensors
+
+    def written(self, x: Tensor, context: Tensor | None) -> Written:
+        self.require_input(x)
+        self.network.fitting_context(context, x)
+        return _Conditionals(self.network.order, self.network.written(x), cast(Affine, self.univariate).written)
+
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        if self.is_written:
+            return in_one_node([self], x, context)
         self.require_input(x)
         z, log_derivative = self.univariate.forward(x, self.network(x, context))
         return z, log_derivative.sum(1)
@@ -123,3 +150,34 @@ class MaskedAutoregressive(Transform):
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.require_input(z)
         return self.network.invert(self.univariate, z, context)
+
+
+class _Conditionals(Written):
+    """The scalar functions at the parameters of a network: (x, context, *tensors of the network) -> z, log_det."""
+
+    def __init__(self, order: FeatureOrder, network: Pass, univariate: Written) -> None:
+        self.order, self.network, self.univariate = order, network, univariate
+
+    @property
+    def must_be_plain(self) -> bool:
+        return self.network.must_be_plain
+
+    def plain(self, x: Tensor, context: Tensor | None, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.order.reorder(x)
+        z, log_derivative = self.univariate.plain(x, self.network.plain(x, context, *tensors))
+        return self.order.restore(z), log_derivative.sum(1)
+
+    def quick(
+        self, kept: list[Tensor] | None, x: Tensor, context: Tensor | None, *tensors: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        x = self.order.reorder(x)
+        z, log_derivative = self.univariate.quick(kept, x, self.network.quick(kept, x, context, *tensors))
+        return self.order.restore(z), log_derivative.sum(1)
+
+    def gradients(
+        self, kept: Sequence[Tensor], inputs: Sequence[Any], needed: Sequence[bool], *grads: Tensor
+    ) -> list[Tensor | None]:
+        grad_z, grad_log, end = self.order.reorder(grads[0]), grads[1][:, None], len(self.network.layers)
+        of_x, of_params = self.univariate.gradients(kept[end:], [], [], grad_z, grad_log)
+        by_network, *rest = self.network.gradients(kept[:end], inputs, needed, cast(Tensor, of_params))
+        return [None if by_network is None else self.order.restore(by_network.add_(cast(Tensor, of_x))), *rest]

@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from marginflow.base.arguments import Values, as_tensor, as_whole
 from marginflow.base.constants import HoldsConstants
 from marginflow.base.transform import Transform, of_pixels
+from marginflow.nets.autograd import Written
+from marginflow.transforms.chain import WrittenOut, in_one_node
+from marginflow.transforms.scale_and_shift import BatchNormalised, ScaledAndShifted, spread
 
 
 class Calibrated(Transform, ABC):
@@ -93,26 +96,26 @@ class InitialisedOnce(Calibrated, ABC):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
-def _spread(values: Tensor, x: Tensor) -> Tensor:
-    """(features,) made to broadcast over (N, features, ...)."""
-    return values.reshape(-1, *[1] * (x.ndim - 2))
-
-
-class _EachFeature(Calibrated, ABC):
+class _EachFeature(Calibrated, WrittenOut, ABC):
     """A scale and a shift for each feature (or channel).
 
     z = exp(s) x + t,  log_det = sum s, a channel's s once for each of its pixels
     """
 
+    @property
+    def num_weights(self) -> int:
+        return 2 * self.num_features
+
+    @property
+    def num_units(self) -> int:
+        return 2 * self.num_features  # and as many for each pixel, but then its neighbours are no vectors' transforms
+
     @abstractmethod
-    def scale_and_shift(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """log-scale s and shift t, both (features,), with z = exp(s) x + t in the present mode."""
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """log-scale s and shift t, both (features,), with z = exp(s) x + t outside of training mode."""
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        self.require_input(x)
-        log_scale, shift = self.scale_and_shift(x)
-        z = x * _spread(log_scale.exp(), x) + _spread(shift, x)
-        return z, of_pixels(log_scale.sum(), x)
+        return in_one_node([self], x, context)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.require_input(z)
@@ -120,8 +123,8 @@ class _EachFeature(Calibrated, ABC):
             raise ValueError(
                 f"{type(self).__name__} has no inverse in training mode, where it depends on the batch: call eval()"
             )
-        log_scale, shift = self.scale_and_shift(z)
-        x = (z - _spread(shift, z)) * _spread((-log_scale).exp(), z)
+        log_scale, shift = self.scale_and_shift()
+        x = (z - spread(shift, z)) * spread((-log_scale).exp(), z)
         return x, of_pixels(-log_scale.sum(), z)
 
 
@@ -241,13 +244,13 @@ class Standardise(_Kept):
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.require_input(x)
         log_scale, mean = self._log_scale_and_mean()
-        z = (x.double() - _spread(mean, x)) * _spread(log_scale.exp(), x)
+        z = (x.double() - spread(mean, x)) * spread(log_scale.exp(), x)
         return z.to(self._like), of_pixels(log_scale.sum(), x).to(self._like)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.require_input(z)
         log_scale, mean = self._log_scale_and_mean()
-        x = z.double() * _spread((-log_scale).exp(), z) + _spread(mean, z)
+        x = z.double() * spread((-log_scale).exp(), z) + spread(mean, z)
         return x.to(self._wider or self._like.dtype), of_pixels(-log_scale.sum(), z).to(self._like)
 
 
@@ -272,9 +275,9 @@ class BatchNorm(_EachFeature, _Kept):
 
     Examples:
         >>> import torch
-        >>> BatchNorm(1).train()(torch.tensor([[-1.0], [1.0]]))[0]
+        >>> BatchNorm(1).train()(torch.tensor([[-1.0], [1.0]]))[0].detach()
         tensor([[-1.0000],
-                [ 1.0000]], grad_fn=<AddBackward0>)
+                [ 1.0000]])
     """
 
     EPSILON = 1e-5
@@ -285,17 +288,20 @@ class BatchNorm(_EachFeature, _Kept):
         self.log_gain = nn.Parameter(torch.zeros(features))
         self.bias = nn.Parameter(torch.zeros(features))
 
-    def _moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    @property
+    def tensors(self) -> list[Tensor]:
+        return [self.log_gain, self.bias]
+
+    def written(self, x: Tensor, context: Tensor | None) -> Written:
+        self.require_input(x)
         if not self.training:
-            return self.statistics()
+            return BatchNormalised(self.EPSILON, self.statistics())
         if x.shape[0] < 2:
             raise ValueError("BatchNorm needs at least 2 rows in training mode; got 1: use a larger batch or eval()")
-        rest = [dim for dim in range(x.ndim) if dim != 1]
-        variance, mean = torch.var_mean(x, rest, correction=0)
-        return mean, variance
+        return BatchNormalised(self.EPSILON)
 
-    def scale_and_shift(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        mean, variance = self._moments(x)
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        mean, variance = self.statistics()
         log_scale = self.log_gain - 0.5 * torch.log(variance + self.EPSILON)
         return log_scale, self.bias - mean * log_scale.exp()
 
@@ -340,7 +346,15 @@ class ActNorm(_EachFeature, InitialisedOnce):
         self.shift.copy_(-mean.to(log_scale) * log_scale.exp())
         self.mark_initialised()
 
-    def scale_and_shift(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    @property
+    def tensors(self) -> list[Tensor]:
+        return [self.log_scale, self.shift]
+
+    def written(self, x: Tensor, context: Tensor | None) -> Written:
+        self.require_input(x)
+        return ScaledAndShifted()
+
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
         return self.log_scale, self.shift
 
 

@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from marginflow.base.arguments import common_width
 from marginflow.base.noise_sites import Sites
 from marginflow.base.transform import Transform, no_volume, require_transform
+from marginflow.transforms.chain import WrittenOut, in_one_node, joined
 
 Direction = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]
 
@@ -94,8 +95,12 @@ class Sequential(Transform):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         total = None
-        for transform in self:
-            x, log_det = self._through(transform, transform, x, context)
+        recomputed = self.recompute and torch.is_grad_enabled()
+        for group in ([each] for each in self) if recomputed else joined(self, x):
+            if len(group) > 1:
+                x, log_det = in_one_node(cast("list[WrittenOut]", group), x, context)
+            else:
+                x, log_det = self._through(group[0], group[0], x, context)
             total = _plus(total, log_det)
         return x, no_volume(x) if total is None else total
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from marginflow.nets.masked import forward
+from marginflow.nets import autograd
 from marginflow.nets.masked import linear as layers
 from marginflow.transforms import Affine, MaskedAutoregressive
 
@@ -51,8 +51,7 @@ def test_gradients_are_autograds(
     x = torch.randn(6, 5, requires_grad=True)
     context = torch.randn(6, context_features, requires_grad=True) if context_features else None
     ours = gradients(made, x, context)
-    monkeypatch.setattr(forward, "left_to_autograd", lambda: True)
-    monkeypatch.setattr("marginflow.transforms.univariate.affine.left_to_autograd", lambda: True)
+    monkeypatch.setattr(autograd, "left_to_autograd", lambda: True)
     for own, other in zip(ours, gradients(made, x, context), strict=True):
         torch.testing.assert_close(own, other, rtol=1e-12, atol=1e-12)
 
@@ -78,8 +77,7 @@ def test_a_gradient_penalty_reaches_the_weights() -> None:
 
     ours = penalty()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(forward, "left_to_autograd", lambda: True)
-        patch.setattr("marginflow.transforms.univariate.affine.left_to_autograd", lambda: True)
+        patch.setattr(autograd, "left_to_autograd", lambda: True)
         for own, other in zip(ours, penalty(), strict=True):
             torch.testing.assert_close(own, other, rtol=1e-10, atol=1e-10)
 
@@ -267,8 +265,7 @@ def test_gradients_under_dropout_are_autograds(activation: str, monkeypatch: pyt
     torch.default_generator.manual_seed(1)
     penalty = torch.autograd.grad(loss(made, x, context), x, create_graph=True)[0].square().sum()
     of_penalty = torch.autograd.grad(penalty, list(made.parameters()))
-    monkeypatch.setattr(forward, "left_to_autograd", lambda: True)
-    monkeypatch.setattr("marginflow.transforms.univariate.affine.left_to_autograd", lambda: True)
+    monkeypatch.setattr(autograd, "left_to_autograd", lambda: True)
     torch.default_generator.manual_seed(1)
     for own, other in zip(ours, gradients(made, x, context), strict=True):
         torch.testing.assert_close(own, other, rtol=1e-12, atol=1e-12)

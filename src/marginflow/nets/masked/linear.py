@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Self, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from marginflow.base.constants import HoldsConstants
+from marginflow.nets import products
+from marginflow.nets.memory import Memory
 
 WEIGHTS_A_CALL = 30_000  # how many weights are multiplied by 100 rows in the time that a call itself takes, about
 
@@ -75,17 +77,24 @@ class MaskedLinear(HoldsConstants):
         super().__init__()
         self.in_features, self.out_features = len(in_degrees), len(out_degrees)
         self._visible = torch.searchsorted(in_degrees, out_degrees, right=not strict)  # columns that a row sees
-        self._num_visible = int(self._visible.sum())
+        self.num_visible = int(self._visible.sum())
         self.cuts = cut(self.out_features, num_bands(self.in_features, self.out_features))
         self.all_bands = self.bands(0, self.out_features)
         device, dtype = torch.get_default_device(), torch.get_default_dtype()
+        self._edge_names = [f"edge{band.number}" for band in self.all_bands]
         for name, edge in self._constants().items():
             self.register_buffer(name, edge.to(device, dtype), persistent=False)
         bound = 1 / math.sqrt(max(self.in_features, 1))
-        weights = self.unpack(torch.empty(self._num_visible).uniform_(-bound, bound))
+        weights = self.unpack(torch.empty(self.num_visible).uniform_(-bound, bound))
         self.weights = nn.ParameterList(map(nn.Parameter, weights))
         self.bias = nn.Parameter(torch.empty(self.out_features).uniform_(-bound, bound))
+        self.gradients = [Memory() for _ in weights]  # of the bands
         self.register_state_dict_post_hook(_pack_state)
+
+    def train(self, mode: bool = True) -> Self:
+        for memory in () if mode else self.gradients:
+            memory.release()
+        return super().train(mode)
 
     def _constants(self) -> dict[str, Tensor]:
         """The masks over the ragged ends of the bands."""
@@ -96,7 +105,9 @@ class MaskedLinear(HoldsConstants):
     @property
     def tensors(self) -> list[Tensor]:
         """The bias and the bands of the weight."""
-        return [self.bias, *cast("Iterable[Tensor]", self.weights._parameters.values())]  # iterating takes 10 us
+        bias = self._parameters.get("bias")  # looking for attributes, and iterating over modules, takes 10 us
+        weights = cast("nn.Module", self._modules["weights"])._parameters.values()
+        return [self.bias if bias is None else bias, *cast("Iterable[Tensor]", weights)]
 
     @property
     def columns(self) -> list[Tensor]:
@@ -126,7 +137,7 @@ class MaskedLinear(HoldsConstants):
         """What the mask leaves of bands, row by row: (number of such weights,). cuts: where bands of others are cut."""
         cuts = self.cuts if cuts is None else cuts
         if bands[0].is_meta:
-            return bands[0].new_empty(self._num_visible)
+            return bands[0].new_empty(self.num_visible)
         parts = zip(bands, cuts[:-1], cuts[1:], strict=True)
         return torch.cat([band.masked_select(self._mask(slice(*ends), band.device)) for band, *ends in parts])
 
@@ -153,10 +164,10 @@ class MaskedLinear(HoldsConstants):
         """The same without a graph, for which nothing is multiplied by a mask: x W^T + b, (N, I) -> (N, O)."""
         bias, *weights = tensors
         if len(weights) == 1:
-            return torch.addmm(bias, _first(x, weights[0].shape[1]), weights[0].T)
+            return products.linear(_first(x, weights[0].shape[1]), weights[0], bias)
         out = x.new_empty(x.shape[0], self.out_features)
         for band, weight in zip(self.all_bands, weights, strict=True):
-            torch.mm(x[:, : weight.shape[1]], weight.T, out=out[:, band.rows])
+            products.forward(x[:, : weight.shape[1]], weight, out[:, band.rows])
         return out.add_(bias)  # once for all bands
 
     def product_back(self, grad: Tensor, tensors: Sequence[Tensor]) -> Tensor:
@@ -164,26 +175,29 @@ class MaskedLinear(HoldsConstants):
         *others, (last, widest) = zip(self.all_bands, tensors[1:], strict=True)
         rows = grad[:, last.rows] if others else grad
         if widest.shape[1] == self.in_features:
-            out = rows @ widest
+            out = products.input_gradient(rows, widest)
         else:  # some inputs are seen by no one
             out = grad.new_zeros(len(grad), self.in_features)
-            torch.mm(rows, widest, out=out[:, : widest.shape[1]])
+            products.input_gradient(rows, widest, out[:, : widest.shape[1]])
         for band, weight in others:
-            out[:, : weight.shape[1]].addmm_(grad[:, band.rows], weight)
+            products.input_gradient(grad[:, band.rows], weight, out[:, : weight.shape[1]], accumulate=True)
         return out
 
     def tensors_back(
         self, x: Tensor, grad: Tensor, tensors: Sequence[Tensor], needed: Sequence[bool]
     ) -> list[Tensor | None]:
         """The gradients of bias and bands that need one; zero where the mask hides a weight, which so stays zero."""
-        grads = [grad.sum(0) if needed[0] else None]
-        for band, weight, edge, wanted in zip(self.all_bands, tensors[1:], self.edges, needed[1:], strict=True):
+        grads: list[Tensor | None] = [grad.sum(0) if needed[0] else None]
+        for band, weight, wanted in zip(self.all_bands, tensors[1:], needed[1:], strict=True):
             if not wanted:
                 grads.append(None)
                 continue
-            rows = grad if len(tensors) == 2 else grad[:, band.rows]
-            found = rows.T @ _first(x, weight.shape[1])
-            found[:, found.shape[1] - edge.shape[1] :].mul_(edge)
+            rows, seen = grad if len(tensors) == 2 else grad[:, band.rows], _first(x, weight.shape[1])
+            target = self.gradients[band.number].empty((weight.shape[0], weight.shape[1]), x)
+            found = products.weight_gradient(rows, seen, target)
+            edge = cast(Tensor, self._buffers[self._edge_names[band.number]])
+            inner = found.shape[1] - edge.shape[1]
+            (found[:, inner:] if inner else found).mul_(edge)
             grads.append(found)
         return grads
 
@@ -241,7 +255,7 @@ class MaskedLinear(HoldsConstants):
         missing, _, errors = args[-3:] if args else (kwargs["missing_keys"], None, kwargs["error_msgs"])
         try:
             bands = self._read_bands(state_dict, prefix)
-            if not bands and self._num_visible:
+            if not bands and self.num_visible:
                 missing.append(f"{prefix}weight")
         except ValueError as error:
             errors.append(str(error))
@@ -252,7 +266,7 @@ class MaskedLinear(HoldsConstants):
 
     def _read_bands(self, state_dict: dict[str, Any], prefix: str) -> list[Tensor]:
         """The bands of a state, taken out of it; ValueError where they do not fit, none where there are none."""
-        packed, expected = state_dict.pop(f"{prefix}weight", None), (self._num_visible,)
+        packed, expected = state_dict.pop(f"{prefix}weight", None), (self.num_visible,)
         names = [f"{prefix}weights.{i}" for i in range(self.out_features) if f"{prefix}weights.{i}" in state_dict]
         given, cuts = [state_dict.pop(name) for name in names], cut(self.out_features, len(names))
         if packed is not None and (given or packed.shape != expected):

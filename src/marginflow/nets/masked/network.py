@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from marginflow.base.arguments import as_whole, require_context
 from marginflow.base.settings import as_dropout
 from marginflow.nets.activations import Activation, as_activation
-from marginflow.nets.masked.forward import run
+from marginflow.nets.masked.forward import Pass, dropout_factors
 from marginflow.nets.masked.inverse import Step, draw, invert
 from marginflow.nets.masked.linear import MaskedLinear
 from marginflow.nets.masked.order import FeatureOrder
@@ -71,6 +71,8 @@ class MaskedNetwork(nn.Module):
         counts = [torch.searchsorted(layer, known, right=True).tolist() for layer in [*degrees, out_degrees]]
         name = activation if isinstance(activation, str) else None
         self.plan = plan_of(inputs, outputs, context_features, counts, self.layers, self.activation, name, residual)
+        self.num_weights = sum(layer.num_visible + layer.out_features for layer in self.layers)  # and biases
+        self.num_units = sum(layer.out_features for layer in self.layers)
 
     @property
     def random(self) -> bool:
@@ -79,26 +81,36 @@ class MaskedNetwork(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """The parameters of every step: x (N, I), context (N, C) -> (N, I, P); of a ragged plan (N, outputs)."""
-        dropout = self.dropout if self.random else 0.0
-        return run(self.plan, self.layers, self.order, x, self._context(context, x), dropout)
+        params = self.written(x)(self.order.reorder(x), self.fitting_context(context, x), *self.tensors)
+        return params if self.plan.ragged else self.order.restore(params)
+
+    def written(self, x: Tensor) -> Pass:
+        """A pass of x (N, I) in the network's order, with the units that it leaves out."""
+        factors = dropout_factors(self.layers, x, self.dropout) if self.random else ()
+        return Pass(self.plan, self.layers, factors)
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """The biases and weights of all layers, from the inputs to the outputs."""
+        return [tensor for layer in self.layers for tensor in layer.tensors]
 
     def invert(self, univariate: Any, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The x with univariate(x_i; params_i(x)) = z_i for every i, and log|det dx/dz|; see `inverse.invert`."""
         self._require_fixed()
-        return invert(self.plan, self.layers, self.order, univariate, z, self._context(context, z))
+        return invert(self.plan, self.layers, self.order, univariate, z, self.fitting_context(context, z))
 
     def draw(self, factor: Step, num_rows: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Rows drawn step after step from factors, and their log probability; see `inverse.draw`."""
         self._require_fixed()
         like = self.output_layer.bias.new_empty(num_rows, 0)
-        return draw(self.plan, self.layers, self.order, factor, num_rows, self._context(context, like))
+        return draw(self.plan, self.layers, self.order, factor, num_rows, self.fitting_context(context, like))
 
     def _require_fixed(self) -> None:
         """Refuse to solve for what is random: ValueError."""
         if self.random:
             raise ValueError("there is no inverse in training mode, where dropout is random: call eval()")
 
-    def _context(self, context: Tensor | None, x: Tensor) -> Tensor | None:
+    def fitting_context(self, context: Tensor | None, x: Tensor) -> Tensor | None:
         """The context checked, in the precision of x; None where the network takes none."""
         if not self.context_features:
             return None

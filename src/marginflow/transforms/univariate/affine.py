@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from marginflow.base.settings import as_positive, as_real
-from marginflow.nets.autograd import differentiable, left_to_autograd
+from marginflow.nets.autograd import Written
 
 
 @dataclass(frozen=True)
@@ -84,17 +85,12 @@ class Affine:
         return "affine", self.bound
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        if left_to_autograd():
-            return self._plain(x, params)
-        if not torch.is_grad_enabled():
-            return _shift_and_scale(x, params, self.bound)[:2]
-        return cast("tuple[Tensor, Tensor]", _ShiftAndScale.apply(x, params, self))
+        return cast("tuple[Tensor, Tensor]", self.written(x, params))
 
-    def _plain(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        """`forward` left to autograd."""
-        mean, raw = params.unbind(-1)
-        log_derivative = torch.tanh(raw * (-1 / self.bound)) * self.bound
-        return (x - mean) * torch.exp(log_derivative), log_derivative
+    @property
+    def written(self) -> Written:
+        """Its form with a gradient that is written out, of x and params."""
+        return _ShiftAndScale(self.bound)
 
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         mean, raw = params.unbind(-1)
@@ -195,35 +191,35 @@ class SoftplusAffine:
         return (y - shift) / scale, -torch.log(scale)
 
 
-def _shift_and_scale(x: Tensor, params: Tensor, bound: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """`Affine.forward` in as few new tensors as can be, and what its gradient needs: z, log dz/dx, dz/dx, tanh."""
-    mean, raw = params.unbind(-1)
-    tanh = (raw * (-1 / bound)).tanh_()
-    log_derivative = tanh * bound
-    derivative = torch.exp(log_derivative)
-    return (x - mean).mul_(derivative), log_derivative, derivative, tanh
+class _ShiftAndScale(Written):
+    """`Affine.forward` and its gradient."""
 
+    def __init__(self, bound: float) -> None:
+        self.bound = bound
 
-class _ShiftAndScale(torch.autograd.Function):
-    """`_shift_and_scale` and its gradient: one node of the graph."""
+    def plain(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        mean, raw = params.unbind(-1)
+        log_derivative = torch.tanh(raw * (-1 / self.bound)) * self.bound
+        return (x - mean) * torch.exp(log_derivative), log_derivative
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, params: Tensor, affine: Affine) -> tuple[Tensor, Tensor]:
-        z, log_derivative, *needed = _shift_and_scale(x, params, affine.bound)
-        ctx.affine = affine
-        ctx.save_for_backward(x, params, z, *needed)
+    def quick(self, kept: list[Tensor] | None, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        mean, raw = params.unbind(-1)
+        tanh = (raw * (-1 / self.bound)).tanh_()
+        log_derivative = tanh * self.bound
+        derivative = torch.exp(log_derivative)
+        z = (x - mean).mul_(derivative)
+        if kept is not None:
+            kept += (z, derivative, tanh)
         return z, log_derivative
 
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        x, params, z, derivative, tanh = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            return *differentiable(ctx.affine._plain, [x, params], ctx.needs_input_grad[:2], grad_outputs), None
-        grad_z, grad_log = grad_outputs
+    def gradients(
+        self, kept: Sequence[Tensor], inputs: Sequence[Any], needed: Sequence[bool], *grads: Tensor
+    ) -> list[Tensor | None]:
+        (z, derivative, tanh), (grad_z, grad_log) = kept, grads
         grad_x = grad_z * derivative
-        grad_params = torch.empty_like(params)
+        grad_params = z.new_empty(*z.shape, 2)
         grad_mean, grad_raw = grad_params.unbind(-1)
         torch.neg(grad_x, out=grad_mean)
         grad_log = torch.addcmul(grad_log, grad_z, z)
         torch.neg(torch.ops.aten.tanh_backward.default(grad_log, tanh), out=grad_raw)
-        return grad_x, grad_params, None
+        return [grad_x, grad_params]

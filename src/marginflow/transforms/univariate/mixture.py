@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from marginflow.base.arguments import as_whole
 from marginflow.base.settings import as_positive
-from marginflow.nets.autograd import differentiable, left_to_autograd
+from marginflow.nets.autograd import Written
 from marginflow.transforms.roots import solve_increasing
 from marginflow.transforms.univariate.affine import Affine
 from marginflow.transforms.univariate.components import Component, logistic, normal
@@ -48,10 +48,7 @@ class _Mixture(ABC):
 
     def to_logit(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """y and log dy/dx, from 3 parameters a component."""
-        parts = self._parts(params)
-        if left_to_autograd() or not torch.is_grad_enabled():
-            return _logit(x, *parts, self.component)
-        return cast("tuple[Tensor, Tensor]", _Logit.apply(x, *parts, self.component))
+        return cast("tuple[Tensor, Tensor]", _Logit(self.component)(x, *self._parts(params)))
 
     def from_logit(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """x and log dx/dy, from 3 parameters a component."""
@@ -216,29 +213,32 @@ def _logit(
     return y, log_slope
 
 
-class _Logit(torch.autograd.Function):
+class _Logit(Written):
     """`_logit` and its gradient, written out: nothing is stored of the steps through the tails."""
 
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, log_weights: Tensor, means: Tensor, log_scales: Tensor, component: Component
+    def __init__(self, component: Component) -> None:
+        self.component = component
+
+    def plain(self, x: Tensor, log_weights: Tensor, means: Tensor, log_scales: Tensor) -> tuple[Tensor, Tensor]:
+        return _logit(x, log_weights, means, log_scales, self.component)
+
+    def quick(
+        self, kept: list[Tensor] | None, x: Tensor, log_weights: Tensor, means: Tensor, log_scales: Tensor
     ) -> tuple[Tensor, Tensor]:
-        most, fall, *terms = _terms(x, log_weights, means, log_scales, component)
+        most, fall, *terms = _terms(x, log_weights, means, log_scales, self.component)
         sums = [each.logsumexp(-1) for each in terms]
         y, log_slope, *tails = _joined(most, *sums)
-        ctx.component = component
-        ctx.save_for_backward(x, log_weights, means, log_scales, fall, *terms, *sums, log_slope, *tails)
+        if kept is not None:
+            kept += (fall, *terms, *sums, log_slope, *tails)
         return y, log_slope
 
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        x, log_weights, means, log_scales, fall, lower, upper, density, *saved = ctx.saved_tensors
-        if torch.is_grad_enabled():  # this gradient will be differentiated itself
-            inputs = [x, log_weights, means, log_scales]
-            plain = partial(_logit, component=ctx.component)
-            return *differentiable(plain, inputs, ctx.needs_input_grad[:4], grad_outputs), None
-        grad_y, grad_log = grad_outputs
-        sum_lower, sum_upper, sum_density, log_slope, log_cdf, log_survival = saved
+    def gradients(
+        self, kept: Sequence[Tensor], inputs: Sequence[Tensor], needed: Sequence[bool], *grads: Tensor
+    ) -> list[Tensor | None]:
+        x, _, means, log_scales = inputs
+        fall, lower, upper, density, *sums, log_slope, log_cdf, log_survival = kept
+        grad_y, grad_log = grads
+        sum_lower, sum_upper, sum_density = sums
         of_cdf, of_survival = grad_y - grad_log, -(grad_y + grad_log)
         shares = torch.exp(density - sum_density[..., None])
         grad_weights = torch.exp(lower - sum_lower[..., None]).mul_(of_cdf[..., None])
@@ -251,4 +251,4 @@ class _Logit(torch.autograd.Function):
         inverse_scales = torch.exp(-log_scales)
         grad_means.addcmul_(shares * fall, inverse_scales)
         grad_scales = grad_means * (x[..., None] - means) - shares
-        return -grad_means.sum(-1), grad_weights, grad_means, grad_scales, None
+        return [-grad_means.sum(-1), grad_weights, grad_means, grad_scales]
