@@ -13,8 +13,11 @@ from typing import Any
 import numba
 import torch
 
-from benchmarks import memory, report, timing
-from benchmarks.candidates import CANDIDATES, ROWS, SIZES
+from benchmarks import memory, rates, report, same_products, timing
+from benchmarks.candidates import CANDIDATES
+from benchmarks.sizes import ROWS, SIZES
+from benchmarks.ways import compiler
+from marginflow.nets import products
 
 OUTPUT = Path("benchmarks/results/cpu.json")
 TRAINING_STEPS = 300
@@ -45,14 +48,21 @@ def trained_mnist() -> dict[str, Any]:
     return {"steps": TRAINING_STEPS, "nll": loss.item(), "sample": seconds, "largest_error_of_z": error}  # pyright: ignore[reportPossiblyUnboundVariable]
 
 
+def back_ends() -> str:
+    """Which products and which compiler this run has, in a line."""
+    how = "torch's own for everything" if same_products.are_torchs_own() else str(products.chosen())
+    found = compiler()
+    return f"Products: {how}. " + (f"Compiled with {Path(found).name}." if found else "No C++ compiler: all eager.")
+
+
 def main(output: Path) -> None:
-    """Everything, in some minutes."""
+    """Everything, in some twenty minutes."""
     started = time.perf_counter()
     record: dict[str, Any] = {
         "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numba": numba.__version__},
-        "rows": ROWS,
-        "matrix_rate": timing.matrix_rate(),
+        "products": back_ends(),
+        "rates": rates.measured(),
         "models": {},
     }
     for size in SIZES:
@@ -65,11 +75,12 @@ def main(output: Path) -> None:
     record["sweep"] = timing.sweep([64, 128, 256, 512, 1024, 2048, 4096])
     print("trained MNIST model ...", file=sys.stderr, flush=True)
     record["trained_mnist"] = trained_mnist()
-    record["matrix_rate"] = max(record["matrix_rate"], timing.matrix_rate())
-    record["share_of_matrix_rate"] = {
-        size.name: 6 * ROWS * size.triangle / record["models"][size.name]["marginflow"]["step"] / record["matrix_rate"]
+    record["rates"] = rates.better(record["rates"], rates.measured())
+    best = max(record["rates"][torch.get_num_threads()].values())
+    record["share_of_best_rate"] = {
+        size.name: report.share_of_rate(size, record["models"][size.name]["marginflow"]["step"], best)
         for size in SIZES
-        if size.features > 500
+        if size.is_image
     }
     record["seconds"] = round(time.perf_counter() - started)
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -4,47 +4,13 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-ROWS = 100
-
-
-@dataclass(frozen=True)
-class Size:
-    """A model: `blocks` masked autoregressive layers over `features`, each with these hidden widths.
-
-    repeats: how often its step and log_prob are timed. floors: what was asked for, see `report`.
-    """
-
-    name: str
-    features: int
-    hidden: tuple[int, ...]
-    repeats: int
-    blocks: int = 5
-    floors: tuple[float, float, float, float] | None = None  # step, log_prob, sample, memory
-
-    @property
-    def triangle(self) -> int:
-        """Weights that the masks leave, counted for degrees spread evenly: half of each layer."""
-        widths = [self.features, *self.hidden, 2 * self.features]
-        return self.blocks * sum(a * b for a, b in pairwise(widths)) // 2
-
-
-SIZES = [
-    Size("MNIST 5 x (2 x 1024)", 784, (1024, 1024), 15, floors=(3, 2, 500, 0.5)),
-    Size("CIFAR 5 x 3072", 3072, (3072,), 7, floors=(5.5, 4.5, 4000, 0.5)),
-    Size("CIFAR 5 x (3 x 1024)", 3072, (1024, 1024, 1024), 7, floors=(4, 3, 2000, 0.5)),
-    Size("CIFAR + 512 noise, 5 x 3584", 3584, (3584,), 5),
-    Size("CIFAR + 512 noise, 5 x (3 x 1024)", 3584, (1024, 1024, 1024), 5),
-    Size("tabular D = 43, 5 x (2 x 512)", 43, (512, 512), 60, floors=(1.2, 1.2, 10, 1)),
-    Size("tiny D = 2, 5 x (2 x 64)", 2, (64, 64), 200, floors=(1, 1, 1, 1)),
-]
+from benchmarks.sizes import Size
 
 
 class Candidate(ABC):
@@ -65,10 +31,10 @@ class Candidate(ABC):
     @abstractmethod
     def sample(self, num_samples: int) -> Tensor: ...
 
-    def step(self, x: Tensor) -> None:
-        """One training step."""
+    def step(self, x: Tensor, log_prob: Callable[[Tensor], Tensor] | None = None) -> None:
+        """One training step. log_prob: another way to come by it, such as compiled."""
         self.optimiser.zero_grad()
-        (-self.log_prob(x).mean()).backward()
+        (-(log_prob or self.log_prob)(x).mean()).backward()
         self.optimiser.step()
 
     def seconds_by_passes(self, num_passes: int) -> float:
@@ -106,7 +72,7 @@ class Zuko(Candidate):
         return self.model().sample((num_samples,))
 
     def seconds_by_passes(self, num_passes: int) -> float:
-        z, seconds = torch.randn(ROWS, self.size.features), 0.0
+        z, seconds = torch.randn(self.size.rows, self.size.features), 0.0
         layers: Any = self.model.transform.transforms  # pyright: ignore[reportAttributeAccessIssue]
         for layer in layers:
             transform = layer()
@@ -134,7 +100,7 @@ class Nflows(Candidate):
         return self.model.sample(num_samples)  # pyright: ignore[reportCallIssue]
 
     def seconds_by_passes(self, num_passes: int) -> float:
-        z, seconds = torch.randn(ROWS, self.size.features), 0.0
+        z, seconds = torch.randn(self.size.rows, self.size.features), 0.0
         layers: Any = self.model._transform._transforms  # pyright: ignore[reportAttributeAccessIssue]
         for layer in layers:
             if not hasattr(layer, "autoregressive_net"):

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from benchmarks.candidates import ROWS
+from benchmarks.sizes import ROWS
 from benchmarks.timing import interleaved
 
 OUTPUT = Path("benchmarks/results/coupling.json")

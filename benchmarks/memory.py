@@ -7,21 +7,23 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from benchmarks.candidates import CANDIDATES, ROWS, SIZES
+from benchmarks.candidates import CANDIDATES
+from benchmarks.sizes import Size, named
 
 STEPS = 3
 
 
 def peak_above_imports(library: str, name: str) -> float:
     """Megabytes that `STEPS` training steps add at their peak to what the process holds after its imports."""
-    size = next(each for each in SIZES if each.name == name)
-    small = type(size)("first", 2, (4, 4), 1, blocks=1)
-    CANDIDATES[library](small).step(torch.randn(ROWS, 2))  # imports whatever a step imports
+    size = named(name)
+    small = Size("first", 2, (4, 4), 1, blocks=1)
+    CANDIDATES[library](small).step(torch.randn(size.rows, 2))  # imports whatever a step imports
     before = peak_of_process()
-    candidate, x = CANDIDATES[library](size), torch.randn(ROWS, size.features)
+    candidate, x = CANDIDATES[library](size), torch.randn(size.rows, size.features)
     for _ in range(STEPS):
         candidate.step(x)
     return peak_of_process() - before
@@ -34,8 +36,8 @@ def peak_of_process() -> float:
     return int(found[1]) / 1024
 
 
-def in_a_process_of_its_own(module: str, *arguments: str) -> float:
-    """The number that a module prints when it is run, undisturbed by what this process holds."""
+def in_a_process_of_its_own(module: str, *arguments: str) -> Any:
+    """What a module prints as JSON when it is run, undisturbed by what this process holds."""
     command = [sys.executable, "-m", module, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout)

@@ -1,4 +1,4 @@
-"""Timing: interleaved, medians, the machine's own rate beside them."""
+"""Timing: interleaved, medians."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
-from benchmarks.candidates import CANDIDATES, PEERS, ROWS, Candidate, Marginflow, Size
+from benchmarks.candidates import CANDIDATES, PEERS, Candidate, Marginflow
+from benchmarks.sizes import ROWS, Size
+from benchmarks.ways import AS_IT_COMES, Way, left_out, ways
 
 LONG = 60.0  # seconds above which a peer's sampling is extrapolated
 SLOW = 5.0  # seconds above which it is measured once
+Name = TypeVar("Name", str, tuple[str, str])
 
 
-def interleaved(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+def interleaved(calls: Mapping[Name, Callable[[], object]], repeats: int) -> dict[Name, float]:
     """Median seconds of each call, taken in turns after one call each that does not count."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
+    times: dict[Name, list[float]] = {name: [] for name in calls}
     for call in calls.values():
         call()
     for _ in range(repeats):
@@ -30,37 +34,63 @@ def interleaved(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict
     return {name: statistics.median(each) for name, each in times.items()}
 
 
-def matrix_rate(repeats: int = 30) -> float:
-    """Operations a second of the product (100, 3072) x (3072, 3072), bias included."""
-    x, weight, bias = torch.randn(ROWS, 3072), torch.randn(3072, 3072), torch.randn(3072)
-    seconds = interleaved({"product": lambda: torch.nn.functional.linear(x, weight, bias)}, repeats)["product"]
-    return 2 * ROWS * 3072 * 3072 / seconds
-
-
 def time_size(size: Size) -> dict[str, dict[str, Any]]:
-    """Seconds of a training step, of log_prob and of 100 samples, and the stored parameters, of each library."""
+    """Seconds of a training step, of log_prob and of sampling, and the stored parameters, of each library.
+
+    "step" and "log_prob" are those of the library as it comes, "ways" those of every way to run it, "left_out" the
+    reasons why one was not timed.
+    """
     candidates = {name: candidate(size) for name, candidate in CANDIDATES.items()}
-    x = torch.randn(ROWS, size.features)
+    x = torch.randn(size.rows, size.features)
     results: dict[str, dict[str, Any]] = {
-        name: {"parameters": each.num_parameters} for name, each in candidates.items()
+        name: {"parameters": each.num_parameters, "ways": {}, "left_out": {}} for name, each in candidates.items()
     }
-    steps = interleaved({name: (lambda c=c: c.step(x)) for name, c in candidates.items()}, size.repeats)
+    by_library = {
+        name: ways(each) if size.floors else {AS_IT_COMES: Way(each, each.log_prob)}
+        for name, each in candidates.items()
+    }
+    for candidate in candidates.values():
+        candidate.model.eval()
+    _time_ways(results, by_library, x, "log_prob", Way.evaluate)
     with torch.no_grad():
-        for candidate in candidates.values():
-            candidate.model.eval()
-        log_probs = interleaved({name: (lambda c=c: c.log_prob(x)) for name, c in candidates.items()}, size.repeats)
-        samples = _time_sampling(candidates, size, log_probs)
+        samples = _time_sampling(candidates, size, {name: each["log_prob"] for name, each in results.items()})
+    for candidate in candidates.values():
+        candidate.model.train()
+    _time_ways(results, by_library, x, "step", Way.step)
     for name, result in results.items():
-        result.update(step=steps[name], log_prob=log_probs[name], **samples[name])
+        result.update(samples[name])
     candidates.clear()
+    by_library.clear()
+    torch.compiler.reset()
     gc.collect()
     return results
+
+
+def _time_ways(
+    results: dict[str, dict[str, Any]],
+    by_library: dict[str, dict[str, Way]],
+    x: Tensor,
+    key: str,
+    call: Callable[[Way, Tensor], Tensor | None],
+) -> None:
+    """Time a call of every library in every way, all in turns, and enter the medians; ways that fail are taken out."""
+    calls: dict[tuple[str, str], Callable[[], object]] = {}
+    for library, found in by_library.items():
+        for name, reason in left_out(found, x, call).items():
+            results[library]["left_out"][f"{key}, {name}"] = reason
+            del found[name]
+        calls |= {(library, name): lambda way=way: call(way, x) for name, way in found.items()}
+    repeats = by_library["marginflow"][AS_IT_COMES].candidate.size.repeats
+    for (library, name), seconds in interleaved(calls, repeats).items():
+        results[library]["ways"].setdefault(key, {})[name] = seconds
+    for each in results.values():
+        each[key] = each["ways"][key][AS_IT_COMES]
 
 
 def _time_sampling(
     candidates: Mapping[str, Candidate], size: Size, log_probs: Mapping[str, float]
 ) -> dict[str, dict[str, Any]]:
-    """Seconds of 100 samples; a peer that would need more than a minute is extrapolated from a few passes."""
+    """Seconds of as many samples as a batch has rows; more than a minute of a peer is extrapolated."""
     results: dict[str, dict[str, Any]] = {}
     short = {}
     for name, candidate in candidates.items():
@@ -71,10 +101,10 @@ def _time_sampling(
             results[name] = {"sample": candidate.seconds_by_passes(passes), "extrapolated_from_passes": passes}
         elif expected > SLOW:
             started = time.perf_counter()
-            candidate.sample(ROWS)
+            candidate.sample(size.rows)
             results[name] = {"sample": time.perf_counter() - started, "measured_once": True}
         else:
-            short[name] = lambda c=candidate: c.sample(ROWS)
+            short[name] = lambda c=candidate: c.sample(size.rows)
     slowest = max((size.features * log_probs[name] for name in short if name in PEERS), default=0.0)
     repeats = size.repeats if slowest < 0.1 else 5
     results |= {name: {"sample": seconds} for name, seconds in interleaved(short, repeats).items()}
