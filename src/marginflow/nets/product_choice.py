@@ -64,7 +64,8 @@ def measured(threads: int) -> Choice:
     found = _kept().get(_key(threads)) if has_onednn() else None
     if found is None and has_onednn():
         found = _tried_out(threads)
-        _keep(_key(threads), found)
+        if not found.get("by_chance"):
+            _keep(_key(threads), found)
     if found is None or found["failure"] is not None:
         why = "this build of torch has no such function" if found is None else found["failure"]
         log.info("products of matrices by torch alone: oneDNN's is not used, as %s", why)
@@ -85,7 +86,7 @@ def _tried_out(threads: int) -> dict[str, Any]:
         )  # fmt: skip
         return json.loads(done.stdout) if done.returncode == 0 else _failed(f"it ended with {done.returncode}")
     except (OSError, subprocess.SubprocessError, ValueError) as error:
-        return _failed(f"it could not be measured ({type(error).__name__})")
+        return {**_failed(f"it could not be measured ({type(error).__name__})"), "by_chance": True}
 
 
 def _failed(why: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from marginflow.nets import autograd
 from marginflow.nets.masked import linear as layers
+from marginflow.nets.masked.forward import dropout_factors
 from marginflow.transforms import Affine, MaskedAutoregressive
 
 
@@ -199,7 +200,7 @@ def test_residuals_by_hand(activation: str, dropout: float) -> None:
     torch.default_generator.manual_seed(3)
     ours = network(x, context)
     torch.default_generator.manual_seed(3)
-    factors = [torch.empty(6, n).bernoulli_(1 - dropout) / (1 - dropout) if dropout else 1 for n in (8, 6, 8, 9, 8)]
+    factors = dropout_factors(network.layers, x, dropout) if dropout else [torch.ones(())] * 5
     h, total = torch.cat([context, network.order.reorder(x)], 1), torch.zeros(6, 8)
     for i, layer in enumerate(network.hidden_layers):
         before = h @ layer.dense_weight().T + layer.bias
@@ -247,13 +248,34 @@ def test_dropout_by_hand(activation: str) -> None:
     torch.default_generator.manual_seed(3)
     ours = network(x, context)
     torch.default_generator.manual_seed(3)
-    factors = [torch.empty(6, width).bernoulli_(0.6) / 0.6 for width in (9, 7)]
+    factors = dropout_factors(network.layers, x, 0.4)
     h = torch.cat([context, network.order.reorder(x)], 1)
     for layer, factor in zip(network.hidden_layers, factors, strict=True):
         h = network.activation(h @ layer.dense_weight().T + layer.bias) * factor
     expected = (h @ network.output_layer.dense_weight().T + network.output_layer.bias).view(6, 5, 2)
     torch.testing.assert_close(ours, network.order.restore(expected))
+    assert [factor.shape for factor in factors] == [(6, 9), (6, 7)]
     assert 0.2 < float((factors[0] == 0).double().mean()) < 0.6
+
+
+@pytest.mark.parametrize("dropout", [0.5, 0.1, 0.003, 0.999, 1e-9, 1 - 1e-9])
+def test_dropout_keeps_each_unit_with_its_probability_whatever_the_others_do(dropout: float) -> None:
+    layers = made_of("relu", 0, hidden=[50, 30]).network.layers
+    torch.default_generator.manual_seed(5)
+    first, second = dropout_factors(layers, torch.zeros(4001, 5), dropout)
+    for drawn in (first, second):
+        left_out = drawn == 0
+        assert len(set(drawn[~left_out].tolist())) <= 1
+        if dropout < 0.9999:
+            assert float(drawn.max()) == pytest.approx(1 / (1 - dropout), rel=0.01)
+        in_bits = min(max(dropout, 2**-16), 1 - 2**-16)
+        share, spread = float(left_out.double().mean()), (in_bits * (1 - in_bits) / drawn.numel()) ** 0.5
+        assert share == pytest.approx(in_bits, abs=4.5 * spread + 2**-17)
+    if 0.05 < dropout < 0.95:  # neighbours share a word: none may tell of another, nor the bits of one place differ
+        centred = (first == 0).double() - dropout
+        scale = dropout * (1 - dropout) * 4 / len(first) ** 0.5
+        assert float((centred.T @ centred / len(first)).fill_diagonal_(0).abs().max()) < 1.5 * scale
+        assert float(centred.mean(0).abs().max()) < 4.5 * (dropout * (1 - dropout) / len(first)) ** 0.5
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])

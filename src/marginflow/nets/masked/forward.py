@@ -103,17 +103,19 @@ class Pass(Written):
 
 
 def dropout_factors(layers: Layers, x: Tensor, dropout: float) -> list[Tensor]:
-    """What each hidden layer's units (N, width) are multiplied by, drawn anew; empty where none is left out.
+    """What each hidden layer's units (N, width) are multiplied by, drawn anew: 0, or what keeps the mean at 1.
 
-    dropout: the probability with which each hidden unit is left out.
+    dropout: the probability with which each hidden unit is left out, to 16 bits, drawn at once for four units:
+        torch's own draws, one for each, take as long as the products of a layer of some hundred units.
     """
-    if not dropout:
-        return []
-    keep = 1 - dropout
-    widths = [layer.out_features for layer in layers[:-1]]
-    return [
-        torch.empty(x.shape[0], width, dtype=x.dtype, device=x.device).bernoulli_(keep).div_(keep) for width in widths
-    ]
+    kept = min(max(round((1 - dropout) * 2**16), 1), 2**16 - 1)
+    factors = []
+    for layer in layers[:-1]:
+        count = x.shape[0] * layer.out_features
+        words = torch.empty(-(-count // 4), dtype=torch.int64, device=x.device).random_(-(2**63), None)
+        drawn = words.view(torch.int16)[:count].view(x.shape[0], layer.out_features)  # uniform from -2^15 on
+        factors.append((drawn < kept - 2**15).to(x.dtype).mul_(2**16 / kept))
+    return factors
 
 
 def by_layer(layers: Layers, flat: Sequence[T]) -> list[Sequence[T]]:
