@@ -105,17 +105,23 @@ class Pass(Written):
 def dropout_factors(layers: Layers, x: Tensor, dropout: float) -> list[Tensor]:
     """What each hidden layer's units (N, width) are multiplied by, drawn anew: 0, or what keeps the mean at 1.
 
-    dropout: the probability with which each hidden unit is left out, to 16 bits, drawn at once for four units:
-        torch's own draws, one for each, take as long as the products of a layer of some hundred units.
+    dropout: the probability with which each hidden unit is left out.
     """
-    kept = min(max(round((1 - dropout) * 2**16), 1), 2**16 - 1)
-    factors = []
-    for layer in layers[:-1]:
-        count = x.shape[0] * layer.out_features
-        words = torch.empty(-(-count // 4), dtype=torch.int64, device=x.device).random_(-(2**63), None)
-        drawn = words.view(torch.int16)[:count].view(x.shape[0], layer.out_features)  # uniform from -2^15 on
-        factors.append((drawn < kept - 2**15).to(x.dtype).mul_(2**16 / kept))
-    return factors
+    return [_factors(x.new_empty(x.shape[0], layer.out_features), 1 - dropout) for layer in layers[:-1]]
+
+
+def _factors(out: Tensor, keep: float) -> Tensor:
+    """Numbers that are 1 / keep with probability `keep`, else 0.
+
+    On the CPU the probability has 16 bits, which are drawn at once for four numbers: torch draws one number after the
+    other there, which takes as long as the products of a layer of some hundred units.
+    """
+    if out.device.type != "cpu":
+        return out.bernoulli_(keep).div_(keep)
+    kept = min(max(round(keep * 2**16), 1), 2**16 - 1)
+    words = torch.empty(-(-out.numel() // 4), dtype=torch.int64, device="cpu").random_(-(2**63), None)
+    drawn = words.view(torch.int16)[: out.numel()].view(out.shape)  # uniform from -2^15 on
+    return (drawn < kept - 2**15).to(out.dtype).mul_(2**16 / kept)
 
 
 def by_layer(layers: Layers, flat: Sequence[T]) -> list[Sequence[T]]:
