@@ -26,6 +26,13 @@ QUICK = {"failure": None, "choice": asdict(Choice("onednn", 2_560_000, None, LEA
 Kind = Callable[..., Tensor]
 
 
+def forget() -> None:
+    """What this process knows, as if it were another."""
+    product_choice._measured.clear()
+    product_choice._say_once.cache_clear()
+    products._found.clear()
+
+
 @pytest.fixture(autouse=True)
 def _nothing_known(single: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No choice in force, in memory or on disk; what is measured is `QUICK`."""
@@ -33,9 +40,9 @@ def _nothing_known(single: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "kept"))
     monkeypatch.setattr(product_choice, "has_onednn", lambda: True)
     monkeypatch.setattr(product_choice, "_tried_out", lambda threads: QUICK)
-    measured.cache_clear()
+    forget()
     yield
-    measured.cache_clear()
+    forget()
 
 
 @pytest.fixture
@@ -45,7 +52,8 @@ def said() -> Iterator[list[str]]:
 
     class Lines(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            lines.append(record.getMessage())
+            if not record.getMessage().startswith("measuring once"):
+                lines.append(record.getMessage())
 
     log, handler = logging.getLogger("marginflow"), Lines()
     level = log.level
@@ -251,8 +259,44 @@ def test_using_holds_in_its_thread_and_ends() -> None:
 
     with pytest.raises(KeyError):
         fails()
-    assert seen == [Choice(**QUICK["choice"])]
-    assert products.chosen() == seen[0]
+    assert seen == [TORCH]  # nothing was measured: a product alone is no reason to
+    assert products.known() is None
+    forget()
+    assert measured(torch.get_num_threads()) == products.chosen() == products.known() == Choice(**QUICK["choice"])
+
+
+def test_a_training_of_a_large_model_measures_and_others_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    large, small = torch.nn.Linear(400, 400), torch.nn.Linear(64, 64)
+    assert products.choice_for(small, 1000) is products.choice_for(large.double(), 100) is TORCH
+    assert products.known() is None
+    assert products.choice_for(large.float(), 100, repeatable=True) == Choice(**QUICK["choice"])
+    assert products.chosen() == products.known() == Choice(**QUICK["choice"])
+    forget()
+    monkeypatch.setattr(product_choice, "_kept", dict)  # it cannot be kept: another process might choose otherwise
+    assert products.choice_for(large, 100) == Choice(**QUICK["choice"])
+    assert products.choice_for(large, 100, repeatable=True) is TORCH
+
+
+def test_what_a_training_was_started_with_is_taken_where_it_is_right_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    choice = Choice("onednn", 7, None, 9)
+    assert products.recorded(None) is TORCH
+    assert products.recorded(asdict(choice)) == choice
+    for wrong in ({"back_end": "mkl"}, {"forward": "a"}, {"forwards": 1}):
+        with pytest.raises((ValueError, TypeError)):
+            products.recorded(wrong)
+    forget()
+    monkeypatch.setattr(product_choice, "_kept", dict)
+    monkeypatch.setattr(product_choice, "_tried_out", lambda threads: product_choice._failed("it differs by 1e-3"))
+    with pytest.warns(RuntimeWarning, match="multiplied by onednn, which is not usable here: torch's own products"):
+        assert products.recorded(asdict(choice)) is TORCH
+
+
+@pytest.mark.parametrize("name", ["ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE"])
+def test_onednn_told_to_round_is_not_used(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "BF16")
+    assert not back_ends.has_onednn()
+    monkeypatch.setenv(name, "strict")
+    assert back_ends.has_onednn() == ("onednn" in products.usable())
 
 
 def test_the_environment_fixes_the_choice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,12 +329,12 @@ def test_a_choice_that_was_kept_is_not_used_where_the_back_end_is_missing(
     monkeypatch: pytest.MonkeyPatch, said: list[str]
 ) -> None:
     assert measured(1).back_end == "onednn"
-    measured.cache_clear()
+    forget()
     monkeypatch.setattr(product_choice, "has_onednn", lambda: False)
     monkeypatch.setattr(product_choice, "_tried_out", lambda threads: pytest.fail("there is nothing to try"))
     assert [measured(1), measured(1)] == [TORCH, TORCH]
     assert len(said) == 1
-    assert "this build of torch has no such function" in said[0]
+    assert "this build of torch has no other" in said[0]
 
 
 def rounded(a: Tensor, b: Tensor, out: Tensor, *, accumulate: bool = False) -> Tensor:
@@ -397,7 +441,7 @@ def test_a_choice_is_measured_once_and_kept(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(product_choice, "_tried_out", tried_out)
     expected = Choice(**QUICK["choice"])
     assert [measured(1), measured(1), measured(2)] == [expected] * 3
-    measured.cache_clear()  # as in another process
+    forget()  # as in another process
     assert [measured(1), measured(2)] == [expected] * 2
     assert tried == [1, 2]
     kept = json.loads((tmp_path / "kept" / product_choice.FILE).read_text())
@@ -405,7 +449,7 @@ def test_a_choice_is_measured_once_and_kept(tmp_path: Path, monkeypatch: pytest.
     assert all(torch.__version__ in key and product_choice.processor() in key for key in kept)
     assert product_choice.processor()
     monkeypatch.setattr(torch, "__version__", "0.1")
-    measured.cache_clear()
+    forget()
     measured(1)
     assert tried == [1, 2, 1]
 

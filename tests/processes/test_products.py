@@ -15,7 +15,7 @@ from marginflow.nets import back_ends, product_choice
 def test_the_trial_is_made_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     monkeypatch.delenv("PYTHONPATH", raising=False)  # it finds the package where this process found it
-    product_choice.measured.cache_clear()
+    product_choice._measured.clear()
     try:
         choice, settings = product_choice.measured(1), torch.get_num_threads()
         kept = json.loads((tmp_path / product_choice.FILE).read_text())
@@ -25,4 +25,4 @@ def test_the_trial_is_made_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert choice.back_end == "onednn"
         assert torch.get_num_threads() == settings
     finally:
-        product_choice.measured.cache_clear()
+        product_choice._measured.clear()

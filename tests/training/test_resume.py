@@ -7,6 +7,7 @@ import importlib
 import json
 import signal
 import threading
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,9 @@ from marginflow.base.distribution import Distribution
 from marginflow.data import DataSet
 from marginflow.data.loader import Loader
 from marginflow.distributions import Flow, Marginalising, StandardNormal
+from marginflow.nets import products
 from marginflow.nets.masked import linear
+from marginflow.nets.product_choice import Choice
 from marginflow.training import EpochRecord, TrainConfig, fit
 from marginflow.training.checkpoint import TRAINER, load_trainer, save_trainer, save_weights
 from marginflow.training.interrupt import Interrupted, Interrupts
@@ -91,6 +94,32 @@ def test_stopped_anywhere_and_resumed_it_ends_the_same(
     assert states[1] is not None
     assert same(states[0]["model"], states[1]["model"])
     assert torch.equal(states[0]["random"], states[1]["random"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("back_end", products.usable())
+def test_it_ends_the_same_under_each_back_end_of_products(
+    back_end: str, single: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In float32, whose last bits depend on who multiplies; what the machine would choose today does not matter."""
+    other = products.usable()[-1] if back_end == "torch" else "torch"
+    choice, others = Choice(back_end, 1, 1, 1), Choice(other, 1, 1, 1)
+    monkeypatch.setattr(products, "LEAST", 1)
+    monkeypatch.setattr(products, "measured", lambda threads: choice)
+    loop = importlib.import_module("marginflow.training.fit")
+    monkeypatch.setattr(loop, "choice_for", lambda *_, **__: choice)
+    whole, resumed = built(), built()
+    history = fit(whole, moons(), config(epochs=2), tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        fit(built(), moons(), config(epochs=2), tmp_path / "parts", observers=[StopAt(2, 4)])
+    state = load_trainer(tmp_path / "parts")
+    assert state is not None
+    assert state["products"] == asdict(choice)
+    monkeypatch.setattr(loop, "choice_for", lambda *_, **__: others)
+    assert without_seconds(fit(resumed, moons(), config(epochs=2), tmp_path / "parts", resume=True)) == without_seconds(
+        history
+    )
+    assert same(resumed.state_dict(), whole.state_dict())
 
 
 def test_a_state_from_before_finishes_its_epoch_by_the_order_that_it_drew(tmp_path: Path) -> None:

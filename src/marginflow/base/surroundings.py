@@ -13,6 +13,11 @@ def becomes_graph() -> bool:
     return torch.compiler.is_compiling() or torch._C._is_tracing()
 
 
+def is_compiled() -> bool:
+    """Whether what is computed is compiled for this process, and not exported for others."""
+    return torch.compiler.is_compiling() and not torch.compiler.is_exporting()
+
+
 def in_torch_func() -> bool:
     """Whether a transform of torch.func is at work, or forward-mode gradients are."""
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,7 @@ from marginflow.base.surroundings import stands_for_many
 # holds the types of what it takes, so that under another signature there is no such function
 NAME = "_ZN2at6native13mkldnn_matmulERKNS_6TensorES3_S3_ff"
 LEAST = 2_000_000  # multiplications: below, a call of the second takes longer than its product
+ROUNDED = "ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE"  # by which oneDNN may be told to round its factors
 KINDS = (Tensor, nn.Parameter)  # a subclass may compute in its own way
 
 
@@ -45,19 +47,26 @@ def _function() -> Callable[..., None] | None:
 
 
 def has_onednn() -> bool:
-    """Whether this build of torch has oneDNN's product, and it is not switched off."""
-    return torch.backends.mkldnn.is_available() and torch._C._get_mkldnn_enabled() and _function() is not None
+    """Whether this build of torch has oneDNN's product, it is not switched off, and not told to round its factors."""
+    rounded = any(os.environ.get(name, "STRICT").upper() != "STRICT" for name in ROUNDED)
+    return torch.backends.mkldnn.is_available() and _is_on() and not rounded and _function() is not None
+
+
+def _is_on() -> bool:
+    return torch._C._get_mkldnn_enabled()
 
 
 def fits_onednn(a: Tensor, b: Tensor, out: Tensor) -> bool:
     """Whether oneDNN multiplies these: whole matrices or slices of such in float32, which no other code must see.
 
-    What does not fit is left to torch, which says why: an error in oneDNN would end the process.
+    What does not fit is left to torch, which says why: an error in oneDNN would end the process, as does memory that it
+    is refused for a copy of a slice.
     """
     (n, inside), (again, m) = a.shape, b.shape
     return (
         inside == again
         and out.shape == (n, m)
+        and _is_on()
         and torch._C._len_torch_dispatch_stack() == 0
         and all(_is_plain(each) for each in (a, b, out))
         and _function() is not None
@@ -67,7 +76,7 @@ def fits_onednn(a: Tensor, b: Tensor, out: Tensor) -> bool:
 def _is_plain(x: Tensor) -> bool:
     if type(x) not in KINDS or x.dtype != torch.float32 or x.device.type != "cpu" or x.ndim != 2 or not x.numel():
         return False
-    if x.is_neg() or stands_for_many(x):
+    if x.is_neg() or stands_for_many(x) or x._is_zerotensor() or not x.untyped_storage().nbytes():
         return False
     (rows, columns), (down, across) = x.shape, x.stride()
     return (across == 1 and down >= columns) or (down == 1 and across >= rows)

@@ -6,8 +6,10 @@ import json
 import logging
 import os
 import platform
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,6 +31,7 @@ REPEATS = 9
 EXACT = 1e-5  # the largest error of a float32 product, relative to its size; factors in bfloat16 leave 1e-3
 LONGEST = 120.0  # seconds that measuring may take
 FILE = "products.json"
+CRASHES = signal.SIGABRT, signal.SIGSEGV, signal.SIGILL, signal.SIGFPE  # of the product itself; else it was ended
 log = logging.getLogger("marginflow")
 
 
@@ -54,23 +57,40 @@ TORCH = Choice()
 
 def on_disk(threads: int) -> Choice | None:
     """The choice for this machine, version of torch and number of threads, as far as it was measured and kept."""
-    found = _kept().get(_key(threads))
-    return None if found is None else TORCH if found["failure"] is not None else Choice(**found["choice"])
+    found = _kept().get(_key(threads)) if has_onednn() else None
+    return None if found is None else _choice(found)
+
+
+def measured(threads: int) -> Choice:
+    """The choice for this machine, version of torch and number of threads; measured where it was not yet."""
+    if not has_onednn():
+        _say_once("products of matrices by torch alone: this build of torch has no other, or it is switched off")
+        return TORCH
+    with _one_at_a_time:
+        if threads not in _measured:
+            found = _kept().get(_key(threads))
+            if found is None:
+                log.warning("measuring once which product of matrices is quickest on this machine: some seconds")
+                found = _tried_out(threads)
+                if not found.get("by_chance"):
+                    _keep(_key(threads), found)
+            if found["failure"] is not None:
+                log.warning("products of matrices by torch alone: oneDNN's is not used, as %s", found["failure"])
+            _measured[threads] = _choice(found)
+    return _measured[threads]
+
+
+_one_at_a_time = threading.Lock()
+_measured: dict[int, Choice] = {}  # by the number of threads
 
 
 @cache
-def measured(threads: int) -> Choice:
-    """The choice for this machine, version of torch and number of threads; measured where it is not on disk yet."""
-    found = _kept().get(_key(threads)) if has_onednn() else None
-    if found is None and has_onednn():
-        found = _tried_out(threads)
-        if not found.get("by_chance"):
-            _keep(_key(threads), found)
-    if found is None or found["failure"] is not None:
-        why = "this build of torch has no such function" if found is None else found["failure"]
-        log.info("products of matrices by torch alone: oneDNN's is not used, as %s", why)
-        return TORCH
-    return Choice(**found["choice"])
+def _say_once(line: str) -> None:
+    log.info(line)
+
+
+def _choice(found: dict[str, Any]) -> Choice:
+    return TORCH if found["failure"] is not None else Choice(**found["choice"])
 
 
 def _tried_out(threads: int) -> dict[str, Any]:
@@ -78,13 +98,18 @@ def _tried_out(threads: int) -> dict[str, Any]:
     if not sys.executable or getattr(sys, "frozen", False):
         return _failed("there is no Python to measure it with")
     code = f"import marginflow.nets.product_choice as each; each.print_trial({threads})"
+    folders = os.pathsep.join(
+        folder for folder in sys.path if folder
+    )  # what this process found, but for where it stands
     try:
         done = subprocess.run(
-            [sys.executable, "-c", code],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},  # it finds what this process found
+            [sys.executable, "-P", "-c", code],
+            env={**os.environ, "PYTHONPATH": folders},
             capture_output=True, text=True, timeout=LONGEST, check=False,
         )  # fmt: skip
-        return json.loads(done.stdout) if done.returncode == 0 else _failed(f"it ended with {done.returncode}")
+        if done.returncode == 0:
+            return json.loads(done.stdout)
+        return {**_failed(f"it ended with {done.returncode}"), "by_chance": -done.returncode not in CRASHES}
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         return {**_failed(f"it could not be measured ({type(error).__name__})"), "by_chance": True}
 
@@ -213,12 +238,19 @@ def _kept() -> dict[str, Any]:
 def _is_whole(found: Any) -> bool:
     """Whether this is what `trial` finds."""
     try:
-        choice = Choice(**found["choice"])
-    except (KeyError, TypeError):
+        as_choice_of(found["choice"])
+    except (KeyError, TypeError, ValueError):
         return False
+    return isinstance(found.get("failure", 0), str | None)
+
+
+def as_choice_of(fields: dict[str, Any]) -> Choice:
+    """A choice from its fields as a file holds them; ValueError or TypeError where they are no such."""
+    choice = Choice(**fields)
     starts = (choice.forward, choice.input_gradient, choice.weight_gradient)
-    is_said = isinstance(found.get("failure", 0), str | None)
-    return is_said and choice.back_end in list(BACK_ENDS) and all(each is None or type(each) is int for each in starts)
+    if choice.back_end not in list(BACK_ENDS) or not all(each is None or type(each) is int for each in starts):
+        raise ValueError(f"no choice of products: {fields}")
+    return choice
 
 
 def _keep(key: str, found: dict[str, Any]) -> None:

@@ -21,8 +21,9 @@ from torch.nn import functional
 from marginflow.base.settings import as_choice
 from marginflow.base.surroundings import becomes_graph
 from marginflow.nets.back_ends import BACK_ENDS, LEAST, BackEnd, by_torch, fits_onednn, has_onednn
-from marginflow.nets.product_choice import TORCH, Choice, measured, on_disk
+from marginflow.nets.product_choice import TORCH, Choice, as_choice_of, measured, on_disk
 
+WORTH = 10_000_000  # multiplications of the largest product, below which it is not worth the seconds of measuring
 VARIABLE = "MARGINFLOW_PRODUCTS"  # "torch" or "onednn" for all products; without it, what was measured
 _fixed: ContextVar[Choice | None] = ContextVar("_fixed", default=None)
 
@@ -39,46 +40,57 @@ def all_by(back_end: str) -> Choice:
 
 
 def chosen() -> Choice:
-    """The choice in force: the one fixed by `using`, by the environment, or by what was measured."""
+    """The choice in force: the one fixed by `using`, by the environment, or what was measured on this machine before.
+
+    A back end that the environment asks for is tried first, where that was not done yet.
+    """
     fixed = _fixed.get()
     if fixed is not None:
         return fixed
     told, threads = os.environ.get(VARIABLE), torch.get_num_threads()
-    if not told:
-        return measured(threads)
-    wanted = all_by(told)
-    return wanted if wanted is TORCH or measured(threads).back_end == told else TORCH
+    if told:
+        wanted = all_by(told)
+        return wanted if wanted is TORCH or measured(threads).back_end == told else TORCH
+    if threads not in _found:
+        _found[threads] = on_disk(threads) or TORCH
+    return _found[threads]
+
+
+_found: dict[int, Choice] = {}  # by the number of threads, as it stood on disk when it was first needed
 
 
 def known() -> Choice | None:
-    """The choice in force, as `chosen`; None where nothing needed it yet, so that it was never measured."""
-    told = os.environ.get(VARIABLE)
-    return _fixed.get() or (all_by(told) if told else on_disk(torch.get_num_threads()))
+    """The choice in force, as `chosen`; None where it was never measured on this machine."""
+    if _fixed.get() is None and not os.environ.get(VARIABLE) and on_disk(torch.get_num_threads()) is None:
+        return None
+    return chosen()
 
 
 def choice_for(model: nn.Module, num_rows: int, *, repeatable: bool = False) -> Choice:
-    """The choice that batches of so many rows need: torch's own where no weight of the model is large enough.
+    """The choice for a training in batches of so many rows, measured where it was not yet.
 
-    repeatable: torch's own too where what was measured could not be kept on disk, for another process to repeat it.
+    torch's own where no weight of the model is large enough. repeatable: torch's own too where what was measured could
+    not be kept on disk, for another process to repeat it.
     """
-    weights = [each for each in model.parameters() if each.ndim == 2 and each.numel() * num_rows >= LEAST]
+    weights = [each for each in model.parameters() if each.ndim == 2 and each.numel() * num_rows >= WORTH]
     if not any(each.dtype == torch.float32 and each.device.type == "cpu" for each in weights):
         return TORCH
-    choice = chosen()
-    return TORCH if repeatable and known() is None else choice
+    if _fixed.get() is None and not os.environ.get(VARIABLE):
+        _found[torch.get_num_threads()] = measured(torch.get_num_threads())
+    return TORCH if repeatable and known() is None else chosen()
 
 
 def recorded(fields: dict[str, Any] | None) -> Choice:
     """The choice that a training was started with, from its fields; torch's own where there are none.
 
-    A RuntimeWarning says where its back end is not here.
+    A RuntimeWarning says where its back end is not here, or does not compute right here.
     """
-    choice = TORCH if fields is None else Choice(**fields)
-    if choice.back_end in usable():
+    choice = TORCH if fields is None else as_choice_of(fields)
+    if choice.back_end == "torch" or measured(torch.get_num_threads()).back_end == choice.back_end:
         return choice
     warnings.warn(
-        f"this training multiplied by {choice.back_end}, which is not here: torch's own products take its place, and "
-        "weights will differ in the last digits from those of a training without a break",
+        f"this training multiplied by {choice.back_end}, which is not usable here: torch's own products take its place "
+        "and weights will differ in the last digits from those of a training without a break",
         RuntimeWarning,
         stacklevel=2,
     )

@@ -28,9 +28,9 @@ class BatchSize(NamedTuple):
 
 
 def suggested_batch_size(num_rows: SupportsIndex) -> BatchSize:
-    """The batch size and learning rate with which a flow learns most from a table while a person waits.
+    """The batch size and learning rate with which a flow learns most from a table in some seconds.
 
-    size = the power of two nearest to 2 sqrt(num_rows), within 32 to 1024, and at most num_rows
+    size = the power of two nearest to 2 sqrt(num_rows) in ratio, within 32 to 1024, and at most num_rows
     lr = 8e-3 min(sqrt(size / 64), 1)
 
     It fits measurements: a MAF of 5 x (2 x 128) on tables of 10 columns, 1,000 to 1,000,000 rows, for 4 to 45 CPU

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._dynamo.exc import TorchDynamoException
 
 from marginflow.base.data_warning import TrainingWarning
 
@@ -28,17 +27,17 @@ class Compiled:
     def __init__(self, objective: nn.Module, device: torch.device, stacklevel: int) -> None:
         self.objective, self._call, self._stacklevel = objective, objective, stacklevel
         if device.type == "cpu" and compiler() is None:
-            self._leave(f"{os.environ.get('CXX') or 'g++'} is not here: install a C++ compiler, or set CXX to one", 1)
+            self._leave(f"{os.environ.get('CXX') or 'g++'} is not here: install a C++ compiler, or set CXX to one", 2)
         else:
             self._call: Any = torch.compile(objective)
 
     def __call__(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         try:
             return self._call(x, context)
-        except (TorchDynamoException, RuntimeError, OSError) as error:
+        except Exception as error:
             if self._call is self.objective or not _of_compiler(error):
                 raise
-            self._leave(" ".join(str(error).split())[:200], 1)
+            self._leave(" ".join(str(error).split())[:200], 3)
             return self.objective(x, context)
 
     def _leave(self, why: str, more: int) -> None:
@@ -48,4 +47,6 @@ class Compiled:
 
 def _of_compiler(error: BaseException) -> bool:
     """Whether an error is the compiler's, and not that of the model."""
-    return isinstance(error, TorchDynamoException) or "compil" in f"{type(error).__name__}{error}".lower()
+    from torch._dynamo.exc import TorchDynamoException
+
+    return isinstance(error, TorchDynamoException)

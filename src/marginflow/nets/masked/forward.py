@@ -8,6 +8,7 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor
 
+from marginflow.base.surroundings import is_compiled
 from marginflow.nets.activations import ACTIVATIONS, FromOutput
 from marginflow.nets.autograd import Written
 from marginflow.nets.masked.linear import Layers, MaskedLinear
@@ -26,16 +27,21 @@ class Pass(Written):
         plan: of the network.
         layers: from the inputs to the outputs.
         factors: what the units of each hidden layer are multiplied by, see `dropout_factors`.
+        number: of the network, where a compiler is to see one operator; see `operator`.
     """
 
-    def __init__(self, plan: MaskedPlan, layers: Layers, factors: Sequence[Tensor] = ()) -> None:
-        self.plan, self.layers, self.factors = plan, layers, factors
+    def __init__(
+        self, plan: MaskedPlan, layers: Layers, factors: Sequence[Tensor] = (), number: int | None = None
+    ) -> None:
+        self.plan, self.layers, self.factors, self.number = plan, layers, factors, number
 
     @property
     def must_be_plain(self) -> bool:
         return self.plan.activation_name is None  # it may have parameters, or draw noise
 
     def plain(self, x: Tensor, context: Tensor | None, *flat: Tensor) -> Tensor:
+        if self.number is not None and is_compiled() and self._from_output is not None:
+            return torch.ops.marginflow.masked_network(self.number, x, context, list(flat), list(self.factors))[0]
         return self._through(x, context, flat, None, quick=False)
 
     def quick(self, kept: list[Tensor] | None, x: Tensor, context: Tensor | None, *flat: Tensor) -> Tensor:
@@ -86,10 +92,14 @@ class Pass(Written):
         c = self.plan.context_features
         return [grad[:, c:] if c else grad, grad[:, :c] if c else None, *found]
 
+    @property
+    def _from_output(self) -> FromOutput | None:
+        """The gradient through the activation, where its output determines it."""
+        return ACTIVATIONS[self.plan.activation_name].from_output if self.plan.activation_name else None
+
     def _recall(self, kept: Tensor) -> tuple[Tensor, Tensor | None]:
         """The output of a hidden layer, and what went into its activation, where that was kept, joined by a graph."""
-        name = self.plan.activation_name
-        if name and ACTIVATIONS[name].from_output:
+        if self._from_output is not None:
             return kept, None
         with torch.enable_grad():
             before = kept.detach().requires_grad_()
@@ -97,9 +107,9 @@ class Pass(Written):
 
     def _through_activation(self, grad: Tensor, h: Tensor, before: Tensor | None) -> Tensor:
         """The gradient through a hidden layer's activation, from that of its output h."""
-        if before is not None:
-            return torch.autograd.grad(h, before, grad)[0]
-        return cast(FromOutput, ACTIVATIONS[cast(str, self.plan.activation_name)].from_output)(grad, h)
+        if self._from_output is not None:
+            return self._from_output(grad, h)
+        return torch.autograd.grad(h, cast(Tensor, before), grad)[0]
 
 
 def dropout_factors(layers: Layers, x: Tensor, dropout: float) -> list[Tensor]:
@@ -119,7 +129,7 @@ def _factors(out: Tensor, keep: float) -> Tensor:
     if out.device.type != "cpu":
         return out.bernoulli_(keep).div_(keep)
     kept = min(max(round(keep * 2**16), 1), 2**16 - 1)
-    words = torch.empty(-(-out.numel() // 4), dtype=torch.int64, device="cpu").random_(-(2**63), None)
+    words = torch.randint(-(2**63), 2**63 - 1, (-(-out.numel() // 4),), device="cpu")
     drawn = words.view(torch.int16)[: out.numel()].view(out.shape)  # uniform from -2^15 on
     return (drawn < kept - 2**15).to(out.dtype).mul_(2**16 / kept)
 

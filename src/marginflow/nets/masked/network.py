@@ -15,6 +15,7 @@ from marginflow.nets.activations import Activation, as_activation
 from marginflow.nets.masked.forward import Pass, dropout_factors
 from marginflow.nets.masked.inverse import Step, draw, invert
 from marginflow.nets.masked.linear import MaskedLinear
+from marginflow.nets.masked.operator import LARGE, registered
 from marginflow.nets.masked.order import FeatureOrder
 from marginflow.nets.masked.plan import plan_of
 
@@ -72,6 +73,7 @@ class MaskedNetwork(nn.Module):
         name = activation if isinstance(activation, str) else None
         self.plan = plan_of(inputs, outputs, context_features, counts, self.layers, self.activation, name, residual)
         self.num_weights = sum(layer.num_visible + layer.out_features for layer in self.layers)  # and biases
+        self.handle = registered(self)
         self.num_units = sum(layer.out_features for layer in self.layers)
 
     @property
@@ -87,7 +89,11 @@ class MaskedNetwork(nn.Module):
     def written(self, x: Tensor) -> Pass:
         """A pass of x (N, I) in the network's order, with the units that it leaves out."""
         factors = dropout_factors(self.layers, x, self.dropout) if self.random else ()
-        return Pass(self.plan, self.layers, factors)
+        return Pass(self.plan, self.layers, factors, self.handle.number if self.num_weights >= LARGE else None)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.handle = registered(self)  # a copy is another network
 
     @property
     def tensors(self) -> list[Tensor]:
