@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from marginflow.nets import products
+from marginflow.nets.product_choice import PRODUCTS
 
-KINDS = ("forward", "input_gradient", "weight_gradient")
+KINDS = tuple(PRODUCTS)
 _torchs_own = functional.linear
 
 

@@ -96,11 +96,11 @@ def _choice(found: dict[str, Any]) -> Choice:
 def _tried_out(threads: int) -> dict[str, Any]:
     """What `trial` finds in a process of its own, so that nothing that goes wrong there can end this one."""
     if not sys.executable or getattr(sys, "frozen", False):
-        return _failed("there is no Python to measure it with")
+        return {**_failed("there is no Python to measure it with"), "by_chance": True}
     code = f"import marginflow.nets.product_choice as each; each.print_trial({threads})"
     folders = os.pathsep.join(
-        folder for folder in sys.path if folder
-    )  # what this process found, but for where it stands
+        each for each in sys.path if each
+    )  # where this process finds modules, but for where it is
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-c", code],

@@ -21,7 +21,7 @@ from torch.nn import functional
 from marginflow.base.settings import as_choice
 from marginflow.base.surroundings import becomes_graph
 from marginflow.nets.back_ends import BACK_ENDS, LEAST, BackEnd, by_torch, fits_onednn, has_onednn
-from marginflow.nets.product_choice import TORCH, Choice, as_choice_of, measured, on_disk
+from marginflow.nets.product_choice import PRODUCTS, TORCH, Choice, as_choice_of, measured, on_disk
 
 WORTH = 10_000_000  # multiplications of the largest product, below which it is not worth the seconds of measuring
 VARIABLE = "MARGINFLOW_PRODUCTS"  # "torch" or "onednn" for all products; without it, what was measured
@@ -109,8 +109,7 @@ def using(choice: Choice) -> Iterator[None]:
 
 def are_anothers(x: Tensor, weight: Tensor) -> bool:
     """Whether a back end other than torch's serves some product of a layer: x (N, I), weight (O, I)."""
-    kinds = "forward", "input_gradient", "weight_gradient"
-    return any(_another(x, x.shape[0] * weight.numel(), kind) is not None for kind in kinds)
+    return any(_another(x, x.shape[0] * weight.numel(), kind) is not None for kind in PRODUCTS)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -16,9 +16,7 @@ from marginflow.nets.masked.forward import Pass
 if TYPE_CHECKING:
     from marginflow.nets.masked.network import MaskedNetwork
 
-LARGE = (
-    2**18
-)  # weights, from which on a network is one operator; of a smaller one the compiler makes less than its parts
+LARGE = 2**18  # weights, from which on a network is one operator; the operations of a smaller one are joined
 _numbers = itertools.count()
 _networks: WeakValueDictionary[int, MaskedNetwork] = WeakValueDictionary()
 
@@ -39,7 +37,7 @@ def registered(network: MaskedNetwork) -> Handle:
 
 def _pass(number: int, factors: Sequence[Tensor]) -> Pass:
     network = _networks[number]
-    return Pass(network.plan, network.layers, factors, number)
+    return Pass(network.plan, network.layers, factors)
 
 
 @torch.library.custom_op("marginflow::masked_network", mutates_args=())
