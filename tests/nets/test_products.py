@@ -291,6 +291,15 @@ def test_what_a_training_was_started_with_is_taken_where_it_is_right_here(monkey
         assert products.recorded(asdict(choice)) is TORCH
 
 
+def test_a_trial_that_ended_by_chance_is_made_again_in_the_next_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    by_chance = {**product_choice._failed("it could not be measured"), "by_chance": True}
+    monkeypatch.setattr(product_choice, "_tried_out", lambda threads: by_chance)
+    assert measured(1) is measured(1) is TORCH
+    forget()
+    monkeypatch.setattr(product_choice, "_tried_out", lambda threads: QUICK)
+    assert measured(1) == Choice(**QUICK["choice"])
+
+
 @pytest.mark.parametrize("name", ["ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE"])
 def test_onednn_told_to_round_is_not_used(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "BF16")
