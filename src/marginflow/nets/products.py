@@ -114,9 +114,9 @@ def are_anothers(x: Tensor, weight: Tensor) -> bool:
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """The output of a layer with its bias, x W^T + b: x (N, I), weight (O, I), bias (O,) -> (N, O)."""
-    if _another(x, x.shape[0] * weight.numel(), "forward") is None:
+    if becomes_graph():
         return functional.linear(x, weight, bias)
-    return forward(x, weight).add_(bias)
+    return forward(x, weight).add_(bias)  # quicker than to begin with the bias in memory that is not in the cache
 
 
 def forward(x: Tensor, weight: Tensor, out: Tensor | None = None) -> Tensor:
@@ -136,7 +136,7 @@ def weight_gradient(grad: Tensor, x: Tensor, out: Tensor | None = None) -> Tenso
 
 def _another(a: Tensor, size: int, kind: str) -> BackEnd | None:
     """The back end other than torch's that serves a product of so many multiplications; None where none does."""
-    if becomes_graph() or size < LEAST or a.dtype != torch.float32 or a.device.type != "cpu":
+    if size < LEAST or a.dtype != torch.float32 or a.device.type != "cpu" or becomes_graph():
         return None
     choice = chosen()
     least = getattr(choice, kind)

@@ -95,10 +95,15 @@ class MaskedAutoregressive(WrittenOut):
             dropout,
             residual,
         )
+        self.num_weights, self.num_units = self.network.num_weights, self.network.num_units
 
     @property
     def context_features(self) -> int:
-        return self.network.context_features
+        return self._network.context_features
+
+    @property
+    def _network(self) -> MaskedNetwork:
+        return cast(MaskedNetwork, self._modules["network"])  # looking for attributes takes 1 us, in every block
 
     @property
     def order(self) -> Tensor:
@@ -121,24 +126,17 @@ class MaskedAutoregressive(WrittenOut):
 
     @property
     def is_written(self) -> bool:
-        return type(self.univariate) is Affine and not is_watched(self.network)
-
-    @property
-    def num_weights(self) -> int:
-        return self.network.num_weights
-
-    @property
-    def num_units(self) -> int:
-        return self.network.num_units
+        return type(self.univariate) is Affine and not is_watched(self._network)
 
     @property
     def tensors(self) -> list[Tensor]:
-        return self.network.tensors
+        return self._network.tensors
 
     def written(self, x: Tensor, context: Tensor | None) -> Written:
         self.require_input(x)
-        self.network.fitting_context(context, x)
-        return _Conditionals(self.network.order, self.network.written(x), cast(Affine, self.univariate).written)
+        network = self._network
+        network.fitting_context(context, x)
+        return _Conditionals(network.order, network.written(x), cast(Affine, self.univariate).written)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if self.is_written:
@@ -179,5 +177,5 @@ class _Conditionals(Written):
     ) -> list[Tensor | None]:
         grad_z, grad_log, end = self.order.reorder(grads[0]), grads[1][:, None], len(self.network.layers)
         of_x, of_params = self.univariate.gradients(kept[end:], [], [], grad_z, grad_log)
-        by_network, *rest = self.network.gradients(kept[:end], inputs, needed, cast(Tensor, of_params))
-        return [None if by_network is None else self.order.restore(by_network.add_(cast(Tensor, of_x))), *rest]
+        by_network, *rest = self.network.gradients(kept[:end], inputs, needed, cast(Tensor, of_params), more=of_x)
+        return [None if by_network is None else self.order.restore(by_network), *rest]

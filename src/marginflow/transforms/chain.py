@@ -26,15 +26,11 @@ class WrittenOut(Transform, ABC):
         """Whether it has one; else it computes in its own way."""
         return True
 
-    @property
-    @abstractmethod
-    def num_weights(self) -> int:
-        """How many numbers its parameters hold."""
+    num_weights: int
+    """How many numbers its parameters hold."""
 
-    @property
-    @abstractmethod
-    def num_units(self) -> int:
-        """How many numbers it computes for a row, about."""
+    num_units: int
+    """How many numbers it computes for a row, about."""
 
     @property
     @abstractmethod

@@ -102,13 +102,10 @@ class _EachFeature(Calibrated, WrittenOut, ABC):
     z = exp(s) x + t,  log_det = sum s, a channel's s once for each of its pixels
     """
 
-    @property
-    def num_weights(self) -> int:
-        return 2 * self.num_features
-
-    @property
-    def num_units(self) -> int:
-        return 2 * self.num_features  # and as many for each pixel, but then its neighbours are no vectors' transforms
+    def __init__(self, features: int) -> None:
+        super().__init__(features)
+        # and as many units for each pixel, but then its neighbours are no vectors' transforms
+        self.num_weights = self.num_units = 2 * self.num_features
 
     @abstractmethod
     def scale_and_shift(self) -> tuple[Tensor, Tensor]:

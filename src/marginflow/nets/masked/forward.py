@@ -69,8 +69,14 @@ class Pass(Written):
         return h if plan.ragged else h.view(*x.shape, cast(int, plan.num_params))
 
     def gradients(
-        self, kept: Sequence[Tensor], inputs: Sequence[Tensor | None], needed: Sequence[bool], *grads: Tensor
+        self,
+        kept: Sequence[Tensor],
+        inputs: Sequence[Tensor | None],
+        needed: Sequence[bool],
+        *grads: Tensor,
+        more: Tensor | None = None,
     ) -> list[Tensor | None]:
+        """more: what else the gradient of x is the sum of, which is written over."""
         tensors = by_layer(self.layers, cast("Sequence[Tensor]", inputs[2:]))
         wanted = by_layer(self.layers, needed[2:])
         grad = grads[0] if self.plan.ragged else grads[0].flatten(1)
@@ -88,9 +94,11 @@ class Pass(Written):
         found = [each for own in reversed(by_layers) for each in own]
         if not any(needed[:2]):
             return [None, None, *found]
-        grad = self.layers[0].product_back(grad, tensors[0])
         c = self.plan.context_features
-        return [grad[:, c:] if c else grad, grad[:, :c] if c else None, *found]
+        grad = self.layers[0].product_back(grad, tensors[0], None if c else more)
+        if not c:
+            return [grad, None, *found]
+        return [grad[:, c:] if more is None else more.add_(grad[:, c:]), grad[:, :c], *found]
 
     @property
     def _from_output(self) -> FromOutput | None:

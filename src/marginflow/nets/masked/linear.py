@@ -170,17 +170,19 @@ class MaskedLinear(HoldsConstants):
             products.forward(x[:, : weight.shape[1]], weight, out[:, band.rows])
         return out.add_(bias)  # once for all bands
 
-    def product_back(self, grad: Tensor, tensors: Sequence[Tensor]) -> Tensor:
-        """The gradient of x, grad W: (N, O) -> (N, I)."""
+    def product_back(self, grad: Tensor, tensors: Sequence[Tensor], out: Tensor | None = None) -> Tensor:
+        """The gradient of x, grad W: (N, O) -> (N, I), added to `out` where that is given."""
         *others, (last, widest) = zip(self.all_bands, tensors[1:], strict=True)
         rows = grad[:, last.rows] if others else grad
-        if widest.shape[1] == self.in_features:
+        if out is not None:
+            products.input_gradient(rows, widest, _first(out, widest.shape[1]), accumulate=True)
+        elif widest.shape[1] == self.in_features:
             out = products.input_gradient(rows, widest)
         else:  # some inputs are seen by no one
             out = grad.new_zeros(len(grad), self.in_features)
             products.input_gradient(rows, widest, out[:, : widest.shape[1]])
         for band, weight in others:
-            products.input_gradient(grad[:, band.rows], weight, out[:, : weight.shape[1]], accumulate=True)
+            products.input_gradient(grad[:, band.rows], weight, _first(out, weight.shape[1]), accumulate=True)
         return out
 
     def tensors_back(
@@ -196,8 +198,9 @@ class MaskedLinear(HoldsConstants):
             target = self.gradients[band.number].empty((weight.shape[0], weight.shape[1]), x)
             found = products.weight_gradient(rows, seen, target)
             edge = cast(Tensor, self._buffers[self._edge_names[band.number]])
-            inner = found.shape[1] - edge.shape[1]
-            (found[:, inner:] if inner else found).mul_(edge)
+            if edge.shape[1]:
+                inner = found.shape[1] - edge.shape[1]
+                (found[:, inner:] if inner else found).mul_(edge)
             grads.append(found)
         return grads
 

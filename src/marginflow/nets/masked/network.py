@@ -73,8 +73,8 @@ class MaskedNetwork(nn.Module):
         name = activation if isinstance(activation, str) else None
         self.plan = plan_of(inputs, outputs, context_features, counts, self.layers, self.activation, name, residual)
         self.num_weights = sum(layer.num_visible + layer.out_features for layer in self.layers)  # and biases
-        self.handle = registered(self)
         self.num_units = sum(layer.out_features for layer in self.layers)
+        self._register()
 
     @property
     def random(self) -> bool:
@@ -88,12 +88,18 @@ class MaskedNetwork(nn.Module):
 
     def written(self, x: Tensor) -> Pass:
         """A pass of x (N, I) in the network's order, with the units that it leaves out."""
-        factors = dropout_factors(self.layers, x, self.dropout) if self.random else ()
-        return Pass(self.plan, self.layers, factors, self.handle.number if self.num_weights >= LARGE else None)
+        if not self.random:
+            return self._whole
+        return Pass(self.plan, self.layers, dropout_factors(self.layers, x, self.dropout), self._whole.number)
+
+    def _register(self) -> None:
+        """Make the pass that leaves no unit out, with a number where the network is large."""
+        self.handle = registered(self)
+        self._whole = Pass(self.plan, self.layers, number=self.handle.number if self.num_weights >= LARGE else None)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self.handle = registered(self)  # a copy is another network
+        self._register()  # a copy is another network
 
     @property
     def tensors(self) -> list[Tensor]:
