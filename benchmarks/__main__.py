@@ -18,6 +18,7 @@ from benchmarks.candidates import CANDIDATES
 from benchmarks.sizes import ROWS, SIZES
 from benchmarks.ways import compiler
 from marginflow.nets import products
+from marginflow.nets.product_choice import measured
 
 OUTPUT = Path("benchmarks/results/cpu.json")
 TRAINING_STEPS = 300
@@ -58,6 +59,7 @@ def back_ends() -> str:
 def main(output: Path) -> None:
     """Everything, in some twenty minutes."""
     started = time.perf_counter()
+    measured(torch.get_num_threads())  # as a training does before it starts
     record: dict[str, Any] = {
         "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numba": numba.__version__},

@@ -15,8 +15,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -25,9 +24,9 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from benchmarks.candidates import Marginflow
-from benchmarks.same_products import KINDS
+from benchmarks.limits import Product, wrapped
 from benchmarks.sizes import SIZES, Size
-from marginflow.nets import products
+from marginflow.nets.product_choice import measured
 
 OUTPUT = Path("benchmarks/results/profile.json")
 BATCHES = 40  # of the data set
@@ -132,30 +131,19 @@ class Step:
             self.optimiser.zero_grad()
 
 
-@contextmanager
-def products_as_spans() -> Iterator[None]:
-    """Within it each product of `marginflow.nets.products` is a span of its own, whatever library multiplies."""
-    plain = {name: getattr(products, name) for name in KINDS}
+def spanned(product: Product) -> Product:
+    """A product as a span of its own, whatever library multiplies."""
 
-    def spanned(product: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*given: Any, **named: Any) -> Any:
-            with record_function(PRODUCT):
-                return product(*given, **named)
+    def call(*given: Any, **named: Any) -> Any:
+        with record_function(PRODUCT):
+            return product(*given, **named)
 
-        return call
-
-    for name, product in plain.items():
-        setattr(products, name, spanned(product))
-    try:
-        yield
-    finally:
-        for name, product in plain.items():
-            setattr(products, name, product)
+    return call
 
 
 def seen(step: Callable[[], None], repeats: int) -> tuple[list[Timed], float]:
     """All operations of some steps, and the seconds that a step took meanwhile."""
-    with products_as_spans(), profile(activities=[ProfilerActivity.CPU], acc_events=True) as profiler:
+    with wrapped(spanned), profile(activities=[ProfilerActivity.CPU], acc_events=True) as profiler:
         started = time.perf_counter()
         for _ in range(repeats):
             step()
@@ -221,6 +209,7 @@ def row(name: str, found: Mapping[str, Any]) -> str:
 
 def main(output: Path, sizes: list[Size]) -> None:
     """All sizes; print the table, write the JSON."""
+    measured(torch.get_num_threads())  # as a training does before it starts
     a_fault = seconds_a_fault()
     record: dict[str, Any] = {
         "threads": torch.get_num_threads(), "torch": torch.__version__, "seconds_a_fault": a_fault, "models": {},

@@ -57,15 +57,15 @@ SIZES = [
     Size("CIFAR + 512 noise, 5 x 3584", 3584, (3584,), 5),
     Size("CIFAR + 512 noise, 5 x (3 x 1024)", 3584, (1024, 1024, 1024), 5),
     Size(
-        "tabular D = 43, 5 x (2 x 512)", 43, (512, 512), 60,
+        "tabular D = 43, 5 x (2 x 512)", 43, (512, 512), 40,
         floors=Floors(Floor(1.7), Floor(2), Floor(1.2, goal=1.4), Floor(1.3), Floor(10), ALL),
     ),
     Size(
-        "tabular D = 10, 5 x (2 x 128), batch 1000", 10, (128, 128), 100, rows=1000,
+        "tabular D = 10, 5 x (2 x 128), batch 1000", 10, (128, 128), 40, rows=1000,
         floors=Floors(Floor(1.7), Floor(1.7), Floor(1.6), Floor(1.4), megabytes=ALL),
     ),
     Size(
-        "tiny D = 2, 5 x (2 x 64)", 2, (64, 64), 200,
+        "tiny D = 2, 5 x (2 x 64)", 2, (64, 64), 40,
         floors=Floors(Floor(1.35, goal=1.6), Floor(1.3, goal=1.6), sample=Floor(1), megabytes=ALL),
     ),
 ]  # fmt: skip

@@ -13,37 +13,53 @@ import torch
 from torch import Tensor
 
 from benchmarks.candidates import CANDIDATES, PEERS, Candidate, Marginflow
+from benchmarks.limits import ProductsAlone
 from benchmarks.sizes import ROWS, Size
 from benchmarks.ways import AS_IT_COMES, Way, left_out, ways
 
+LIMIT = "limit"
 LONG = 60.0  # seconds above which a peer's sampling is extrapolated
+TURN = 0.02  # seconds that a turn takes at least
 SLOW = 5.0  # seconds above which it is measured once
 Name = TypeVar("Name", str, tuple[str, str])
 
 
 def interleaved(calls: Mapping[Name, Callable[[], object]], repeats: int) -> dict[Name, float]:
-    """Median seconds of each call, taken in turns after one call each that does not count."""
+    """Median seconds of each call, taken in turns after one call each that does not count.
+
+    Calls of a few milliseconds are repeated for some time in each turn, and the first does not count: a training finds
+    its own weights in the cache, not those of another library.
+    """
     times: dict[Name, list[float]] = {name: [] for name in calls}
     for call in calls.values():
         call()
     for _ in range(repeats):
         for name, call in calls.items():
-            started = time.perf_counter()
-            call()
-            times[name].append(time.perf_counter() - started)
+            times[name] += _turn(call)
     return {name: statistics.median(each) for name, each in times.items()}
+
+
+def _turn(call: Callable[[], object]) -> list[float]:
+    """Seconds of the calls of one turn."""
+    seconds: list[float] = []
+    while sum(seconds) < TURN:
+        started = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - started)
+    return seconds[1:] or seconds
 
 
 def time_size(size: Size) -> dict[str, dict[str, Any]]:
     """Seconds of a training step, of log_prob and of sampling, and the stored parameters, of each library.
 
-    "step" and "log_prob" are those of the library as it comes, "ways" those of every way to run it, "left_out" the
-    reasons why one was not timed.
+    "step" and "log_prob" are those of the library as it comes, "ways" those of every way to run it, "limits" those of
+    the products alone, and of Adam in a step, "left_out" the reasons why a way was not timed.
     """
     candidates = {name: candidate(size) for name, candidate in CANDIDATES.items()}
     x = torch.randn(size.rows, size.features)
     results: dict[str, dict[str, Any]] = {
-        name: {"parameters": each.num_parameters, "ways": {}, "left_out": {}} for name, each in candidates.items()
+        name: {"parameters": each.num_parameters, "ways": {}, "limits": {}, "left_out": {}}
+        for name, each in candidates.items()
     }
     by_library = {
         name: ways(each) if size.floors else {AS_IT_COMES: Way(each, each.log_prob)}
@@ -80,11 +96,25 @@ def _time_ways(
             results[library]["left_out"][f"{key}, {name}"] = reason
             del found[name]
         calls |= {(library, name): lambda way=way: call(way, x) for name, way in found.items()}
-    repeats = by_library["marginflow"][AS_IT_COMES].candidate.size.repeats
-    for (library, name), seconds in interleaved(calls, repeats).items():
-        results[library]["ways"].setdefault(key, {})[name] = seconds
+    ours = by_library["marginflow"][AS_IT_COMES]
+    calls["marginflow", LIMIT] = _limit(ours, x, key, call)
+    for (library, name), seconds in interleaved(calls, ours.candidate.size.repeats).items():
+        found = results[library]["limits"] if name == LIMIT else results[library]["ways"].setdefault(key, {})
+        found[key if name == LIMIT else name] = seconds
     for each in results.values():
         each[key] = each["ways"][key][AS_IT_COMES]
+
+
+def _limit(ours: Way, x: Tensor, key: str, call: Callable[[Way, Tensor], Tensor | None]) -> Callable[[], None]:
+    """What a call of ours cannot do without."""
+    products = ProductsAlone(lambda: call(ours, x))
+
+    def limit() -> None:
+        products()
+        if key == "step":
+            ours.candidate.optimiser.step()
+
+    return limit
 
 
 def _time_sampling(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from benchmarks.floors import Floor, Floors
-from benchmarks.report import quickest, ratios, share_of_rate
+from benchmarks.report import limits, quickest, ratios, share_of_rate
 from benchmarks.sizes import SIZES, Size
 from benchmarks.ways import AS_IT_COMES
 
@@ -29,9 +29,14 @@ RESULTS = {
 
 def test_ratios_are_against_the_better_peer_as_it_comes_and_in_its_quickest_way() -> None:
     assert ratios(RESULTS) == {
-        "step": 3.0, "log_prob": 6.0, "sample": 20.0, "same_step": 2.5, "same_log_prob": 3.0, "megabytes": 0.25,
+        "step": 3.0, "log_prob": 6.0, "sample": 20.0, "same_step": 5.0, "same_log_prob": 3.0, "megabytes": 0.25,
         "own": 3.0,
     }  # fmt: skip
+
+
+def test_a_limit_is_what_products_alone_would_reach() -> None:
+    ours = {**RESULTS["marginflow"], "limits": {"step": 1.5, "log_prob": 0.5}}
+    assert limits({**RESULTS, "marginflow": ours}) == {"step": 4.0, "log_prob": 12.0}
 
 
 def test_less_than_a_megabyte_counts_as_one() -> None:

@@ -1,0 +1,47 @@
+"""What is timed: calls in turns, and our products alone."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+
+from benchmarks.limits import ProductsAlone
+from benchmarks.timing import TURN, interleaved
+from marginflow.nets import products
+
+pytestmark = pytest.mark.usefixtures("single")
+
+
+def test_short_calls_are_repeated_in_a_turn_and_long_ones_are_not() -> None:
+    calls: list[str] = []
+
+    def short() -> None:
+        calls.append("short")
+        time.sleep(TURN / 10)
+
+    def long() -> None:
+        calls.append("long")
+        time.sleep(TURN)
+
+    found = interleaved({"short": short, "long": long}, 2)
+    assert TURN / 10 <= found["short"] < found["long"]
+    assert calls.count("long") == 1 + 2
+    assert 1 + 2 * 2 <= calls.count("short") <= 1 + 2 * 10
+    assert calls[:2] == ["short", "long"]
+    assert calls[2] == "short"
+    assert calls[-1] == "long"
+
+
+def test_products_alone_are_those_of_the_call_on_the_same_matrices() -> None:
+    x, weight, out = torch.randn(5, 3), torch.randn(4, 3), torch.empty(5, 4)
+
+    def call() -> None:
+        products.forward(x, weight, out).relu_()
+        products.weight_gradient(out, x)
+
+    alone = ProductsAlone(call)
+    assert [product for product, _, _ in alone.products] == [products.forward, products.weight_gradient]
+    alone()
+    assert torch.allclose(out, x @ weight.T)  # without what followed
