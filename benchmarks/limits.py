@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
+
 from benchmarks.same_products import KINDS
 from marginflow.nets import products
 
@@ -40,6 +42,7 @@ class ProductsAlone:
 
         return recorded
 
+    @torch.no_grad()
     def __call__(self) -> None:
         for product, given, named in self.products:
             product(*given, **named)

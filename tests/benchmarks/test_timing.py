@@ -7,7 +7,10 @@ import time
 import pytest
 import torch
 
+from benchmarks import report, timing, ways
+from benchmarks.floors import Floor, Floors
 from benchmarks.limits import ProductsAlone
+from benchmarks.sizes import Size
 from benchmarks.timing import TURN, interleaved
 from marginflow.nets import products
 
@@ -35,13 +38,26 @@ def test_short_calls_are_repeated_in_a_turn_and_long_ones_are_not() -> None:
 
 
 def test_products_alone_are_those_of_the_call_on_the_same_matrices() -> None:
-    x, weight, out = torch.randn(5, 3), torch.randn(4, 3), torch.empty(5, 4)
+    x, weight, out = torch.randn(5, 3), torch.nn.Parameter(torch.randn(4, 3)), torch.empty(5, 4)
 
     def call() -> None:
         products.forward(x, weight, out).relu_()
         products.weight_gradient(out, x)
 
-    alone = ProductsAlone(call)
+    with torch.no_grad():
+        alone = ProductsAlone(call)
     assert [product for product, _, _ in alone.products] == [products.forward, products.weight_gradient]
     alone()
     assert torch.allclose(out, x @ weight.T)  # without what followed
+
+
+@pytest.mark.slow
+def test_a_model_is_timed_in_every_way_and_beside_its_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ways, "compiler", lambda: None)
+    size = Size("small", 3, (8, 8), 2, blocks=2, rows=10, floors=Floors(Floor(1)))
+    found = timing.time_size(size)
+    ours = found["marginflow"]
+    assert list(found) == ["marginflow", "zuko", "nflows"]
+    assert all(0 < ours["limits"][key] < ours[key] for key in ("step", "log_prob"))
+    assert all(each["sample"] > 0 and not each["left_out"] for each in found.values())
+    assert set(report.limits(found)) == {"step", "log_prob"}
