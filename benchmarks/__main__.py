@@ -71,7 +71,7 @@ def main(output: Path) -> None:
         print(f"{size.name} ...", file=sys.stderr, flush=True)
         results = timing.time_size(size)
         for library in CANDIDATES:
-            results[library]["megabytes"] = memory.in_a_process_of_its_own("benchmarks.memory", library, size.name)
+            results[library]["megabytes"] = memory.usual_peak(library, size.name)
         record["models"][size.name] = results
     print("sweep over D ...", file=sys.stderr, flush=True)
     record["sweep"] = timing.sweep([64, 128, 256, 512, 1024, 2048, 4096])

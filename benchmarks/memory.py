@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,11 @@ def peak_of_process() -> float:
     found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
     assert found
     return int(found[1]) / 1024
+
+
+def usual_peak(library: str, name: str) -> float:
+    """The median of three processes: what the C library keeps of freed memory differs from one to the next."""
+    return statistics.median(in_a_process_of_its_own("benchmarks.memory", library, name) for _ in range(3))
 
 
 def in_a_process_of_its_own(module: str, *arguments: str) -> Any:

@@ -43,15 +43,15 @@ MOST_ASKED = "CIFAR 5 x 3072"  # for its share of the machine's rate
 
 SIZES = [
     Size(
-        "MNIST 5 x (2 x 1024)", 784, (1024, 1024), 15,
+        "MNIST 5 x (2 x 1024)", 784, (1024, 1024), 20,
         floors=Floors(Floor(2.5), Floor(3.3), Floor(1.7), Floor(1.8), Floor(500), HALF),
     ),
     Size(
-        MOST_ASKED, 3072, (3072,), 7,
+        MOST_ASKED, 3072, (3072,), 15,
         floors=Floors(Floor(5), Floor(6), Floor(3.5), Floor(4.5), Floor(4000), HALF, OWN),
     ),
     Size(
-        "CIFAR 5 x (3 x 1024)", 3072, (1024, 1024, 1024), 7,
+        "CIFAR 5 x (3 x 1024)", 3072, (1024, 1024, 1024), 15,
         floors=Floors(Floor(3), Floor(3.5), Floor(2.2), Floor(2.5), Floor(2000), HALF, OWN),
     ),
     Size("CIFAR + 512 noise, 5 x 3584", 3584, (3584,), 5),
