@@ -224,6 +224,29 @@ def test_trained_weights_are_plain(calls: list[tuple[int, ...]]) -> None:
     assert len(calls) == 1
 
 
+@needs_onednn
+def test_where_onednn_is_switched_off_torch_multiplies(calls: list[tuple[int, ...]]) -> None:
+    x, weight = torch.randn(128, 160), torch.randn(160, 160)
+    with products.using(products.all_by("onednn")):
+        torch._C._set_mkldnn_enabled(False)
+        try:
+            products.forward(x, weight)
+        finally:
+            torch._C._set_mkldnn_enabled(True)
+        assert calls == []
+        products.forward(x, weight)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_a_layer_with_its_bias_is_torchs(dtype: torch.dtype) -> None:
+    """Also where fewer digits are rounded once, and the bias is of another precision."""
+    x, weight, bias = torch.randn(7, 5, dtype=dtype), torch.randn(4, 5, dtype=dtype), torch.randn(4, dtype=dtype)
+    tolerance = {torch.float64: 1e-14, torch.float32: 1e-6, torch.bfloat16: 0.0}[dtype]
+    expected = nn.functional.linear(x, weight, bias)
+    torch.testing.assert_close(products.linear(x, weight, bias), expected, rtol=tolerance, atol=tolerance)
+
+
 def test_shapes_that_do_not_fit_are_refused_by_torch() -> None:
     """And do not reach oneDNN, whose errors would end the process."""
     x, weight = torch.randn(128, 160), torch.randn(160, 161)
@@ -267,10 +290,17 @@ def test_using_holds_in_its_thread_and_ends() -> None:
 
 def test_a_training_of_a_large_model_measures_and_others_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
     large, small = torch.nn.Linear(400, 400), torch.nn.Linear(64, 64)
+    quick = Choice(**QUICK["choice"])
     assert products.choice_for(small, 1000) is products.choice_for(large.double(), 100) is TORCH
     assert products.known() is None
-    assert products.choice_for(large.float(), 100, repeatable=True) == Choice(**QUICK["choice"])
-    assert products.chosen() == products.known() == Choice(**QUICK["choice"])
+    assert products.choice_for(large.float(), 100, repeatable=True) == quick
+    assert products.chosen() == products.known() == products.choice_for(small, 1000) == quick  # it is known now
+    monkeypatch.setenv(products.VARIABLE, "onednn")
+    fixed = Choice("onednn", LEAST, LEAST, LEAST)
+    assert products.choice_for(small, 1000) == products.choice_for(large, 100, repeatable=True) == fixed
+    with products.using(Choice("onednn", 7)):
+        assert products.choice_for(small, 1000) == products.choice_for(large, 100) == Choice("onednn", 7)
+    monkeypatch.delenv(products.VARIABLE)
     forget()
     monkeypatch.setattr(product_choice, "_kept", dict)  # it cannot be kept: another process might choose otherwise
     assert products.choice_for(large, 100) == Choice(**QUICK["choice"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from helpers import Call, succeeds
 
 from marginflow import __version__
+from marginflow.nets import products
 from marginflow.runs import provenance
 
 
@@ -32,6 +34,15 @@ def test_results_say_what_made_them(call: Call) -> None:
     assert record["device"] == "cpu"
     assert (record["experiment"]["train"]["seed"], record["test"]["seed"]) == (7, 3)
     assert 0 < record["float32_against_float64"]["largest"] < 1e-3
+
+
+def test_results_say_who_multiplied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))  # where nothing was measured
+    monkeypatch.delenv(products.VARIABLE, raising=False)
+    assert provenance.provenance()["machine"]["products"] is None
+    choice = products.Choice("onednn", 10, None, 20)
+    with products.using(choice):
+        assert provenance.provenance()["machine"]["products"] == asdict(choice)
 
 
 def test_the_commit_is_that_of_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

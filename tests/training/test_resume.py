@@ -9,6 +9,7 @@ import signal
 import threading
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from marginflow.base.distribution import Distribution
 from marginflow.data import DataSet
 from marginflow.data.loader import Loader
 from marginflow.distributions import Flow, Marginalising, StandardNormal
-from marginflow.nets import products
+from marginflow.nets import back_ends, products
 from marginflow.nets.masked import linear
 from marginflow.nets.product_choice import Choice
 from marginflow.training import EpochRecord, TrainConfig, fit
@@ -115,11 +116,38 @@ def test_it_ends_the_same_under_each_back_end_of_products(
     state = load_trainer(tmp_path / "parts")
     assert state is not None
     assert state["products"] == asdict(choice)
+    used: list[str] = []
+
+    def noted(name: str) -> Any:
+        plain = back_ends.BACK_ENDS[name]
+
+        def product(*given: Any, **named: Any) -> Any:
+            used.append(name)
+            return plain(*given, **named)
+
+        return product
+
+    for name in products.usable():
+        monkeypatch.setitem(back_ends.BACK_ENDS, name, noted(name))
     monkeypatch.setattr(loop, "choice_for", lambda *_, **__: others)
     assert without_seconds(fit(resumed, moons(), config(epochs=2), tmp_path / "parts", resume=True)) == without_seconds(
         history
     )
+    assert set(used) <= {back_end, "torch"}  # torch's also for what does not fit another
+    assert back_end in used
     assert same(resumed.state_dict(), whole.state_dict())
+
+
+def test_who_resumes_is_told_where_a_back_end_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        fit(built(), moons(), config(epochs=2), tmp_path, observers=[StopAt(2, 4)])
+    state = load_trainer(tmp_path)
+    assert state is not None
+    save_trainer({**state, "products": asdict(Choice("onednn", 1, 1, 1))}, tmp_path)
+    monkeypatch.setattr(products, "measured", lambda threads: products.TORCH)
+    with pytest.warns(RuntimeWarning, match="multiplied by onednn, which is not usable here") as caught:
+        fit(built(), moons(), config(epochs=2), tmp_path, resume=True)
+    assert [each.filename for each in caught if each.category is RuntimeWarning] == [__file__]
 
 
 def test_a_state_from_before_finishes_its_epoch_by_the_order_that_it_drew(tmp_path: Path) -> None:

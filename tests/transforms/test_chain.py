@@ -18,7 +18,6 @@ from torch.utils.checkpoint import checkpoint
 from marginflow.nets import autograd
 from marginflow.nets.masked import linear as layers
 from marginflow.transforms import ActNorm, BatchNorm, MaskedAutoregressive, Planar, Sequential
-from marginflow.transforms import chain as chains
 from marginflow.transforms.chain import JOINED, joined, may_be_joined
 from marginflow.transforms.univariate.spline import RationalQuadratic
 
@@ -347,6 +346,27 @@ def test_hooks_of_a_part_are_called(register: Callable[..., Any]) -> None:
     assert called == []
 
 
+@torch.no_grad()
+def test_a_part_that_was_compiled_by_itself_is_called() -> None:
+    called: list[int] = []
+
+    def backend(graph: torch.fx.GraphModule, _: Any) -> Any:
+        called.append(1)
+        return graph.forward
+
+    torch.compiler.reset()
+    (x,) = inputs_of()
+    parts = [norm(ActNorm), MaskedAutoregressive(5, [8]), norm(ActNorm)]
+    assert groups(Sequential(*parts)) == [3]
+    expected = Sequential(*parts)(x)
+    parts[1].compile(backend=backend)
+    close(Sequential(*parts)(x), expected)
+    assert called
+    parts[1] = MaskedAutoregressive(5, [8])
+    parts[1].network.compile(backend=backend)
+    assert not may_be_joined(parts[1])
+
+
 def test_a_forward_of_ones_own_is_called() -> None:
     """Of a subclass, or put into a part; a subclass without one is joined."""
 
@@ -567,4 +587,3 @@ def test_one_chain_is_one_node_and_fewer_operations() -> None:
     with Nodes() as apart:
         loss(by_parts(model), x).backward()
     assert together.count < 0.7 * apart.count
-    assert chains.JOINED >= 1

@@ -12,6 +12,7 @@ from marginflow.distributions import Flow, Marginalising, StandardNormal
 from marginflow.training import TrainConfig, fit
 from marginflow.transforms import (
     ActNorm,
+    Augment,
     BatchNorm,
     Inverse,
     MaskedAutoregressive,
@@ -20,6 +21,7 @@ from marginflow.transforms import (
     Standardise,
     Whiten,
 )
+from marginflow.transforms import calibrate as calibration
 from marginflow.transforms.calibrate import calibrate
 
 
@@ -110,6 +112,60 @@ def test_noise_is_the_same_in_every_pass_and_in_every_calibration() -> None:
         return torch.cat([m.statistics()[1] for m in model.modules() if isinstance(m, BatchNorm)])
 
     assert torch.equal(calibrated(), calibrated())
+
+
+class Passes:
+    """How often a part is called."""
+
+    def __init__(self, part: torch.nn.Module) -> None:
+        self.number = 0
+        part.register_forward_pre_hook(self.count)
+
+    def count(self, *_: object) -> None:
+        self.number += 1
+
+
+def with_context() -> tuple[Any, list[Any]]:
+    model = models.maf(3, hidden=[16], blocks=3, batch_norm=True, context_features=2)
+    return model, [(torch.randn(20, 3), torch.randn(20, 2)) for _ in range(4)]
+
+
+def with_noise_before() -> tuple[Any, list[Any]]:
+    model = Marginalising(models.maf(5, hidden=[16], blocks=3, batch_norm=True), StandardNormal(2))
+    return model, [torch.randn(20, 3) for _ in range(4)]
+
+
+def with_noise_between() -> tuple[Any, list[Any]]:
+    parts = [MaskedAutoregressive(3, [8]), BatchNorm(3), Augment(StandardNormal(2)), BatchNorm(5), BatchNorm(5)]
+    return Flow(parts, StandardNormal(5)), [torch.randn(20, 3) for _ in range(4)]
+
+
+def in_two_sequences() -> tuple[Any, list[Any]]:
+    parts = [Sequential(MaskedAutoregressive(3, [8]), BatchNorm(3)), Sequential(Planar(3), BatchNorm(3))]
+    return Flow(parts, StandardNormal(3)), [torch.randn(20, 3) for _ in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("case", "passes", "passes_of_large"),
+    [(with_context, 4, 12), (with_noise_before, 4, 12), (with_noise_between, 12, 12), (in_two_sequences, 8, 8)],
+)
+def test_batches_pass_side_by_side_where_that_is_the_same(
+    case: Any, passes: int, passes_of_large: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside each layer in a pass of its own, which is what too many numbers to hold take."""
+    model, batches = case()
+    model.train()
+    first = next(module for module in model.modules() if isinstance(module, MaskedAutoregressive))
+    found = []
+    for held, expected in ((2**28, passes), (100, passes_of_large)):
+        monkeypatch.setattr(calibration, "HELD", held)
+        counted = Passes(first)
+        calibrate(model, batches, seed=2)
+        assert counted.number == expected
+        layers = [module for module in model.modules() if isinstance(module, BatchNorm)]
+        found.append(torch.cat([torch.cat(layer.statistics()) for layer in layers]))
+    assert torch.equal(*found)
+    assert model.training
 
 
 def test_a_context_reaches_calibration() -> None:

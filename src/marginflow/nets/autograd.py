@@ -16,7 +16,12 @@ Outputs = Tensor | tuple[Tensor, ...]
 
 def left_to_autograd() -> bool:
     """Whether torch should see ordinary operations: in a graph, torch.func, autocast, forward-mode gradients."""
-    return becomes_graph() or in_torch_func() or torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")
+    return becomes_graph() or is_cast_or_mapped()
+
+
+def is_cast_or_mapped() -> bool:
+    """Whether autocast or a transform of torch.func is at work, or forward-mode gradients are."""
+    return in_torch_func() or torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")
 
 
 class Written(ABC):

@@ -67,20 +67,18 @@ def known() -> Choice | None:
 
 
 def choice_for(model: nn.Module, num_rows: int, *, repeatable: bool = False) -> Choice:
-    """The choice for a training in batches of so many rows, measured where it was not yet.
+    """The choice for a training in batches of so many rows: `chosen`, measured before where it was not and is worth it.
 
-    torch's own where no weight of the model is large enough. repeatable: torch's own too where what was measured could
-    not be kept on disk, for another process to repeat it.
+    repeatable: torch's own where what was measured could not be kept on disk, for another process to repeat it.
     """
     weights = [each for each in model.parameters() if each.ndim == 2 and each.numel() * num_rows >= WORTH]
-    if not any(each.dtype == torch.float32 and each.device.type == "cpu" for each in weights):
-        return TORCH
-    if _fixed.get() is None and not os.environ.get(VARIABLE):
+    is_worth = any(each.dtype == torch.float32 and each.device.type == "cpu" for each in weights)
+    if is_worth and _fixed.get() is None and not os.environ.get(VARIABLE):
         _found[torch.get_num_threads()] = measured(torch.get_num_threads())
     return TORCH if repeatable and known() is None else chosen()
 
 
-def recorded(fields: dict[str, Any] | None) -> Choice:
+def recorded(fields: dict[str, Any] | None, stacklevel: int = 1) -> Choice:
     """The choice that a training was started with, from its fields; torch's own where there are none.
 
     A RuntimeWarning says where its back end is not here, or does not compute right here.
@@ -92,7 +90,7 @@ def recorded(fields: dict[str, Any] | None) -> Choice:
         f"this training multiplied by {choice.back_end}, which is not usable here: torch's own products take its place "
         "and weights will differ in the last digits from those of a training without a break",
         RuntimeWarning,
-        stacklevel=2,
+        stacklevel=stacklevel + 1,
     )
     return TORCH
 
@@ -114,7 +112,7 @@ def are_anothers(x: Tensor, weight: Tensor) -> bool:
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """The output of a layer with its bias, x W^T + b: x (N, I), weight (O, I), bias (O,) -> (N, O)."""
-    if becomes_graph():
+    if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64) or becomes_graph():
         return functional.linear(x, weight, bias)
     return forward(x, weight).add_(bias)  # quicker than to begin with the bias in memory that is not in the cache
 
@@ -136,8 +134,8 @@ def weight_gradient(grad: Tensor, x: Tensor, out: Tensor | None = None) -> Tenso
 
 def _another(a: Tensor, size: int, kind: str) -> BackEnd | None:
     """The back end other than torch's that serves a product of so many multiplications; None where none does."""
-    if size < LEAST or a.dtype != torch.float32 or a.device.type != "cpu" or becomes_graph():
-        return None
+    if becomes_graph() or size < LEAST or a.dtype != torch.float32 or a.device.type != "cpu":
+        return None  # a graph first: a size there would bound the number of rows
     choice = chosen()
     least = getattr(choice, kind)
     return None if least is None or size < least else BACK_ENDS[choice.back_end]

@@ -20,7 +20,7 @@ from marginflow.training.metrics import METRICS
 
 MAY_CHANGE = {  # when a training is resumed
     "train.epochs", "train.patience", "train.validate_every", "train.device", "train.checkpoint",
-    "train.returns",
+    "train.compile", "train.returns",
 }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple, SupportsIndex
 from marginflow.base.arguments import as_whole
 
 SMALLEST, LARGEST = 32, 1024
-RATE, FROM = 8e-3, 64  # learning rate from this batch size on; below it goes with the root
+RATE, FULL_RATE_FROM = 8e-3, 64  # learning rate, and from which batch size on; below it goes with the root
 
 
 class BatchSize(NamedTuple):
@@ -62,4 +62,4 @@ def suggested_batch_size(num_rows: SupportsIndex) -> BatchSize:
     num_rows = as_whole(num_rows, "num_rows", least=1, most=None)
     nearest = 2 ** (((8 * num_rows).bit_length() - 1) // 2)  # 4^k <= 8 num_rows < 4^(k + 1)
     size = min(max(nearest, SMALLEST), LARGEST, num_rows)
-    return BatchSize(size, RATE * math.sqrt(min(size / FROM, 1.0)))
+    return BatchSize(size, RATE * math.sqrt(min(size / FULL_RATE_FROM, 1.0)))

@@ -207,7 +207,7 @@ class _Loop:
         """Train to the end, from the start or from where a training stopped."""
         state, config = self.state, self.config
         by_default = "clip_norm" not in config.model_fields_set
-        restored = resume and state.restore(config.ema, clip_as_before=by_default)
+        restored = resume and state.restore(config.ema, STACKLEVEL + 1, clip_as_before=by_default)
         if not restored:
             state.products = choice_for(state.model, config.batch_size, repeatable=config.deterministic)
         with using(state.products):

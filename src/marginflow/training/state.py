@@ -114,7 +114,7 @@ class TrainingState:
         }
         save_trainer(content, self.directory)
 
-    def restore(self, decay: float, *, clip_as_before: bool) -> bool:
+    def restore(self, decay: float, stacklevel: int, *, clip_as_before: bool) -> bool:
         """Restore what was saved, random states included; False where nothing was.
 
         decay: of the moving average, 0 without one. clip_as_before: clip by the norm that was, which a state from
@@ -140,7 +140,7 @@ class TrainingState:
             self.rate_scale, self.untrained_nll = content.get("rate_scale", 1.0), content.get("untrained_nll")
             if clip_as_before:
                 self.clip_norm = content.get("clip_norm", 0.0)
-            self.products = recorded(content.get("products"))
+            self.products = recorded(content.get("products"), stacklevel)
             torch.set_rng_state(content["random"])
             if len(content["random_cuda"]) == torch.cuda.device_count():
                 torch.cuda.set_rng_state_all(content["random_cuda"])

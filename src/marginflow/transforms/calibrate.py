@@ -13,9 +13,10 @@ from marginflow.base.devices import evaluation_mode
 from marginflow.base.moments import Moments
 from marginflow.base.seeds import seeded
 from marginflow.transforms.normalise import Calibrated
-from marginflow.transforms.sequential import Inverse
+from marginflow.transforms.sequential import Inverse, Sequential
 
 Batch = Tensor | tuple[Tensor, Tensor | None]
+HELD = 2**28  # numbers of all batches that are held from one layer to the next, at most; in float32 1 GiB
 
 
 class NotFinite(ValueError):
@@ -54,8 +55,9 @@ def calibrate(
     """Set the statistics of the layers that take them from data, such as `BatchNorm`, `Standardise` and `ActNorm`.
 
     They are the mean and the biased variance (for `Whiten` the covariance) over all rows of all batches, in float64,
-    of what reaches each layer when those before it are calibrated. Each layer takes one pass over the data, batch by
-    batch; a single batch takes one pass for all layers.
+    of what reaches each layer when those before it are calibrated. Where the layers are parts of one `Sequential` that
+    draws no noise, all take one pass over the data, and what reaches a layer is held for all batches together, up to
+    1 GiB in float32. A single batch takes one pass too; otherwise each layer takes one, batch by batch.
 
     A layer that is initialised once, such as `ActNorm` and `Whiten`, stays as it is once it has been.
 
@@ -101,6 +103,8 @@ def calibrate(
         if isinstance(batches, Sequence) and len(batches) == 1:
             _in_one_pass(layers, model, batches[0], seed)
             return
+        if _side_by_side(layers, model, batches, seed):
+            return
         for layer in layers:
             moments = _moments_before(layer, model, batches, seed)
             if moments.count:
@@ -132,6 +136,66 @@ def _in_one_pass(layers: list[Calibrated], model: nn.Module, batch: Batch, seed:
             handle.remove()
     for layer in left:
         _require_data(layer)
+
+
+def _side_by_side(layers: list[Calibrated], model: nn.Module, batches: Iterable[Batch], seed: int) -> bool:
+    """Take all batches through a sequence part by part, and set each layer before they pass it.
+
+    Whether that was done: not where the layers are no parts of one exact sequence, or the batches are too large.
+    """
+    sequence = _sequence_of(layers, model)
+    held = None if sequence is None else _reaching(sequence, model, batches, seed)
+    if sequence is None or held is None:
+        return False
+    left = dict.fromkeys(layers)
+    for part in sequence:
+        if part in left:
+            layer = cast(Calibrated, part)
+            moments = Moments(layer.uses_covariance)
+            for x, _ in held:
+                moments.add(_features_last(x))
+            _give(moments, layer)
+            del left[layer]
+        if not left:
+            break
+        for i, (x, context) in enumerate(held):
+            held[i] = part(x, context)[0], context
+    return True
+
+
+def _sequence_of(layers: list[Calibrated], model: nn.Module) -> Sequential | None:
+    """The sequence of which all layers, two or more, are parts themselves, and none before the last draws noise."""
+    for module in model.modules():
+        if isinstance(module, Sequential) and len(layers) > 1:
+            places = [place for place, part in enumerate(module) if part in layers]
+            if len(places) == len(layers) and all(module[place].exact for place in range(places[-1])):
+                return module
+    return None
+
+
+def _reaching(
+    sequence: Sequential, model: nn.Module, batches: Iterable[Batch], seed: int
+) -> list[tuple[Tensor, Tensor | None]] | None:
+    """x and context as each batch first reaches a sequence; None where they are too large, or one never does."""
+    held: list[tuple[Tensor, Tensor | None]] = []
+
+    def stop_here(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        held.append((inputs[0], inputs[1] if len(inputs) > 1 else named.get("context")))
+        raise _Reached
+
+    handle, count, size = sequence.register_forward_pre_hook(stop_here, with_kwargs=True), 0, 0
+    try:
+        with seeded(seed):
+            for count, batch in enumerate(batches, 1):
+                try:
+                    _send(batch, model)
+                except _Reached:
+                    size += held[-1][0].numel()
+                if len(held) < count or size > HELD:
+                    return None
+    finally:
+        handle.remove()
+    return held or None
 
 
 def _send(batch: Batch, model: nn.Module) -> None:

@@ -19,7 +19,10 @@ JOINED = 2**17
 
 
 class WrittenOut(Transform, ABC):
-    """A transform that has a `Written` form, of x, context and its tensors."""
+    """A transform that has a `Written` form, of x, context and its tensors.
+
+    Its `__init__` sets `num_weights` and `num_units`.
+    """
 
     @property
     def is_written(self) -> bool:
@@ -151,6 +154,11 @@ def _forwards_as_written(kind: type[WrittenOut]) -> bool:
 
 
 def is_watched(module: nn.Module) -> bool:
-    """Whether hooks look at what goes into a module and comes out of it, or at the gradients of these."""
+    """Whether hooks look at what goes into a module and comes out of it, or at the gradients of these.
+
+    Or whether it was compiled by itself, by `module.compile()`.
+    """
+    if module._compiled_call_impl is not None:
+        return True
     own = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
     return bool(own or _has_any_global_hook())

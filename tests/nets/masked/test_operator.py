@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from marginflow.nets.masked import linear, network, operator
+from marginflow.training.compiled import compiler
 from marginflow.transforms import MaskedAutoregressive
 
 
@@ -66,14 +67,14 @@ def test_the_graph_holds_the_operator_and_no_bands() -> None:
 def test_torch_finds_nothing_wrong_with_the_operator(context_features: int) -> None:
     made = made_of(context_features)
     context = torch.randn(6, 2, requires_grad=True) if context_features else None
-    given = (made.network.handle.number, torch.randn(6, 5, requires_grad=True), context, made.network.tensors, [])
+    given = (made.network._whole.number, torch.randn(6, 5, requires_grad=True), context, made.network.tensors, [])
     torch.library.opcheck(operator.masked_network, given)
 
 
 def test_a_copy_is_a_network_of_its_own_and_one_that_is_gone_is_forgotten() -> None:
     made = made_of()
     copies = [copy.deepcopy(made), pickle.loads(pickle.dumps(made))]
-    numbers = {each.network.handle.number for each in (made, *copies)}
+    numbers = {each.network._whole.number for each in (made, *copies)}
     assert len(numbers) == 3
     assert numbers <= set(operator._networks)
     x = torch.randn(6, 5)
@@ -82,5 +83,53 @@ def test_a_copy_is_a_network_of_its_own_and_one_that_is_gone_is_forgotten() -> N
             parameter.mul_(2)
         compiled = torch.compile(copies[0], fullgraph=True, backend="aot_eager")(x)[0]
     torch.testing.assert_close(compiled, copies[0](x)[0])
-    gone = copies.pop().network.handle.number
+    gone = copies.pop().network._whole.number
     assert gone not in operator._networks
+
+
+def test_a_small_network_has_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "LARGE", 10**6)
+    assert made_of().network._whole.number is None
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_batches_of_no_row_and_of_one_row(rows: int) -> None:
+    """Of one row, the parts that belong to x and to context are contiguous, and must not share their memory."""
+    made = made_of(2)
+    given = [torch.randn(rows, size, requires_grad=True) for size in (5, 2)]
+    compiled = torch.compile(made, fullgraph=True, backend="aot_eager")
+    for ours, expected in zip(found(compiled, made, *given), found(made, made, *given), strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_rows_that_are_transposed() -> None:
+    """Their gradient is promised as it comes, and not in their strides."""
+    made = MaskedAutoregressive(5, [9, 7])
+    x = torch.randn(5, 6).T.requires_grad_()
+    given = (made.network._whole.number, x, None, made.network.tensors, [])
+    torch.library.opcheck(operator.masked_network, given)
+
+
+def test_what_maps_or_casts_sees_ordinary_operations() -> None:
+    made, rows = made_of(), torch.randn(4, 6, 5)
+    mapped = torch.compile(torch.func.vmap(lambda x: made(x)[0]), backend="aot_eager")
+    torch.testing.assert_close(mapped(rows), torch.stack([made(x)[0] for x in rows]))
+    made, x = made.float(), rows[0].float()
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = torch.compile(made, backend="aot_eager")(x)[0]
+        torch.testing.assert_close(cast, made(x)[0])
+    assert not torch.allclose(cast.float(), made(x)[0], rtol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # in torch itself
+@pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
+def test_a_training_with_dropout_is_compiled_for_good() -> None:
+    """By the compiler that people have, with steps that differ by what is left out."""
+    made, x = made_of(dropout=0.3).float().train(), torch.randn(6, 5, dtype=torch.float32)
+    compiled = torch.compile(made, fullgraph=True)
+    values = [loss.item() for loss in (compiled(x)[0].square().sum() for _ in range(3)) if loss.backward() is None]
+    assert len(set(values)) == 3
+    expected = [made(x)[0].square().sum().item() for _ in range(200)]
+    assert min(expected) <= min(values) <= max(values) <= max(expected)
+    assert all(torch.isfinite(each.grad).all() for each in made.parameters())

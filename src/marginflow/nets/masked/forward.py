@@ -10,7 +10,7 @@ from torch import Tensor
 
 from marginflow.base.surroundings import is_compiled
 from marginflow.nets.activations import ACTIVATIONS, FromOutput
-from marginflow.nets.autograd import Written
+from marginflow.nets.autograd import Written, is_cast_or_mapped
 from marginflow.nets.masked.linear import Layers, MaskedLinear
 from marginflow.nets.masked.plan import MaskedPlan, Residual
 
@@ -40,7 +40,7 @@ class Pass(Written):
         return self.plan.activation_name is None  # it may have parameters, or draw noise
 
     def plain(self, x: Tensor, context: Tensor | None, *flat: Tensor) -> Tensor:
-        if self.number is not None and is_compiled() and self._from_output is not None:
+        if self.number is not None and self._from_output is not None and is_compiled() and not is_cast_or_mapped():
             return torch.ops.marginflow.masked_network(self.number, x, context, list(flat), list(self.factors))[0]
         return self._through(x, context, flat, None, quick=False)
 
@@ -76,7 +76,7 @@ class Pass(Written):
         *grads: Tensor,
         more: Tensor | None = None,
     ) -> list[Tensor | None]:
-        """more: what else the gradient of x is the sum of, which is written over."""
+        """more: another part of the gradient of x, to which the rest is added in place."""
         tensors = by_layer(self.layers, cast("Sequence[Tensor]", inputs[2:]))
         wanted = by_layer(self.layers, needed[2:])
         grad = grads[0] if self.plan.ragged else grads[0].flatten(1)

@@ -94,8 +94,7 @@ class MaskedNetwork(nn.Module):
 
     def _register(self) -> None:
         """Make the pass that leaves no unit out, with a number where the network is large."""
-        self.handle = registered(self)
-        self._whole = Pass(self.plan, self.layers, number=self.handle.number if self.num_weights >= LARGE else None)
+        self._whole = Pass(self.plan, self.layers, number=registered(self) if self.num_weights >= LARGE else None)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakValueDictionary
 
 import torch
@@ -21,18 +20,11 @@ _numbers = itertools.count()
 _networks: WeakValueDictionary[int, MaskedNetwork] = WeakValueDictionary()
 
 
-@dataclass
-class Handle:
-    """What the operator finds a network by: graphs hold numbers and tensors only. It is no setting of the network."""
-
-    number: int
-
-
-def registered(network: MaskedNetwork) -> Handle:
-    """A handle of its own for a network."""
-    handle = Handle(next(_numbers))
-    _networks[handle.number] = network
-    return handle
+def registered(network: MaskedNetwork) -> int:
+    """A number of its own, by which the operator finds a network: graphs hold numbers and tensors only."""
+    number = next(_numbers)
+    _networks[number] = network
+    return number
 
 
 def _pass(number: int, factors: Sequence[Tensor]) -> Pass:
@@ -55,7 +47,7 @@ def _(number: int, x: Tensor, context: Tensor | None, tensors: list[Tensor], fac
     plan, layers = _networks[number].plan, _networks[number].layers
     hidden = [x.new_empty(x.shape[0], layer.out_features) for layer in layers]
     output = hidden.pop()
-    return [output if plan.ragged else output.view(*x.shape, -1), *hidden]
+    return [output if plan.ragged else output.view(*x.shape, cast(int, plan.num_params)), *hidden]
 
 
 @torch.library.custom_op("marginflow::masked_network_gradients", mutates_args=())
@@ -73,6 +65,8 @@ def masked_network_gradients(
     plan = _networks[number].plan
     first = torch.cat([context, x], 1) if context is not None and plan.context_features else x
     found = _pass(number, factors).gradients([first, *kept], [x, context, *tensors], needed, grad)
+    if needed[1]:  # it and the gradient of x are parts of one tensor, and outputs must not share memory
+        found[1] = cast(Tensor, found[1]).clone()
     return [each.contiguous() for each, wanted in zip(found, needed, strict=True) if wanted and each is not None]
 
 
@@ -88,7 +82,7 @@ def _(
     needed: list[bool],
 ) -> list[Tensor]:
     given = zip([x, context, *tensors], needed, strict=True)
-    return [torch.empty_like(each) for each, wanted in given if wanted and each is not None]
+    return [each.new_empty(each.shape) for each, wanted in given if wanted and each is not None]
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
