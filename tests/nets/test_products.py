@@ -295,6 +295,7 @@ def test_a_training_of_a_large_model_measures_and_others_do_not(monkeypatch: pyt
     assert products.known() is None
     assert products.choice_for(large.float(), 100, repeatable=True) == quick
     assert products.chosen() == products.known() == products.choice_for(small, 1000) == quick  # it is known now
+    products._found.clear()
     monkeypatch.setenv(products.VARIABLE, "onednn")
     fixed = Choice("onednn", LEAST, LEAST, LEAST)
     assert products.choice_for(small, 1000) == products.choice_for(large, 100, repeatable=True) == fixed
@@ -341,11 +342,14 @@ def test_onednn_told_to_round_is_not_used(name: str, monkeypatch: pytest.MonkeyP
 def test_the_environment_fixes_the_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(products.VARIABLE, "torch")
     assert products.chosen() == TORCH
+    forget()  # a process looks once
     monkeypatch.setenv(products.VARIABLE, "onednn")
     assert products.chosen() == Choice("onednn", LEAST, LEAST, LEAST)
+    forget()
     monkeypatch.setenv(products.VARIABLE, "")
     assert products.chosen() == Choice(**QUICK["choice"])
     for wrong in ("mkl", "OneDNN"):
+        forget()
         monkeypatch.setenv(products.VARIABLE, wrong)
         with pytest.raises(ValueError, match=rf'MARGINFLOW_PRODUCTS.*"?torch"?.*"?onednn"?.*{wrong}'):
             products.chosen()

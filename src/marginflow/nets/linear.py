@@ -19,9 +19,10 @@ class Linear(nn.Linear):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        if input.ndim == 2 and self.bias is not None and products.are_anothers(input, self.weight):
-            return _Product()(input, self.weight, self.bias)
-        return super().forward(input)
+        weight, bias = self.weight, self.bias
+        if input.ndim == 2 and bias is not None and products.are_anothers(input, weight):
+            return _Product()(input, weight, bias)
+        return functional.linear(input, weight, bias)
 
 
 class _Product(Written):

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,12 @@ class Choice:
     forward: int | None = None
     input_gradient: int | None = None
     weight_gradient: int | None = None
+
+    @cached_property
+    def least(self) -> int | None:
+        """From how many multiplications on it serves some kind; None where torch's own products serve everything."""
+        starts = (self.forward, self.input_gradient, self.weight_gradient)
+        return min((start for start in starts if start is not None), default=None)
 
 
 TORCH = Choice()

@@ -42,21 +42,29 @@ def all_by(back_end: str) -> Choice:
 def chosen() -> Choice:
     """The choice in force: the one fixed by `using`, by the environment, or what was measured on this machine before.
 
-    A back end that the environment asks for is tried first, where that was not done yet.
+    A process looks at the environment and the disk once. A back end that the environment asks for is tried first, where
+    that was not done yet.
     """
     fixed = _fixed.get()
     if fixed is not None:
         return fixed
-    told, threads = os.environ.get(VARIABLE), torch.get_num_threads()
-    if told:
-        wanted = all_by(told)
-        return wanted if wanted is TORCH or measured(threads).back_end == told else TORCH
-    if threads not in _found:
-        _found[threads] = on_disk(threads) or TORCH
-    return _found[threads]
+    threads = torch.get_num_threads()
+    found = _found.get(threads)
+    if found is None:
+        found = _found[threads] = _told(threads) or on_disk(threads) or TORCH
+    return found
 
 
-_found: dict[int, Choice] = {}  # by the number of threads, as it stood on disk when it was first needed
+_found: dict[int, Choice] = {}  # by the number of threads
+
+
+def _told(threads: int) -> Choice | None:
+    """What the environment asks for, or torch's own where that is not usable; None where it asks for nothing."""
+    told = os.environ.get(VARIABLE)
+    if not told:
+        return None
+    wanted = all_by(told)
+    return wanted if wanted is TORCH or measured(threads).back_end == told else TORCH
 
 
 def known() -> Choice | None:
@@ -107,12 +115,18 @@ def using(choice: Choice) -> Iterator[None]:
 
 def are_anothers(x: Tensor, weight: Tensor) -> bool:
     """Whether a back end other than torch's serves some product of a layer: x (N, I), weight (O, I)."""
-    return any(_another(x, x.shape[0] * weight.numel(), kind) is not None for kind in PRODUCTS)
+    if becomes_graph():
+        return False
+    least, size = chosen().least, x.shape[0] * weight.numel()
+    if least is None or size < least:  # every layer asks, most are smaller
+        return False
+    return any(_another(x, size, kind) is not None for kind in PRODUCTS)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """The output of a layer with its bias, x W^T + b: x (N, I), weight (O, I), bias (O,) -> (N, O)."""
-    if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64) or becomes_graph():
+    by_torch_at_once = becomes_graph() or x.shape[0] * weight.numel() < LEAST or x.device.type != "cpu"
+    if by_torch_at_once or x.dtype not in (torch.float32, torch.float64):
         return functional.linear(x, weight, bias)
     return forward(x, weight).add_(bias)  # quicker than to begin with the bias in memory that is not in the cache
 
