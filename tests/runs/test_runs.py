@@ -23,7 +23,7 @@ from marginflow.distributions import Flow
 from marginflow.models import maf
 from marginflow.nets.masked.linear import MaskedLinear
 from marginflow.runs.build import build, load_data
-from marginflow.runs.directory import created, resumed
+from marginflow.runs.directory import created, require_same_settings, resumed
 from marginflow.runs.evaluate import evaluate
 from marginflow.runs.read_toml import parse
 from marginflow.runs.run import Run
@@ -258,6 +258,23 @@ def test_what_a_kill_leaves_before_the_first_checkpoint_is_started_anew(tmp_path
     with resumed(tmp_path, experiment, SPEC):
         save_weights(build(experiment, SPEC).state_dict(), tmp_path)
     assert (tmp_path / "thesis.tex").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("changed", "may"), [("epochs", True), ("compile", True), ("device", True), ("batch_size", False), ("ema", False)]
+)
+def test_what_may_change_when_a_training_is_resumed(changed: str, may: bool, tmp_path: Path) -> None:
+    """How long, where and by what; not what it comes to."""
+    before, now = (parse(TABLE, "test") for _ in range(2))
+    other = {"epochs": 77, "compile": True, "device": "cuda", "batch_size": 3, "ema": 0.123}[changed]
+    now = now.model_copy(update={"train": now.train.model_copy(update={changed: other})})
+    if may:
+        require_same_settings(before, now, tmp_path)
+    else:
+        with pytest.raises(
+            ValueError, match=f"was started with train.{changed} = .* it cannot be resumed with {other}"
+        ):
+            require_same_settings(before, now, tmp_path)
 
 
 def test_the_range_of_samples_does_not_depend_on_how_many_rows_are_evaluated(tmp_path: Path) -> None:
