@@ -67,9 +67,14 @@ def _told(threads: int) -> Choice | None:
     return wanted if wanted is TORCH or measured(threads).back_end == told else TORCH
 
 
+def _is_told() -> bool:
+    """Whether the choice is fixed, by `using` or by the environment, so that what was measured does not matter."""
+    return _fixed.get() is not None or bool(os.environ.get(VARIABLE))
+
+
 def known() -> Choice | None:
     """The choice in force, as `chosen`; None where it was never measured on this machine."""
-    if _fixed.get() is None and not os.environ.get(VARIABLE) and on_disk(torch.get_num_threads()) is None:
+    if not _is_told() and on_disk(torch.get_num_threads()) is None:
         return None
     return chosen()
 
@@ -81,7 +86,7 @@ def choice_for(model: nn.Module, num_rows: int, *, repeatable: bool = False) -> 
     """
     weights = [each for each in model.parameters() if each.ndim == 2 and each.numel() * num_rows >= WORTH]
     is_worth = any(each.dtype == torch.float32 and each.device.type == "cpu" for each in weights)
-    if is_worth and _fixed.get() is None and not os.environ.get(VARIABLE):
+    if is_worth and not _is_told():
         _found[torch.get_num_threads()] = measured(torch.get_num_threads())
     return TORCH if repeatable and known() is None else chosen()
 

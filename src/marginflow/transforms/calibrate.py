@@ -183,7 +183,7 @@ def _reaching(
         held.append((inputs[0], inputs[1] if len(inputs) > 1 else named.get("context")))
         raise _Reached
 
-    handle, count, size = sequence.register_forward_pre_hook(stop_here, with_kwargs=True), 0, 0
+    handle, size = sequence.register_forward_pre_hook(stop_here, with_kwargs=True), 0
     try:
         with seeded(seed):
             for count, batch in enumerate(batches, 1):

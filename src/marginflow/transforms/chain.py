@@ -24,16 +24,16 @@ class WrittenOut(Transform, ABC):
     Its `__init__` sets `num_weights` and `num_units`.
     """
 
-    @property
-    def is_written(self) -> bool:
-        """Whether it has one; else it computes in its own way."""
-        return True
-
     num_weights: int
     """How many numbers its parameters hold."""
 
     num_units: int
     """How many numbers it computes for a row, about."""
+
+    @property
+    def is_written(self) -> bool:
+        """Whether it has one; else it computes in its own way."""
+        return True
 
     @property
     @abstractmethod
