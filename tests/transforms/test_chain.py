@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from marginflow.nets import autograd
 from marginflow.nets.masked import linear as layers
-from marginflow.transforms import ActNorm, BatchNorm, MaskedAutoregressive, Planar, Sequential
+from marginflow.transforms import ActNorm, BatchNorm, MaskedAutoregressive, Planar, Radial, Sequential
 from marginflow.transforms.chain import JOINED, joined, may_be_joined
 from marginflow.transforms.univariate.spline import RationalQuadratic
 
@@ -48,13 +48,14 @@ def norm(kind: type[BatchNorm] | type[ActNorm], features: int = 5) -> BatchNorm 
 
 
 def chain_of(order: str, context_features: int = 0, **options: Any) -> Sequential:
-    """A letter for each part: M and m for masked ones, B for batch and A for activation normalisation."""
+    """A letter for each part: M and m masked ones, B batch and A activation normalisation, P planar."""
     torch.default_generator.manual_seed(5)
     parts = {
         "M": lambda i: maf(i, context_features, **options),
         "m": lambda i: maf(i, **options),
         "B": lambda i: norm(BatchNorm),
         "A": lambda i: norm(ActNorm),
+        "P": lambda i: Planar(5),
     }
     return Sequential(*(parts[letter](i) for i, letter in enumerate(order)))
 
@@ -135,7 +136,7 @@ def close(found: Sequence[Tensor], others: Sequence[Tensor], tolerance: float = 
     torch.testing.assert_close(list(found), list(others), rtol=tolerance, atol=tolerance)
 
 
-ORDERS = ["MBAM", "BM", "MB", "AMB", "BAMm", "mMBA", "AB", "MAMBM"]
+ORDERS = ["MBAM", "BM", "MB", "AMB", "BAMm", "mMBA", "AB", "MAMBM", "PMPB", "PPA"]
 
 
 @pytest.mark.parametrize("context_features", [0, 2])
@@ -167,7 +168,7 @@ def test_of_every_activation(activation: str, residual: bool) -> None:
     close(gradients(model, *inputs), gradients(by_parts(model), *inputs))
 
 
-@pytest.mark.parametrize(("order", "train"), [("MBAM", True), ("BAM", True), ("MBA", False)])
+@pytest.mark.parametrize(("order", "train"), [("MBAM", True), ("BAM", True), ("MBA", False), ("PMP", True)])
 def test_gradients_and_second_gradients_are_finite_differences(order: str, train: bool) -> None:
     model, inputs = chain_of(order, 1).train(train), inputs_of(1, 3)
     assert torch.autograd.gradcheck(model, inputs)
@@ -287,7 +288,7 @@ def groups(model: Sequential, num_rows: int = 6) -> list[int]:
 
 def test_neighbours_of_other_kinds_part_a_chain() -> None:
     spline = MaskedAutoregressive(5, [8], RationalQuadratic())
-    model = Sequential(norm(BatchNorm), maf(), Planar(5), maf(), norm(ActNorm), spline, norm(ActNorm))
+    model = Sequential(norm(BatchNorm), maf(), Radial(5), maf(), norm(ActNorm), spline, norm(ActNorm))
     assert groups(model) == [2, 1, 2, 1, 1]
     x = inputs_of()
     close(gradients(model, *x), gradients(by_parts(model), *x))

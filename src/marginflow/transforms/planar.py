@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,18 +12,45 @@ from torch.nn import functional
 
 from marginflow.base.arguments import as_whole, require_context
 from marginflow.base.settings import as_choice
-from marginflow.base.transform import Transform
+from marginflow.nets.autograd import Written
+from marginflow.transforms.chain import WrittenOut, in_one_node
 from marginflow.transforms.roots import solve_increasing
 
-MARGIN = 1e-3  # w.u_hat >= MARGIN - 1
+BOUND = 1 - 1e-3  # w.u_hat >= -BOUND
 
-# name -> (h, its derivative given the argument a and h(a)); every derivative lies in [0, 1]
-ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
-    "tanh": (torch.tanh, lambda a, h: 1 - h.square()),
-    "sigmoid": (torch.sigmoid, lambda a, h: h * (1 - h)),
-    "arctan": (torch.atan, lambda a, h: 1 / (1 + a.square())),
-    "softsign": (functional.softsign, lambda a, h: (1 - h.abs()).square()),
+
+class Activation(NamedTuple):
+    """A bounded increasing function h and its derivatives."""
+
+    function: Callable[[Tensor], Tensor]
+    """h(a)."""
+
+    slope: Callable[[Tensor, Tensor], Tensor]
+    """h'(a), which lies in [0, 1], given a and h(a)."""
+
+    curvature: Callable[[Tensor, Tensor, Tensor], Tensor]
+    """h''(a), given a, h(a) and h'(a)."""
+
+
+ACTIVATIONS = {
+    "tanh": Activation(torch.tanh, lambda a, h: 1 - h.square(), lambda a, h, slope: -2 * h * slope),
+    "sigmoid": Activation(torch.sigmoid, lambda a, h: h * (1 - h), lambda a, h, slope: (1 - 2 * h) * slope),
+    "arctan": Activation(torch.atan, lambda a, h: 1 / (1 + a.square()), lambda a, h, slope: -2 * a * slope.square()),
+    "softsign": Activation(
+        functional.softsign, lambda a, h: (1 - h.abs()).square(), lambda a, h, slope: 2 * slope * (h - h.sign())
+    ),
 }
+
+
+def _direction(u: Tensor, w: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """u_hat, w.u_hat without the rounding of a dot product, and what u_hat is made of: |w|^2 and (u_hat - u) / w."""
+    w_u = _dot(w, u)
+    # celu; by that name torch would compute its gradient with a bound of float32, 1e-8 off
+    constrained = torch.ops.aten.elu(w_u, BOUND, 1, 1 / BOUND)
+    length = _dot(w, w).clamp_min(torch.finfo(w.dtype).tiny)
+    amount = (constrained - w_u) / length
+    u_hat = torch.addcmul(u, w, amount if w.ndim == 1 else amount[:, None])
+    return u_hat, constrained, length, amount
 
 
 def _dot(w: Tensor, u: Tensor) -> Tensor:
@@ -43,7 +70,15 @@ def _push(x: Tensor, bend: Tensor, u: Tensor) -> Tensor:
     return torch.addr(x, bend, u) if u.ndim == 1 else torch.addcmul(x, bend[:, None], u)
 
 
-class Planar(Transform):
+def _bent(activation: Activation, x: Tensor, u: Tensor, w: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """z and log_det of rows x."""
+    u_hat, w_u_hat, *_ = _direction(u, w)
+    a = _project(x, w, b)
+    h = activation.function(a)
+    return _push(x, h, u_hat), torch.log1p(w_u_hat * activation.slope(a, h))
+
+
+class Planar(WrittenOut):
     """The planar flow, which bends space along one direction, constrained so that it can always be inverted.
 
     z = x + u_hat h(w.x + b),  log_det = log(1 + (w.u_hat) h'(w.x + b))
@@ -85,6 +120,7 @@ class Planar(Transform):
         self.w = nn.Parameter(torch.empty(features).uniform_(-bound, bound))
         self.b = nn.Parameter(torch.zeros(()))
         self.conditioner = nn.Linear(context_features, 2 * features + 1) if context_features else None
+        self.num_weights, self.num_units = 2 * features + 1, features + 4
 
     @property
     def context_features(self) -> int:
@@ -99,28 +135,29 @@ class Planar(Transform):
         u, w, b = added.split([len(self.u), len(self.w), 1], 1)
         return self.u + u, self.w + w, self.b + b[:, 0]
 
-    def _direction(self, u: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-        """u_hat and w.u_hat, the latter without the rounding of a dot product."""
-        w_u = _dot(w, u)
-        constrained = functional.celu(w_u, 1 - MARGIN)
-        length = _dot(w, w).clamp_min(torch.finfo(w.dtype).tiny)
-        amount = (constrained - w_u) / length
-        return torch.addcmul(u, w, amount if w.ndim == 1 else amount[:, None]), constrained
+    @property
+    def is_written(self) -> bool:
+        return self.conditioner is None
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        return [self.u, self.w, self.b]
+
+    def written(self, x: Tensor, context: Tensor | None) -> Written:
+        self.require_input(x)
+        return _Alike(ACTIVATIONS[self.activation], x.shape[0])
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        if self.is_written:
+            return in_one_node([self], x, context)
         self.require_input(x)
-        h, slope = ACTIVATIONS[self.activation]
-        u, w, b = self._parameters_of(context, x.shape[0])
-        u_hat, w_u_hat = self._direction(u, w)
-        a = _project(x, w, b)
-        bend = h(a)
-        return _push(x, bend, u_hat), torch.log1p(w_u_hat * slope(a, bend))
+        return _bent(ACTIVATIONS[self.activation], x, *self._parameters_of(context, x.shape[0]))
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.require_input(z)
-        h, slope = ACTIVATIONS[self.activation]
+        h, slope, _ = ACTIVATIONS[self.activation]
         u, w, b = self._parameters_of(context, z.shape[0])
-        u_hat, w_u_hat = self._direction(u, w)
+        u_hat, w_u_hat, *_ = _direction(u, w)
         target = _project(z, w, b)  # solved for a + b, so that b stays out of the loop
 
         def line(a: Tensor) -> tuple[Tensor, Tensor]:
@@ -137,3 +174,51 @@ class Planar(Transform):
 
     def extra_repr(self) -> str:
         return f"{self.features}, activation={self.activation!r}"
+
+
+class _Alike(Written):
+    """One u, w and b for all rows: (x, context, u, w, b) -> z, log_det."""
+
+    def __init__(self, activation: Activation, num_rows: int) -> None:
+        self.activation, self.num_rows = activation, num_rows
+
+    @property
+    def must_be_plain(self) -> bool:
+        return not self.num_rows
+
+    def plain(self, x: Tensor, context: Tensor | None, u: Tensor, w: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        return _bent(self.activation, x, u, w, b)
+
+    def quick(
+        self, kept: list[Tensor] | None, x: Tensor, context: Tensor | None, u: Tensor, w: Tensor, b: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        if kept is None:
+            return self.plain(x, context, u, w, b)
+        u_hat, w_u_hat, length, amount = _direction(u, w)
+        a = _project(x, w, b)
+        h = self.activation.function(a)
+        slope = self.activation.slope(a, h)
+        stretch = w_u_hat * slope
+        kept += [x, a, h, slope, stretch, u_hat, w_u_hat, length, amount]
+        return _push(x, h, u_hat), torch.log1p(stretch)
+
+    def gradients(
+        self, kept: Sequence[Tensor], inputs: Sequence[Any], needed: Sequence[bool], *grads: Tensor
+    ) -> list[Tensor | None]:
+        (x, a, h, slope, stretch, u_hat, w_u_hat, length, amount), (_, _, u, w, _) = kept, inputs
+        grad_z, grad_log = grads
+        of_x, _, *of_parameters = needed
+        of_stretch = grad_log / (1 + stretch)
+        of_a = torch.addcmul(
+            torch.mv(grad_z, u_hat) * slope, of_stretch * w_u_hat, self.activation.curvature(a, h, slope)
+        )
+        by_x = torch.addr(grad_z, of_a, w) if of_x else None
+        if not any(of_parameters):
+            return [by_x, None, None, None, None]
+        of_u_hat = torch.mv(grad_z.t(), h)  # u_hat = u + w amount, amount = (m(w.u) - w.u) / |w|^2
+        of_ratio = torch.dot(of_u_hat, w) / length
+        of_bounded = torch.dot(of_stretch, slope) + of_ratio
+        of_w_u = torch.ops.aten.elu_backward(of_bounded, BOUND, 1, 1 / BOUND, True, w_u_hat) - of_ratio
+        by_w = torch.addmv(of_u_hat * amount, x.t(), of_a)
+        by_w = by_w.addcmul_(u, of_w_u).addcmul_(w, of_ratio * amount, value=-2)
+        return [by_x, None, torch.addcmul(of_u_hat, w, of_w_u), by_w, of_a.sum()]
