@@ -17,7 +17,7 @@ Product = Callable[..., Any]
 @contextmanager
 def wrapped(wrap: Callable[[Product], Product]) -> Iterator[None]:
     """Within it each product of `marginflow.nets.products` is what `wrap` makes of it."""
-    plain = {name: getattr(products, name) for name in KINDS}
+    plain = {name: getattr(products, name) for name in (*KINDS, "linear")}
     for name, product in plain.items():
         setattr(products, name, wrap(product))
     try:
@@ -37,8 +37,11 @@ class ProductsAlone:
 
     def _recorded(self, product: Product) -> Product:
         def recorded(*given: Any, **named: Any) -> Any:
-            self.products.append((product, given, named))
-            return product(*given, **named)
+            before = len(self.products)
+            found = product(*given, **named)
+            if len(self.products) == before:  # a large layer with a bias is a product of another name inside
+                self.products.append((product, given, named))
+            return found
 
         return recorded
 

@@ -13,6 +13,7 @@ from benchmarks.limits import ProductsAlone
 from benchmarks.sizes import Size
 from benchmarks.timing import TURN, interleaved
 from marginflow.nets import products
+from marginflow.nets.back_ends import LEAST
 
 pytestmark = pytest.mark.usefixtures("single")
 
@@ -49,6 +50,16 @@ def test_products_alone_are_those_of_the_call_on_the_same_matrices() -> None:
     assert [product for product, _, _ in alone.products] == [products.forward, products.weight_gradient]
     alone()
     assert torch.allclose(out, x @ weight.T)  # without what followed
+
+
+def test_products_alone_are_one_for_each_layer_however_large() -> None:
+    """A small layer adds its bias within the product, a large one after it."""
+    for rows, width in ((5, 4), (100, 256)):
+        x, weight, bias = torch.randn(rows, width), torch.randn(width, width), torch.randn(width)
+        alone = ProductsAlone(lambda x=x, weight=weight, bias=bias: products.linear(x, weight, bias))
+        assert [product for product, _, _ in alone.products] == [
+            products.forward if rows * width**2 >= LEAST else products.linear
+        ]
 
 
 @pytest.mark.slow
