@@ -122,8 +122,8 @@ def are_anothers(x: Tensor, weight: Tensor) -> bool:
     """Whether a back end other than torch's serves some product of a layer: x (N, I), weight (O, I)."""
     if becomes_graph():
         return False
-    least, size = chosen().least, x.shape[0] * weight.numel()
-    if least is None or size < least:  # every layer asks, most are smaller
+    least = chosen().least
+    if least is None or (size := x.shape[0] * weight.numel()) < least:  # every layer asks, most are smaller
         return False
     return any(_another(x, size, kind) is not None for kind in PRODUCTS)
 
