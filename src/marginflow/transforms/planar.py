@@ -70,12 +70,18 @@ def _push(x: Tensor, bend: Tensor, u: Tensor) -> Tensor:
     return torch.addr(x, bend, u) if u.ndim == 1 else torch.addcmul(x, bend[:, None], u)
 
 
-def _bent(activation: Activation, x: Tensor, u: Tensor, w: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """z and log_det of rows x."""
-    u_hat, w_u_hat, *_ = _direction(u, w)
+def _bent(
+    activation: Activation, x: Tensor, u: Tensor, w: Tensor, b: Tensor, kept: list[Tensor] | None = None
+) -> tuple[Tensor, Tensor]:
+    """z and log_det of rows x; what their gradients need is added to `kept`."""
+    u_hat, w_u_hat, length, amount = _direction(u, w)
     a = _project(x, w, b)
     h = activation.function(a)
-    return _push(x, h, u_hat), torch.log1p(w_u_hat * activation.slope(a, h))
+    slope = activation.slope(a, h)
+    stretch = w_u_hat * slope
+    if kept is not None:
+        kept += [x, a, h, slope, stretch, u_hat, w_u_hat, length, amount]
+    return _push(x, h, u_hat), torch.log1p(stretch)
 
 
 class Planar(WrittenOut):
@@ -145,7 +151,7 @@ class Planar(WrittenOut):
 
     def written(self, x: Tensor, context: Tensor | None) -> Written:
         self.require_input(x)
-        return _Alike(ACTIVATIONS[self.activation], x.shape[0])
+        return _Alike(ACTIVATIONS[self.activation])
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if self.is_written:
@@ -179,12 +185,8 @@ class Planar(WrittenOut):
 class _Alike(Written):
     """One u, w and b for all rows: (x, context, u, w, b) -> z, log_det."""
 
-    def __init__(self, activation: Activation, num_rows: int) -> None:
-        self.activation, self.num_rows = activation, num_rows
-
-    @property
-    def must_be_plain(self) -> bool:
-        return not self.num_rows
+    def __init__(self, activation: Activation) -> None:
+        self.activation = activation
 
     def plain(self, x: Tensor, context: Tensor | None, u: Tensor, w: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         return _bent(self.activation, x, u, w, b)
@@ -192,15 +194,7 @@ class _Alike(Written):
     def quick(
         self, kept: list[Tensor] | None, x: Tensor, context: Tensor | None, u: Tensor, w: Tensor, b: Tensor
     ) -> tuple[Tensor, Tensor]:
-        if kept is None:
-            return self.plain(x, context, u, w, b)
-        u_hat, w_u_hat, length, amount = _direction(u, w)
-        a = _project(x, w, b)
-        h = self.activation.function(a)
-        slope = self.activation.slope(a, h)
-        stretch = w_u_hat * slope
-        kept += [x, a, h, slope, stretch, u_hat, w_u_hat, length, amount]
-        return _push(x, h, u_hat), torch.log1p(stretch)
+        return _bent(self.activation, x, u, w, b, kept)
 
     def gradients(
         self, kept: Sequence[Tensor], inputs: Sequence[Any], needed: Sequence[bool], *grads: Tensor
