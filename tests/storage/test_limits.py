@@ -37,6 +37,7 @@ from marginflow.storage.files import packed
 from marginflow.storage.limits import require_model_size
 from marginflow.training.checkpoint import load_trainer
 from marginflow.training.metrics import read_metrics
+from marginflow.transforms import Planar
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +153,15 @@ def test_models_of_every_kind_are_as_large_as_they_say_on_the_meta_device(tmp_pa
         told = counted[0].state_dict()
         assert {name: each.shape for name, each in told.items()} == {name: each.shape for name, each in built.items()}
         assert all(each.is_meta for each in counted[0].parameters())
+
+
+def test_numbers_of_a_schema_are_no_sizes(tmp_path: Path) -> None:
+    weights = tmp_path / "model.safetensors"
+    model = Planar(2)
+    weights.write_bytes(packed(model.state_dict()))
+    grid = {"step": 86_400, "origin": 1_357_020_000, "digits": 2}
+    claims = {"schema": {"columns": [{"grid": grid, "lower": 10**9, "upper": 10**12, "atoms": [10**9]}]}}
+    require_model_size(weights, claims, lambda: Planar(2))
 
 
 @pytest.mark.slow

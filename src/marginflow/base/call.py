@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-ROOMS = ("transforms", "distributions", "nets")  # whose public classes can be described
+ROOMS = ("transforms", "distributions", "nets", "data")  # whose public classes can be described
 
 
 class RemembersArguments:

@@ -20,6 +20,11 @@ class HoldsConstants(nn.Module):
     def _constants(self) -> dict[str, Tensor]:
         """These buffers by name, on the CPU, made anew from what the module remembers."""
 
+    def _register_constants(self) -> None:
+        """Make all of them buffers that no file holds, on torch's default device."""
+        for name, constant in self._constants().items():
+            self.register_buffer(name, constant.to(torch.get_default_device()), persistent=False)
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         before = dict(self._buffers)
         super()._apply(fn, recurse)
@@ -47,3 +52,15 @@ class HoldsConstants(nn.Module):
                     self._buffers[name] = torch.empty_like(buffer, device=device or torch.get_default_device())
             self._write_constants()
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+class HoldsWideConstants(HoldsConstants):
+    """The same with constants in float64, which follow the module to another device and not to another precision."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)
+        for name, constant in self._constants().items():
+            now = self._buffers[name]
+            if now is not None and now.dtype != constant.dtype:
+                self._buffers[name] = constant.to(now.device)
+        return self

@@ -1,10 +1,10 @@
-"""The contracts of a density and of a distribution."""
+"""The contract of a distribution."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol, SupportsIndex, final, runtime_checkable
+from typing import TYPE_CHECKING, SupportsIndex, final
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch.distributions.constraints import Constraint
 
 from marginflow.base.arguments import Values, as_context, as_rows, as_tensor, require_num_samples, shown
 from marginflow.base.call import RemembersArguments
+from marginflow.base.density import Density
 from marginflow.base.devices import like_of, to_like
 from marginflow.base.frames import by_name
 from marginflow.base.labels import as_one_hot, require_one_hot
@@ -22,36 +23,7 @@ from marginflow.base.support import REAL, of_events
 from marginflow.base.transform import Identity, Transform
 
 if TYPE_CHECKING:
-    from marginflow.data import DataSpec
-
-
-@runtime_checkable
-class Density(Protocol):
-    """The methods that a density from elsewhere must have to be a base or to be marginalised."""
-
-    def log_prob(self, x: Tensor, context: Tensor | None = None, /) -> Tensor:
-        """The log density of rows.
-
-        Args:
-            x: rows (N, *event).
-            context: (N, C, ...), a row for each row of x; left out where the density uses none.
-
-        Returns:
-            log p(x | context), (N,), in nats.
-        """
-        ...
-
-    def sample(self, num_samples: int, context: Tensor | None = None, /) -> Tensor:
-        """Independent samples.
-
-        Args:
-            num_samples: number of samples N.
-            context: (N, C, ...), a row for each sample; left out where the density uses none.
-
-        Returns:
-            The samples, (N, *event).
-        """
-        ...
+    from marginflow.data import DataSpec, Schema
 
 
 class Distribution(RemembersArguments, nn.Module, ABC):
@@ -110,6 +82,27 @@ class Distribution(RemembersArguments, nn.Module, ABC):
         return False
 
     @property
+    def reparameterised(self) -> bool:
+        """Whether its draws have gradients, which those of discrete values have not."""
+        return True
+
+    @property
+    def schema(self) -> Schema | None:
+        """Of the table whose rows it takes, in which NaN stands for a missing value; None where they are numbers."""
+        return None
+
+    @property
+    @final
+    def takes_blanks(self) -> bool:
+        """Whether NaN stands for a missing value."""
+        return self.schema is not None
+
+    @property
+    def encodes_context(self) -> bool:
+        """Whether the context is columns of a table, float64 and NaN where blank, which it encodes itself."""
+        return False
+
+    @property
     def support(self) -> Constraint:
         """Where its density may be positive, as far as is known: elsewhere log_prob is -inf. Else all real numbers."""
         return of_events(REAL, self.event_shape)
@@ -161,12 +154,12 @@ class Distribution(RemembersArguments, nn.Module, ABC):
             ValueError: where num_samples is negative, or the context does not fit.
         """
         x = self._sample(*self._fitting_request(num_samples, context))
-        warn_of_diverged(x, 4)
+        warn_of_diverged(x, 4, blanks=self.takes_blanks)
         return x
 
     @final
     def sample_and_log_prob(self, num_samples: SupportsIndex, context: Values | None = None) -> tuple[Tensor, Tensor]:
-        """Reparameterised samples and their log density, with gradients.
+        """Reparameterised samples and their log density, with gradients where the distribution is `reparameterised`.
 
         Args:
             num_samples: number of samples N.
@@ -319,10 +312,10 @@ class Distribution(RemembersArguments, nn.Module, ABC):
         given = as_context(context, self.context_features, num_rows, optional=self.context_optional, dtype=dtype)
         if given is not None and self.context_optional:
             require_one_hot(given, names)
-        if given is not None and like is not None:
+        if given is not None and like is not None and not self.encodes_context:
             remedy = "subtract an offset from it, or use model.double()"
             warn_of_lost_digits(given, like.dtype, remedy, what="the context", stacklevel=5)
-        return None if given is None else to_like(given, like)
+        return None if given is None else to_like(given, like, wide=self.encodes_context)
 
     @property
     def _label_names(self) -> Sequence[str]:
@@ -357,7 +350,7 @@ class Distribution(RemembersArguments, nn.Module, ABC):
     def _sample_and_flag(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """The samples of `_sample`, and which of them not to trust; called without gradients."""
         x = self._sample(num_samples, context)
-        return x, not_finite(x)
+        return x, not_finite(x, blanks=self.takes_blanks)
 
     def _noise(self, x: Tensor, context: Tensor | None) -> Sites[Tensor]:
         """The sites at which `_log_prob` draws noise; returns log p(x, eps)."""

@@ -41,7 +41,7 @@ class Estimate:
 
 
 class Moments:
-    """The mean and variance of rows that come in chunks, in float64.
+    """The mean and variance of rows that come in chunks, in float64, where they have weights weighted by them.
 
     Args:
         covariance: whether to take the covariance of each two features instead of the variance of each.
@@ -51,32 +51,37 @@ class Moments:
     """
 
     def __init__(self, covariance: bool = False) -> None:
-        self.count, self.covariance = 0, covariance
+        self.count, self.total, self.covariance = 0, 0.0, covariance  # total: of weights, else of rows
         self.mean = self.squares = torch.zeros((), dtype=torch.float64)  # squares: summed products of deviations
 
-    def add(self, rows: Tensor) -> Self:
-        """Take in rows, (N,) or (N, features)."""
+    def add(self, rows: Tensor, weight: Tensor | None = None) -> Self:
+        """Take in rows, (N,) or (N, features), with their weights (N,); none or all must have such."""
+        rows = rows.detach().double()
+        if weight is not None:
+            weight = weight.detach().to(rows)
+            rows, weight = rows[weight > 0], weight[weight > 0]
         if len(rows) == 0:  # which have no mean
             return self
-        rows = rows.detach().double()
-        mean = rows.mean(0)
+        added = float(len(rows)) if weight is None else float(weight.sum())
+        mean = rows.mean(0) if weight is None else weight @ rows / added
         centred = rows - mean
-        squares = centred.T @ centred if self.covariance else centred.square().sum(0)
-        total = self.count + len(rows)
+        weighted = centred if weight is None else (weight * centred.T).T
+        squares = weighted.T @ centred if self.covariance else (weighted * centred).sum(0)
+        total = self.total + added
         shift = mean - self.mean.to(mean.device)
         apart = torch.outer(shift, shift) if self.covariance else shift.square()
-        self.squares = self.squares.to(mean.device) + squares + apart * (self.count * len(rows) / total)
-        self.mean = self.mean.to(mean.device) + shift * (len(rows) / total)
-        self.count = total
+        self.squares = self.squares.to(mean.device) + squares + apart * (self.total * added / total)
+        self.mean = self.mean.to(mean.device) + shift * (added / total)
+        self.count, self.total = self.count + len(rows), total
         return self
 
     @property
     def variance(self) -> Tensor:
         """The biased variance of each feature, or the covariance."""
-        return self.squares / self.count
+        return self.squares / self.total
 
     def estimate(self, draws_error: float | None = None) -> Estimate:
-        """The mean of values (N,), whose own error from sampled noise may be known."""
+        """The mean of values (N,) without weights, whose own error from sampled noise may be known."""
         spread = math.sqrt(float(self.squares) / (self.count - 1) / self.count) if self.count > 1 else math.nan
         return Estimate(float(self.mean), spread, draws_error)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,6 +13,9 @@ from torch.distributions.constraints import Constraint
 from marginflow.base.adapter import as_distribution
 from marginflow.base.distribution import Density, Distribution
 from marginflow.base.noise_sites import Sites
+
+if TYPE_CHECKING:
+    from marginflow.data import Schema
 
 
 class Wrapper(Distribution, ABC):
@@ -48,6 +52,18 @@ class Wrapper(Distribution, ABC):
     @property
     def takes_float64(self) -> bool:
         return self.flow.takes_float64
+
+    @property
+    def reparameterised(self) -> bool:
+        return self.flow.reparameterised
+
+    @property
+    def schema(self) -> Schema | None:
+        return self.flow.schema
+
+    @property
+    def encodes_context(self) -> bool:
+        return self.flow.encodes_context
 
     @property
     def support(self) -> Constraint:

@@ -70,7 +70,8 @@ def _warn(found: Mapping[str, str], stacklevel: int) -> None:
         columns, them = ("columns", "them") if len(found) > 1 else ("column", "it")
         warnings.warn(
             f"{columns} without a density: {said}{more}: the likelihood has no bound, and samples fall between the "
-            f"values. Leave {them} out (drop={list(found)[:10]}), or add noise as wide as the steps between the values",
+            f"values. Leave {them} out (drop={list(found)[:10]}), add noise as wide as the steps between the values, "
+            "or give each column a factor of its kind (model.name=mixed)",
             DataWarning,
             stacklevel=stacklevel + 1,
         )

@@ -12,6 +12,9 @@ from torch import Tensor
 from marginflow.base.arguments import as_tensor, is_text, shown
 from marginflow.base.frames import by_name, column_names
 from marginflow.base.units import bits_per_nat, log_volume_of_levels
+from marginflow.data.schema import Schema
+
+ALL_ZERO = "all weights are 0: give some row a positive weight, or leave the weights out"
 
 
 @runtime_checkable
@@ -29,11 +32,12 @@ class Rows(Protocol):
 
 
 class Batch(NamedTuple):
-    """Rows as a tensor, and where there is one their context.
+    """Rows as a tensor, and where there are such their context and weights.
 
     Args:
         x: rows (N, *event).
         context: a context for each row (N, ...); None without one.
+        weight: of each row (N,); None where all count the same.
 
     Examples:
         >>> Batch(torch.zeros(3, 2)).x.shape
@@ -42,14 +46,16 @@ class Batch(NamedTuple):
 
     x: Tensor
     context: Tensor | None = None
+    weight: Tensor | None = None
 
 
 class Split(NamedTuple):
-    """Rows of a data set, and where there is one their context.
+    """Rows of a data set, and where there are such their context and weights.
 
     Args:
         x: rows (N, *event), a tensor or `Rows` that are made when they are read.
         context: a context for each row (N, ...); None without one.
+        weight: of each row (N,), by which losses and means count it; None where all count the same.
 
     Examples:
         >>> split = Split(torch.arange(6.0).view(3, 2))
@@ -59,10 +65,12 @@ class Split(NamedTuple):
 
     x: Tensor | Rows
     context: Tensor | None = None
+    weight: Tensor | None = None
 
     def take(self, rows: slice | Tensor = slice(None)) -> Batch:
-        """Some of the rows, by default all, each with its context."""
-        return Batch(self.x[rows], None if self.context is None else self.context[rows])
+        """Some of the rows, by default all, each with its context and weight."""
+        context, weight = (None if each is None else each[rows] for each in (self.context, self.weight))
+        return Batch(self.x[rows], context, weight)
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,7 @@ class DataSpec:
         label_shares: the share of each label, for a mixture over them; empty where they count the same.
         fingerprint: a hash of the values of a table, which tells whether its file is still the same; empty for other
             data sets.
+        schema: of a table of columns of any kind, whose rows are as it says; None for rows of real numbers.
 
     Examples:
         >>> spec = DataSpec((1, 28, 28), levels=256)
@@ -95,6 +104,7 @@ class DataSpec:
     labels: tuple[str, ...] = ()
     label_shares: tuple[float, ...] = ()
     fingerprint: str = ""
+    schema: Schema | None = None
 
     @property
     def features(self) -> int:
@@ -138,6 +148,7 @@ class DataSet:
         labels: the names of the classes whose one-hot vectors are the context, as in `DataSpec`.
         label_shares: the share of each label, as in `DataSpec`.
         fingerprint: a hash of the values of a table, as in `DataSpec`.
+        schema: of a table, as in `DataSpec`.
 
     Raises:
         ValueError: where a split has fewer than 2 rows, values that are not finite, a context that does not match its
@@ -161,6 +172,7 @@ class DataSet:
     labels: tuple[str, ...] = ()
     label_shares: tuple[float, ...] = ()
     fingerprint: str = ""
+    schema: Schema | None = None
 
     def __post_init__(self) -> None:
         for part in ("train", "validation", "test"):
@@ -170,7 +182,7 @@ class DataSet:
                 object.__setattr__(self, "columns", columns)
                 split = as_split(split._replace(x=by_name(split.x, columns)))
                 object.__setattr__(self, part, split)
-            require_split(split, name)
+            require_split(split, name, blanks=(self.schema is not None, self.schema is not None))
             for what, found, first in (("rows", split.x, self.train.x), ("context", split.context, self.train.context)):
                 if found is not None and first is not None:
                     _require_same_shape(found, first, f"{name}: its {what}")
@@ -188,6 +200,7 @@ class DataSet:
             self.labels,
             self.label_shares,
             self.fingerprint,
+            self.schema,
         )
 
 
@@ -220,22 +233,29 @@ def as_split(rows: Any) -> Split:
     if isinstance(rows, DataSet):
         raise ValueError(f"rows must be those of one split; got the data set {rows.name!r}: give data.test")
     parts: tuple[Any, ...] = rows if isinstance(rows, tuple) else (rows, None)
-    if len(parts) != 2:
+    weight = rows.weight if isinstance(rows, Split | Batch) else None
+    if len(parts) != 2 and not isinstance(rows, Split | Batch):
         raise ValueError(f"rows must be numbers (N, ...), or a pair (x, context) of them; got {len(parts)} things")
-    x, context = parts
+    x, context = parts[:2]
     made_when_read = not isinstance(x, Tensor) and isinstance(x, Rows) and isinstance(x.shape, torch.Size)
     if not made_when_read and not column_names(x):  # an array looks like rows, too
         x = as_tensor(cast(Any, x), "rows")
     if not is_text(context):  # names of labels stay, for a model that knows them
         context = None if context is None else as_tensor(context, "context")
-    return Split(x, context)
+    return Split(x, context, None if weight is None else as_tensor(weight, "weight"))
 
 
-def require_split(split: Split, name: str, *, least: int = 2) -> None:
-    """Refuse fewer than `least` rows, values that are not finite, and a context that does not match: ValueError."""
+def require_split(
+    split: Split, name: str, *, least: int = 2, blanks: tuple[bool, bool] = (False, False), one_of_several: bool = False
+) -> None:
+    """Refuse fewer than `least` rows, values that are not finite, a context or weights that do not match: ValueError.
+
+    blanks: whether NaN stands for a missing value, in rows and in their context. one_of_several: whether more rows
+    follow, so that the weights of these may all be 0.
+    """
     if not isinstance(split, Split):
         raise ValueError(f"{name} must be a Split of rows, and their context; got {shown(split)}: give Split(x)")
-    x, context = split
+    x, context, weight = split
     if not isinstance(x, Rows):
         raise ValueError(f"{name}: rows must be a tensor; got {shown(x)}: give torch.as_tensor(rows)")
     if len(x.shape) < 2:
@@ -244,7 +264,7 @@ def require_split(split: Split, name: str, *, least: int = 2) -> None:
         rows = "row" if least == 1 else "rows"
         raise ValueError(f"{name}: at least {least} {rows} with at least 1 feature are needed; got {tuple(x.shape)}")
     if isinstance(x, Tensor):  # rows that are made when they are read are pixels
-        require_finite(x, name)
+        require_finite(x, name, blanks=blanks[0])
     if is_text(context):
         raise ValueError(f"{name}: the context must be numbers; got {shown(context)}: give one-hot vectors")
     if context is not None:
@@ -253,14 +273,32 @@ def require_split(split: Split, name: str, *, least: int = 2) -> None:
                 f"{name}: the context must have shape ({len(x)}, features), a row for each row; "
                 f"got {tuple(context.shape)}"
             )
-        require_finite(context, f"{name}, context")
+        require_finite(context, f"{name}, context", blanks=blanks[1])
+    if weight is not None:
+        _require_weights(weight, len(x), name)
+        if not one_of_several and not bool((weight > 0).any()):
+            raise ValueError(f"{name}: {ALL_ZERO}")
 
 
-def require_finite(x: Tensor, name: str) -> None:
-    """Refuse NaN and infinity: ValueError that says where the first is."""
-    if not x.is_floating_point() or bool(torch.isfinite(x).all()):
+def _require_weights(weight: Tensor, num_rows: int, name: str) -> None:
+    """Refuse what is no weight of each row: ValueError."""
+    if weight.shape != (num_rows,):
+        raise ValueError(f"{name}: weights must have shape ({num_rows},), one a row; got {tuple(weight.shape)}")
+    wrong = ~(torch.isfinite(weight) & (weight >= 0))
+    if bool(wrong.any()):
+        row = int(wrong.nonzero()[0])
+        raise ValueError(
+            f"{name}: the weight {float(weight[row])} of row {row} (counted from 0) is none: a weight is 0 or more, "
+            "and finite"
+        )
+
+
+def require_finite(x: Tensor, name: str, *, blanks: bool = False) -> None:
+    """Refuse infinity, and NaN where it stands for no missing value: ValueError that says where the first is."""
+    wrong = x.isinf() if blanks else ~torch.isfinite(x)
+    if not x.is_floating_point() or not bool(wrong.any()):
         return
-    where = (~torch.isfinite(x)).nonzero()
+    where = wrong.nonzero()
     row, *column = where[0].tolist()
     place = f"column {column[0]}" if len(column) == 1 else f"position {tuple(column)}"
     raise ValueError(

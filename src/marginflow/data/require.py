@@ -18,7 +18,13 @@ from marginflow.data.dataset import Batch, Split, require_split
 
 
 def fitting(
-    model: Distribution, split: Split | Batch, name: str = "the rows", *, least: int = 1, columns: Sequence[str] = ()
+    model: Distribution,
+    split: Split | Batch,
+    name: str = "the rows",
+    *,
+    least: int = 1,
+    columns: Sequence[str] = (),
+    one_of_several: bool = False,
 ) -> Split:
     """Rows and their context in the shapes that a model takes, see `Distribution`; real where that is meant.
 
@@ -28,6 +34,7 @@ def fitting(
         name: what they are called in messages.
         least: how many rows there must be.
         columns: the names of the features, by default those that the model was trained on.
+        one_of_several: whether more rows follow, so that the weights of these may all be 0.
 
     Returns:
         The rows and their context.
@@ -37,8 +44,8 @@ def fitting(
             fit.
     """
     require_distribution(model)
-    x, context = split
-    if any(isinstance(each, Tensor) and each.is_meta for each in split):
+    x, context, weight = split
+    if any(isinstance(each, Tensor) and each.is_meta for each in (x, context)):
         raise ValueError(f"{name} lie on the meta device, which holds no numbers: give them on another")
     x = by_name(x, model.spec.columns if model.spec is not None else (), 3)
     if isinstance(x, Tensor | np.ndarray):
@@ -46,7 +53,8 @@ def fitting(
     else:  # rows that are made when they are read
         require_rows(x.shape, model.event_shape)
     given = model._fitting_context(context, len(x), None)
-    require_split(split := Split(x, given), name, least=least)
+    blanks = model.takes_blanks, model.encodes_context
+    require_split(split := Split(x, given, weight), name, least=least, blanks=blanks, one_of_several=one_of_several)
     if isinstance(x, Tensor):
         names = columns or (model.spec.columns if model.spec is not None else ())
         model._warn_of_lost_digits(x, like_of(model), 3, names)
@@ -55,5 +63,6 @@ def fitting(
 
 def bring_to(model: Distribution, batch: Batch) -> Batch:
     """Rows and context on the model's device and in its precision; rows in float64 where it takes that."""
-    (x, context), like = batch, like_of(model)
-    return Batch(model._in_precision(x, like), None if context is None else to_like(context, like))
+    (x, context, weight), like = batch, like_of(model)
+    context, weight = (None if each is None else to_like(each, like) for each in (context, weight))
+    return Batch(model._in_precision(x, like), context, weight)

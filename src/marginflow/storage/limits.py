@@ -17,7 +17,8 @@ SMALL = 2**16  # what any size of a model may be, however small its file;
 _LARGER = {"shape": 2**24, "event_shape": 2**24, "features": 2**20, "outputs": 2**22}  # of images, which share weights
 _BYTES = {"blocks": 50, "depth": 50, "calls": 10}  # that each of these takes in a file at least
 _ADDED = {"hidden", "outputs", "features"}  # sizes that add up over a model
-_NO_SIZES = {"seed", "low", "high", "mask", "order", "degrees", "prior", "same", "bound"}  # numbers that are values
+_NO_SIZES = {"seed", "low", "high", "mask", "order", "degrees", "prior", "same", "bound",  # numbers that are values,
+             "step", "origin", "digits", "lower", "upper", "atoms", "quantiles"}  # fmt: skip
 LARGEST_TEXT = 2**24  # bytes of a configuration or a file of results,
 LARGEST_METRICS = 2**27  # of a line for each of a million epochs
 FREE = 2**30  # bytes that any file may claim to be,

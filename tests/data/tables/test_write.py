@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import io
+import warnings
 from collections.abc import Iterator
+from csv import reader as csv_reader
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from helpers import Call, fails, succeeds
+from helpers import Call, fails, succeeds, visits
 from pyarrow import csv, feather, parquet
 from torch import Tensor
 
-from marginflow.data import DataSpec
+from marginflow.data import DataSpec, load
 from marginflow.data.tables import stream
 from marginflow.data.tables import write as output
 from marginflow.data.tables.dialect import Asked
 from marginflow.data.tables.formats import is_text
+from marginflow.data.tables.lines import lines
 from marginflow.data.tables.read import dialect_of
 from marginflow.data.tables.write import write, write_columns
+from marginflow.evaluation.row_scores import RowScores
 from marginflow.runs.evaluate import evaluate
-from marginflow.runs.load import load
+from marginflow.runs.load import load as load_model
 from marginflow.runs.run import Run
 from marginflow.runs.schema import Evaluate
 
@@ -99,7 +104,7 @@ def test_what_was_read_of_a_table_does_not_stay_in_memory(tmp_path: Path, ending
     write_columns((torch.randn(2**16, 3) for _ in range(48)), SPEC.columns, path)
     dialect = dialect_of(path, Asked()) if ending == ".csv" else None
     before, held, rows = pa.total_allocated_bytes(), 0, 0
-    for chunk in stream.chunks(path, SPEC.columns, None, dialect):
+    for chunk in stream.chunks(path, SPEC.columns, (), dialect):
         held = max(held, pa.total_allocated_bytes() - before)
         rows += len(next(iter(chunk.values())))
     assert rows == 48 * 2**16
@@ -123,16 +128,16 @@ def test_evaluate_passes_rows_on_before_it_reads_more(call: Call, monkeypatch: p
 
     monkeypatch.setattr(stream, "of_array", counted)
 
-    def look(log_prob: Iterator[Tensor]) -> None:
-        for i, each in enumerate(log_prob):
-            passed_on.append(each)
+    def look(scores: Iterator[RowScores]) -> None:
+        for i, each in enumerate(scores):
+            passed_on.append(each.log_prob)
             assert len(read_so_far) <= i + 2  # once for its shape, then one for each block
 
     result = evaluate(Run.open("runs/moons"), Evaluate(), "rows.npy", each_row=look)
     assert [len(each) for each in passed_on] == [64] * 5 + [3]
     assert result.accounting.num_rows == len(x)
     with torch.no_grad():
-        expected = load("runs/moons").log_prob(torch.from_numpy(x))
+        expected = load_model("runs/moons").log_prob(torch.from_numpy(x))
     torch.testing.assert_close(torch.cat(passed_on).float(), expected)
     assert result.accounting.raw_nll == pytest.approx(-float(expected.mean()), rel=1e-5)
     succeeds(call("evaluate", "runs/moons", "--data", "rows.npy", "-o", "log_p.parquet", "--rows", 70))
@@ -161,3 +166,73 @@ def test_mistakes_in_the_output_are_told_before_anything_is_drawn_or_lost(call: 
     before = Path("one.npy").read_bytes()
     fails(call("evaluate", "runs/one", "--data", "one.npy", "-o", "./one.npy"), "is the table itself: give another")
     assert Path("one.npy").read_bytes() == before
+
+
+TEXTS = ["plain", "a,b", 'the "best"', "two\nlines", "", " spaces ", "tab\there", None]
+
+
+@pytest.mark.parametrize("delimiter", [",", "\t"])
+def test_text_is_quoted_where_it_must_be_and_nowhere_else(delimiter: str) -> None:
+    table = pa.table({"text": TEXTS, "number": [1.5, None, 2.0, 3.0, -1.0, 0.25, 1e300, 7.0], "more": TEXTS[::-1]})
+    written = bytes(lines(table, delimiter)).decode()
+    found = list(csv_reader(io.StringIO(written, newline=""), delimiter=delimiter))
+    assert [row[0] for row in found] == [text or "" for text in TEXTS]
+    assert [row[2] for row in found] == [text or "" for text in TEXTS[::-1]]
+    assert [row[1] for row in found] == ["1.5", "", "2", "3", "-1", "0.25", "1e+300", "7"]
+    needed = [text for text in TEXTS if text is not None and (not text or set(text) & {delimiter, '"', "\n"})]
+    assert written.count('"') == 2 * 2 * len(needed) + 2 * 2 * 2  # those in the text are doubled
+    names = csv.ReadOptions(column_names=["text", "number", "more"])
+    how = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+    kept = csv.ConvertOptions(strings_can_be_null=True, quoted_strings_can_be_null=False)
+    again = csv.read_csv(pa.py_buffer(written.encode()), read_options=names, parse_options=how, convert_options=kept)
+    assert again.to_pylist() == table.to_pylist()
+
+
+def test_a_missing_value_of_one_column_is_no_empty_line() -> None:
+    assert bytes(lines(pa.table({"a": ["u", None, "v"]}), ",")) == b'u\n""\nv\n'
+    assert bytes(lines(pa.table({"a": [1.5, None]}), ",")) == b'1.5\n""\n'
+    assert bytes(lines(pa.table({"a": pa.array([], pa.string())}), ",")) == b""
+
+
+@pytest.mark.parametrize("ending", output.FORMATS)
+def test_rows_of_a_schema_are_written_as_their_file_writes_them(tmp_path: Path, ending: str) -> None:
+    content = visits().drop_columns(["id"])
+    source = tmp_path / "visits.parquet"
+    parquet.write_table(content, source)
+    data = load("table", path=str(source), schema={})
+    x = torch.cat([data.train.x[:], data.validation.x[:], data.test.x[:]])
+    path = tmp_path / f"rows{ending}"
+    write(x.split([100, 7, 193]), data.spec, path)
+    if ending == ".npy":
+        np.testing.assert_array_equal(np.load(path), x)
+    elif is_text(ending):
+        found, expected = text_of(path), content.to_pylist()
+        assert [str(kind) for kind in found.schema.types] == [
+            "string",
+            "int64",
+            "double",
+            "double",
+            "bool",
+            "date32[day]",
+        ]
+        assert sorted(found.to_pylist(), key=str) == sorted(expected, key=str)
+    else:
+        found = (parquet.read_table if ending == ".parquet" else feather.read_table)(path)
+        assert found.schema.equals(content.schema)
+        assert sorted(found.to_pylist(), key=str) == sorted(content.to_pylist(), key=str)
+
+
+def test_a_text_table_keeps_its_spellings(tmp_path: Path) -> None:
+    rows = [
+        ["2,50", "31.12.2024", "ja", "007"],
+        ["1.000,00", "01.02.2024", "nein", "123"],
+        ["", "15.06.2023", "ja", "007"],
+    ]
+    text = "".join(";".join(row) + "\n" for row in [["preis", "tag", "da", "stelle"], *rows * 40])
+    (tmp_path / "a.csv").write_text(text)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        data = load("table", path=str(tmp_path / "a.csv"), schema={}, thousands=".", decimal=",", delimiter=";")
+    write([data.train.x[:]], data.spec, tmp_path / "b.csv")
+    found = list(csv_reader((tmp_path / "b.csv").read_text().splitlines()))
+    assert {tuple(row) for row in found[1:]} == {tuple(row) for row in rows}

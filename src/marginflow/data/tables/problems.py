@@ -66,6 +66,8 @@ def _remedies(
         others = [*dropped, *(name for name in names if name != classes.column)]
         label: Options = {"labels": classes.column, **({"drop": others} if others else {})}
         remedies.append((f"or if {classes.column!r} names classes", label))
+    if any(each.option is None for each in problems):
+        remedies.append(("or model columns of any kind", {"schema": {}}))
     return remedies
 
 

@@ -52,6 +52,11 @@ def counters(content: Mapping[str, Any]) -> Iterator[str]:
     return (name for name, column in content.items() if _OF_ROWS.fullmatch(name) and _counts(column))
 
 
+def may_count_rows(name: str) -> bool:
+    """Whether a column of this name may number the rows, where its values are all different."""
+    return bool(_OF_LIBRARIES.fullmatch(name) or _OF_PEOPLE.fullmatch(name) or _OF_ROWS.fullmatch(name))
+
+
 def is_no_data(name: str) -> bool:
     """Whether a column of this name may be left out without a word, where a model does not know it."""
     return bool(_OF_LIBRARIES.fullmatch(name))

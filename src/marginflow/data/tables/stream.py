@@ -31,17 +31,17 @@ BYTES_OF_COLUMN = 2**12
 
 
 def chunks(
-    path: Path, numbers: Sequence[str], labels: str | None = None, dialect: Dialect | None = None
+    path: Path, numbers: Sequence[str], more: Sequence[str] = (), dialect: Dialect | None = None
 ) -> Iterator[dict[str, Any]]:
     """The columns of a file by name, as `read` gives them, in chunks of 65,536 rows, or fewer of many columns.
 
-    Of columns that are neither `numbers` nor `labels`, and where one of the numbers is missing of all, there is the
+    Of columns that are neither `numbers` nor `more`, and where one of the numbers is missing of all, there is the
     name alone. A .feather file is read batch after batch, which are as large as its writer made them.
 
     Args:
         path: the file.
         numbers: columns of numbers that are read.
-        labels: a column that is read besides, where it is there.
+        more: columns that are read besides, where they are there, as those of labels and weights.
         dialect: how a text table is written.
 
     Yields:
@@ -55,7 +55,7 @@ def chunks(
     if ending == ".npy":
         yield from _of_array(path, rows)
         return
-    wanted = {*numbers, *([] if labels is None else [labels])}
+    wanted = {*numbers, *more}
     if is_text(ending):
         assert dialect is not None
         names, batches = _text(path, wanted, dialect)

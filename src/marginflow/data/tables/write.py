@@ -13,11 +13,13 @@ from typing import BinaryIO, cast
 
 import numpy as np
 import pyarrow as pa
-from pyarrow import csv, parquet
+from pyarrow import parquet
 from torch import Tensor
 
 from marginflow.data.dataset import DataSpec
+from marginflow.data.tables.decode import decoded
 from marginflow.data.tables.formats import FORMATS, ending_of, is_text
+from marginflow.data.tables.lines import lines
 from marginflow.data.tables.stream import of_equal_size
 from marginflow.storage.files import write_whole
 
@@ -39,9 +41,14 @@ def write(chunks: Iterable[Tensor], spec: DataSpec, output: Path) -> None:
     """Write rows of raw data, chunk after chunk, in the format of the file's ending, whole or not at all.
 
     A table has one column a feature, under the names of the data's columns, or x0, x1, ... An array in .npy has the
-    shape (N, *event).
+    shape (N, *event). Rows of a schema become the columns of its file, with their types.
     """
-    if ending_of(output) == ".npy":
+    if spec.schema is not None and ending_of(output) != ".npy":
+        ending, schema = ending_of(output), spec.schema
+        tables = (decoded(chunk, schema, as_written=is_text(ending)) for chunk in chunks)
+        batches = (batch for table in tables for batch in table.combine_chunks().to_batches())
+        write_whole(output, lambda file: _table(of_equal_size(batches, ROWS), schema.names, file, ending))
+    elif ending_of(output) == ".npy":
         write_whole(output, lambda file: _array(chunks, file))
     else:
         write_columns((chunk.flatten(1) for chunk in chunks), spec.column_names, output)
@@ -87,9 +94,8 @@ def _text(tables: Iterable[pa.Table], names: Sequence[str], file: BinaryIO, deli
     header = io.StringIO()
     csv_writer(header, lineterminator="\n", delimiter=delimiter).writerow(names)
     file.write(header.getvalue().encode())
-    options = csv.WriteOptions(include_header=False, delimiter=delimiter)
     for table in tables:
-        csv.write_csv(table, file, options)
+        file.write(lines(table, delimiter))
 
 
 def _array(chunks: Iterable[Tensor], file: BinaryIO) -> None:
