@@ -6,7 +6,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -21,12 +21,16 @@ import marginflow
 from marginflow import models
 from marginflow.base.distribution import Distribution
 from marginflow.base.transform import Transform, Univariate
+from marginflow.data import Column, Grid, Schema, Warp
 from marginflow.distributions import (
     Conditional,
+    ContextEncoder,
     DiagonalNormal,
     Flow,
     LabelMixture,
     Marginalising,
+    Mixed,
+    RealByFlow,
     StandardLogistic,
     StandardNormal,
     Uniform,
@@ -80,6 +84,35 @@ def unit(*shape: int) -> Callable[[int], Tensor]:
 
 def pixels(levels: int, *shape: int) -> Callable[[int], Tensor]:
     return lambda n: torch.randint(levels, (n, *shape), dtype=torch.uint8)
+
+
+WARP = Warp("standardise", 1.0, 1.5)
+SCHEMA = Schema((
+    Column("size", "category", levels=("S", "M", "L"), shares=(0.2, 0.5, 0.3)),
+    Column("count", "integer", grid=Grid(), blank=True, lower=0.0, atoms=(0.0,), shares=(0.3,), blank_share=0.1,
+           warp=WARP, quantiles=(0.0, 1.0, 2.0, 3.0, 5.0)),
+    Column("length", "real", warp=WARP, quantiles=(-1.0, 0.0, 1.0, 2.0, 3.0)),
+))  # fmt: skip
+
+
+def rows_of_schema(n: int) -> Tensor:
+    """Rows of that schema, blanks among them."""
+    count = torch.randint(0, 6, (n,)).double()
+    count[torch.rand(n) < 0.1] = torch.nan
+    return torch.stack([torch.randint(0, 3, (n,)).double(), count, torch.randn(n, dtype=torch.float64)], 1)
+
+
+def given(schema: Schema, name: str) -> Schema:
+    """The same with a column as its context."""
+    return Schema(tuple(replace(each, given=each.name == name) for each in schema.columns))
+
+
+def real_columns_by_a_flow() -> RealByFlow:
+    """A flow over two real columns, given two others."""
+    width = Column("width", "real", warp=WARP, quantiles=(-1.0, 0.0, 1.0, 2.0, 3.0))
+    schema = Schema((*SCHEMA.columns, width))
+    flow = models.nsf(2, hidden=[8], blocks=2, context_features=ContextEncoder(SCHEMA.columns[:2]).out_features)
+    return RealByFlow(schema, flow, Mixed(Schema(SCHEMA.columns[:2]), hidden=[8], components=2)).eval()
 
 
 @dataclass(frozen=True)
@@ -427,6 +460,22 @@ DISTRIBUTIONS: dict[str, Case] = {
     "marginalising flow": Case(lambda: Marginalising(models.planar(5), StandardNormal(2)), real(3)),
     "marginalising with learned noise": Case(
         lambda: Marginalising(models.planar(5), conditional_normal(2, 3)), real(3)
+    ),
+    "mixed by a mixture of independent columns": Case(lambda: models.mixture(SCHEMA, components=3), rows_of_schema),
+    "mixed": Case(lambda: models.mixed(SCHEMA, hidden=[8] * 3, components=2, orders=2), rows_of_schema),
+    "mixed given columns": Case(
+        lambda: models.mixed(given(SCHEMA, "length"), hidden=[8] * 3, components=2),
+        lambda n: rows_of_schema(n)[:, :2],
+        1,
+    ),
+    "mixed with real columns by a flow": Case(
+        real_columns_by_a_flow, lambda n: torch.cat([rows_of_schema(n), torch.randn(n, 1, dtype=torch.float64)], 1)
+    ),
+    "mixed marginalised over noise": Case(
+        lambda: Marginalising(
+            models.mixed(SCHEMA, hidden=[8] * 3, components=2, noise_features=2), StandardNormal(2)
+        ).eval(),
+        rows_of_schema,
     ),
     "mixture over labels": Case(
         lambda: LabelMixture(models.maf(3, hidden=[16], blocks=2, context_features=4), 4), real(3), 4, labels=True

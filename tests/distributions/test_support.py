@@ -38,7 +38,9 @@ def test_far_rows_have_no_nan(name: str) -> None:
             assert not bool(log_prob.isposinf().any()), (exponent, sign)
 
 
-@pytest.mark.parametrize("name", [name for name in REAL if name not in FROM_TORCH])  # torch's refuse NaN by themselves
+@pytest.mark.parametrize(  # torch's refuse NaN by themselves; of a schema it may be a missing value
+    "name", [name for name in REAL if name not in FROM_TORCH and "mixed" not in name]
+)
 def test_nan_is_no_row_of_any_density(name: str) -> None:
     case: Case = REAL[name]
     torch.default_generator.manual_seed(0)

@@ -10,7 +10,8 @@ import torch
 from marginflow import LabelMixture, models
 from marginflow.data import DataSpec, Split
 from marginflow.distributions import DiagonalNormal, Flow, Marginalising, StandardNormal, Uniform
-from marginflow.evaluation.evaluate import AccountingBuilder, RowScores, evaluate, evaluate_chunks, evaluate_rows
+from marginflow.evaluation.evaluate import AccountingBuilder, evaluate, evaluate_chunks, evaluate_rows
+from marginflow.evaluation.row_scores import RowScores
 from marginflow.models import maf, planar
 from marginflow.transforms import Augment, Dequantise, Flatten, Logit, Permutation, Standardise
 

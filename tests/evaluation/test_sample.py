@@ -14,7 +14,7 @@ from torch import Tensor
 from marginflow import LabelMixture, data, models, sample
 from marginflow.base.seeds import seeded
 from marginflow.base.transform import Transform
-from marginflow.data import DataSpec, Split
+from marginflow.data import Column, DataSpec, Schema, Split
 from marginflow.distributions import Conditional, DiagonalNormal, Flow, Marginalising, StandardNormal
 from marginflow.evaluation.evaluate import evaluate_chunks
 from marginflow.evaluation.sample import RawSamples, sample_raw
@@ -72,6 +72,15 @@ def test_a_sample_that_the_preprocessing_loses_is_drawn_again() -> None:
     assert drawn.flagged == 0
 
 
+def test_a_missing_value_is_no_sample_that_went_wrong() -> None:
+    column = Column("a", "category", blank=True, levels=("u", "v"), blank_share=0.5, shares=(0.3, 0.2))
+    model = Flow([], models.mixed(Schema((column, replace(column, name="b"))), hidden=[4]))
+    with seeded(0):
+        drawn = sample(model, 2000)
+    assert drawn.redrawn == 0
+    assert bool(((drawn.x.isnan().double().mean(0) - 0.5).abs() < 0.05).all())
+
+
 def test_what_comes_back_within_a_thousandth_is_not_flagged() -> None:
     near = Flow([Breaking(lambda z: z + 0.0009)], StandardNormal(2))
     assert sample(near, 500).redrawn == 0
@@ -115,7 +124,7 @@ def test_flagging_changes_no_draw(case: Case) -> None:
         expected = model.sample(30, context)
     with seeded(1):
         found, flagged = model.sample_and_flag(30, context)
-    assert torch.equal(found, expected)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
     assert flagged.shape == (30,)
     assert flagged.dtype == torch.bool
     assert not flagged.any()

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from marginflow import models
-from marginflow.data import Batch
+from marginflow.data import Batch, Column, Schema
+from marginflow.data.warp import Warp
 from marginflow.distributions import Flow, Marginalising, StandardNormal
 from marginflow.evaluation.sample_range import origins, sample_range
 from marginflow.transforms import Scaling
@@ -45,6 +46,24 @@ def test_constant_rows_have_a_range_of_width_two() -> None:
     found = sample_range(Flow([], StandardNormal(1)), Batch(torch.full((50, 1), 0.0), None), 20_000)
     assert found.saturated == pytest.approx(0.3173, abs=0.01)
     assert found.diverged < 0.005
+
+
+class Rows(StandardNormal):
+    """Two numbers from N(0, 1) as columns of a table, of which the first was seen in (-1, 1), the other in (-2, 2)."""
+
+    schema = Schema(
+        tuple(Column(f"x{i}", "real", warp=Warp("standardise"), quantiles=(-i, 0.0, i)) for i in (1.0, 2.0))
+    )
+
+    def log_prob_parts(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        raise AssertionError
+
+
+def test_numbers_of_a_table_are_compared_with_the_range_of_their_own_column() -> None:
+    found = sample_range(Rows(2), Batch(torch.zeros(5, 2), None), 20_000)
+    assert found.by_column
+    assert found.saturated == pytest.approx((0.3173 + 0.0455) / 2, abs=0.01)  # P(|z| > 1), P(|z| > 2)
+    assert found.diverged == pytest.approx(0.0027, abs=0.002)  # P(|z| > 3)
 
 
 @pytest.mark.parametrize("marginal", [False, True])

@@ -133,7 +133,7 @@ def test_labels_are_used_as_context(single: None) -> None:
         [Dequantise(17), Logit(0.05), Flatten((1, 8, 8))], models.maf(64, hidden=[32], blocks=1, context_features=10)
     )
     fit(model, digits, config())
-    x, context = digits.test
+    x, context, _ = digits.test
     assert context is not None
     assert torch.isfinite(model.log_prob(x, context)).all()
     assert model.sample(10, context[:10]).shape == (10, 1, 8, 8)

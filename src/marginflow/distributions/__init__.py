@@ -13,16 +13,21 @@ from marginflow.base.arguments import require_num_samples as check_num_samples  
 from marginflow.base.devices import evaluation_mode, like_model, rows_at_once
 from marginflow.base.distribution import Density, Distribution
 from marginflow.base.not_finite import not_finite, warn_of_diverged
+from marginflow.distributions.columns.context_encoder import ContextEncoder
 from marginflow.distributions.conditional import Conditional
 from marginflow.distributions.elementary import ELEMENTARY, DiagonalNormal, StandardLogistic, StandardNormal, Uniform
 from marginflow.distributions.flow import Flow
 from marginflow.distributions.label_mixture import LabelMixture
 from marginflow.distributions.log_likelihood import LogLikelihood, log_likelihood
 from marginflow.distributions.marginalising import Marginalising
+from marginflow.distributions.mixed import Mixed
+from marginflow.distributions.product_mixture import ProductMixture
+from marginflow.distributions.real_by_flow import RealByFlow
 
 __all__ = [
-    "ELEMENTARY", "Conditional", "Density", "DiagonalNormal", "Distribution", "Flow", "LabelMixture", "LogLikelihood",
-    "Marginalising", "StandardLogistic", "StandardNormal", "Uniform", "check_num_samples", "context_features_of",
-    "evaluation_mode", "event_shape_of", "is_context_optional", "is_exact", "like_model", "log_likelihood",
-    "not_finite", "optional", "rows_at_once", "sample_and_flag", "takes_pixels", "warn_of_diverged",
+    "ELEMENTARY", "Conditional", "ContextEncoder", "Density", "DiagonalNormal", "Distribution", "Flow",
+    "LabelMixture", "LogLikelihood", "Marginalising", "Mixed", "ProductMixture", "RealByFlow", "StandardLogistic",
+    "StandardNormal", "Uniform", "check_num_samples", "context_features_of", "evaluation_mode", "event_shape_of",
+    "is_context_optional", "is_exact", "like_model", "log_likelihood", "not_finite", "optional", "rows_at_once",
+    "sample_and_flag", "takes_pixels", "warn_of_diverged",
 ]  # fmt: skip

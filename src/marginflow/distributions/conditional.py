@@ -57,9 +57,13 @@ class Conditional(Wrapper):
     def context_features(self) -> int:
         return self._context_features
 
+    @property
+    def encodes_context(self) -> bool:
+        return bool(getattr(self.network, "encodes_context", False))
+
     def _seen(self, context: Tensor | None, num_rows: int) -> Tensor:
         """What the network, which takes it in its own precision, makes of the context."""
-        return self.network(to_like(cast(Tensor, context), like_of(self.network)))
+        return self.network(to_like(cast(Tensor, context), like_of(self.network), wide=self.encodes_context))
 
     def with_base(self, change: Callable[[Density], Distribution]) -> Conditional:
         return Conditional(self.flow.with_base(change), self.network, self._context_features)

@@ -14,6 +14,7 @@ from marginflow.base.distribution import Density, Distribution
 from marginflow.base.noise_sites import Sites
 from marginflow.base.support import of_each_number, of_events
 from marginflow.base.transform import Transform
+from marginflow.data.schema import Schema
 from marginflow.transforms import Augment
 from marginflow.transforms.round_trip import inverse_and_flag
 from marginflow.transforms.sequential import Sequential, in_sequence
@@ -58,6 +59,9 @@ class Flow(Distribution):
         self._takes_pixels = self.transform.takes_pixels or self.base.takes_pixels
         moved = self.transform.any_precision and self.base.takes_float64
         self._takes_float64 = moved or self.transform.takes_float64
+        is_bare = isinstance(self.transform, Sequential) and not len(self.transform)
+        self._schema = self.base.schema if is_bare else None
+        self._encodes_context = self.base.encodes_context
 
     @property
     def elementary(self) -> bool:
@@ -86,6 +90,18 @@ class Flow(Distribution):
     @property
     def takes_float64(self) -> bool:
         return self._takes_float64
+
+    @property
+    def reparameterised(self) -> bool:
+        return self.base.reparameterised
+
+    @property
+    def schema(self) -> Schema | None:
+        return self._schema
+
+    @property
+    def encodes_context(self) -> bool:
+        return self._encodes_context
 
     @property
     def support(self) -> Constraint:

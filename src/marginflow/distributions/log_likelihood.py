@@ -103,9 +103,9 @@ def log_likelihood(
     x, context = model._fitting(x, context)
     if len(x) == 0:
         raise ValueError("x has no rows: give at least one")
-    require_finite(x, "x")
+    require_finite(x, "x", blanks=model.takes_blanks)
     if context is not None:
-        require_finite(context, "context")
+        require_finite(context, "context", blanks=model.encodes_context)
     found = log_likelihood_of(model, x, context, num_samples, chunk)
     require_number(found.log_prob, 0)
     return found

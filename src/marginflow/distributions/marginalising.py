@@ -14,6 +14,7 @@ from marginflow.base.devices import to_like
 from marginflow.base.distribution import Density, Distribution
 from marginflow.base.noise_sites import Sites
 from marginflow.base.support import of_each_number, of_events
+from marginflow.data.schema import Schema
 from marginflow.transforms import Augment
 
 
@@ -75,6 +76,22 @@ class Marginalising(Distribution):
     @property
     def context_optional(self) -> bool:
         return self.augment.context_features == 0 and self.flow.context_optional
+
+    @property
+    def takes_float64(self) -> bool:
+        return self.flow.takes_blanks  # whose rows go in as they are
+
+    @property
+    def reparameterised(self) -> bool:
+        return self.flow.reparameterised
+
+    @property
+    def schema(self) -> Schema | None:
+        return self.flow.schema
+
+    @property
+    def encodes_context(self) -> bool:
+        return self.flow.encodes_context
 
     @property
     def support(self) -> Constraint:

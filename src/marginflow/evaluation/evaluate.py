@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -17,11 +17,13 @@ from marginflow.base.distribution import Distribution
 from marginflow.base.moments import Estimate, Median, Moments
 from marginflow.base.seeds import RandomStream, require_seed
 from marginflow.base.transform import Transform
+from marginflow.base.weighted_mean import WeightedMean
 from marginflow.data import Batch, DataSpec, Rows, Split
-from marginflow.data.dataset import as_split, require_spec
+from marginflow.data.dataset import ALL_ZERO, as_split, require_spec
 from marginflow.data.require import bring_to, fitting
-from marginflow.distributions import LogLikelihood
 from marginflow.distributions.log_likelihood import log_likelihood_of, require_number
+from marginflow.evaluation.row_parts import RowParts, parts_of
+from marginflow.evaluation.row_scores import RowScores
 from marginflow.transforms import Dequantise
 
 MOST_NAMED = 10  # rows outside of the support
@@ -60,6 +62,13 @@ class Accounting:
             as with uniform u, they lie above those of the grey levels.
         num_outside: how many rows more have density 0.
         outside: the first of these rows, ten at most, counted from 0.
+        discrete: -E log P of what is discrete in rows of a table: levels, values on a grid, blanks, spikes. None but
+            for a density of a schema.
+        real: -E log density of what is real, in the units of the file, which together with `discrete` is the negative
+            log-likelihood; None where no column is real.
+        reasons: why each row of `outside` has density 0, as far as its schema tells.
+        effective_rows: where rows have weights w, by which all means count them, (sum w)^2 / sum w^2: as many rows of
+            equal weight would tell as much. None without weights.
     """
 
     num_rows: int
@@ -80,6 +89,10 @@ class Accounting:
     modelled_dequantisation: bool = False
     num_outside: int = 0
     outside: tuple[int, ...] = ()
+    discrete: Estimate | None = None
+    real: Estimate | None = None
+    reasons: tuple[str, ...] = ()
+    effective_rows: float | None = None
 
     @property
     def converged(self) -> bool:
@@ -112,10 +125,11 @@ class AccountingBuilder:
     def __init__(self, spec: DataSpec, *, exact: bool, num_samples: int, seed: int) -> None:
         self.spec, self.exact = spec, exact
         self.num_samples, self.seed = as_whole(num_samples, "num_samples", least=1), require_seed(seed)
-        self.means: dict[str, Moments] = {}
-        self.sample_size, self.squared_errors = Median(), Moments()
+        self.means: dict[str, Moments | WeightedMean] = {}
+        self.sample_size = Median()
         self.modelled_dequantisation = False
         self.count, self.num_outside, self.outside = 0, 0, ()
+        self.reasons: tuple[str, ...] = ()
 
     def add(self, rows: RowScores) -> None:
         """Take in the scores of some rows, each time with the same parts."""
@@ -125,19 +139,22 @@ class AccountingBuilder:
         result, entropy = rows.density, rows.density.noise_entropy
         self.sample_size.add(result.effective_sample_size)
         self.modelled_dequantisation = rows.modelled_dequantisation
+        weight = None if rows.weight is None else rows.weight.double()
         if result.standard_error is not None:
-            self.squared_errors.add(result.standard_error.square())
+            self._add("squared_error", result.standard_error.square(), weight)
+            self._add("error_of_mean", result.standard_error.square(), None if weight is None else weight.square())
         if entropy is not None:
-            self._add("joint_nll", entropy - result.bound)
-            self._add("noise_entropy", entropy)
-        self._add("bound", -result.bound)
-        self._add("importance_weighted", -result.log_prob)
-        self._add("log_det", rows.log_det)
-        if rows.given_label is not None:
-            self._add("given_label", -rows.given_label)
+            self._add("joint_nll", entropy - result.bound, weight)
+            self._add("noise_entropy", entropy, weight)
+        self._add("bound", -result.bound, weight)
+        self._add("importance_weighted", -result.log_prob, weight)
+        self._add("log_det", rows.log_det, weight)
+        for name, log_prob in (("given_label", rows.given_label), ("discrete", rows.discrete), ("real", rows.real)):
+            if log_prob is not None:
+                self._add(name, -log_prob, weight)
         if self.spec.levels is not None:
-            self._add("bits_per_dim", rows.bits_per_dim(rows.log_prob))
-            self._add("bits_per_dim_bound", rows.bits_per_dim(rows.bound))
+            self._add("bits_per_dim", rows.bits_per_dim(rows.log_prob), weight)
+            self._add("bits_per_dim_bound", rows.bits_per_dim(rows.bound), weight)
 
     def _inside(self, rows: RowScores) -> RowScores:
         """Those rows that have a density; the others are counted."""
@@ -146,27 +163,41 @@ class AccountingBuilder:
         self.count += len(outside)
         self.num_outside += len(numbers)
         self.outside = (*self.outside, *numbers)[:MOST_NAMED]
+        self.reasons = (*self.reasons, *rows.reasons)[:MOST_NAMED]
         return rows.take(~outside) if numbers else rows
 
-    def _add(self, name: str, values: Tensor) -> None:
-        self.means.setdefault(name, Moments()).add(values)
+    def _add(self, name: str, values: Tensor, weight: Tensor | None) -> None:
+        if weight is None:
+            moments = self.means.setdefault(name, Moments())
+            assert isinstance(moments, Moments)
+            moments.add(values)
+        else:
+            moments = self.means.setdefault(name, WeightedMean())
+            assert isinstance(moments, WeightedMean)
+            moments.add(values, weight.to(values.device))
 
     def build(self) -> Accounting:
         """Means and errors of all that was taken in; ValueError where no row has a density."""
         if self.num_outside == self.count:
+            first = f", the first: {self.reasons[0]}" if self.reasons and self.reasons[0] else ""
             raise ValueError(
-                f"log p is -inf at all {self.count:,} rows: they lie outside of the support of the model; train with "
-                "another preprocessing, or give rows in the units of its training"
+                f"log p is -inf at all {self.count:,} rows{first}: they lie outside of the support of the model; train "
+                "with another preprocessing, or give rows in the units of its training"
             )
+        if not self.means["bound"].count:
+            raise ValueError(f"the rows: {ALL_ZERO}")
         sample_size = self.sample_size.value()
-        squares = self.squared_errors
-        has_error = squares.count > 0 and (self.exact or sample_size >= CONVERGED)
-        error = math.sqrt(float(squares.mean) / squares.count) if has_error else None
+        squares, of_mean, bound = self.means.get("squared_error"), self.means.get("error_of_mean"), self.means["bound"]
+        effective_rows = bound.effective_count if isinstance(bound, WeightedMean) else None
+        has_error = self.exact or sample_size >= CONVERGED
+        error = bias = None
+        if has_error and squares is not None and of_mean is not None:
+            error, bias = math.sqrt(float(of_mean.mean) / (effective_rows or bound.count)), 0.5 * float(squares.mean)
         bits = self.spec.bits_per_nat
         errors = {"importance_weighted": error, "bits_per_dim": None if error is None else error * bits}
         estimates = {name: moments.estimate(errors.get(name)) for name, moments in self.means.items()}
         return Accounting(
-            num_rows=self.means["bound"].count,
+            num_rows=bound.count,
             features=self.spec.features,
             num_samples=self.num_samples,
             seed=self.seed,
@@ -175,7 +206,7 @@ class AccountingBuilder:
             noise_entropy=estimates.get("noise_entropy"),
             bound=estimates["bound"],
             importance_weighted=estimates["importance_weighted"],
-            draws_bias=0.5 * float(squares.mean) if has_error else None,
+            draws_bias=bias,
             effective_sample_size=sample_size,
             log_det=estimates["log_det"],
             given_label=estimates.get("given_label"),
@@ -184,6 +215,10 @@ class AccountingBuilder:
             bits_per_dim_bound=estimates.get("bits_per_dim_bound"),
             num_outside=self.num_outside,
             outside=self.outside,
+            discrete=estimates.get("discrete"),
+            real=estimates.get("real"),
+            reasons=self.reasons if any(self.reasons) else (),
+            effective_rows=effective_rows,
         )
 
 
@@ -205,54 +240,6 @@ class Compared:
     accounting: Accounting
 
 
-@dataclass(frozen=True)
-class RowScores:
-    """What a model says of each row as given: log p(x) = density + log-determinant of the preprocessing + log volume.
-
-    Attributes:
-        density: log-likelihoods of the preprocessed rows, with bound, error and effective sample size.
-        log_det: of the preprocessing, (N,).
-        given_label: log p(x | y) of the preprocessed rows, (N,); None but for a mixture over known labels.
-        spec: of the rows, which knows the volume of grey levels where they were scaled.
-        modelled_dequantisation: whether the preprocessing drew u ~ q(u | x) from a model.
-    """
-
-    density: LogLikelihood
-    log_det: Tensor
-    given_label: Tensor | None
-    spec: DataSpec
-    modelled_dequantisation: bool = False
-
-    @property
-    def outside(self) -> Tensor:
-        """Which rows have density 0, (N,)."""
-        every = (self.density.log_prob, self.density.bound, self.log_det, *optional(self.given_label))
-        return torch.stack([each.isneginf() for each in every]).any(0)
-
-    def take(self, rows: Tensor) -> RowScores:
-        """Those of some rows, given by a mask (N,)."""
-        density = replace(
-            self.density,
-            **{name: value[rows] for name, value in vars(self.density).items() if value is not None},
-        )
-        given_label = None if self.given_label is None else self.given_label[rows]
-        return replace(self, density=density, log_det=self.log_det[rows], given_label=given_label)
-
-    @property
-    def log_prob(self) -> Tensor:
-        """log p of the rows as given, for images of their grey levels: (N,), nats."""
-        return self.density.log_prob + (self.log_det + self.spec.log_volume)
-
-    @property
-    def bound(self) -> Tensor:
-        """What `log_prob` is bounded by from below, on average over draws: (N,), nats."""
-        return self.density.bound + (self.log_det + self.spec.log_volume)
-
-    def bits_per_dim(self, nats: Tensor) -> Tensor:
-        """What `log_prob`, or its bound, is in bits/dim: (N,)."""
-        return -nats * self.spec.bits_per_nat
-
-
 def evaluate(
     model: Distribution,
     split: Split | tuple[Values, Values | None] | Values | Rows,
@@ -269,7 +256,8 @@ def evaluate(
     Args:
         model: a distribution; taken in evaluation mode. One that can average over its labels does so, whether the rows
             have labels or not.
-        split: rows (N, *event), or a pair or `Split` of rows and their context, as `Distribution` takes them.
+        split: rows (N, *event), or a pair or `Split` of rows and their context, as `Distribution` takes them; where a
+            `Split` has weights all means are weighted, and their errors those of independent rows.
         spec: of the data set; tells grey levels, for bits/dim, and whether the rows were scaled.
         num_samples: K, importance samples a row.
         seed: of all noise.
@@ -334,7 +322,7 @@ def evaluate_chunks(
     """
     first, stream = 0, RandomStream(seed)
     for rows in chunks:
-        rows = fitting(model, rows)
+        rows = fitting(model, rows, one_of_several=True)
         with stream.on():
             scores = score(model, rows.take(), spec=spec, num_samples=num_samples, chunk=chunk)
         for log_prob in (scores.log_prob, scores.bound, *optional(scores.given_label)):
@@ -353,17 +341,19 @@ def score(
     with evaluation_mode(model):
         rows, log_det = _preprocess(preprocessing, batch, chunk)
         context = None if density.context_optional else batch.context
-        result = log_likelihood_of(density, rows, context, num_samples, chunk)
+        told = parts_of(density, rows, context, num_samples, chunk, MOST_NAMED)
+        result, parts = told or (log_likelihood_of(density, rows, context, num_samples, chunk), RowParts())
         given_label = None
         if density.context_optional and batch.context is not None:
             given_label = log_likelihood_of(density, rows, batch.context, num_samples, chunk).log_prob
     modelled = any(isinstance(part, Dequantise) and part.noise is not None for part in preprocessing.modules())
-    return RowScores(result, log_det, given_label, spec or DataSpec(tuple(batch.x.shape[1:])), modelled)
+    spec = spec or DataSpec(tuple(batch.x.shape[1:]))
+    return RowScores(result, log_det, given_label, spec, modelled, *parts, weight=batch.weight)
 
 
 @torch.no_grad()
 def _preprocess(preprocessing: Transform, batch: Batch, chunk: int) -> tuple[Tensor, Tensor]:
-    x, context = batch
+    x, context, _ = batch
     parts = []
     for start in range(0, len(x), chunk):
         rows = slice(start, start + chunk)

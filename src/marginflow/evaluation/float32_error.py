@@ -54,7 +54,7 @@ def disagreement(model: Distribution, split: Split, seed: int = 0) -> Disagreeme
         return None
     most = min(MOST_ROWS, rows_at_once(model))
     some = spread_rows(len(split.x), most)
-    x, context = split.take(some)
+    x, context, _ = split.take(some)
     context = None if model.context_optional else context
     with torch.no_grad(), evaluation_mode(model):
         with seeded(seed):

@@ -12,13 +12,15 @@ from torch import Tensor
 
 from marginflow.base.adapter import require_distribution
 from marginflow.base.arguments import Values, as_tensor, as_whole
-from marginflow.base.devices import evaluation_mode, like_model, rows_at_once
+from marginflow.base.devices import evaluation_mode, like_model, like_of, rows_at_once
 from marginflow.base.distribution import Distribution
 from marginflow.base.labels import as_one_hot
+from marginflow.base.names import listed
 from marginflow.base.not_finite import not_finite
 from marginflow.base.seeds import RandomStream, require_seed
-from marginflow.data import DataSpec
+from marginflow.data import DataSpec, Schema
 from marginflow.data.dataset import require_finite, require_spec
+from marginflow.data.tables.contexts import together
 from marginflow.distributions import Flow
 from marginflow.distributions.temperature import at_temperature
 
@@ -78,7 +80,7 @@ def sample(
     require_distribution(model)
     num_samples, rows = model._fitting_request(num_samples, context)
     if rows is not None:
-        require_finite(rows, "context")
+        require_finite(rows, "context", blanks=model.encodes_context)
     redraws = as_whole(redraws, "redraws")
     at_once = samples_at_once(model)
     parts = [
@@ -129,11 +131,11 @@ def sample_chunk(model: Distribution, num_samples: int, context: Tensor | None, 
 def _sample_once(model: Distribution, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Samples brought to what the rows are; which are flagged, and which of these are not finite."""
     rows, flagged = model.density._sample_and_flag(num_samples, context)
-    broken = not_finite(rows)
+    broken = not_finite(rows, blanks=model.density.takes_blanks)
     is_finite = ~broken.view(-1, *[1] * (rows.ndim - 1))
     rows = torch.where(is_finite, rows, torch.zeros_like(rows))  # not a number would become a black picture
     x, _ = model.preprocessing.inverse(rows, context)
-    broken = broken | not_finite(x)
+    broken = broken | not_finite(x, blanks=model.takes_blanks)
     return x, flagged | broken, broken
 
 
@@ -151,9 +153,10 @@ class RawSamples:
         label: the class to draw from, by name or number; without it all of them, of a table by their share of the
             training rows, of images equally often.
         temperature: see `at_temperature`.
+        context: (N, C), which samples get in turn, for a model with a context that is no label.
 
     Raises:
-        ValueError: where there is no such label, or the model needs a context that is no label.
+        ValueError: where there is no such label, or the model needs a context that is not given.
         FloatingPointError: where a sample is not finite, however often it is drawn again.
     """
 
@@ -166,12 +169,13 @@ class RawSamples:
         *,
         label: str | int | None = None,
         temperature: float = 1.0,
+        context: Tensor | None = None,
     ) -> None:
         require_distribution(model)
         require_spec(spec)
         self.num_samples = as_whole(num_samples, "the number of samples", least=1)
         self.spec, self.seed = spec, require_seed(seed)
-        self.context = _context(model, spec, label)
+        self.context = _context(model, spec, label) if context is None else _contexts(model, context)
         self.model = model if temperature == 1 else at_temperature(model, temperature)
         self.redrawn = self.flagged = 0
 
@@ -182,10 +186,16 @@ class RawSamples:
         for done in range(0, self.num_samples, at_once):
             size = min(at_once, self.num_samples - done)
             with stream.on():
-                chunk = sample_chunk(self.model, size, None if self.context is None else self.context.expand(size, -1))
+                chunk = sample_chunk(self.model, size, self.context_of(done, size))
             self.redrawn += chunk.redrawn
             self.flagged += chunk.flagged
             yield self._as_pixels(chunk.x)
+
+    def context_of(self, first: int, size: int) -> Tensor | None:
+        """The context of some samples, by the number of the first; None without one."""
+        if self.context is None:
+            return None
+        return self.context[torch.arange(first, first + size, device=self.context.device) % len(self.context)]
 
     def _as_pixels(self, x: Tensor) -> Tensor:
         """Grey levels, where the data are images."""
@@ -201,6 +211,16 @@ class RawSamples:
             f"warning: {self.redrawn:,} samples were not finite, or not inverted to 1e-3, and were drawn again for the "
             f"{self.num_samples:,} samples; {self.flagged:,} of these still are so"
         )
+
+
+def with_contexts(draws: RawSamples, schema: Schema) -> Iterator[Tensor]:
+    """Samples as they are drawn, each with its context, the columns in the order of the table of their schema."""
+    done = 0
+    for x in draws:
+        context = draws.context_of(done, len(x))
+        assert context is not None
+        yield together(x, context.to(x), schema)
+        done += len(x)
 
 
 def sample_raw(
@@ -220,11 +240,21 @@ def _context(model: Flow, spec: DataSpec, label: str | int | None) -> Tensor | N
     """The one-hot vector of a label, (1, C); None where none is asked for or needed."""
     if label is None:
         if model.context_features and not model.context_optional:
-            raise ValueError(
-                f"this model needs a context of {model.context_features} features for each sample: "
-                "use marginflow.load(run).sample(n, context) from Python"
-            )
+            given = () if spec.schema is None else [column.name for column in spec.schema.given]
+            which = f"{listed(given)} as a context" if given else f"a context of {model.context_features} features"
+            by_hand = "use marginflow.load(run).sample(n, context) from Python"
+            remedy = "give rows that hold it, --context-from FILE" if given else by_hand
+            raise ValueError(f"this model needs {which} for each sample: {remedy}")
         return None
     if not spec.labels or not model.context_features:
         raise ValueError("this model was trained without labels: leave --label out, or train with data.labels")
     return like_model(model, as_tensor(as_one_hot(label, spec.labels, 1), "label"))
+
+
+def _contexts(model: Flow, context: Tensor) -> Tensor:
+    """Contexts that a model takes, on its device."""
+    if not model.context_features:
+        raise ValueError("this model was trained without a context: leave --context-from out")
+    given = model._fitting_context(context, len(context), like_of(model))
+    assert given is not None
+    return given

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from marginflow.base.devices import evaluation_mode
 from marginflow.base.distribution import Distribution
 from marginflow.base.seeds import seeded
 from marginflow.base.wrapper import innermost
-from marginflow.data import Batch
+from marginflow.data import Batch, Column, Schema
 from marginflow.data.require import bring_to
 from marginflow.distributions import Flow
 from marginflow.evaluation.layer_outputs import by_layer, layers_of
@@ -25,18 +26,21 @@ SIZE = 250  # samples drawn at once
 class SampleRange:
     """Which part of a model's samples is out of the range of test rows, both as the density sees them.
 
-    The range is that of all values of all test rows. Constant rows count as a range of width 2.
+    The range is that of all values of all test rows. Constant rows count as a range of width 2. Rows of a table's
+    schema hold numbers each of which has a range of its own, that of the training rows.
 
     Attributes:
         num_samples: how many samples were drawn.
         diverged: share of the samples that hold a value that is not finite or far out of range, three times as far
             from its middle as its ends.
         saturated: share of the values that are out of range, which for images become black or full in their channel.
+        by_column: whether each number has a range of its own.
     """
 
     num_samples: int
     diverged: float
     saturated: float
+    by_column: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ def sample_range(model: Distribution, test: Batch, num_samples: int = 500, seed:
         seed: of all draws.
 
     Returns:
-        The shares of samples and of values out of range.
+        The shares of samples and of values out of range; of rows of a schema against that.
 
     Raises:
         ValueError: for a model that needs a context.
@@ -79,11 +83,38 @@ def sample_range(model: Distribution, test: Batch, num_samples: int = 500, seed:
     with seeded(seed), evaluation_mode(model), torch.no_grad(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*samples are not finite", RuntimeWarning)  # they are what is counted
         rows = torch.cat([preprocessing(bring_to(model, Batch(x)).x, None)[0] for x in test.x.split(SIZE)])
-        drawn = [density.sample(min(SIZE, num_samples - done)) for done in range(0, num_samples, SIZE)]
-    distance = _distance(torch.cat(drawn), rows)
+        drawn = torch.cat([density.sample(min(SIZE, num_samples - done)) for done in range(0, num_samples, SIZE)])
+    if model.schema is not None:
+        return range_by_column(drawn, model.schema)
+    distance = _distance(drawn, rows)
     return SampleRange(
         num_samples, float((distance > FAR).any(1).double().mean()), float((distance > 1).double().mean())
     )
+
+
+def range_by_column(drawn: Tensor, schema: Schema) -> SampleRange:
+    """How many of the drawn rows, and of the numbers in them, are out of the range of the training rows; no blank is.
+
+    Args:
+        drawn: rows of the schema (N, D).
+        schema: with the statistics of training rows.
+
+    Returns:
+        The shares.
+    """
+    ranges = {i: _range_of(column) for i, column in enumerate(schema.modelled) if not column.levels}
+    numbers = drawn[:, list(ranges)].double().cpu()
+    low, high = torch.tensor([*ranges.values()], dtype=torch.float64).reshape(-1, 2).T
+    half = torch.where(high > low, (high - low) / 2, 1.0)
+    distance = torch.where(numbers.isnan(), 0.0, (numbers - (low + high) / 2).abs() / half)
+    diverged = float((distance > FAR).any(1).double().mean())
+    return SampleRange(len(drawn), diverged, float((distance > 1).double().mean()) if ranges else 0.0, by_column=True)
+
+
+def _range_of(column: Column) -> tuple[float, float]:
+    """The least and the largest number of a column in the training rows."""
+    known = [*column.quantiles[:1], *column.quantiles[-1:], *column.atoms]
+    return (min(known), max(known)) if known else (-math.inf, math.inf)
 
 
 def share_far(x: Tensor, rows: Tensor) -> float:

@@ -41,7 +41,7 @@ class _AsTorch(torch.distributions.Distribution):
 
     @property
     def has_rsample(self) -> bool:
-        return self.model.exact
+        return self.model.exact and self.model.reparameterised
 
     @property
     def support(self) -> constraints.Constraint:
@@ -119,8 +119,10 @@ class _AsTorch(torch.distributions.Distribution):
             The draws, (*sample_shape, *batch_shape, *event_shape), and their log_prob in nats, without the event.
 
         Raises:
-            ValueError: where the model is not exact.
+            ValueError: where the model is not exact, or its draws have no gradients.
         """
+        if not self.model.reparameterised:
+            raise ValueError(f"the draws of {type(self.model).__name__} have no gradients: use sample, and log_prob")
         shape, count, context = self._request(sample_shape)
         x, log_prob = self.model.sample_and_log_prob(count, context)
         return x.reshape(*shape, *self.event_shape), log_prob.reshape(shape)

@@ -2,7 +2,8 @@
 
 Structure (planar, radial, coupling, autoregressive) x scalar function (additive, affine, spline, mixture) x base. All
 take `context_features`, the width of a context on which the density then depends, and work inside `Marginalising`.
-MODELS are flows of vectors, IMAGE_MODELS of images; NOISES what can be q(eps | x), DEQUANTISATIONS q(u | x).
+MODELS are flows of vectors, IMAGE_MODELS of images, TABLE_MODELS densities of rows of a schema; NOISES what can be
+q(eps | x), DEQUANTISATIONS q(u | x).
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ from marginflow.models.autoregressive import iaf, made, made_mog, maf, maf_mog
 from marginflow.models.coupling import nice, realnvp
 from marginflow.models.images import flowpp, glow, realnvp_images
 from marginflow.models.maf_images import maf_conv, maf_local
+from marginflow.models.mixed import mixed
+from marginflow.models.mixture import mixture
 from marginflow.models.noise import augmented_between, diagonal_normal, standard_normal, uniform
 from marginflow.models.planar import planar, radial
 from marginflow.models.spline import nsf
 
 __all__ = [
-    "DEQUANTISATIONS", "FLOWS", "IMAGE_MODELS", "MODELS", "NOISES", "augmented_between", "diagonal_normal", "flowpp",
-    "glow", "iaf", "made", "made_mog", "maf", "maf_conv", "maf_local", "maf_mog", "nice", "nsf", "planar", "radial",
-    "realnvp", "realnvp_images", "standard_normal", "uniform",
+    "DEQUANTISATIONS", "FLOWS", "IMAGE_MODELS", "MODELS", "NOISES", "TABLE_MODELS", "augmented_between",
+    "diagonal_normal", "flowpp", "glow", "iaf", "made", "made_mog", "maf", "maf_conv", "maf_local", "maf_mog", "mixed",
+    "mixture", "nice", "nsf", "planar", "radial", "realnvp", "realnvp_images", "standard_normal", "uniform",
 ]  # fmt: skip
 
 MODELS: dict[str, Callable[..., Flow]] = {
@@ -32,6 +35,7 @@ IMAGE_MODELS: dict[str, Callable[..., Flow]] = {
     each.__name__: each for each in (realnvp_images, glow, flowpp, maf_conv, maf_local)
 }
 FLOWS = {**MODELS, **IMAGE_MODELS}
+TABLE_MODELS: dict[str, Callable[..., Distribution]] = {each.__name__: each for each in (mixed, mixture)}
 _SEES_IMAGES = {name: model for name, model in IMAGE_MODELS.items() if model not in (maf_conv, maf_local)}
 NOISES: dict[str, Callable[..., Distribution]] = {
     "standard_normal": standard_normal,

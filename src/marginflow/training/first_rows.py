@@ -39,7 +39,7 @@ def check_first_rows(
     for name, split in (("training", data.train), ("validation", data.validation)):
         log_prob, log_det, rows = _scores(model, split, some_rows(split), seed)
         outside += _outside(model, split, log_prob, name, places, seed)
-        if name == "training" and not outside:
+        if name == "training" and not outside and not model.takes_blanks:
             _warn_of_stretch(data.spec, rows, stacklevel + 1)
             _warn_of_scale(model, data.spec, log_prob - log_det, rows, stacklevel + 1)
     if outside:
@@ -47,8 +47,9 @@ def check_first_rows(
             f"{'; '.join(outside)}: they lie outside the support of the model, or too far out for its precision; "
             "remove them, standardise, or give the model a support that holds them"
         )
-    spread = log_prob[: min(NUM_ROWS, len(data.validation.x))]
-    return robust_mean(-spread)
+    spread, weight = log_prob[: min(NUM_ROWS, len(data.validation.x))], data.validation.weight
+    weight = None if weight is None else weight[spread_rows(len(weight), NUM_ROWS)].double().cpu()
+    return robust_mean(-spread, None if weight is None or not bool(weight.any()) else weight)
 
 
 def some_rows(split: Split) -> Tensor:
@@ -70,7 +71,7 @@ def _scores(model: Distribution, split: Split, numbers: Tensor, seed: int) -> tu
     has_batches = any(isinstance(layer, BatchNorm) and layer.mean is None for layer in density.modules())
     with seeded(seed), torch.no_grad(), evaluation_mode(None if has_batches else density):
         for chunk in _chunks(numbers, min(1000, rows_at_once(model)), 2 if has_batches else 1):
-            x, context = bring_to(model, split.take(chunk))
+            x, context, _ = bring_to(model, split.take(chunk))
             rows, log_det = model.preprocessing(x, context)
             log_prob = density._log_prob(rows, context) + log_det
             parts.append((log_prob.double().cpu(), log_det.double().cpu(), rows.double().cpu()))

@@ -24,6 +24,7 @@ from marginflow.data import Batch, DataSet, Rows, Split
 from marginflow.data.dataset import spread_rows
 from marginflow.data.loader import Loader
 from marginflow.data.require import bring_to
+from marginflow.distributions.em import EM, mixture_of
 from marginflow.nets.products import choice_for, using
 from marginflow.storage.lock import locked
 from marginflow.training.checkpoint import prepare
@@ -33,7 +34,7 @@ from marginflow.training.ending import ending, is_over, warn_of_the_result
 from marginflow.training.first_rows import check_first_rows
 from marginflow.training.interrupt import Interrupted, Interrupts
 from marginflow.training.metrics import EpochRecord
-from marginflow.training.objective import Objective, mean_nll
+from marginflow.training.objective import Objective, mean_nll, mean_weight
 from marginflow.training.observers import Observer, TensorBoard, require_observers
 from marginflow.training.optimiser import adam, clip, learning_rate, require_over, warn_of_rates
 from marginflow.training.patience import jumped
@@ -72,6 +73,9 @@ def fit(
     loss = -mean log p(x), for a marginalising flow the bound -mean [log p(x, eps) - log q(eps | x)], or with
     config.num_samples = K its importance-weighted form -mean log 1/K sum_k p(x, eps_k) / q(eps_k | x)
 
+    A `ProductMixture` is trained by EM instead, see `EM`: an epoch is one step on all rows, its training loss that of
+    the weights before, and of the optimiser's settings none counts.
+
     The model is trained in place, and left on its device and in evaluation mode; model.spec becomes that of the data.
     The test split is never used. Where the model is built of public classes, `marginflow.load(run_dir)` builds it
     again.
@@ -103,10 +107,11 @@ def fit(
     Raises:
         ValueError: where data and model do not fit (another event shape, a context that nothing uses), the batch is
             larger than the data, or 1 with batch norm; the model has no parameters, or an exact density with
-            num_samples above 1; the optimiser is not over its parameters; the device is not there; tensorboard is asked
-            for without a run_dir; an operation has no deterministic form though config asks for it; or the state in
-            run_dir is of another model or optimiser, holds no average though config asks for one, or is damaged. Other
-            settings, and the rows, are not compared. Also for rows outside the support of the untrained model, named.
+            num_samples above 1; the optimiser is not over its parameters, or the model is trained by EM; the device is
+            not there; tensorboard is asked for without a run_dir; an operation has no deterministic form though config
+            asks for it; or the state in run_dir is of another model or optimiser, holds no average though config asks
+            for one, or is damaged. Other settings, and the rows, are not compared. Also for rows outside the support of
+            the untrained model, named.
         FileExistsError: where run_dir holds a training that is not to be resumed, or cannot be.
         BlockingIOError: where another process or thread trains in run_dir.
         OSError: where run_dir cannot be written.
@@ -145,6 +150,8 @@ def _fit(
     directory = None if run_dir is None else prepare(as_path(run_dir, "run_dir"), resume=resume)
     require_observers(observers)
     device = next(model.parameters()).device
+    if optimiser is not None and mixture_of(model) is not None:
+        raise ValueError("a ProductMixture is trained by EM, which needs no optimiser: leave it out")
     optimiser = adam(model, config) if optimiser is None else require_over(model, optimiser)
     with ExitStack() as stack:
         if directory is not None:
@@ -194,7 +201,9 @@ class _Loop:
     ) -> None:
         self.places = places or {}  # of the rows of each split, in what the caller gave
         self.data, self.config, self.fabric, self.observers = data, config, fabric, observers
-        self.loader = Loader(data.train, config.batch_size, seed=config.seed)
+        mixture = mixture_of(model)
+        batch_size = config.batch_size if mixture is None else len(data.train.x)
+        self.loader = Loader(data.train, batch_size, seed=config.seed)
         self.rates = [float(group["lr"]) for group in optimiser.param_groups]
         self.objective, self.optimiser = fabric.setup(Objective(model, config.num_samples), optimiser)
         self.log_prob = Compiled(self.objective, fabric.device, STACKLEVEL) if config.compile else self.objective
@@ -202,12 +211,15 @@ class _Loop:
         self.interrupts = Interrupts()
         self.validation_seed = config.seed if config.validation_seed is None else config.validation_seed
         self.state.clip_norm = config.clip_norm or 0.0
+        self.em = None if mixture is None else EM(mixture, data.train, self.interrupts.check)
+        self.mean_weight = mean_weight(data.train)
+        self.decay = config.ema if mixture is None else 0.0
 
     def run(self, resume: bool) -> None:
         """Train to the end, from the start or from where a training stopped."""
         state, config = self.state, self.config
         by_default = "clip_norm" not in config.model_fields_set
-        restored = resume and state.restore(config.ema, STACKLEVEL + 1, clip_as_before=by_default)
+        restored = resume and state.restore(self.decay, STACKLEVEL + 1, clip_as_before=by_default)
         if not restored:
             state.products = choice_for(state.model, config.batch_size, repeatable=config.deterministic)
         with using(state.products):
@@ -220,10 +232,13 @@ class _Loop:
         state = self.state
         self.calibrate(state.model, Standardise)
         self.initialise(state.model)
-        warn_of_rates(self.optimiser, STACKLEVEL + 1)
+        if self.em is None:
+            warn_of_rates(self.optimiser, STACKLEVEL + 1)
+        else:
+            self.em.start(self.config.seed)
         seed, places = self.validation_seed, self.places
         state.untrained_nll = check_first_rows(state.model.train(), self.data, places, seed, STACKLEVEL + 1)
-        state.start_average(self.config.ema)
+        state.start_average(self.decay)
 
     def train(self) -> None:
         """The epochs that are left."""
@@ -232,7 +247,7 @@ class _Loop:
             return
         state.continue_after_end()
         while not is_over(state.history, config):
-            self.train_epoch()
+            self.train_epoch() if self.em is None else self.take_step_of(self.em)
             record = self.judged(self.validate())
             state.end_epoch(record)  # keeps it
             for observer in self.observers:
@@ -249,8 +264,9 @@ class _Loop:
             step = (loader.number - 1) * loader.num_batches + loader.step - 1
             rates = (learning_rate(config, step, config.epochs * loader.num_batches, lr) for lr in self.rates)
             self.set_rates(*(state.rate_scale * rate for rate in rates))
-            log_prob = self.log_prob(*bring_to(state.model, batch))
-            loss = -log_prob.mean()
+            x, context, weight = bring_to(state.model, batch)
+            log_prob = self.log_prob(x, context)
+            loss = -log_prob.mean() if weight is None else -(weight * log_prob).mean() / self.mean_weight
             nll = loss.item()
             if not math.isfinite(nll):
                 rows = loader.rows_of_step()
@@ -271,6 +287,15 @@ class _Loop:
                 saved = time.perf_counter()
             self.interrupts.check()
 
+    def take_step_of(self, em: EM) -> None:
+        """The step of an epoch on all rows."""
+        state, loader, start = self.state, self.loader, time.perf_counter()
+        nll = em.step()
+        state.require_finite(nll, "loss")
+        loader.step, state.total, state.seconds = 1, nll, time.perf_counter() - start
+        for observer in self.observers:
+            observer.on_step(loader.number, 1, 1, nll)
+
     def set_rates(self, *rates: float) -> None:
         """Let each group of the optimiser have its learning rate."""
         for group, lr in zip(self.optimiser.param_groups, rates, strict=True):
@@ -286,7 +311,7 @@ class _Loop:
                 self.calibrate(model, BatchNorm)
             except NotFinite:  # the rows themselves were checked: it is the model's doing
                 state.require_finite(math.nan, "input of a batch norm")
-            scores = Recorded(Objective(model, config.num_samples))
+            scores = Recorded(Objective(model, config.num_samples), self.data.validation.weight)
             validation_nll = mean_nll(scores, self.in_order(self.data.validation), self.validation_seed)
             if not math.isfinite(validation_nll):
                 rows = self.places.get("validation", torch.arange(len(scores.nll)))
@@ -299,14 +324,15 @@ class _Loop:
                 or validation_nll < previous_best.validation_nll
             )
         seconds = round(state.seconds + time.perf_counter() - validation_start, 3)
-        lr = self.optimiser.param_groups[0]["lr"]
+        lr = self.optimiser.param_groups[0]["lr"] if self.em is None else None
         train_nll = state.total / self.loader.num_batches
         return EpochRecord(epoch, train_nll, validation_nll, best, seconds, lr, robust, heavy)
 
     def judged(self, record: EpochRecord) -> EpochRecord:
         """The record of an epoch, with whether its loss has jumped, and where the training ends with it why."""
         state, config, spec = self.state, self.config, self.data.spec
-        record = replace(record, returned=config.returns > 0 and jumped(state.history, record, spec.features))
+        may_jump = config.returns > 0 and self.em is None
+        record = replace(record, returned=may_jump and jumped(state.history, record, spec.features))
         history, resumable = [*state.history, record], state.directory is not None
         if not is_over(history, config):
             return record

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from marginflow.base.distribution import Distribution
 from marginflow.base.seeds import seeded
-from marginflow.data import Batch
+from marginflow.data import Batch, Split
 
 
 class Objective(nn.Module):
@@ -47,10 +47,16 @@ class Objective(nn.Module):
 
 @torch.no_grad()
 def mean_nll(log_prob: Callable[..., Tensor], batches: Iterable[Batch], seed: int = 0) -> float:
-    """-mean log_prob over batches of rows, in nats, one draw of noise a row from `seed`."""
-    total, count = 0.0, 0
+    """-mean log_prob over batches of rows, in nats, one draw of noise a row from `seed`; weighted where rows are."""
+    total, count = 0.0, 0.0
     with seeded(seed):
-        for x, context in batches:
-            total -= float(log_prob(x, context).double().sum())
-            count += len(x)
+        for x, context, weight in batches:
+            found = log_prob(x, context).double()
+            total -= float(found.sum() if weight is None else (weight * found).sum())
+            count += len(x) if weight is None else float(weight.double().sum())
     return total / count
+
+
+def mean_weight(rows: Split) -> float:
+    """The mean weight of rows, by which a weighted loss is divided, to be as large as one without weights."""
+    return 1.0 if rows.weight is None else float(rows.weight.double().mean())

@@ -17,6 +17,7 @@ from marginflow.data.columns import warn_of_copies, warn_of_repeating_values
 from marginflow.data.dataset import as_split
 from marginflow.data.loader import Loader
 from marginflow.data.require import fitting
+from marginflow.distributions.em import mixture_of
 from marginflow.nets.products import choice_for
 from marginflow.training.config import TrainConfig
 from marginflow.training.objective import Objective
@@ -59,11 +60,13 @@ def ready(model: Distribution, data: DataSet, config: TrainConfig) -> tuple[Data
     train, validation = (fitting(model, each, columns=data.columns) for each in (data.train, data.validation))
     data = replace(data, train=train, validation=validation)
     is_real = isinstance(train.x, Tensor) and train.x.ndim == 2 and data.levels is None and not model.takes_pixels
+    is_real = is_real and data.schema is None  # whose columns are what they are
     if is_real and isinstance(train.x, Tensor):
         warn_of_copies(train.x, data.spec.column_names, 4)
     if is_real and isinstance(train.x, Tensor) and not data.fingerprint:
         warn_of_repeating_values(train.x, data.spec.column_names, 4)  # as a table does when it is read
-    Loader(data.train, config.batch_size, seed=config.seed)
+    if mixture_of(model) is None:
+        Loader(data.train, config.batch_size, seed=config.seed)
     if config.batch_size < 2 and any(isinstance(layer, BatchNorm) for layer in model.modules()):
         raise ValueError("batch_size must be at least 2 for a model with BatchNorm; got 1")
     if not any(parameter.requires_grad for parameter in model.parameters()):
@@ -79,8 +82,8 @@ def held_out(model: Distribution, rows: Values | Split | Rows, seed: int) -> tup
     """Rows as a data set: nine tenths to train on, a tenth, which also stands as the test split, to validate; and the
     numbers that the rows of each split had.
     """
-    x, context = fitting(model, as_split(rows), "data", least=2).take()
-    split = Split(x.detach(), context)
+    x, context, weight = fitting(model, as_split(rows), "data", least=2).take()
+    split = Split(x.detach(), context, weight)
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
     held_out = max(len(x) // 10, 2)
     validation = Split(*split.take(order[:held_out]))

@@ -8,6 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from marginflow.base.weighted_mean import mean_of
+
 LEAST_ROWS = 20  # of which one can be told to stand out
 SPREADS = 10.0  # by which a row that weighs most stands above the rest,
 SHARE = 0.1  # and of a spread that such rows add to the mean
@@ -15,10 +17,14 @@ NAMED = 5
 
 
 class Recorded:
-    """A log density that also keeps what it gave, row after row."""
+    """A log density that also keeps what it gave, row after row.
 
-    def __init__(self, log_prob: Callable[..., Tensor]) -> None:
+    weight: of the rows (N,); None where all count the same.
+    """
+
+    def __init__(self, log_prob: Callable[..., Tensor], weight: Tensor | None = None) -> None:
         self.log_prob = log_prob
+        self.weight = None if weight is None else weight.double().cpu()
         self.parts: list[Tensor] = []
 
     def __call__(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -34,15 +40,15 @@ class Recorded:
     @property
     def robust_mean(self) -> float | None:
         """See the function of that name; None without rows."""
-        return robust_mean(self.nll) if self.parts else None
+        return robust_mean(self.nll, self.weight) if self.parts else None
 
 
-def robust_mean(nll: Tensor) -> float:
+def robust_mean(nll: Tensor, weight: Tensor | None = None) -> float:
     """The mean of (N,) values, the ceil(N / 100) largest of which count as the largest of the others.
 
-    1/N sum_i min(nll_i, c),  c = the (ceil(N / 100) + 1)-th largest
+    1/N sum_i min(nll_i, c),  c = the (ceil(N / 100) + 1)-th largest; weighted where rows have weights
     """
-    return float(_capped(nll).mean())
+    return float(mean_of(_capped(nll), weight))
 
 
 def heaviest(nll: Tensor) -> tuple[int, ...]:

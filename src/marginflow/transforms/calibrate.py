@@ -12,10 +12,11 @@ from marginflow.base.arguments import shown
 from marginflow.base.devices import evaluation_mode
 from marginflow.base.moments import Moments
 from marginflow.base.seeds import seeded
+from marginflow.data.dataset import Batch as WeightedBatch
 from marginflow.transforms.normalise import Calibrated
 from marginflow.transforms.sequential import Inverse, Sequential
 
-Batch = Tensor | tuple[Tensor, Tensor | None]
+Batch = Tensor | tuple[Tensor, Tensor | None] | WeightedBatch
 HELD = 2**28  # numbers of all batches that are held from one layer to the next, at most; in float32 1 GiB
 
 
@@ -30,6 +31,19 @@ class _Reached(Exception):
 def _features_last(x: Tensor) -> Tensor:
     """What reaches a layer, (N, C, ...), as rows of features (rows, C)."""
     return x.movedim(1, -1).flatten(0, -2)
+
+
+def _add(moments: Moments, x: Tensor, weight: Tensor | None) -> Moments:
+    """Take in what reaches a layer, (N, C, ...), each position of a row as it weighs."""
+    rows = _features_last(x)
+    if weight is None:
+        return moments.add(rows)
+    inner = x.shape[2:].numel()
+    return moments.add(rows, weight.repeat(len(x) // len(weight)).repeat_interleave(inner))  # draws follow each other
+
+
+def _weight(batch: Batch) -> Tensor | None:
+    return batch.weight if isinstance(batch, WeightedBatch) else None
 
 
 def _give(moments: Moments, layer: Calibrated) -> None:
@@ -54,17 +68,18 @@ def calibrate(
 ) -> None:
     """Set the statistics of the layers that take them from data, such as `BatchNorm`, `Standardise` and `ActNorm`.
 
-    They are the mean and the biased variance (for `Whiten` the covariance) over all rows of all batches, in float64,
-    of what reaches each layer when those before it are calibrated. Where the layers are parts of one `Sequential` that
-    draws no noise, all take one pass over the data, and what reaches a layer is held for all batches together, up to
-    1 GiB in float32. A single batch takes one pass too; otherwise each layer takes one, batch by batch.
+    They are the mean and the biased variance (for `Whiten` the covariance) over all rows of all batches, in float64, of
+    what reaches each layer when those before it are calibrated, weighted where rows have weights. Where the layers are
+    parts of one `Sequential` that draws no noise, all take one pass over the data, and what reaches a layer is held for
+    all batches together, up to 1 GiB in float32. A single batch takes one pass too; otherwise each layer takes one,
+    batch by batch.
 
     A layer that is initialised once, such as `ActNorm` and `Whiten`, stays as it is once it has been.
 
     Args:
         model: a distribution or a transform.
-        batches: tensors x or pairs (x, context), all of the training set; iterated once a layer, so a list or a
-            DataLoader, not a generator.
+        batches: tensors x, pairs (x, context) or `Batch`es with weights, all of the training set; iterated once a
+            layer, so a list or a DataLoader, not a generator.
         layers: which ones, in the order in which data reach them; by default all.
         seed: for the noise that stochastic parts draw; the same in each pass.
 
@@ -120,7 +135,7 @@ def _in_one_pass(layers: list[Calibrated], model: nn.Module, batch: Batch, seed:
     def set_now(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
         if layer in left:
             reached = cast(Calibrated, layer)
-            _give(Moments(reached.uses_covariance).add(_features_last(inputs[0])), reached)
+            _give(_add(Moments(reached.uses_covariance), inputs[0], _weight(batch)), reached)
             del left[reached]
         if not left:
             raise _Reached
@@ -152,14 +167,14 @@ def _side_by_side(layers: list[Calibrated], model: nn.Module, batches: Iterable[
         if part in left:
             layer = cast(Calibrated, part)
             moments = Moments(layer.uses_covariance)
-            for x, _ in held:
-                moments.add(_features_last(x))
+            for x, _, weight in held:
+                _add(moments, x, weight)
             _give(moments, layer)
             del left[layer]
         if not left:
             break
-        for i, (x, context) in enumerate(held):
-            held[i] = part(x, context)[0], context
+        for i, (x, context, weight) in enumerate(held):
+            held[i] = WeightedBatch(part(x, context)[0], context, weight)
     return True
 
 
@@ -175,18 +190,20 @@ def _sequence_of(layers: list[Calibrated], model: nn.Module) -> Sequential | Non
 
 def _reaching(
     sequence: Sequential, model: nn.Module, batches: Iterable[Batch], seed: int
-) -> list[tuple[Tensor, Tensor | None]] | None:
-    """x and context as each batch first reaches a sequence; None where they are too large, or one never does."""
-    held: list[tuple[Tensor, Tensor | None]] = []
+) -> list[WeightedBatch] | None:
+    """x, context and weights as each batch first reaches a sequence; None where they are too large, or never do."""
+    held: list[WeightedBatch] = []
+    weight: Tensor | None = None
 
     def stop_here(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-        held.append((inputs[0], inputs[1] if len(inputs) > 1 else named.get("context")))
+        held.append(WeightedBatch(inputs[0], inputs[1] if len(inputs) > 1 else named.get("context"), weight))
         raise _Reached
 
     handle, size = sequence.register_forward_pre_hook(stop_here, with_kwargs=True), 0
     try:
         with seeded(seed):
             for count, batch in enumerate(batches, 1):
+                weight = _weight(batch)
                 try:
                     _send(batch, model)
                 except _Reached:
@@ -199,6 +216,8 @@ def _reaching(
 
 
 def _send(batch: Batch, model: nn.Module) -> None:
+    if isinstance(batch, WeightedBatch):
+        batch = batch.x, batch.context
     if isinstance(batch, tuple) and len(batch) not in (1, 2):
         raise ValueError(f"a batch must be x, or a pair (x, context); got {len(batch)} things")
     model(*batch) if isinstance(batch, tuple) else model(batch)
@@ -213,15 +232,17 @@ def _require_data(layer: Calibrated) -> None:
 def _moments_before(layer: Calibrated, model: nn.Module, batches: Iterable[Batch], seed: int) -> Moments:
     """Moments of what reaches the layer."""
     moments = Moments(layer.uses_covariance)
+    weight: Tensor | None = None
 
     def stop_here(_: nn.Module, inputs: tuple[Any, ...]) -> None:
-        moments.add(_features_last(inputs[0]))
+        _add(moments, inputs[0], weight)
         raise _Reached
 
     handle = layer.register_forward_pre_hook(stop_here)
     try:
         with seeded(seed):
             for batch in batches:
+                weight = _weight(batch)
                 try:
                     _send(batch, model)
                 except _Reached:

@@ -257,7 +257,8 @@ class BatchNorm(_EachFeature, _Kept):
     z = exp(g) (x - mean) / sqrt(variance + 1e-5) + b,  log_det = sum(g - 1/2 log(variance + 1e-5))
 
     In training mode mean and (biased) variance are the batch's, N >= 2; otherwise those of the whole training set, set
-    by `calibrate` and not a running average, so that training and evaluation agree.
+    by `calibrate` and not a running average, so that training and evaluation agree. Where rows have weights the
+    statistics of the training set are weighted; those of a batch are not: its rows count the same.
 
     Args:
         features: D, or the number of channels of images.

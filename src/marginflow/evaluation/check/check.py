@@ -87,7 +87,7 @@ def floor(model: Distribution, split: Split, entropy: float, seed: int = 0) -> F
     """Whether the NLL of rows that the model has not seen lies below the entropy of their distribution."""
     split, entropy = fitting(model, split), as_real(entropy, "the entropy")
     with evaluation_mode(model):
-        x, context = bring_to(model, split.take())
+        x, context, _ = bring_to(model, split.take())
         own = None if model.context_optional else context
         return next(each for each in estimated(model, x, own, entropy, seed) if each.check == "floor")
 
@@ -99,7 +99,7 @@ def _findings(model: Distribution, every: Batch, floor: float | None, seed: int)
         return
     try:
         yield from hidden_weights(model)
-        yield from of_batch_norm(model, *every, seed)
+        yield from of_batch_norm(model, every, seed)
         some = spread_rows(len(every.x), MOST_ROWS)
         x, context = every.x[some], None if every.context is None else every.context[some]
         parts = parts_of(model, x, context, seed)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from marginflow.base.distribution import Distribution
 from marginflow.base.moments import Estimate
+from marginflow.base.not_finite import not_finite
 from marginflow.base.seeds import seeded
 from marginflow.data import Batch
 from marginflow.distributions import LogLikelihood, StandardNormal
@@ -20,8 +21,9 @@ from marginflow.evaluation.check.integral import HEAVIEST, tail_index
 from marginflow.evaluation.check.normalisation import normalised
 from marginflow.evaluation.check.parts import Parts
 from marginflow.evaluation.evaluate import CONVERGED
-from marginflow.evaluation.sample_range import sample_range, share_far
+from marginflow.evaluation.sample_range import SampleRange, range_by_column, sample_range, share_far
 
+CONTEXTS = "contexts that influence nothing"
 DRAWS = 100  # importance samples a row
 ERRORS = 4  # standard errors, on either side
 WIDEST = 0.5  # nats, that an NLL may be unknown by and still tell that a term of log 2 is not missing
@@ -56,7 +58,7 @@ def finite(model: Distribution, x: Tensor, context: Tensor | None, own: Tensor |
     with seeded(seed):
         of_rows = ~torch.isfinite(model.log_prob(x, context))
         drawn = _draw(density, len(x), own)
-        whole = torch.isfinite(drawn.flatten(1).double()).all(1)
+        whole = ~not_finite(drawn.double(), blanks=model.takes_blanks)
         of_samples = ~torch.isfinite(density._log_prob(drawn[whole], None if own is None else own[whole]))
     wrong = int(of_rows.sum()), int((~whole).sum()), int(of_samples.sum())
     return Finding(
@@ -73,6 +75,8 @@ def range_of_samples(model: Distribution, x: Tensor, context: Tensor | None, see
     if model.context_features and not model.context_optional:
         return Finding("samples", "skip", "samples of this model need a context each")
     found = sample_range(model, Batch(x, None), 500, seed)
+    if model.schema is not None:
+        return _range_by_column(found, range_by_column(x, model.schema))
     half, expected = len(x) // 2, 0.0
     if found.diverged:
         with seeded(seed):
@@ -88,6 +92,19 @@ def range_of_samples(model: Distribution, x: Tensor, context: Tensor | None, see
         "values lie outside it"
     )
     remedy = "" if status == "pass" else "bound the scales more tightly, train less long"
+    return Finding("samples", status, said, remedy)
+
+
+def _range_by_column(found: SampleRange, rows: SampleRange) -> Finding:
+    """The same of a table's columns, each of which has a range of its own, known from the training rows."""
+    expected = max(rows.diverged, 1 / rows.num_samples)
+    allowed = rows.diverged + ERRORS * (expected / rows.num_samples) ** 0.5
+    status = "pass" if found.diverged <= allowed else "warn" if found.diverged - allowed < 0.05 else "fail"
+    said = (
+        f"{found.diverged:.1%} of {found.num_samples} hold a number far out of the range of its column in the training "
+        f"rows (of {rows.num_samples} {rows.diverged:.1%} do), {found.saturated:.2%} of their numbers lie outside it"
+    )
+    remedy = "" if status == "pass" else "give columns the bounds that they have, or train longer"
     return Finding("samples", status, said, remedy)
 
 
@@ -111,9 +128,10 @@ def latents(parts: Parts) -> Finding:
 
 def contexts(model: Distribution, x: Tensor, context: Tensor, seed: int) -> Finding:
     """Whether log p depends on every feature of the context."""
-    name = "contexts that influence nothing"
+    if model.encodes_context:
+        return _columns_of_context(model, x, context, seed)
     if not context.is_floating_point():
-        return Finding(name, "skip", "the context is not of real numbers")
+        return Finding(CONTEXTS, "skip", "the context is not of real numbers")
     given = context.detach().clone().requires_grad_(True)
     with seeded(seed):
         log_prob = model.log_prob(x, given)
@@ -128,7 +146,31 @@ def contexts(model: Distribution, x: Tensor, context: Tensor, seed: int) -> Find
     remedy = "leave them out, or let the degrees begin at 0 so that the first dimension sees the context too"
     if unused == context.shape[1]:
         remedy = "log p ignores its context: let what makes the density depend on it, or build it without"
-    return Finding(name, status, f"{unused} of {context.shape[1]} features", remedy if unused else "")
+    return Finding(CONTEXTS, status, f"{unused} of {context.shape[1]} features", remedy if unused else "")
+
+
+@torch.no_grad()
+def _columns_of_context(model: Distribution, x: Tensor, context: Tensor, seed: int) -> Finding:
+    """The same of a table's columns: by the values of other rows alone, as there may be no others."""
+    with seeded(seed):
+        log_prob = model.log_prob(x, context)
+    number, alike = context.shape[1], [bool(_same(row, row[:1].expand_as(row))) for row in context.T]
+    asked = [i for i in range(number) if not alike[i]]
+    unused = sum(not _moves(model, x, context, log_prob, i, seed) for i in asked)
+    if unused:
+        status, remedy = "warn", "leave them out of the context, or train longer"
+        if unused == number:
+            status, remedy = "fail", "log p ignores its context: let what makes the density depend on it"
+        return Finding(CONTEXTS, status, f"{unused} of {number} columns", remedy)
+    if len(asked) < number:
+        why = f"because all rows agree in {number - len(asked)} of {number} columns of the context"
+        return Finding(CONTEXTS, "cannot tell", why, "check with rows that differ there")
+    return Finding(CONTEXTS, "pass", f"0 of {number} columns")
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors are the same, NaN being the same as NaN."""
+    return bool(((one == other) | (one.isnan() & other.isnan())).all())
 
 
 @torch.no_grad()
@@ -136,7 +178,7 @@ def _moves(model: Distribution, x: Tensor, context: Tensor, log_prob: Tensor, fe
     """Whether log p is another where a feature of the context is that of the next row, or larger where all agree."""
     moved = context.clone()
     moved[:, feature] = context[:, feature].roll(1, 0)
-    if torch.equal(moved, context):
+    if not model.encodes_context and torch.equal(moved, context):
         moved[:, feature] += 0.1 * (1 + context[:, feature].abs())
     with seeded(seed):
         return not torch.equal(model.log_prob(x, moved).nan_to_num(), log_prob.nan_to_num())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -16,17 +16,20 @@ from marginflow.distributions import Flow
 from marginflow.distributions.importance_weights import ImportanceWeights
 from marginflow.distributions.log_likelihood import log_likelihood_of
 from marginflow.evaluation.check import cubature
-from marginflow.evaluation.check.proposal import Proposal
+from marginflow.evaluation.check.proposal import Drawable
 from marginflow.transforms import Dequantise
 
 DRAWS, AT_ONCE = 20_000, 5000  # at most, and until they are looked at
+OF_MODEL = 10_000  # samples: one half for a proposal, the other to choose it
 OF_NOISE = 8  # importance samples a row, of a density that draws noise; their mean is unbiased, whatever their number
 ERRORS = 3  # standard errors, on either side
 WITHIN = 0.1  # nats: log of the integral of a density passes where all of its interval lies as near to 0
 BEYOND = 0.02  # nats: it fails where none of its interval lies as near to 0
 EFFECTIVE = 400  # draws, from which a standard error is believed
+TIED = 1e-6  # of the largest excess of a weight: those of rows of few values are often the same
 HEAVIEST = 0.7  # tail index of weights, up to which a standard error is believed
-MOST_VALUES = 20_000  # of pixels, over which is summed
+FINITE, UNSURE = 0.5, 2.0  # tail index without a variance; of a density that is estimated the error is then wider
+MOST_VALUES = 20_000  # of pixels, or rows of a table, over which is summed
 CELLS_DIMENSIONS = 3
 
 
@@ -49,6 +52,11 @@ class Integral:
     doubt: str = ""
     least: float = -math.inf
     open: bool = False
+
+    @classmethod
+    def unknown(cls, why: str) -> Integral:
+        """Without a value."""
+        return cls(math.nan, math.inf, "", why)
 
     @property
     def wrong(self) -> bool:
@@ -108,6 +116,8 @@ def tail_index(log_weights: Tensor) -> float:
     above = (weights[-number:] - weights[-number - 1]).clamp_min(1e-300)
     if float(above[-1]) <= 1e-9:  # all are alike
         return 0.0
+    above = above[above > TIED * above[-1]]
+    number = len(above)
     grid = 30 + int(number**0.5)
     j = torch.arange(1, grid + 1, dtype=torch.float64)
     b = 1 / above[-1] + (1 - (grid / (j - 0.5)).sqrt()) / (3 * above[(number - 1) // 4])
@@ -123,7 +133,7 @@ def tail_size(weights: Tensor) -> int:
     return min(len(weights) // 5, int(3 * len(weights) ** 0.5))
 
 
-def by_draws(asked: Asked, proposal: Proposal, log_ratio: Tensor) -> tuple[Integral, Tensor, Tensor]:
+def by_draws(asked: Asked, proposal: Drawable, log_ratio: Tensor) -> tuple[Integral, Tensor, Tensor]:
     """E over q of p / q, its error from the spread of the weights; also the draws and their log weights.
 
     Draws are added until the interval decides, or there are 20,000.
@@ -137,19 +147,20 @@ def by_draws(asked: Asked, proposal: Proposal, log_ratio: Tensor) -> tuple[Integ
         The integral, the draws (M, D) and their log weights (M,).
     """
     weights, rows, log_weights = ImportanceWeights(1, torch.device("cpu")), [], []
-    found = Integral(math.nan, math.inf, "", "nothing was drawn")
+    found = Integral.unknown("nothing was drawn")
     while weights.count < DRAWS and not (found.wrong or found.right):
         x = asked.rounded(proposal.sample(AT_ONCE))
         log_q = proposal.log_prob(x)
-        log_w = asked.log_prob(x) - log_q
+        lost = log_q.isneginf()  # by rounding, as at a bound: draws that q holds impossible itself
+        log_w = torch.where(lost, -math.inf, asked.log_prob(x) - log_q)
         weights.add(log_w[:, None], log_q[:, None])
         rows.append(x)
         log_weights.append(log_w)
-        found = _of_weights(weights, torch.cat(log_weights), log_ratio)
+        found = _of_weights(weights, torch.cat(log_weights), log_ratio, asked.model.exact)
     return found, torch.cat(rows), torch.cat(log_weights)
 
 
-def _of_weights(weights: ImportanceWeights, log_weights: Tensor, log_ratio: Tensor) -> Integral:
+def _of_weights(weights: ImportanceWeights, log_weights: Tensor, log_ratio: Tensor, exact: bool) -> Integral:
     value, _, error, size, _ = (float(each) for each in weights.result())
     count = weights.count
     how = f"{count:,} draws from a proposal, of which {size:,.0f} are effective"
@@ -166,6 +177,8 @@ def _of_weights(weights: ImportanceWeights, log_weights: Tensor, log_ratio: Tens
         )
     elif index > HEAVIEST:
         doubt = f"the largest weights of {count:,} draws from a proposal have no error (tail index {index:.2f})"
+    if not exact and index > FINITE:  # weights of noise, the largest of which are seldom drawn
+        error *= UNSURE
     return Integral(value, ERRORS * error, how, doubt, _least(log_weights))
 
 
@@ -207,17 +220,26 @@ def by_sum(model: Distribution, context: Tensor | None, shape: torch.Size, num_s
     """The sum of p over all values of all pixels, each by `num_samples` draws of the noise."""
     levels = levels_of(model)
     assert levels is not None
-    total = square = 0.0
-    for pixels in _values(levels, shape, rows_at_once(model)):
-        own = None if context is None else context.expand(len(pixels), *context.shape[1:])
-        result = log_likelihood_of(model, *model._fitting(pixels, own), num_samples, None)
-        p = result.log_prob.exp()
-        total += float(p.sum())
-        square += float((p * result.standard_error).square().sum()) if result.standard_error is not None else 0.0
+    return summed(model, context, _values(levels, shape, rows_at_once(model)), num_samples, "values")[0]
+
+
+def summed(
+    model: Distribution, context: Tensor | None, pieces: Iterable[Tensor], num_samples: int, what: str
+) -> tuple[Integral, Tensor]:
+    """The sum of p over rows in pieces, which are all of these, each by `num_samples` draws of the noise; and log p."""
+    found, square = [], 0.0
+    for rows in pieces:
+        own = None if context is None else context.expand(len(rows), *context.shape[1:])
+        result = log_likelihood_of(model, *model._fitting(rows, own), num_samples, None)
+        found.append(result.log_prob.double().cpu())
+        if result.standard_error is not None:
+            square += float((result.log_prob.exp() * result.standard_error).double().nan_to_num().square().sum())
+    log_p = torch.cat(found)
+    total = float(log_p.exp().sum())
     if not math.isfinite(total) or total <= 0:
-        return Integral(math.nan, math.inf, "a sum", f"the sum over all values is {total}")
-    how = f"a sum over all {levels ** shape.numel():,} values"
-    return Integral(math.log(total), ERRORS * math.sqrt(square) / total, how)
+        return Integral(math.nan, math.inf, "a sum", f"the sum over all {what} is {total}"), log_p
+    how = f"a sum over all {len(log_p):,} {what}"
+    return Integral(math.log(total), ERRORS * math.sqrt(square) / total, how), log_p
 
 
 def _values(levels: int, shape: torch.Size, chunk: int) -> Iterator[Tensor]:

@@ -29,7 +29,9 @@ WIDEST = 15.0  # of a log-scale: e^15 times an error of float32 is of size one
 def of_map(parts: Parts, seed: int = 0) -> Iterator[Finding]:
     """What there is to say of a map on some rows; of one that is not shown, that it is not."""
     if parts.transform is None:
-        yield Finding("map", "skip", "this density does not show its map from rows to noise")
+        of_columns = "its columns have factors, probabilities among them, and no map from rows to noise"
+        why = of_columns if parts.is_of_columns else "this density does not show its map from rows to noise"
+        yield Finding("map", "skip", why)
         return
     few = parts.first(200 if parts.rows.shape[1:].numel() <= LARGEST_JACOBIAN else 16)
     yield from round_trips(few, seed)

@@ -14,13 +14,13 @@ from marginflow.base.seeds import seeded
 from marginflow.evaluation.check import integral as integrals
 from marginflow.evaluation.check.agreement import Agreement
 from marginflow.evaluation.check.findings import Finding
-from marginflow.evaluation.check.integral import BEYOND, ERRORS, OF_NOISE, WITHIN, Asked, Integral
+from marginflow.evaluation.check.integral import BEYOND, ERRORS, OF_MODEL, OF_NOISE, WITHIN, Asked, Integral
 from marginflow.evaluation.check.pixels import remedy_of, with_open_ends
 from marginflow.evaluation.check.proposal import COMPONENTS, proposal_for
+from marginflow.evaluation.check.table_rows import of_table_rows
 
 NAME, SAMPLES = "normalisation", "samples against the density"
 MOST_FEATURES = 20  # in which a proposal is tried
-OF_MODEL = 10_000  # samples: one half for a proposal, the other to choose it
 CONTEXTS = 3  # rows of the context at which the density is asked
 FEW = 16  # components of a proposal that samples alone are set against
 EVALUATED = 100_000  # draws of the noise, shared by all values of pixels, 4096 of each at most
@@ -32,7 +32,8 @@ def normalised(
 ) -> Iterator[Finding]:
     """Two findings: what the density integrates to, and whether its samples follow it.
 
-    Pixels of few values are summed over. In up to three dimensions an exact density is integrated by cells. In up to
+    Pixels of few values are summed over, and rows of a table of which few are possible; others are drawn from a mixture
+    of independent columns. In up to three dimensions an exact density is integrated by cells. In up to
     twenty it is integrated by draws from a proposal, which are then set against the samples.
 
     Args:
@@ -58,11 +59,11 @@ def normalised(
             try:
                 integral, agreement = _at(model, x, row, seed)
             except ValueError as error:  # as of a density that refuses rows outside its support
-                integral, agreement = _unknown(str(error)), Agreement.unknown(str(error))
+                integral, agreement = Integral.unknown(str(error)), Agreement.unknown(str(error))
         found.append(integral)
         agreed.append(agreement)
     yield _normalisation(model, found, agreed, shows_map)
-    yield _samples(agreed)
+    yield _samples(agreed, "map" if model.schema is None else "columns")
 
 
 def _is_discrete(model: Distribution) -> bool:
@@ -72,13 +73,11 @@ def _is_discrete(model: Distribution) -> bool:
         return False
 
 
-def _unknown(why: str) -> Integral:
-    return Integral(math.nan, math.inf, "", why)
-
-
 def _at(model: Distribution, x: Tensor, context: Tensor | None, seed: int) -> tuple[Integral, Agreement]:
     """What there is to say without a context, or at one row of it."""
     shape = x.shape[1:]
+    if model.schema is not None:
+        return of_table_rows(model, model.schema, context, seed)
     if model.takes_pixels:
         values = integrals.num_values(model, shape)
         if values <= integrals.MOST_VALUES:
@@ -87,10 +86,10 @@ def _at(model: Distribution, x: Tensor, context: Tensor | None, seed: int) -> tu
             found = with_open_ends(integrals.by_sum(model, context, shape, draws), model, context)
             return found, Agreement.unknown(why, applies=False)
         why = f"there are {values:.3g} different rows of pixels, and {integrals.MOST_VALUES:,} can be summed over"
-        return _unknown(why), Agreement.unknown(why)
+        return Integral.unknown(why), Agreement.unknown(why)
     if shape.numel() > MOST_FEATURES:
         why = f"it has {shape.numel()} dimensions, and proposals are tried in up to {MOST_FEATURES}"
-        return _unknown(why), Agreement.unknown(why)
+        return Integral.unknown(why), Agreement.unknown(why)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of samples that are not finite, which are counted
         drawn = model._sample(OF_MODEL, None if context is None else context.expand(OF_MODEL, *context.shape[1:]))
@@ -98,7 +97,7 @@ def _at(model: Distribution, x: Tensor, context: Tensor | None, seed: int) -> tu
     broken = int((~torch.isfinite(samples)).any(1).sum())
     if broken:
         why = f"{broken} of {len(samples)} samples are not finite"
-        return _unknown(why), Agreement.unknown(why)
+        return Integral.unknown(why), Agreement.unknown(why)
     return _by_samples(Asked(model, context, drawn[0]), samples, x.flatten(1).double().cpu(), seed)
 
 
@@ -119,7 +118,7 @@ def _by_samples(asked: Asked, samples: Tensor, rows: Tensor, seed: int) -> tuple
     if cells is None or not decided:
         return drawn, agreement
     if (cells.right and drawn.wrong) or (cells.wrong and drawn.right):
-        return _unknown(f"two ways contradict each other: {cells}; {drawn}"), agreement
+        return Integral.unknown(f"two ways contradict each other: {cells}; {drawn}"), agreement
     return cells, agreement
 
 
@@ -138,8 +137,9 @@ def _normalisation(
     if worst.wrong:
         follow = all(each.status == "pass" for each in agreed)
         share = math.exp(min(worst.least if worst.doubt else worst.value, 700.0))
+        missing = "the slope of a warp" if model.schema is not None else "a term of log_det"
         remedy = (
-            f"exp(log_prob) integrates to {share:.3g}: a term of log_det or a constant is missing, or noise dimensions "
+            f"exp(log_prob) integrates to {share:.3g}: {missing} or a constant is missing, or noise dimensions "
             f"are counted as data{'; samples follow it otherwise, so that a constant is off' if follow else ''}"
         )
         return Finding(NAME, "fail", said, remedy)
@@ -152,8 +152,9 @@ def _normalisation(
     return Finding(NAME, "cannot tell", f"because {why}", trust)
 
 
-def _samples(agreed: Sequence[Agreement]) -> Finding:
+def _samples(agreed: Sequence[Agreement], of: str) -> Finding:
     order = ["skip", "pass", "cannot tell", "fail"]
     worst = max(agreed, key=lambda each: order.index(each.status))
-    remedy = "sample and log_prob are of two densities: inverse and forward disagree, or one of them lacks a part"
+    differ = {"map": "inverse and forward disagree", "columns": "they differ in a column's factor or its parameters"}
+    remedy = f"sample and log_prob are of two densities: {differ[of]}, or one of them lacks a part"
     return Finding(SAMPLES, worst.status, worst.found, remedy if worst.status == "fail" else "")

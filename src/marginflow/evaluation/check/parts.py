@@ -25,12 +25,14 @@ class Parts:
         base: the density of the noise.
         rows: (N, *event), preprocessed, with noise dimensions beside them.
         context: as the transform takes it.
+        is_of_columns: whether rows are those of a table, and no map is shown because there is none.
     """
 
     transform: Transform | None
     base: Distribution | None
     rows: Tensor
     context: Tensor | None
+    is_of_columns: bool = False
 
     def double(self) -> Parts:
         """A copy in float64, but for the base, which nothing is asked in it."""
@@ -60,4 +62,4 @@ def parts_of(model: Distribution, x: Tensor, context: Tensor | None, seed: int =
         while isinstance(base, Flow) and base.transform.exact and transform.exact:
             transform, base = Sequential(transform, base.transform), base.base
         return Parts(transform if transform.exact else None, base, rows, context)
-    return Parts(None, None, rows, context)
+    return Parts(None, None, rows, context, inner.schema is not None)

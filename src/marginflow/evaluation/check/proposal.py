@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +18,16 @@ WIDENED = 1.15  # variances, over those of the samples: what is too wide costs d
 TAIL = 0.05  # weight of each of the two tails
 CENTRAL = 0.9  # share of the samples that gives the coordinates
 FARTHEST = 1000.0  # in these coordinates; samples beyond are left to the tails
+
+
+class Drawable(Protocol):
+    """A density that can be drawn from, flat rows in float64."""
+
+    def sample(self, num_samples: int) -> Tensor: ...
+    def log_prob(self, x: Tensor) -> Tensor: ...
+
+
+Q = TypeVar("Q", bound=Drawable)
 
 
 @dataclass(frozen=True)
@@ -151,12 +162,26 @@ def proposal_for(
         Owen and Zhou, Safe and Effective Importance Sampling, 2000.
     """
     half, features = len(samples) // 2, samples.shape[1]
-    first, second = samples[:half], samples[half:]
+    numbers = features * (features + 3) // 2  # of a component, which samples must tell
+    tried = [each for each in COMPONENTS[1:] if each <= most and each * numbers <= half]
+    candidates = (fitted(samples[:half], rows, each, generator) for each in [COMPONENTS[0], *tried])
+    return chosen(candidates, log_prob, samples[half:], log_p)
+
+
+def chosen(candidates: Iterable[Q], log_prob: Callable[[Tensor], Tensor], second: Tensor, log_p: Tensor) -> Q:
+    """The first candidate of which enough draws are effective; else that of the highest mean log q over samples.
+
+    Args:
+        candidates: proposals, one after the other.
+        log_prob: log p of rows.
+        second: samples that no candidate was fitted to.
+        log_p: of these.
+
+    Returns:
+        A candidate.
+    """
     best, highest = None, -math.inf
-    for components in COMPONENTS:
-        if best is not None and (components > most or components * features * (features + 3) > 2 * half):
-            break  # more numbers than samples
-        proposal = fitted(first, rows, components, generator)
+    for proposal in candidates:
         log_q = proposal.log_prob(second)
         mean = float(log_q.mean())
         if mean < highest:
@@ -164,6 +189,7 @@ def proposal_for(
         best, highest = proposal, mean
         pilot = proposal.sample(PILOT)
         log_w = log_prob(pilot) - proposal.log_prob(pilot)
+        log_w = log_w.nan_to_num(-math.inf, math.inf, -math.inf)
         of_draws = 2 * _log_mean(log_w) - _log_mean(2 * log_w)
         of_samples = _log_mean(log_w) - _log_mean((log_p - log_q).nan_to_num(0, 0, 0))
         if min(float(of_draws), float(of_samples)) >= math.log(ENOUGH):

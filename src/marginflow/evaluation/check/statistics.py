@@ -7,10 +7,10 @@ import itertools
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor
 
 from marginflow.base.devices import evaluation_mode
 from marginflow.base.distribution import Distribution
+from marginflow.data import Batch
 from marginflow.evaluation.check.findings import Finding
 from marginflow.transforms import BatchNorm
 from marginflow.transforms.calibrate import calibrate
@@ -20,7 +20,7 @@ AT_ONCE = 500  # rows
 WIDEST = 1.0  # deviations, that statistics of these rows may be unknown by
 
 
-def of_batch_norm(model: Distribution, x: Tensor, context: Tensor | None, seed: int) -> Iterator[Finding]:
+def of_batch_norm(model: Distribution, rows: Batch, seed: int) -> Iterator[Finding]:
     """Against those that calibrating a copy on rows gives; rows that are a part of the training set are allowed for."""
     norms = [each for each in model.modules() if isinstance(each, BatchNorm)]
     if not norms:
@@ -32,16 +32,16 @@ def of_batch_norm(model: Distribution, x: Tensor, context: Tensor | None, seed: 
     again = copy.deepcopy(model)
     anew = [each for each in again.modules() if isinstance(each, BatchNorm)]
     with evaluation_mode(again):
-        given = itertools.repeat(None) if context is None else context.split(AT_ONCE)
-        calibrate(again, list(zip(x.split(AT_ONCE), given, strict=False)), layers=anew, seed=seed)
+        parts = (itertools.repeat(None) if each is None else each.split(AT_ONCE) for each in rows)
+        calibrate(again, [Batch(*part) for part in zip(*parts, strict=False)], layers=anew, seed=seed)
     worst = max(_apart(one, other) for one, other in zip(norms, anew, strict=True))
-    most = 6 / len(x) ** 0.5 + 0.02
-    found = f"of {len(norms)} layers within {worst:.3f} deviations of those of {len(x)} rows (limit {most:.3f})"
+    most = 6 / len(rows.x) ** 0.5 + 0.02
+    found = f"of {len(norms)} layers within {worst:.3f} deviations of those of {len(rows.x)} rows (limit {most:.3f})"
     remedy = "they are not those of the training set: call calibrate on it, never keep running averages"
     if worst > most:
         yield Finding(NAME, "fail", found, remedy)
     elif most > WIDEST:
-        yield Finding(NAME, "cannot tell", f"because {len(x)} rows are too few: {found}", "check with more rows")
+        yield Finding(NAME, "cannot tell", f"because {len(rows.x)} rows are too few: {found}", "check with more rows")
     else:
         yield Finding(NAME, "pass", found)
 

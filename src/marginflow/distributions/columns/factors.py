@@ -1,0 +1,69 @@
+"""The factors of all columns of a table, those of one kind computed together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from marginflow.data.schema import Column
+from marginflow.distributions.columns.levels import LevelFactors
+from marginflow.distributions.columns.numbers import NumberFactors
+from marginflow.distributions.columns.reader import IMPOSSIBLE, Read, size_of
+
+
+class Factors(nn.Module):
+    """The factors of columns: log P and log density of rows given their parameters, and draws.
+
+    columns: of the rows that are read. order: the places of the columns, in the order of the parameters.
+    components: logistics of a number.
+    """
+
+    def __init__(self, columns: Sequence[Column], order: Sequence[int], components: int) -> None:
+        super().__init__()
+        own = [columns[place] for place in order]
+        numbers = [i for i, column in enumerate(columns) if not column.levels]
+        self.num_params = [column.num_points + (0 if column.levels else 3 * components) for column in own]
+        starts = [0, *accumulate(self.num_params)][:-1]
+        kinds = [_size_of(column) for column in own]
+        self.group_of: list[tuple[int, int]] = [(0, 0)] * len(own)  # the number of its group, its number there
+        groups: list[LevelFactors | NumberFactors] = []
+        for kind in dict.fromkeys(kinds):
+            members = [i for i, each in enumerate(kinds) if each == kind]
+            for number, i in enumerate(members):
+                self.group_of[i] = len(groups), number
+            places = [order[i] for i in members]
+            about = [own[i] for i in members], places, [starts[i] for i in members]
+            if kind[0]:
+                groups.append(LevelFactors(*about))
+            else:
+                groups.append(NumberFactors(*about, [numbers.index(place) for place in places], components))
+        self.groups = nn.ModuleList(groups)
+
+    def forward(self, params: Tensor, read: Read) -> tuple[Tensor, Tensor]:
+        """log P of what is discrete in rows, and the log density of the rest, each (N,), float64."""
+        discrete = density = read.point.new_zeros(read.point.shape[0], dtype=torch.float64)
+        for group in self.groups:
+            log_p, log_density = group(params, read)
+            discrete = discrete + log_p.double().sum(1)
+            density = density if log_density is None else density + log_density.sum(1)
+        discrete = discrete.masked_fill((read.point == IMPOSSIBLE).any(1), -torch.inf)
+        return discrete.masked_fill(read.undefined, torch.nan), density
+
+    def draw(self, number: int, params: Tensor) -> Tensor:
+        """Values (N,) of a column, float64, given its own parameters (N, ...)."""
+        group, place = self.group_of[number]
+        return cast(LevelFactors, self.groups[group]).draw(place, params)
+
+    def marginals(self) -> Tensor:
+        """The parameters of independent columns, as the schema knows them."""
+        pairs = [(cast(LevelFactors, self.groups[group]), place) for group, place in self.group_of]
+        return torch.cat([group.marginals(place) for group, place in pairs])
+
+
+def _size_of(column: Column) -> tuple[bool, int]:
+    """Whether a column has levels, and about how many points: those of one size are padded to each other."""
+    return bool(column.levels), size_of(max(column.num_points, 2 if column.levels else 16))

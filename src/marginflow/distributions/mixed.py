@@ -1,0 +1,193 @@
+"""The density of a table's rows: a product over columns of a factor of the kind that each has."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from marginflow.base.arguments import Values, as_whole
+from marginflow.base.distribution import Distribution
+from marginflow.base.settings import generator_from
+from marginflow.data.schema import Schema
+from marginflow.distributions.columns.column_by_column import ColumnByColumn
+from marginflow.distributions.columns.context_encoder import ContextEncoder
+from marginflow.distributions.columns.noise_columns import noise_columns
+from marginflow.distributions.columns.pieces import pieces
+from marginflow.distributions.columns.reader import RowReader, require_fitted
+from marginflow.nets.activations import Activation
+from marginflow.nets.masked.degrees import resolve_order
+from marginflow.nets.masked.linear import MaskedLinear
+
+
+class Mixed(Distribution):
+    """An exact density of rows with columns of every kind.
+
+    p(row) = product over columns of p(column | the columns before it)
+
+    Each factor has the kind of its column: a probability for each level, for each value on a grid, for blank and for
+    atoms, values that hold a spike; a density for the rest of real numbers, in the units of the file. One masked
+    network gives the parameters of all. A row is one of the schema, float64: levels as their places, values on a grid
+    as steps, NaN where blank.
+
+    With several orders of the columns, log p is the log of the mean of their densities. In training mode it is the mean
+    of their log p, so that each is trained for itself.
+
+    Args:
+        schema: of the table.
+        hidden: the widths of the hidden layers; of three or more, residual connections join the first, third, ...
+        components: logistics in the mixture of a column of numbers.
+        order: of the columns: "sequential", "reversed", "random", or their places, the first first.
+        orders: how many orders are averaged: the first is `order`, others are random.
+        activation: of the hidden layers.
+        dropout: the probability with which a hidden unit is left out in training.
+        seed: of orders.
+        noise_features: real numbers that a row holds behind its own columns, first in the order: latent variables of a
+            density that is marginalised over them, see `Marginalising`.
+
+    Raises:
+        ValueError: where an argument does not fit, or the schema holds no statistics of training rows.
+
+    References:
+        Germain, Gregor, Murray and Larochelle, MADE, 2015 (arXiv 1502.03509).
+
+    Examples:
+        >>> import torch
+        >>> from marginflow.data import Column, Schema
+        >>> schema = Schema((Column("open", "boolean", levels=("false", "true"), shares=(0.25, 0.75)),))
+        >>> model = Mixed(schema, hidden=[16]).eval()
+        >>> model.sample(3).shape
+        torch.Size([3, 1])
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        hidden: Sequence[int] = (256,) * 5,
+        components: int = 10,
+        order: str | Sequence[int] = "sequential",
+        orders: int = 1,
+        activation: Activation = "silu",
+        dropout: float = 0.1,
+        seed: int = 0,
+        noise_features: int = 0,
+    ) -> None:
+        super().__init__()
+        require_fitted((*schema.modelled, *schema.given))
+        self._schema = schema
+        components, orders = as_whole(components, "components", least=1), as_whole(orders, "orders", least=1)
+        self.noise_features = as_whole(noise_features, "noise_features", least=0)
+        columns = (*schema.modelled, *noise_columns(self.noise_features))
+        generator, number = generator_from(seed), len(schema.modelled)
+        listed = [resolve_order(order if i == 0 else "random", number, generator).tolist() for i in range(orders)]
+        first = list(range(number, len(columns)))
+        self.reader = RowReader(columns)
+        self.of_context = ContextEncoder(schema.given) if schema.given else None
+        width = 0 if self.of_context is None else self.of_context.out_features
+        self.members = nn.ModuleList(
+            ColumnByColumn(columns, width, [*first, *own], hidden, components, activation, dropout, generator)
+            for own in listed
+        )
+
+    @property
+    def event_shape(self) -> torch.Size:
+        return torch.Size([len(self.schema.modelled) + self.noise_features])
+
+    @property
+    def context_features(self) -> int:
+        return len(self.schema.given)
+
+    @property
+    def takes_float64(self) -> bool:
+        return True
+
+    @property
+    def reparameterised(self) -> bool:
+        return False
+
+    @property
+    def schema(self) -> Schema:
+        return self._schema
+
+    @property
+    def encodes_context(self) -> bool:
+        return bool(self.schema.given)
+
+    @property
+    def elementary(self) -> bool:
+        return False
+
+    def _parts(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """log P of what is discrete, and log p, of each order: (orders, N)."""
+        found = [self._parts_of_piece(*piece) for piece in pieces(x, context)]
+        discrete, log_p = (torch.cat(each, 1) for each in zip(*found, strict=True))
+        return discrete, log_p
+
+    def _parts_of_piece(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        read, seen = self.reader(x.double()), self._seen(context)
+        pairs = [member(read, seen) for member in self.members]
+        discrete, density = (torch.stack(each) for each in zip(*pairs, strict=True))
+        return discrete, discrete + density
+
+    def log_prob_parts(self, x: Values, context: Values | None = None) -> tuple[Tensor, Tensor]:
+        """log p of rows as the log probability of what is discrete and the log density of what is real.
+
+        Args:
+            x: rows (N, D), or one row.
+            context: (N, C), a row for each row of x, or one for all; None where the schema has no context.
+
+        Returns:
+            log P of levels, grid values, blanks and atoms, and of real numbers being no atoms; and the log density of
+            these, in the units of the file. Each (N,), in nats; their sum is `log_prob`.
+
+        Raises:
+            ValueError: where rows or context do not fit.
+        """
+        discrete, log_p = self._parts(*self._fitting(x, context))
+        discrete, log_p = _log_mean(discrete).to(self.like), _log_mean(log_p).to(self.like)
+        return discrete, torch.where(discrete.isneginf(), 0.0, log_p - discrete)
+
+    def __repr__(self) -> str:
+        orders = "; ".join(", ".join(map(str, cast(ColumnByColumn, each).order)) for each in self.members)
+        hidden = cast(ColumnByColumn, self.members[0]).network.hidden_layers
+        widths = ", ".join(str(cast(MaskedLinear, layer).out_features) for layer in hidden)
+        return f"Mixed({len(self.schema.modelled)} columns, order={orders}, hidden=[{widths}])"
+
+    @property
+    def like(self) -> Tensor:
+        """Of the precision and on the device of the model."""
+        return cast(ColumnByColumn, self.members[0]).like
+
+    def _seen(self, context: Tensor | None) -> Tensor | None:
+        """A context as inputs of the networks."""
+        return None if context is None or self.of_context is None else self.of_context(context)
+
+    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
+        _, log_p = self._parts(x, context)
+        return (log_p.mean(0) if self.training else _log_mean(log_p)).to(self.like)
+
+    def _sample(self, num_samples: int, context: Tensor | None) -> Tensor:
+        which = torch.randint(len(self.members), (num_samples,))
+        x = torch.empty(num_samples, *self.event_shape, dtype=torch.float64)
+        seen = self._seen(context)
+        for i, member in enumerate(cast("Iterable[ColumnByColumn]", self.members)):
+            own = (which == i).nonzero()[:, 0]
+            if len(own):
+                x[own] = member.draw(len(own), None if seen is None else seen[own]).cpu()
+        return x.to(self.like.device)
+
+    @torch.no_grad()
+    def _sample_and_log_prob(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Without gradients: what is discrete has none."""
+        x = self._sample(num_samples, context)
+        return x, self._log_prob(x, context)
+
+
+def _log_mean(log_p: Tensor) -> Tensor:
+    """log of the mean over the first dimension."""
+    outside = log_p.isneginf().all(0)  # where logsumexp has no gradient
+    mean = log_p.masked_fill(outside, 0.0).logsumexp(0) - math.log(len(log_p))
+    return mean.masked_fill(outside, -math.inf)

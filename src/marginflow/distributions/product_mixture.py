@@ -1,0 +1,166 @@
+"""A mixture of independent columns: the simple density of a table's rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from marginflow.base.arguments import Values, as_whole, shown
+from marginflow.base.distribution import Distribution
+from marginflow.base.surroundings import values_are_visible
+from marginflow.data.schema import Schema
+from marginflow.distributions.columns.components import Coded, ComponentColumn, LevelComponents, NumberComponents
+from marginflow.distributions.columns.levels import drawn
+from marginflow.distributions.columns.pieces import ROWS, pieces
+
+
+class ProductMixture(Distribution):
+    """A mixture of components in each of which the columns of a table are independent.
+
+    p(row) = sum over components c of w_c product over columns of p_c(column)
+
+    The factors have the kinds of their columns, as in `Mixed`: a probability for each level, for blank and for atoms;
+    one logistic in the warped column for the rest of numbers, on a grid the probability of the cell. Given a context,
+    the weights are those of the components given the context, so that the density is exact for any columns.
+
+    `fit` trains it by EM, from components about rows of the table. A new one has the shares of the schema in all
+    components: independent columns.
+
+    Args:
+        schema: of the table.
+        components: how many.
+        prior: so many rows with the shares of all rows, and of a moderate spread, each component is given beside its
+            own, and so many are taken from each atom on a grid: few rows do not settle what it holds possible.
+
+    Raises:
+        ValueError: where an argument does not fit.
+
+    Examples:
+        >>> from marginflow.data import Column
+        >>> schema = Schema((Column("size", "category", levels=("S", "M"), shares=(0.25, 0.75)),))
+        >>> ProductMixture(schema, components=2).log_prob([[0.0], [1.0]]).exp()
+        tensor([0.2500, 0.7500], grad_fn=<ExpBackward0>)
+    """
+
+    def __init__(self, schema: Schema, components: int = 128, prior: float = 1.0) -> None:
+        super().__init__()
+        components = as_whole(components, "components", least=1)
+        if isinstance(prior, bool) or not isinstance(prior, int | float) or not 0 <= prior < math.inf:
+            raise ValueError(f"prior must be a number of rows, 0 or more; got {shown(prior)}: give prior=1.0")
+        self._schema, self.num_given = schema, len(schema.given)
+        self.log_weights = nn.Parameter(torch.full((components,), -math.log(components)))
+        self.columns = nn.ModuleList(
+            (LevelComponents if column.levels else NumberComponents)(column, components, prior)
+            for column in (*schema.given, *schema.modelled)
+        )
+
+    @property
+    def event_shape(self) -> torch.Size:
+        return torch.Size([len(self.schema.modelled)])
+
+    @property
+    def context_features(self) -> int:
+        return self.num_given
+
+    @property
+    def takes_float64(self) -> bool:
+        return True
+
+    @property
+    def reparameterised(self) -> bool:
+        return False
+
+    @property
+    def schema(self) -> Schema:
+        return self._schema
+
+    @property
+    def encodes_context(self) -> bool:
+        return bool(self.num_given)
+
+    @property
+    def elementary(self) -> bool:
+        return False
+
+    @property
+    def num_components(self) -> int:
+        """How many components there are."""
+        return len(self.log_weights)
+
+    def __repr__(self) -> str:
+        return f"ProductMixture({len(self.schema.modelled)} columns, components={self.num_components})"
+
+    def all_columns(self) -> list[ComponentColumn]:
+        """The columns of the context, then those of the rows, under all components."""
+        return [each for each in self.columns if isinstance(each, ComponentColumn)]
+
+    def log_prob_parts(self, x: Values, context: Values | None = None) -> tuple[Tensor, Tensor]:
+        """log p of rows as the log probability of what is discrete and the log density of what is real.
+
+        Args:
+            x: rows (N, D), or one row.
+            context: (N, C), a row for each row of x, or one for all; None where the schema has no context.
+
+        Returns:
+            log P of levels, grid values, blanks and atoms, and of real numbers being no atoms; and the log density of
+            these, in the units of the file. Each (N,), in nats; their sum is `log_prob`.
+
+        Raises:
+            ValueError: where rows or context do not fit.
+        """
+        found = [self._parts(*rows) for rows in pieces(*self._fitting(x, context))]
+        discrete, log_p = (torch.cat(parts).to(self.log_weights) for parts in zip(*found, strict=True))
+        return discrete, torch.where(discrete.isneginf(), 0.0, log_p - discrete)
+
+    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return torch.cat([self._parts(*rows)[1] for rows in pieces(x, context)]).to(self.log_weights)
+
+    def _parts(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """log P of what is discrete, and log p, of rows (N, D): each (N,)."""
+        prior = self._log_weights_given(context, x.shape[0])
+        log_p, densities = prior, []
+        wrong = undefined = torch.zeros(x.shape[0], dtype=torch.bool, device=x.device)
+        for column, coded in zip(self.all_columns()[self.num_given :], self._coded(x, self.num_given), strict=True):
+            discrete, density = column(coded.read)
+            log_p = log_p + discrete.index_select(0, coded.code)
+            densities += [] if density is None else [density.index_select(0, coded.code)]
+            wrong, undefined = wrong | coded.is_wrong, undefined | coded.is_undefined
+        both = (log_p.logsumexp(1), sum(densities, log_p).logsumexp(1))
+        discrete, log_p = (each.masked_fill(wrong, -torch.inf).masked_fill(undefined, torch.nan) for each in both)
+        return discrete, log_p
+
+    def _coded(self, values: Tensor, first: int) -> Iterator[Coded]:
+        """Columns of values (N, ...), each different value read once; `first` is the number of the first of them."""
+        apart = not values_are_visible(values) or values.requires_grad
+        for i, column in enumerate(self.all_columns()[first : first + values.shape[1]]):
+            yield column.coded(values[:, i].double(), apart=apart)
+
+    def _log_weights_given(self, context: Tensor | None, num_rows: int) -> Tensor:
+        """log of the components' weights in each row, (N, components); those given its context where there is one."""
+        log_weights = self.log_weights.double().log_softmax(0).expand(num_rows, -1)
+        if context is None or not self.num_given:
+            return log_weights
+        for column, coded in zip(self.all_columns(), self._coded(context, 0), strict=False):
+            found = sum(each for each in column(coded.read) if each is not None)
+            assert isinstance(found, Tensor)
+            unheard = coded.is_wrong | coded.is_undefined  # what no component knows tells nothing of them
+            log_weights = log_weights + found.index_select(0, coded.code).masked_fill(unheard[:, None], 0.0)
+        return log_weights.log_softmax(1)
+
+    def _sample(self, num_samples: int, context: Tensor | None) -> Tensor:
+        component = torch.cat(
+            [
+                drawn(self._log_weights_given(None if context is None else context[rows], len(rows)).exp())
+                for rows in torch.arange(num_samples, device=self.log_weights.device).split(ROWS)
+            ]
+        )
+        return torch.stack([column.draw(component) for column in self.all_columns()[self.num_given :]], 1)
+
+    @torch.no_grad()
+    def _sample_and_log_prob(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Without gradients: what is discrete has none."""
+        x = self._sample(num_samples, context)
+        return x, self._log_prob(x, context)
