@@ -69,7 +69,7 @@ def measure(table: dict[str, Any]) -> dict[str, float]:
         started = time.perf_counter()
         batch = bring_to(model, data.train.take(rows))
         taken = time.perf_counter()
-        loss = -objective(*batch).mean()
+        loss = -objective(batch.x, batch.context).mean()
         loss.backward()
         optimiser.step()
         optimiser.zero_grad()

@@ -122,7 +122,7 @@ class Step:
                 self.batches = self.loader.epoch(self.epoch)
                 batch = next(self.batches)
             batch = bring_to(self.model, cast("Any", batch))
-        loss = -self.objective(*batch).mean()
+        loss = -self.objective(batch.x, batch.context).mean()
         loss.item()
         self.fabric.backward(loss)
         with record_function(OPTIMISER):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
@@ -89,6 +90,24 @@ def config(**options: object) -> TrainConfig:
 
 def moons(n: int = 500) -> DataSet:
     return data.load("half_moons", num_train=n, num_validation=200, num_test=200)
+
+
+def visits(num_rows: int = 300) -> pa.Table:
+    """A table as people have them: columns of many kinds, blanks, a spike, text with commas."""
+    rng = np.random.default_rng(0)
+    city = rng.choice(["Paris", "Paris, TX", 'the "old" town'], num_rows, p=[0.6, 0.3, 0.1])
+    age = pa.array(rng.integers(18, 90, num_rows), pa.int16(), mask=rng.random(num_rows) < 0.1)
+    paid = np.where(rng.random(num_rows) < 0.4, 0.0, np.rint(rng.lognormal(1.5, 0.7, num_rows) * 2) / 2)
+    day = np.datetime64("2024-01-01") + np.sort(rng.integers(0, 200, num_rows))
+    return pa.table({
+        "id": pa.array(rng.permutation(num_rows) + 1000),
+        "city": pa.array(city).dictionary_encode(),
+        "age": age,
+        "paid": paid,
+        "height": pa.array(170 + 10 * rng.normal(size=num_rows), pa.float64(), mask=rng.random(num_rows) < 0.05),
+        "member": pa.array(rng.random(num_rows) < 0.3),
+        "day": pa.array(day).cast(pa.date32()),
+    })  # fmt: skip
 
 
 class Recorder:

@@ -112,6 +112,20 @@ def test_a_constant_column_is_a_warning(call: Call) -> None:
     assert "marginflow: warning: column without a density: 'one' is constant (1)" in result.stderr
 
 
+def test_shares_are_brought_to_the_line_by_a_logit(call: Call) -> None:
+    rng = np.random.default_rng(0)
+    shares = pa.table({"a": rng.beta(0.5, 0.5, 300), "b": rng.beta(2, 1, 300)})
+    csv.write_csv(shares, "shares.csv")
+    logit = ("--set", "train.epochs=1", "--set", "model.hidden=[8]", "--set", "preprocess.logit=0.01")
+    succeeds(call("train", "shares.csv", *logit))
+    succeeds(call("sample", "runs/shares", "-n", 500, "-o", "drawn.parquet"))
+    for column in parquet.read_table("drawn.parquet").columns:
+        assert column.to_numpy().min() > -0.0103
+        assert column.to_numpy().max() < 1.0103
+    csv.write_csv(shares.set_column(0, "a", pa.array(3 * rng.normal(size=300))), "wide.csv")
+    fails(call("train", "wide.csv", *logit), "log p is -inf at .* training rows: .*outside the support of the model")
+
+
 @pytest.mark.slow
 def test_a_plain_table_and_default_widths_work(call: Call) -> None:
     """Settings that are lists in the file that a run keeps and tuples in the code."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def test_names_in_a_list_survive(names: list[str]) -> None:
 
 def remedies(text: str) -> list[list[str]]:
     """The options that a message names, split as a shell does: of one problem behind it, else in lines of their own."""
-    lines = text.split("\n") if "cannot be used" in text else [text.partition("; or if")[0]]
+    lines = text.split("\n") if "cannot be used" in text else text.split("; or ")
     return [shlex.split(line[line.index(": --") + 2 :]) for line in lines if ": --" in line]
 
 
@@ -80,11 +81,12 @@ def test_remedies_can_be_typed_as_they_stand(call: Call, trained: list[DataSet])
     parquet.write_table(pa.table({"x": rng.normal(size=200), **columns}), "odd.parquet")
     result = call("train", "odd.parquet")
     assert result.exit_code == 1
-    out, classes = remedies(result.stderr)
+    out, classes, any_kind = remedies(result.stderr)
     succeeds(call("train", "odd.parquet", *out))
     succeeds(call("train", "odd.parquet", *classes))
-    assert [each.columns for each in trained] == [("x",), ("x",)]
-    assert [each.labels for each in trained] == [(), ("u", "v")]
+    succeeds(call("train", "odd.parquet", *any_kind))
+    assert [each.columns for each in trained] == [("x",), ("x",), ("x", *names)]
+    assert [each.labels for each in trained] == [(), ("u", "v"), ()]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -92,9 +94,10 @@ def test_the_remedy_of_one_column_stands_behind_what_is_wrong(call: Call, traine
     parquet.write_table(pa.table({"x": np.arange(200) % 7 * 0.5, name: ["u"] * 200}), "odd.parquet")
     result = call("train", "odd.parquet")
     assert result.exit_code == 1
-    (out,) = remedies(result.stderr.strip())
+    out, any_kind = remedies(result.stderr.strip())
     succeeds(call("train", "odd.parquet", *out))
-    assert trained[0].columns == ("x",)
+    succeeds(call("train", "odd.parquet", *any_kind))
+    assert [each.columns for each in trained] == [("x",), ("x",)]  # the other is constant
 
 
 @pytest.mark.parametrize(
@@ -151,3 +154,60 @@ def test_text_tables_from_the_command_line(call: Call) -> None:
     )
     succeeds(call("train", "drawn.csv.gz", *QUICK))
     assert Path("runs/drawn/config.toml").exists()
+
+
+COLUMNS = [
+    *NAMES, "shop name", "a.b", "a.b = c.d", "'quoted'", '"quoted"', "back\\slash", "tab\tin", "\u202eleft", "🙂", ".",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_what_is_said_of_a_column_can_be_typed_whatever_its_name(call: Call, name: str) -> None:
+    rng = np.random.default_rng(0)
+    columns = {
+        "dates": pa.array([f"{1 + i % 9}/{1 + i % 7}/2020" for i in range(400)]),
+        "left out": pa.array([f"word {i} of many" for i in range(400)]),
+        "piled": pa.array(np.where(rng.random(400) < 0.4, 0.0, rng.random(400))),
+    }
+    for what, values in columns.items():
+        parquet.write_table(pa.table({"beside": rng.normal(size=400), name: values}), "odd.parquet")
+        result = call("data", "describe", "odd.parquet")
+        assert result.exit_code == 0
+        said = result.stderr if what != "piled" else result.stdout[result.stdout.index("to take back") :]
+        options = shlex.split(said[said.index("--set") :].replace(", the rows that a level needs", ""))
+        given = [each.rstrip(",") for each in options[1 : (4 if what == "piled" else 2) : 2]]
+        again = [part for each in given for part in ("--set", each)]
+        result = call("data", "describe", "odd.parquet", "--json", *again)
+        assert result.exit_code == 0, result.output
+        found = {each["name"]: each for each in json.loads(result.stdout)["columns"]}[name]
+        if what == "dates":
+            assert (found["kind"], found["type"]) == ("date", "string date32[day] %-d/%-m/%Y")
+        elif what == "left out":
+            assert (found["kind"], found["pooled"]) == ("category", True)
+        else:
+            assert given[0].endswith("lower=none")
+            assert given[1].endswith("atoms=[]")
+            assert (found["lower"], found["atoms"]) == (None, [])
+
+
+def test_what_is_wrong_with_a_column_is_mended_as_it_says(call: Call) -> None:
+    levels = [f"level {i // 2}" for i in range(20_400)]
+    beside = np.random.default_rng(0).normal(size=len(levels))
+    parquet.write_table(pa.table({"beside": beside, "a.b = c": levels}), "odd.parquet")
+    result = call("data", "describe", "odd.parquet", "--set", "schema.'a.b = c'.kind=category")
+    assert result.exit_code == 1
+    pooled, out = (shlex.split(each) for each in result.stderr.split("pool rare levels: ")[1].split("; correct", 1))
+    succeeds(call("data", "describe", "odd.parquet", *pooled))
+    succeeds(call("data", "describe", "odd.parquet", *out[out.index("--drop") :]))
+
+
+def test_a_resumed_run_names_the_former_option_as_it_is_typed(call: Call) -> None:
+    rng = np.random.default_rng(0)
+    parquet.write_table(pa.table({"x": rng.normal(size=200), "a.b = c": rng.integers(0, 9, 200)}), "t.parquet")
+    short = ("train", "t.parquet", *QUICK[:4], "--set", "model.name=mixed")
+    succeeds(call(*short, "--set", 'schema."a.b = c".kind=category'))
+    result = call(*short, "--resume")
+    assert result.exit_code == 1
+    said = result.stderr[result.stderr.index("(--set") + 1 :]
+    option = shlex.split(said[: said.index("), or give")])
+    succeeds(call(*short, "--resume", *option))

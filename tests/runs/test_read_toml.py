@@ -64,7 +64,7 @@ def test_overrides_are_toml_values_or_text(tmp_path: Path) -> None:
     ("override", "message"),
     [
         ("train.lrr=1", r"unknown key train\.lrr; known here: epochs, batch_size, lr"),
-        ("training.lr=1", "unknown key training; known here: data, dequantise, preprocess, model"),
+        ("training.lr=1", "unknown key training; known here: data, schema, dequantise, preprocess, model"),
         ("model.hidden=[3]", r"unknown key model\.hidden; known here: name, blocks, activation"),
         ("model.name=glowing", r"unknown model 'glowing'; did you mean glow\?"),
         ("dequantise.name=maf", "unknown dequantise 'maf'; there are uniform, realnvp_images, glow"),
@@ -178,8 +178,8 @@ def test_a_context_widens_every_model() -> None:
     assert build(parse(MINIMAL, "test"), DataSpec((64,), context_features=10)).context_features == 10
 
 
-def test_logit_is_for_images() -> None:
-    with pytest.raises(ValueError, match="logit is for images"):
+def test_logit_is_for_values_that_have_ends() -> None:
+    with pytest.raises(ValueError, match=r"logit is for values in \[0, 1\], of images and tables"):
         build(parse({**MINIMAL, "preprocess": {"logit": 0.1}}, "test"), DataSpec((2,)))
 
 

@@ -32,7 +32,7 @@ app.add_typer(data_app, name="data")
 
 for command in (train, evaluate, check, sample, compare, list_, reproduce, report, demo):
     app.command(command.__name__.strip("_"))(one_line_errors()(command))
-for command in (data.list_, data.fetch, data.path):
+for command in (data.list_, data.fetch, data.path, data.describe):
     data_app.command(command.__name__.strip("_"))(one_line_errors()(command))
 
 

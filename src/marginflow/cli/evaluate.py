@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -15,6 +16,8 @@ from marginflow.runs.is_run import require_run
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from marginflow.evaluation.row_scores import RowScores
 
 
 def evaluate(
@@ -54,7 +57,7 @@ def evaluate(
     opened = Run.open(run, device_on(device))
     options = evaluation(opened.experiment, {"num_samples": num_samples, "rows": rows, "seed": seed})
     table = None if data is None else str(data)
-    sink = exhaust if to is None else partial(_write_log_prob, output=to)
+    sink = exhaust if to is None else partial(_write_scores, output=to)
     status = Console(stderr=True).status(Text(f"evaluating {literal(run)} with K = {options.num_samples}"))
     with status, seeds.deterministic(deterministic):
         result = evaluated(opened, options, table, each_row=sink)
@@ -76,7 +79,18 @@ def evaluate(
             say(f"wrote {path} and .svg")
 
 
-def _write_log_prob(chunks: Iterator[Tensor], output: Path) -> None:
+def _write_scores(chunks: Iterator[RowScores], output: Path) -> None:
+    """log p of each row, of a table's schema also as what is discrete and what is real."""
+    import torch
+
     from marginflow.data.tables.write import write_columns
 
-    write_columns((chunk[:, None] for chunk in chunks), ["log_prob"], output)
+    first = next(chunks)
+    parts = {"log_prob_discrete": first.discrete, "log_density_real": first.real}
+    names = ["log_prob", *(name for name, part in parts.items() if part is not None)]
+
+    def columns(scores: RowScores) -> Tensor:
+        every = (scores.log_prob, scores.discrete, scores.real)
+        return torch.stack([each for each in every if each is not None], 1)
+
+    write_columns(map(columns, chain([first], chunks)), names, output)

@@ -14,11 +14,17 @@ from marginflow.runs.is_run import require_run
 
 def sample(
     run: Run,
-    num_samples: Annotated[int, typer.Option("--num-samples", "-n", help="How many.")] = 64,
-    to: Annotated[Path, typer.Option("--output", "-o", help="A .png, .csv, .parquet, .feather or .npy file.")] = Path(
-        "samples.png"
-    ),
+    num_samples: Annotated[
+        Optional[int], typer.Option("--num-samples", "-n", help="How many; 64, or one for each context.")
+    ] = None,
+    to: Annotated[
+        Optional[Path],
+        typer.Option("--output", "-o", help="A .png, .csv, .parquet, .feather or .npy file."),
+    ] = None,
     label: Annotated[Optional[str], typer.Option(help="Only of this class, for a run with labels.")] = None,
+    context_from: Annotated[
+        Optional[Path], typer.Option("--context-from", help="A table of contexts, which samples get in turn.")
+    ] = None,
     temperature: Annotated[float, typer.Option(help="Scale of the base; below 1 nearer the modes.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
     deterministic: Deterministic = False,
@@ -27,26 +33,40 @@ def sample(
     """Draw samples from a run: a grid of images or a scatter plot (.png), or rows (.csv, .parquet, .feather, .npy)."""
     require_run(run)
 
+    from dataclasses import replace
+
     import torch
     from rich.console import Console
 
     from marginflow.base import seeds
     from marginflow.base.devices import device_on
+    from marginflow.data.schema import CONTINUOUS
+    from marginflow.data.tables.contexts import whole
     from marginflow.data.tables.write import FORMATS, require_output, write
-    from marginflow.evaluation.sample import RawSamples
+    from marginflow.evaluation.sample import RawSamples, with_contexts
     from marginflow.report.plots import require_picture, write_picture
+    from marginflow.runs.evaluate import contexts_of
     from marginflow.runs.run import Run
 
-    require_output(to, (".png", *FORMATS))
+    if to is not None:
+        require_output(to, (".png", *FORMATS))
     opened = Run.open(run, device_on(device))
     spec = opened.spec
+    has_points = spec.schema is None or all(column.kind in CONTINUOUS for column in spec.schema.modelled)
+    to = to or Path("samples.png" if has_points else "samples.csv")
     as_picture = to.suffix.lower() == ".png"
+    if as_picture and not has_points:
+        raise ValueError(f"{to} shows images or points, no rows with columns of other kinds: write .csv or .parquet")
+    context = None if context_from is None else contexts_of(opened, context_from)
+    number = num_samples if num_samples is not None else 64 if context is None else len(context)
     if as_picture:
-        require_picture(num_samples, spec.features)
-    draws = RawSamples(opened.model, spec, num_samples, seed, label=label, temperature=temperature)
-    with Console(stderr=True).status(f"drawing {num_samples:,} samples"), seeds.deterministic(deterministic):
+        require_picture(number, spec.features)
+    draws = RawSamples(opened.model, spec, number, seed, label=label, temperature=temperature, context=context)
+    with Console(stderr=True).status(f"drawing {number:,} samples"), seeds.deterministic(deterministic):
         if as_picture:
             write_picture(torch.cat(list(draws)), spec, to)
+        elif context is not None and spec.schema is not None:
+            write(with_contexts(draws, spec.schema), replace(spec, schema=whole(spec.schema)), to)
         else:
             write(draws, spec, to)
     if draws.redrawn:

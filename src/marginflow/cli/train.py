@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -30,6 +32,8 @@ def train(
     labels: Annotated[
         Optional[str], typer.Option(help="A column of classes, given which the rest is modelled.")
     ] = None,
+    context: Annotated[Optional[str], typer.Option(help="Columns given which the others are modelled: a,b.")] = None,
+    weights: Annotated[Optional[str], typer.Option(help="A column of weights, by which rows count.")] = None,
     delimiter: Annotated[Optional[str], typer.Option(help="Between values of a .csv; told by the file.")] = None,
     run_dir: Annotated[Optional[Path], typer.Option(help="Where the run goes; runs/NAME by default.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in that directory.")] = False,
@@ -38,25 +42,34 @@ def train(
 ) -> None:
     """Train the model of an experiment, or one on a table; the weights best on validation are kept."""
     from marginflow.runs.experiments import read, run_name
+    from marginflow.runs.small_tables import suited
 
-    lists = {"drop": drop, "columns": columns}
+    lists = {"drop": drop, "columns": columns, "context": context}
     of_data: dict[str, object] = {name: names_in(text) for name, text in lists.items() if text is not None}
-    of_data |= {name: text for name, text in {"labels": labels, "delimiter": delimiter}.items() if text is not None}
+    texts = {"labels": labels, "weights": weights, "delimiter": delimiter}
+    of_data |= {name: text for name, text in texts.items() if text is not None}
     given = [*(overrides or []), *(override(name, value) for name, value in of_data.items())]
     settings = read(experiment, [*given, *(["train.deterministic=true"] if deterministic else [])])
     directory = run_dir or Path("runs") / run_name(experiment)
-    trained = train_run(settings, directory, resume=resume, overwrite=overwrite)
+    suits = None if experiment.suffix in ("", ".toml") else partial(suited, overrides=given)
+    trained = train_run(settings, directory, resume=resume, overwrite=overwrite, suits=suits)
     done = f"wrote {directory}" if trained else f"{directory} is finished, there is nothing to resume"
     say(f"{done}: next, marginflow evaluate {directory}")
 
 
 def train_run(
-    settings: Experiment, run_dir: Path, *, resume: bool = False, overwrite: bool = False, label: str = ""
+    settings: Experiment,
+    run_dir: Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    label: str = "",
+    suits: Callable[[Experiment, int], Experiment] | None = None,
 ) -> int:
     """Train an experiment in a run directory; how many epochs were trained, 0 where none was left.
 
     resume: resume the run in that directory, or start where there is none. overwrite: replace the run.
-    label: what the progress bar calls it.
+    label: what the progress bar calls it. suits: changes the experiment to what suits its number of training rows.
 
     FileExistsError where the directory holds something and neither is asked. ValueError where both are, where data and
     model do not fit, or the run was started with other settings; FloatingPointError where the training diverges.
@@ -74,6 +87,7 @@ def train_run(
     if not resume:
         require_free(run_dir, overwrite)
     data = load_data(settings)
+    settings = settings if suits is None else suits(settings, len(data.train.x))
     model = build(settings, data.spec)
     check_ready(model, data, settings.train)
     progress = TrainingProgress(settings.train, data.spec, label)

@@ -7,10 +7,20 @@ import io
 import json
 import shlex
 from collections.abc import Sequence
+from typing import Any
 
 from marginflow.base.data_error import Options
+from marginflow.base.overrides import of_column
 
-FLAGS = ("drop", "columns", "labels", "delimiter")  # options of data that train takes by themselves
+FLAGS = (
+    "drop",
+    "columns",
+    "labels",
+    "context",
+    "weights",
+    "delimiter",
+)  # options of data that train takes by themselves
+ASKS_FOR_A_SCHEMA = "--set model.name=mixed"
 
 
 def names_in(text: str) -> list[str]:
@@ -38,7 +48,9 @@ def in_shell(options: Options) -> str:
     return " ".join(_argument(name, value) for name, value in options.items())
 
 
-def _argument(name: str, value: object) -> str:
+def _argument(name: str, value: Any) -> str:
+    if name == "schema":
+        return " ".join(of_column(each, options) for each, options in value.items()) or ASKS_FOR_A_SCHEMA
     if name not in FLAGS:
         return f"--set {shlex.quote(override(name, value))}"
     text = as_list(value) if isinstance(value, list | tuple) else str(value)

@@ -49,8 +49,8 @@ def of_run(model: Flow, test: Batch, spec: DataSpec, directory: Path, seed: int 
 
 
 def snapshots(data: DataSet, epochs: int, path: Path | None = None) -> Snapshots | None:
-    """What watches rows of two features on their way through a flow in training; None for other rows."""
-    if data.spec.features != 2 or data.spec.context_features:
+    """What watches rows of two features on their way through a flow in training; None for others, and of a schema."""
+    if data.spec.features != 2 or data.spec.context_features or data.spec.schema is not None:
         return None
     return Snapshots(data.validation.take(slice(NUM_ROWS)).x, epochs_shown(epochs), path)
 
@@ -122,7 +122,7 @@ def _of_layers(model: Flow, test: Batch, spec: DataSpec, seed: int) -> Makers:
     """Rows on their way through the layers of the density, where it has some."""
     shown = _first(test, NUM_ROWS)
     try:
-        stages = by_layer(model, *shown, seed=seed)
+        stages = by_layer(model, shown.x, shown.context, seed=seed)
     except ValueError:
         return {}
     base = _base(model, shown)
@@ -140,7 +140,7 @@ def _of_layers(model: Flow, test: Batch, spec: DataSpec, seed: int) -> Makers:
 
 def _base(model: Flow, rows: Batch) -> str:
     """What figures call the distribution that latents should follow."""
-    base = base_of(model, *_first(rows, 2))
+    base = base_of(model, *_first(rows, 2)[:2])
     names = {StandardNormal: "N(0, 1)", StandardLogistic: "logistic"}
     return names.get(type(base), type(base).__name__)
 
@@ -151,6 +151,10 @@ def _of_rows(model: Flow, test: Batch, spec: DataSpec, seed: int) -> Makers:
     if spec.levels is not None and len(spec.event_shape) == 3:
         return {} if needs_context else {"samples": partial(_images, model, test, spec, seed)}
     rows, names = test.x[: 10 * NUM_ROWS].cpu(), names_of(spec)
+    if model.takes_blanks and spec.schema is not None:
+        schema = spec.schema
+        draw = partial(_given_contexts, model, test) if needs_context else partial(_samples, model, spec)
+        return {"marginals": lambda: plots.column_marginals(rows, draw(len(rows), seed), schema)}
     if needs_context:
         return {"marginals": lambda: plots.marginals(rows, _given_contexts(model, test, len(rows), seed), names)}
     label = "p(x)" if model.density.exact else f"p(x), by IW-{DRAWS_OF_MAPS}"

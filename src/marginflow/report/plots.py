@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from marginflow.data import DataSpec
+from marginflow.report.column_marginals import column_marginals
 from marginflow.report.curves import bound_against_samples, lines_against, training_curves
 from marginflow.report.histograms import density_of_one, latents, marginals
 from marginflow.report.images import DOTS, image_grid, image_grids
@@ -30,9 +31,10 @@ from marginflow.report.maps import (
 from marginflow.storage.files import write_whole
 
 __all__ = [
-    "DENSITY_COLOURS", "bound_against_samples", "by_epoch", "density", "density_of_one", "density_of_two", "image_grid",
-    "image_grids", "latents", "lines_against", "marginals", "points", "points_by_layer", "require_picture", "save",
-    "save_png", "scatter", "scatters", "training_curves", "write_picture",
+    "DENSITY_COLOURS", "bound_against_samples", "by_epoch", "column_marginals", "density", "density_of_one",
+    "density_of_two", "image_grid", "image_grids", "latents", "lines_against", "marginals", "points",
+    "points_by_layer", "require_picture", "save", "save_png", "scatter", "scatters", "training_curves",
+    "write_picture",
 ]  # fmt: skip
 
 ENLARGED = 600  # a grid of images is blown up until it is about this wide

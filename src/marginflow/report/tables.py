@@ -46,6 +46,9 @@ def accounting_table(results: Mapping[str, Accounting], floor: float | None = No
         table.add_row("bound on the NLL", *[NONE if each.exact else _estimate(each.bound) for each in columns])
     table.add_row("NLL", *[_estimate(each.importance_weighted) for each in columns], style="bold")
     table.add_row("  computed", *[_computed(each) for each in columns])
+    if any(each.discrete for each in columns):
+        table.add_row("  -log probability of what is discrete", *[_estimate(each.discrete) for each in columns])
+        table.add_row("  -log density of what is real", *[_estimate(each.real) for each in columns])
     if any(each.given_label for each in columns):
         table.add_row("NLL given the label", *[_estimate(each.given_label) for each in columns])
     if estimated:
@@ -65,6 +68,12 @@ def accounting_table(results: Mapping[str, Accounting], floor: float | None = No
 
 def about_samples(samples: SampleRange) -> str:
     """How many samples are out of the range of the data, in a line."""
+    if samples.by_column:
+        return (
+            f"of {samples.num_samples} samples {samples.diverged:.1%} hold a number far out of range, three times as "
+            f"far out as any of the training rows; {samples.saturated:.2%} of the numbers are out of their column's "
+            "range"
+        )
     return (
         f"of {samples.num_samples} samples {samples.diverged:.1%} are far out of range: a value not finite, or three "
         f"times as far out as any of the test rows; {samples.saturated:.2%} of the values are out of their range"
@@ -92,8 +101,9 @@ def comparison_table(results: Sequence[Compared], spec: DataSpec) -> Group:
         behind = NONE if each.behind is None else _estimate(each.behind.scaled(scale), digits)
         nll, how = _estimate(each.nll.scaled(scale), digits), _computed(each.accounting)
         table.add_row(_text(each.name), nll, behind, how, _sample_size(each.accounting))
+    weighted = "weighted " if results[0].accounting.effective_rows else ""
     lines = [
-        f"means over the same {_compared_rows(results)} test rows, as given, before preprocessing",
+        f"{weighted}means over the same {_compared_rows(results)} test rows, as given, before preprocessing",
         "behind the best: mean of the differences row by row, ± their standard error",
     ]
     lines += [f"{each.name}: {line}" for each in results for line in _outside(each.accounting)]
@@ -110,7 +120,11 @@ def _notes(columns: list[Accounting], floor: float | None) -> str:
         f"means over {_counted(first.num_rows, 'row')} of {_counted(first.features, 'feature')}, ± standard error; "
         f"seed {first.seed}"
     ]
+    if first.effective_rows:
+        lines = [f"weighted {lines[0]}", f"weights tell as much as {first.effective_rows:,.0f} rows of equal weight"]
     lines += [line for each in columns for line in _outside(each)]
+    if any(each.real for each in columns):
+        lines.append("densities are in the units of the file: measured in others, the NLL is another number")
     if any(not each.exact for each in columns):
         lines.append("the bound lies above the NLL; IW-K comes down to it as K grows")
     if any(each.given_label for each in columns):
@@ -142,7 +156,8 @@ def _outside(accounting: Accounting) -> list[str]:
     return [
         f"OUTSIDE THE SUPPORT: {count:,} of {accounting.num_rows + count:,} rows have density 0, or one too small "
         f"for a number (rows {rows}, counted from 0); over all rows the NLL is infinite, the figures are those of the "
-        "others"
+        "others",
+        *(f"  row {row}: {why}" for row, why in zip(accounting.outside, accounting.reasons, strict=False) if why),
     ]
 
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from marginflow.base.distribution import Distribution
 from marginflow.base.seeds import seeded
 from marginflow.base.transform import Transform
-from marginflow.data import DATA_SETS, DataSet, DataSpec
-from marginflow.distributions import Conditional, Flow, LabelMixture, Marginalising
-from marginflow.models import DEQUANTISATIONS, FLOWS, IMAGE_MODELS, NOISES, augmented_between
+from marginflow.data import DATA_SETS, DataSet, DataSpec, Schema
+from marginflow.distributions import Conditional, ContextEncoder, Flow, LabelMixture, Marginalising
+from marginflow.models import DEQUANTISATIONS, FLOWS, IMAGE_MODELS, NOISES, TABLE_MODELS, augmented_between
 from marginflow.nets import MLP
-from marginflow.runs.schema import Experiment, NoiseBase
+from marginflow.runs.schema import Experiment, NoiseBase, Preprocess
 from marginflow.transforms import Dequantise, Flatten, Logit, Standardise
 
 
@@ -28,8 +28,15 @@ def load_data(experiment: Experiment, **overrides: Any) -> DataSet:
     Returns:
         The data set.
     """
-    options = {**experiment.data.model_dump(), **overrides}
-    return DATA_SETS[options.pop("name")](**options)
+    options = experiment.data.model_dump()
+    name = options.pop("name")
+    if experiment.model.name in TABLE_MODELS:
+        if name != "table":
+            raise ValueError(f"model.name = {experiment.model.name!r} is for tables; got data.name = {name!r}")
+        options["schema"] = experiment.columns
+    elif experiment.columns:
+        raise ValueError(f"[schema] is for model.name = {' or '.join(TABLE_MODELS)}; got {experiment.model.name!r}")
+    return DATA_SETS[name](**{**options, **overrides})
 
 
 def build(experiment: Experiment, spec: DataSpec) -> Flow:
@@ -45,8 +52,37 @@ def build(experiment: Experiment, spec: DataSpec) -> Flow:
     Raises:
         ValueError: where the experiment does not fit the rows.
     """
+    if experiment.model.name in TABLE_MODELS:
+        return _of_schema(experiment, spec)
     with seeded(experiment.train.seed):
         model = Flow(_preprocessing(experiment, spec), base=_density(experiment, spec))
+    return model.double() if experiment.train.precision == "64-true" else model
+
+
+def _of_schema(experiment: Experiment, spec: DataSpec) -> Flow:
+    """The density of rows of a schema, which it prepares itself."""
+    options = experiment.model.model_dump()
+    name = options.pop("name")
+    given = {
+        "preprocess": experiment.preprocess != Preprocess(),
+        "dequantise": experiment.dequantise.name != "uniform",
+        "context": experiment.context.features > 0,
+    }
+    wrong = [section for section, is_given in given.items() if is_given]
+    if wrong:
+        raise ValueError(
+            f"model.name = {name!r} prepares rows and contexts itself: leave out [{'] and ['.join(wrong)}]"
+        )
+    noise = experiment.noise
+    with seeded(experiment.train.seed):
+        if not noise.features:
+            model = Flow([], base=TABLE_MODELS[name](spec.schema, **options))
+        elif name != "mixed" or noise.after_blocks:
+            what = "noise.after_blocks is for models of several blocks" if noise.after_blocks else "it takes no noise"
+            raise ValueError(f"model.name = {name!r}: {what}; leave it out, or take model.name=mixed")
+        else:
+            joint = TABLE_MODELS[name](spec.schema, noise_features=noise.features, **options)
+            model = Flow([], base=Marginalising(joint, _noise_of_rows(noise, cast(Schema, spec.schema))))
     return model.double() if experiment.train.precision == "64-true" else model
 
 
@@ -62,9 +98,11 @@ def _density(experiment: Experiment, spec: DataSpec) -> Distribution:
     function = FLOWS[options.pop("name")]
     if experiment.context.features and not spec.context_features:
         raise ValueError("context.features is for data with a context, such as labels; leave it out for these data")
-    through_network = spec.context_features and experiment.context.features
-    if spec.context_features:
-        options["context_features"] = through_network or spec.context_features
+    encoder = None if spec.schema is None or not spec.schema.given else ContextEncoder(spec.schema.given)
+    seen = spec.context_features if encoder is None else encoder.out_features
+    through_network = seen and experiment.context.features
+    if seen:
+        options["context_features"] = through_network or seen
     noise, shape = experiment.noise, _rows_shape(experiment, spec)
     density: Distribution
     if noise.after_blocks and noise.features:
@@ -78,13 +116,23 @@ def _density(experiment: Experiment, spec: DataSpec) -> Distribution:
     else:
         density = function(torch.Size([shape[0] + noise.features, *shape[1:]]), **options)
     if through_network:
-        network = MLP(spec.context_features, experiment.context.features, experiment.context.hidden)
-        density = Conditional(density, network, spec.context_features)
+        network = MLP(seen, experiment.context.features, experiment.context.hidden)
+        density = Conditional(density, network, seen)
+    if encoder is not None:
+        density = Conditional(density, encoder, spec.context_features)
     if spec.labels and density.context_features:
         density = LabelMixture(density, len(spec.labels), spec.label_shares or None)
     if noise.features and not noise.after_blocks:
         density = Marginalising(density, noise=_noise(noise, shape))
     return density
+
+
+def _noise_of_rows(noise: NoiseBase, schema: Schema) -> Distribution:
+    """q(eps | row, context) that the section names, which sees both encoded where it can."""
+    columns = (*schema.modelled, *schema.given)
+    encoder = ContextEncoder(columns)
+    found = _noise(noise, torch.Size([encoder.out_features]))
+    return Conditional(found, encoder, len(columns)) if found.context_features else found
 
 
 def _noise(noise: NoiseBase, shape: torch.Size) -> Distribution:
@@ -118,9 +166,9 @@ def _dequantise(experiment: Experiment, spec: DataSpec) -> list[Transform]:
 def _preprocessing(experiment: Experiment, spec: DataSpec) -> list[Transform]:
     preprocess, transforms = experiment.preprocess, _dequantise(experiment, spec)
     if preprocess.logit is not None:
-        if spec.levels is None:
+        if spec.levels is None and experiment.data.name != "table":
             raise ValueError(
-                "preprocess.logit is for images, whose values lie in [0, 1]; leave it out for this data set"
+                "preprocess.logit is for values in [0, 1], of images and tables; leave it out for these data"
             )
         transforms.append(Logit(preprocess.logit))
     shape = _rows_shape(experiment, spec)

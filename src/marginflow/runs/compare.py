@@ -11,8 +11,12 @@ import torch
 from torch import Tensor
 
 from marginflow.base.moments import Estimate
+from marginflow.base.weighted_mean import WeightedMean, mean_of
+from marginflow.data import Schema
+from marginflow.data.schema import CONTINUOUS
 from marginflow.data.tables.dialect import Asked
 from marginflow.evaluation.evaluate import Compared
+from marginflow.evaluation.row_scores import RowScores
 from marginflow.runs.evaluate import evaluate
 from marginflow.runs.run import Run
 from marginflow.runs.schema import Evaluate
@@ -44,30 +48,35 @@ def compare(runs: Sequence[Run], options: Evaluate) -> list[Compared]:
         raise ValueError("a run is named twice: give each once")
     _require_same_rows(runs)
     names = _names([run.path for run in runs])
-    accountings, log_probs = {}, {}
+    accountings, log_probs, weight = {}, {}, runs[0].test(options.rows).weight
     for name, run in zip(names, runs, strict=True):
-        parts: list[Tensor] = []
+        parts: list[RowScores] = []
         accountings[name] = evaluate(run, options, draw=False, each_row=parts.extend).accounting
         run.let_go()  # several models and data sets may not fit into memory
-        log_probs[name] = torch.cat(parts)
+        log_probs[name] = torch.cat([each.log_prob.cpu() for each in parts])
     inside = torch.stack([each.isfinite() for each in log_probs.values()]).all(0)
     if not bool(inside.any()):
         raise ValueError("no row lies in the support of every run: they cannot be compared")
     log_probs = {name: each[inside] for name, each in log_probs.items()}
+    weight = None if weight is None else weight[inside]
 
     def rank(name: str) -> tuple[int, float]:
-        return accountings[name].num_outside, -float(log_probs[name].mean())
+        return accountings[name].num_outside, -float(mean_of(log_probs[name], weight))
 
     best, *_ = names = sorted(log_probs, key=rank)
     return [
         Compared(
             name,
-            Estimate.of(-log_probs[name]),
-            None if name == best else Estimate.of(log_probs[best] - log_probs[name]),
+            _estimate(-log_probs[name], weight),
+            None if name == best else _estimate(log_probs[best] - log_probs[name], weight),
             accountings[name],
         )
         for name in names
     ]
+
+
+def _estimate(values: Tensor, weight: Tensor | None) -> Estimate:
+    return Estimate.of(values) if weight is None else WeightedMean().add(values, weight).estimate()
 
 
 def _require_same_rows(runs: Sequence[Run]) -> None:
@@ -87,7 +96,17 @@ def _what_decides(run: Run) -> dict[str, Any]:
     experiment, spec = run.experiment, run.spec
     options = {f"data.{key}": value for key, value in experiment.data.model_dump().items() if key not in OF_TRAINING}
     values = spec.fingerprint.partition("-")[0]  # without the labels
-    return {**options, "the list of columns": spec.columns, "the shape": spec.event_shape, "the table's hash": values}
+    about = {"the list of columns": spec.columns, "the shape": spec.event_shape, "the table's hash": values}
+    return {**options, **about, **({} if spec.schema is None else _measures(spec.schema))}
+
+
+def _measures(schema: Schema) -> dict[str, object]:
+    """The columns of which a row has a probability, or has one at some values, where others have a density."""
+    return {
+        f"schema.{column.name}": (column.kind, *(column.atoms if column.kind in CONTINUOUS else ()))
+        for column in schema.modelled
+        if column.kind not in CONTINUOUS or column.atoms
+    }
 
 
 def _names(run_dirs: Sequence[Path]) -> list[str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
+from marginflow.base.overrides import of_column
 from marginflow.data import DataSpec
 from marginflow.runs.provenance import provenance
 from marginflow.runs.run import CONFIG, FILES, FOLDERS, MANIFEST, UNFINISHED, Run, require_same_rows
@@ -139,20 +141,33 @@ def resumed(run_dir: Path, experiment: Experiment, spec: DataSpec) -> Iterator[N
 
 def require_same_settings(before: Experiment, now: Experiment, run_dir: Path) -> None:
     """Refuse to resume with other settings, by a ValueError that names the first."""
-    old, new = (each.model_dump(mode="json") for each in (before, now))  # a list, however it was written
-    for section in old.keys() - {"evaluate"}:
-        for key in sorted(old[section].keys() | new[section].keys()):
-            was, is_now = old[section].get(key), new[section].get(key)
-            if was != is_now and f"{section}.{key}" not in MAY_CHANGE:
-                raise ValueError(
-                    f"{run_dir} was started with {section}.{key} = {was!r}; it cannot be resumed with {is_now!r}: "
-                    f"use the former value{_typed(section, key, was)}, or give another --run-dir"
-                )
+    old, new = _settings(before), _settings(now)
+    for key in sorted((old.keys() | new.keys()) - MAY_CHANGE):
+        was, is_now = old.get(key), new.get(key)
+        if was != is_now:
+            raise ValueError(
+                f"{run_dir} was started with {key} = {was!r}; it cannot be resumed with {is_now!r}: "
+                f"use the former value{_typed(key, was)}, or give another --run-dir"
+            )
 
 
-def _typed(section: str, key: str, value: object) -> str:
+def _settings(experiment: Experiment) -> dict[str, object]:
+    """All that decides on a training, under keys such as train.lr and schema.age.kind."""
+    table = experiment.model_dump(mode="json", exclude={"evaluate"})  # a list, however it was written
+    of_columns = {f"schema.{name}": options for name, options in table.pop("schema").items()}
+    return {
+        f"{section}.{key}": value for section, each in {**table, **of_columns}.items() for key, value in each.items()
+    }
+
+
+def _typed(key: str, value: object) -> str:
     """How a plain value is given on the command line."""
-    return f" (--set {section}.{key}={value})" if type(value) in (int, float, str) else ""
+    if type(value) not in (int, float, str):
+        return ""
+    if key.startswith("schema."):
+        name, option = key.removeprefix("schema.").rsplit(".", 1)
+        return f" ({of_column(name, {option: value})})"
+    return f" (--set {shlex.quote(f'{key}={value}')})"
 
 
 def _is_empty(run_dir: Path) -> bool:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from marginflow.data import Split
 from marginflow.data.dataset import spread_rows
+from marginflow.data.tables.contexts import contexts_in
 from marginflow.data.tables.dialect import Asked
 from marginflow.data.tables.table import chunks_for
 from marginflow.distributions import Flow
@@ -25,6 +26,7 @@ from marginflow.evaluation.check.check import floor
 from marginflow.evaluation.check.findings import Findings
 from marginflow.evaluation.evaluate import Accounting, AccountingBuilder, evaluate_chunks
 from marginflow.evaluation.float32_error import Disagreement, disagreement
+from marginflow.evaluation.row_scores import RowScores
 from marginflow.evaluation.sample_range import SampleRange, sample_range
 from marginflow.runs.provenance import provenance
 from marginflow.runs.run import EVALUATION, Run
@@ -45,8 +47,9 @@ class Evaluation:
         accounting: the negative log-likelihood and its parts.
         entropy: of the data, in nats; None where it is not known.
         record: all of it, for evaluation.json.
-        samples: how many of the model's samples leave the range of the test rows; None where that was not asked, each
-            sample needs a context, or the rows are a table's.
+        samples: how many of the model's samples leave the range of the test rows, numbers of a schema that of the
+            training rows; None where that was not asked, each sample needs a context, the rows are another table's, or
+            hold no numbers.
         single: how far float32 is from float64; None where that was not asked, or for a model in float64.
     """
 
@@ -89,9 +92,22 @@ def rows_of_table(run: Run, table: str, rows: int | None = None) -> Iterator[Spl
     """
     if len(run.spec.event_shape) != 1:
         raise ValueError(f"{run.path} was trained on images: leave --data out")
+    of_data = run.experiment.data.model_dump()
+    return chunks_for(run.spec, table, _asked(run), of_data.get("labels"), rows, of_data.get("weights"))
+
+
+def contexts_of(run: Run, table: Path) -> Tensor:
+    """The contexts in a table for the model of a run; ValueError where it takes none, or they do not fit."""
+    schema = run.spec.schema
+    if schema is None or not schema.given:
+        raise ValueError(f"{run.path} was trained without a context: leave --context-from out")
+    return contexts_in(table, schema, _asked(run))
+
+
+def _asked(run: Run) -> Asked:
+    """How the text is written that a run was trained on, as far as its user said."""
     options = run.experiment.data.model_dump()
-    asked = Asked(**{each.name: options.get(each.name) for each in fields(Asked)})
-    return chunks_for(run.spec, table, asked, options.get("labels"), rows)
+    return Asked(**{each.name: options.get(each.name) for each in fields(Asked)})
 
 
 def evaluate(
@@ -100,7 +116,7 @@ def evaluate(
     table: str | None = None,
     *,
     draw: bool = True,
-    each_row: Callable[[Iterator[Tensor]], object] = exhaust,
+    each_row: Callable[[Iterator[RowScores]], object] = exhaust,
 ) -> Evaluation:
     """Take the accounting of a run on its test split, or on the rows of a table, which need not fit into memory.
 
@@ -111,8 +127,7 @@ def evaluate(
         draw: also draw samples, to count how many leave the range of the first 1,000 test rows, however many are
             evaluated, but never against the rows of a table; and compare float32 with float64, of a table in its first
             chunk.
-        each_row: given the log p of the rows, chunk after chunk (N,), in nats, for images that of their grey levels;
-            it must iterate over all of them.
+        each_row: given what the model says of each row, chunk after chunk; it must iterate over all of them.
 
     Returns:
         The accounting, and all of it as a record.
@@ -126,9 +141,10 @@ def evaluate(
     chunks = iter([rows]) if rows is not None else rows_of_table(run, str(table), options.rows)
     first = next(chunks)
     builder = AccountingBuilder(spec, exact=model.density.exact, num_samples=options.num_samples, seed=options.seed)
-    each_row(_log_probs(model, chain([first], chunks), builder))
+    each_row(_scores(model, chain([first], chunks), builder))
     drawn = None
-    if draw and rows is not None and (model.context_optional or not model.context_features):
+    has_numbers = spec.schema is None or not all(column.levels for column in spec.schema.modelled)
+    if draw and has_numbers and rows is not None and (model.context_optional or not model.context_features):
         of_range = rows if len(rows.x) >= NUM_DIVERGED else run.test(NUM_DIVERGED)
         drawn = sample_range(model, of_range.take(slice(NUM_DIVERGED)), seed=options.seed)
     single = disagreement(model, first, options.seed) if draw else None
@@ -150,9 +166,9 @@ def evaluate(
     return Evaluation(builder.build(), entropy, record, drawn, single)
 
 
-def _log_probs(model: Flow, chunks: Iterable[Split], builder: AccountingBuilder) -> Iterator[Tensor]:
-    """log p of rows as given, which the builder takes in as well."""
+def _scores(model: Flow, chunks: Iterable[Split], builder: AccountingBuilder) -> Iterator[RowScores]:
+    """What the model says of rows, which the builder takes in as well."""
     spec, num_samples, seed = builder.spec, builder.num_samples, builder.seed
     for scores in evaluate_chunks(model, chunks, spec=spec, num_samples=num_samples, seed=seed):
         builder.add(scores)
-        yield scores.log_prob.cpu()
+        yield scores

@@ -78,15 +78,31 @@ def read(given: Path, overrides: list[str]) -> Experiment:
     toml = find(given) if given.suffix in ("", ".toml") and not given.is_dir() else None
 
     from marginflow.data.tables.formats import require_format
+    from marginflow.models import TABLE_MODELS
     from marginflow.runs import read_toml  # with torch, which a name that is not known need not wait for
 
     if toml is not None:
         return read_toml.read(toml, overrides)
     require_format(given, "an experiment (.toml, or a name) or a table")
     table = for_table(given)
-    if any(override.partition("=")[0].strip() == "model.name" for override in overrides):
+    named = [
+        value.strip() for key, _, value in (each.partition("=") for each in overrides) if key.strip() == "model.name"
+    ]
+    if named:
         table["model"] = {}  # what is said of one model means nothing to another
+    if named and named[-1] in TABLE_MODELS:
+        table = {"data": table["data"], "model": {}, "train": OF_SCHEMA[named[-1]]}
     return read_toml.parse(read_toml.overridden(table, overrides), str(given))
+
+
+# how a density of rows of a schema is trained unless something else is said
+OF_SCHEMA = {
+    "mixed": {
+        "epochs": 20, "batch_size": 256, "lr": 2e-3, "schedule": "cosine", "warmup_steps": 200, "ema": 0.998,
+        "clip_norm": 20.0, "patience": 5,
+    },
+    "mixture": {"epochs": 60, "patience": 5},
+}  # fmt: skip
 
 
 def for_table(path: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any, cast
 from pydantic import BaseModel, ValidationError
 
 from marginflow.base.names import hint_at
+from marginflow.base.overrides import column_option
 from marginflow.runs.schema import NAMES, SECTIONS, Evaluate, Experiment
 from marginflow.storage.limits import text_of
 
@@ -109,8 +110,13 @@ def evaluation(experiment: Experiment, overrides: Mapping[str, Any]) -> Evaluate
 
 def _override(table: dict[str, Any], override: str) -> None:
     """Set a key such as train.lr in the table to the TOML value (or else the text) behind the equals sign."""
-    key, equals, text = override.partition("=")
-    *parents, last = key.strip().split(".")
+    in_quotes = column_option(override)
+    if in_quotes is None:
+        key, equals, text = override.partition("=")
+        *parents, last = _path(key)
+    else:
+        (name, last, text), equals = in_quotes, "="
+        parents = ["schema", name]
     if not equals or not parents or not last:
         raise ValueError(f"--set takes SECTION.KEY=VALUE, such as train.lr=1e-4; got {override!r}")
     for parent in parents:
@@ -123,6 +129,18 @@ def _override(table: dict[str, Any], override: str) -> None:
         table[last] = text.strip()
 
 
+def _path(key: str) -> list[str]:
+    """The parts of a key; the name of a column in schema.NAME.OPTION may hold dots.
+
+    >>> _path("train.lr"), _path("schema.Sepal.Width.kind")
+    (['train', 'lr'], ['schema', 'Sepal.Width', 'kind'])
+    """
+    parts = key.strip().split(".")
+    if parts[0] != "schema" or len(parts) < 3:
+        return parts
+    return ["schema", ".".join(parts[1:-1]), parts[-1]]
+
+
 def _explain(error: ValidationError) -> str:
     """The first mistake in one line: where, what, and what would be right."""
     first = error.errors()[0]
@@ -130,7 +148,8 @@ def _explain(error: ValidationError) -> str:
     where = ".".join(part for i, part in enumerate(loc) if i != 1 or part not in NAMES)
     context = first.get("ctx", {})
     if first["type"] == "extra_forbidden":
-        known = list(_section_at(loc[:-1]).model_fields)
+        fields = _section_at(loc[:-1]).model_fields
+        known = [field.alias or name for name, field in fields.items()]
         close = get_close_matches(loc[-1], known, 1, cutoff=0.7)
         hint = f"; did you mean {close[0]}?" if close else ""
         return f"unknown key {where}; known here: {', '.join(known)}{hint}"
@@ -141,6 +160,8 @@ def _explain(error: ValidationError) -> str:
         return f"{where}.name is missing"
     if first["type"] == "missing":
         return f"{where} is missing"
+    if first["type"] == "value_error" and where == "schema":  # which says itself where
+        return "; ".join(str(context.get("error")).splitlines())
     if first["type"] == "value_error":
         return f"{where}: {context.get('error')}"
     # a key that may be of several types has a message for each

@@ -100,9 +100,13 @@ class Run:
     @cached_property
     def data(self) -> DataSet:
         """The data that it was trained on; ValueError where they have changed since, and would be split anew."""
-        by_name = {"columns": list(self.spec.columns), "drop": []} if self.experiment.data.name == "table" else {}
+        as_before: dict[str, Any] = {}
+        if self.spec.schema is not None:
+            as_before = {"schema": self.spec.schema}
+        elif self.experiment.data.name == "table":
+            as_before = {"columns": list(self.spec.columns), "drop": []}
         try:
-            data = load_data(self.experiment, **by_name)
+            data = load_data(self.experiment, **as_before)
         except DataError as error:
             raise error.without_remedies() from error  # its columns are those that it was trained on
         require_same_rows(self.spec, data.spec, self.path)

@@ -13,10 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, create_model,
 
 from marginflow.base.seeds import SEEDS
 from marginflow.data import DATA_SETS
-from marginflow.models import DEQUANTISATIONS, FLOWS, NOISES
+from marginflow.data.column_options import options_in
+from marginflow.models import DEQUANTISATIONS, FLOWS, NOISES, TABLE_MODELS
 from marginflow.training import TrainConfig
 
-_FROM_DATA = {"features", "context_features"}  # arguments of models and noise that follow from the data
+_FROM_DATA = {"features", "context_features", "noise_features", "schema"}  # arguments that follow from the data
 _UNFIT_FOR_NOISE = {"batch_norm", "dropout"}  # they have no inverse in training, through which noise is drawn
 
 
@@ -65,7 +66,7 @@ def _one_of(table: str) -> Any:
 
 SECTIONS = {
     "data": {name: _section_of(name, function) for name, function in DATA_SETS.items()},
-    "model": {name: _section_of(name, function) for name, function in FLOWS.items()},
+    "model": {name: _section_of(name, function) for name, function in {**FLOWS, **TABLE_MODELS}.items()},
     "noise": {name: _section_of(name, function, NoiseBase, _UNFIT_FOR_NOISE) for name, function in NOISES.items()},
     "dequantise": {
         name: _section_of(name, function, without=_UNFIT_FOR_NOISE) for name, function in DEQUANTISATIONS.items()
@@ -114,9 +115,15 @@ class Evaluate(Section):
 
 
 class Experiment(Section):
-    """All of an experiment."""
+    """All of an experiment.
+
+    columns: the tables of [schema], what the user says of each column of a table; see `ColumnOptions`.
+    """
+
+    model_config = ConfigDict(serialize_by_alias=True)
 
     data: DataSection
+    columns: dict[str, Any] = Field(default={}, alias="schema")
     dequantise: DequantiseSection = Field(default=cast("DequantiseSection", {}), validate_default=True)
     preprocess: Preprocess = Preprocess()
     model: ModelSection
@@ -130,6 +137,13 @@ class Experiment(Section):
     def _without_a_name(cls, table: Any, info: ValidationInfo) -> Any:
         default = "standard_normal" if info.field_name == "noise" else "uniform"
         return {"name": default, **table} if isinstance(table, dict) else table
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _are_options(cls, tables: Any) -> dict[str, Any]:
+        if not isinstance(tables, dict):
+            raise ValueError(f"schema = {tables!r}: it holds a table of options for each column, such as [schema.age]")
+        return {name: each.model_dump(exclude_none=True) for name, each in options_in(tables).items()}
 
     def to_toml(self) -> str:
         """The experiment with every default filled in; keys that are None are left out."""
