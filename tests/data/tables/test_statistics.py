@@ -117,6 +117,17 @@ def test_a_closed_bound_of_real_numbers_is_an_atom_of_its_own() -> None:
     assert (started.lower, started.atoms) == (0.0, (0.0,))
 
 
+@pytest.mark.parametrize(
+    ("kind", "grid", "bounds"),
+    [("time32[s]", Grid(60, 3600), (-60.0, 1379.0)), ("time64[us]", Grid(900_000_000, 1_000_000), (0.0, 95.0))],
+)
+def test_times_end_with_their_day(kind: str, grid: Grid, bounds: tuple[float, float]) -> None:
+    column = known(RNG(5).integers(0, 90, 300), "time", type=kind, grid=grid)
+    assert (column.lower, column.upper) == bounds
+    free = known(np.arange(9.0), "time", type=kind, grid=grid, settled=("lower", "upper"))
+    assert (free.lower, free.upper) == (None, None)
+
+
 def test_positive_numbers_are_mapped_from_all_above_zero() -> None:
     column = known(np.exp(RNG(9).normal(0, 2, 2000)), "positive")
     assert (column.lower, column.upper, column.atoms) == (None, None, ())

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -16,6 +17,8 @@ from marginflow.data.schema import NUM_QUANTILES, Column, Schema
 from marginflow.data.tables.atoms import atoms_of
 from marginflow.data.tables.bounds import bounds_of_real, bounds_on_grid
 from marginflow.data.tables.counts import Counts, counted
+from marginflow.data.tables.types import value_type
+from marginflow.data.tables.values import NANOSECONDS
 from marginflow.data.warp import Warp, warp_of
 
 REST_SHARE, REST_ROWS = 0.05, 200  # of the rest of a column on a grid that speaks for itself
@@ -118,16 +121,18 @@ def _of_numbers(column: Column, values: np.ndarray, weights: np.ndarray, reach: 
 
 
 def _bounds(column: Column, counts: Counts, reach: tuple[float, float]) -> tuple[float | None, float | None]:
-    """The bounds of a column: those it has, and those its values show; days and times go on as they come."""
+    """The bounds of a column: those it has, those its values show, and of times those of a day; dates go on."""
     lower = upper = None
     if column.grid is None:  # where a bound is an atom
         told = not ("atoms" in column.settled and not column.atoms)
         lower, upper = bounds_of_real(counts, atoms_of(counts, on_grid=False)) if told else (None, None)
     elif column.kind not in ("date", "timestamp"):
         lower, upper = bounds_on_grid(counts, column.grid)
+    first, last = _of_the_day(column)
+    lower, upper = first if lower is None else lower, last if upper is None else upper
     asked = {*column.settled, *(name for name in ("lower", "upper") if getattr(column, name) is not None)}
-    lower = None if lower is not None and reach[0] < lower else lower
-    upper = None if upper is not None and reach[1] > upper else upper
+    lower = first if lower is not None and reach[0] < lower else lower
+    upper = last if upper is not None and reach[1] > upper else upper
     lower, upper = column.lower if "lower" in asked else lower, column.upper if "upper" in asked else upper
     outside = (counts.values < (-np.inf if lower is None else lower)) | (
         counts.values > (np.inf if upper is None else upper)
@@ -139,6 +144,15 @@ def _bounds(column: Column, counts: Counts, reach: tuple[float, float]) -> tuple
             f"bounds, as by {of_column(column.name, {'lower': 'none', 'upper': 'none'})}, or leave these rows out"
         )
     return lower, upper
+
+
+def _of_the_day(column: Column) -> tuple[float | None, float | None]:
+    """The first and the last step of the day, of times; None of other columns."""
+    if column.kind != "time" or column.grid is None or not pa.types.is_time(value_type(column.type)):
+        return None, None
+    units = NANOSECONDS["day"] // NANOSECONDS[value_type(column.type).unit]
+    first = -(column.grid.origin // column.grid.step)
+    return float(first), float((units - 1 - column.grid.origin) // column.grid.step)
 
 
 def _atoms(column: Column, counts: Counts, lower: float | None, upper: float | None) -> np.ndarray:
