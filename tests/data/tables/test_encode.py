@@ -74,6 +74,8 @@ TYPED = {
     "truth": (repeated([True, False], pa.bool_()), "boolean"),
     "text": (repeated(["b", "a", "ä c"], pa.string()), "category"),
     "large text": (repeated(["b", "a"], pa.large_string()), "category"),
+    "text in views": (repeated(["b", None, "a"], pa.string_view()), "category"),
+    "bytes in views": (repeated([b"b", b"a"], pa.binary_view()), "category"),
     "dictionary": (repeated(["b", "a"], pa.string()).dictionary_encode(), "category"),
     "numbers in a dictionary": (repeated([5, 7, 5], pa.int64()).dictionary_encode(), "integer"),
     "date32": (repeated(DAYS, pa.date32()), "date"),

@@ -79,6 +79,8 @@ def _of_levels(row: np.ndarray, blank: np.ndarray, column: Column, as_written: b
             return spelt(values, written).take(codes)
         return values.take(codes)
     kind = type_of(column.type)
+    if str(kind) in ("string_view", "binary_view"):  # of which arrow takes no rows
+        return labels.take(codes).cast(pa.string() if str(kind) == "string_view" else pa.binary()).cast(kind)
     values = _cast_labels(labels, value_type(column.type))
     if not pa.types.is_dictionary(kind):
         return values.take(codes)

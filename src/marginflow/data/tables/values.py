@@ -146,6 +146,9 @@ def _of_arrow(column: Any) -> Values:
     kind, written = column.type, str(column.type)
     if pa.types.is_dictionary(kind):
         column, kind = column.cast(kind.value_type), kind.value_type
+    if str(kind) in ("string_view", "binary_view"):  # which arrow cannot search
+        column = column.cast(pa.string() if str(kind) == "string_view" else pa.binary())
+        kind = column.type
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
         try:
             column, kind = column.cast(pa.string()), pa.string()
