@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from schemas import GRIDS, levels, reals, steps, strengthened, total
 from torch import Tensor
 
+from marginflow import models
 from marginflow.data import Column, Grid, Schema, Warp
-from marginflow.distributions import Mixed
+from marginflow.distributions import Mixed, ProductMixture
 from marginflow.distributions.columns.factors import Factors
 from marginflow.distributions.columns.reader import REST, RowReader
 
@@ -122,6 +123,21 @@ def test_what_no_column_holds_has_probability_0_and_a_blank_that_cannot_be_none(
     for place in (0, 2, 3):
         row = [*good[:place], math.nan, *good[place + 1 :]]
         assert torch.isfinite(model.log_prob([row]))
+
+
+POSITIVE = Column("paid", "positive", warp=Warp("log", 0.0, 2.0), quantiles=(0.5, 2.0, 9.0))  # with no closed bound
+DENSITIES = {
+    "mixed": lambda schema: Mixed(schema, hidden=[8]).eval(),
+    "mixture": lambda schema: ProductMixture(schema, components=2),
+    "flow": lambda schema: models.mixed(schema, hidden=[8], real="nsf"),
+}
+
+
+@pytest.mark.parametrize("name", DENSITIES)
+def test_numbers_where_no_warp_is_defined_have_probability_0_and_a_blank_that_cannot_be_none(name: str) -> None:
+    model = DENSITIES[name](Schema((POSITIVE,)))
+    assert model.log_prob([[0.0], [-1.0]]).tolist() == [-math.inf] * 2
+    assert model.log_prob([[1.0], [math.nan]]).isnan().tolist() == [False, True]
 
 
 def test_such_rows_leave_the_gradient_of_others_as_it_was() -> None:

@@ -117,6 +117,13 @@ def test_what_has_no_probability_is_named_with_its_column_and_value(name: str) -
         evaluate(model, x[4:5])
 
 
+@pytest.mark.parametrize("value", [0.0, -2.5])
+def test_what_no_positive_column_holds_is_named(value: float) -> None:
+    schema = Schema((Column("paid", "positive", warp=Warp("log"), quantiles=(0.5, 1.0, 3.0)),))
+    assert misfit(torch.tensor([value]), schema) == f"column 'paid' holds {value}, which is not above 0"
+    assert misfit(torch.tensor([0.1]), schema) == ""
+
+
 @pytest.mark.parametrize("value", [0.0, 0.25, math.nan])
 def test_atoms_and_blanks_are_no_misfits(value: float) -> None:
     place = 1 if math.isnan(value) else 3

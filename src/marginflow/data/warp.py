@@ -79,6 +79,17 @@ class Warp:
         """All but its shape: shift, width, centre, scale, then knots, heights and slopes."""
         return [self.shift, self.width, self.centre, self.scale, *self.knots, *self.heights, *self.slopes]
 
+    @property
+    def domain(self) -> tuple[float, float]:
+        """The ends of the open interval on which it is defined.
+
+        >>> Warp("log", shift=1.0).domain, Warp("softplus", shift=1.0, width=-2.0).domain
+        ((1.0, inf), (-inf, 1.0))
+        """
+        ends = {"log": (0.0, math.inf), "softplus": (0.0, math.inf), "logit": (0.0, 1.0)}
+        low, high = sorted(self.shift + self.width * t for t in ends.get(self.shape, (-math.inf, math.inf)))
+        return low, high
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """z of x (...), and log dz/dx; not finite outside of its domain."""
         z, log_slope = warped(self.shape, x.new_tensor([self.numbers]), x[..., None])

@@ -47,3 +47,8 @@ def _wrong(column: Column, value: float) -> Iterator[str]:
         yield f"holds {as_written(value, column)}, above {as_written(column.upper, column)}"
     elif column.grid is None and value in (column.lower, column.upper) and value not in column.atoms:
         yield f"holds {as_written(value, column)}, an end of its range at which there are no training rows"
+    elif column.grid is None and column.warp is not None and value not in column.atoms:
+        first, last = column.warp.domain  # of a positive column, which has no closed bound
+        if not first < value < last:
+            side = f"above {first:g}" if value <= first else f"below {last:g}"
+            yield f"holds {as_written(value, column)}, which is not {side}"

@@ -93,7 +93,7 @@ class NumberFactors(HoldsWideConstants):
         log_points, log_weights, means, scales = self._split(params, self.lacking, self.least)
         point = read.point.index_select(1, self.places)
         is_point = point > REST
-        place = torch.where(is_point, point + self.first, 0)
+        place = torch.where(is_point, point + self.first, 0).clamp_max(self.num_points - 1)  # of an undefined blank
         log_point = log_points.gather(2, place[..., None])[..., 0].double()
         in_cell = torch.logsumexp(log_weights + self._log_of_each(read, means, scales), 2)
         of_rest = torch.logsumexp(log_weights, 2).double()

@@ -46,6 +46,7 @@ class RowReader(HoldsWideConstants):
     blank: Tensor
     num_levels: Tensor
     bounds: Tensor
+    domain: Tensor
     half_step: Tensor
     inner: Tensor
 
@@ -77,6 +78,7 @@ class RowReader(HoldsWideConstants):
                     "blank": torch.tensor([column.blank for column in self.columns]),
                     "num_levels": torch.tensor([len(column.levels) or math.inf for column in self.columns]).double(),
                     "bounds": torch.tensor([lower, upper], dtype=torch.float64),
+                    "domain": torch.tensor([_domain(column) for column in numbers], dtype=torch.float64).reshape(-1, 2),
                     "half_step": torch.tensor(
                         [0.5 * (column.grid is not None) for column in numbers], dtype=torch.float64
                     ),
@@ -98,7 +100,8 @@ class RowReader(HoldsWideConstants):
         gone = v.isnan()
         outside = (v < lower) | (v > upper) | (on_grid & (v != v.round())) | v.isinf()
         atom = self._atom(v)
-        at_end = ~on_grid & ((v == lower) | (v == upper))  # where a warp ends, and only an atom may be
+        first, last = self.domain.unbind(1)
+        at_end = (v <= first) | (v >= last)  # where a warp ends, and only an atom may be
         outside |= at_end & (atom == REST)
         v = torch.where(gone | outside, self.inner, v)
         point = point.index_copy(1, self.places, torch.where(outside, IMPOSSIBLE, atom))
@@ -144,6 +147,14 @@ def _place_among(atoms: Tensor, v: Tensor) -> Tensor:
         return torch.where(hits.any(2), hits.long().argmax(2), REST)
     place = torch.searchsorted(atoms, v.T.contiguous()).clamp_max(atoms.shape[1] - 1)
     return torch.where(atoms.gather(1, place) == v.T, place, REST).T
+
+
+def _domain(column: Column) -> tuple[float, float]:
+    """The open interval in which the rest of a column of real numbers lies; all numbers for one on a grid."""
+    if column.grid is not None or column.warp is None:
+        return -math.inf, math.inf
+    (first, last), lower, upper = column.warp.domain, column.lower, column.upper
+    return first if lower is None else max(first, lower), last if upper is None else min(last, upper)
 
 
 def require_fitted(columns: Sequence[Column]) -> None:
