@@ -190,6 +190,7 @@ def require_plain_reals(schema: Schema) -> None:
     problems = [f"{listed(blank)} can be blank, and a flow has no density of a part of a row"] if blank else []
     if spiked:
         remedy = " ".join(of_column(name, {"atoms": []}) for name in spiked[:10])
-        problems.append(f"{listed(spiked)} hold spikes, which a flow cannot: {remedy} takes them for other values")
+        hold = "holds" if len(spiked) == 1 else "hold"
+        problems.append(f"{listed(spiked)} {hold} spikes, which a flow cannot: {remedy} takes them for other values")
     if problems:
         raise ValueError("; ".join([*problems, "or leave model.real out"]))

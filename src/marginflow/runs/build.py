@@ -35,7 +35,10 @@ def load_data(experiment: Experiment, **overrides: Any) -> DataSet:
             raise ValueError(f"model.name = {experiment.model.name!r} is for tables; got data.name = {name!r}")
         options["schema"] = experiment.columns
     elif experiment.columns:
-        raise ValueError(f"[schema] is for model.name = {' or '.join(TABLE_MODELS)}; got {experiment.model.name!r}")
+        raise ValueError(
+            f"[schema] is for model.name = {' or '.join(TABLE_MODELS)}; got {experiment.model.name!r}: give "
+            "--set model.name=mixed, or leave [schema] out"
+        )
     return DATA_SETS[name](**{**options, **overrides})
 
 
