@@ -15,7 +15,7 @@ from torch import Tensor
 
 from marginflow import models
 from marginflow.data import Column, Grid, Schema, Warp
-from marginflow.distributions import Mixed, ProductMixture
+from marginflow.distributions import ContextEncoder, Mixed, ProductMixture
 from marginflow.distributions.columns.factors import Factors
 from marginflow.distributions.columns.reader import REST, RowReader
 
@@ -138,6 +138,26 @@ def test_numbers_where_no_warp_is_defined_have_probability_0_and_a_blank_that_ca
     model = DENSITIES[name](Schema((POSITIVE,)))
     assert model.log_prob([[0.0], [-1.0]]).tolist() == [-math.inf] * 2
     assert model.log_prob([[1.0], [math.nan]]).isnan().tolist() == [False, True]
+
+
+@pytest.mark.parametrize("warp", [Warp("standardise", 3.0, 2.0), Warp("logit", -1.0, 8.0), Warp("log", -1.0, 3.0)])
+def test_draws_beyond_closed_bounds_are_in_the_end_cells_which_take_the_tails(warp: Warp) -> None:
+    quantiles = tuple(torch.linspace(0, 6, 33).tolist())
+    column = Column("c", "integer", grid=Grid(), lower=0.0, upper=6.0, warp=warp, quantiles=quantiles)
+    torch.manual_seed(0)
+    model = Mixed(Schema((column,)), hidden=[4]).eval()
+    draws, cells = model.sample(20_000)[:, 0], torch.arange(7.0)
+    found = (draws[:, None] == cells).double().mean(0)
+    assert float(found.sum()) == pytest.approx(1, abs=1e-12)
+    with torch.no_grad():
+        torch.testing.assert_close(found, model.log_prob(cells[:, None]).exp().double(), rtol=0, atol=0.015)
+
+
+def test_a_blank_number_is_an_input_of_its_own_and_nothing_else() -> None:
+    column = Column("c", "real", blank=True, warp=Warp("standardise", 3.0), quantiles=(2.0, 3.0, 4.0))
+    inputs = ContextEncoder([column])(torch.tensor([[math.nan], [3.5]]))
+    assert inputs[0].tolist() == [1.0] + [0.0] * 17
+    assert inputs[1, :2].tolist() == [0.0, 0.5]
 
 
 def test_such_rows_leave_the_gradient_of_others_as_it_was() -> None:

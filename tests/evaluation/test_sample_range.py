@@ -10,7 +10,7 @@ from marginflow import models
 from marginflow.data import Batch, Column, Schema
 from marginflow.data.warp import Warp
 from marginflow.distributions import Flow, Marginalising, StandardNormal
-from marginflow.evaluation.sample_range import origins, sample_range
+from marginflow.evaluation.sample_range import origins, range_by_column, sample_range
 from marginflow.transforms import Scaling
 
 
@@ -20,6 +20,12 @@ def spread(*log_scales: float) -> Scaling:
     with torch.no_grad():
         next(layer.parameters()).copy_(torch.tensor(log_scales))
     return layer
+
+
+def test_a_blank_is_not_out_of_range() -> None:
+    column = Column("c", "real", blank=True, warp=Warp("standardise"), quantiles=(0.0, 1.0, 2.0))
+    found = range_by_column(torch.tensor([[torch.nan], [1.0], [2.5], [9.0]]), Schema((column,)))
+    assert (found.num_samples, found.diverged, found.saturated) == (4, 0.25, 0.5)
 
 
 def test_a_model_of_the_data_stays_in_their_range() -> None:

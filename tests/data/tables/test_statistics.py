@@ -117,6 +117,15 @@ def test_a_closed_bound_of_real_numbers_is_an_atom_of_its_own() -> None:
     assert (started.lower, started.atoms) == (0.0, (0.0,))
 
 
+@pytest.mark.parametrize("beyond", [-1.0, 8.0])
+def test_an_end_that_a_row_beside_the_training_rows_crosses_is_no_bound(beyond: float) -> None:
+    x = torch.from_numpy(RNG(6).integers(0, 8, (400, 1)).astype(np.float64))
+    schema = Schema((Column("a", "integer", grid=Grid()),))
+    inside, other = (fitted(schema, x, all_rows=torch.cat([x, x.new_tensor([[each]])]))["a"] for each in (3.0, beyond))
+    assert (inside.lower, inside.upper) == (0.0, 7.0)
+    assert (other.lower, other.upper) == ((None, 7.0) if beyond < 0 else (0.0, None))
+
+
 @pytest.mark.parametrize(
     ("kind", "grid", "bounds"),
     [("time32[s]", Grid(60, 3600), (-60.0, 1379.0)), ("time64[us]", Grid(900_000_000, 1_000_000), (0.0, 95.0))],
