@@ -132,7 +132,7 @@ def test_columns_are_told_by_options_and_kept_in_the_run(call: Call) -> None:
         (["--set", "schema.age.kind=rael"], r"schema\.age\.kind = 'rael': did you mean real\?"),
         (["--set", "schema.age=3"], r"schema\.age = 3: it is a table of options, such as --set schema\.age"),
         (["--set", "schema.city.kind=real"], "column 'city' cannot be of kind 'real': it holds .*--drop city"),
-        (["--set", "data.labels=city"], "labels are for tables of real numbers: give context='city'"),
+        (["--set", "data.labels=city"], "labels are for tables of real numbers: give in their place: --context city"),
         (["--set", "preprocess.standardise=true"], r"prepares rows and contexts itself: leave out \[preprocess\]"),
         (
             ["--set", "noise.features=2", "--set", "noise.after_blocks=1"],
@@ -141,7 +141,10 @@ def test_columns_are_told_by_options_and_kept_in_the_run(call: Call) -> None:
         (["--set", "context.features=2"], r"leave out \[context\]"),
         (["--context", "cty"], r"no column 'cty'.*did you mean city\?"),
         (["--set", "model.name=maf"], "'city' holds text(.|\n)*or model columns of any kind: --set model.name=mixed"),
-        (["--set", "model.name=maf", "--set", "schema.age.kind=real"], r"got 'maf': give --set model.name=mixed, or leave"),
+        (
+            ["--set", "model.name=maf", "--set", "schema.age.kind=real"],
+            r"got 'maf': give --set model.name=mixed, or leave",
+        ),
         (["--set", "data.group=day", "--set", "data.split=time"], "split by group or in time"),
     ],
 )

@@ -217,7 +217,7 @@ def test_tables_of_one_sort_are_tables_too(tmp_path: Path, name: str) -> None:
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
-    "labels": ({"labels": "city"}, "labels are for tables of real numbers: give context='city' in place of labels"),
+    "labels": ({"labels": "city"}, r"labels are for tables of real numbers: give in their place: context=\['city'\]"),
     "context": ({"context": "cty"}, r"has no column 'cty'.*did you mean city\?"),
     "every column": ({"context": list(COLUMNS)}, "no column is left to be modelled"),
     "kind": ({"schema": {"city": {"kind": "integer"}}}, "column 'city' cannot be of kind 'integer'"),
@@ -281,3 +281,20 @@ def test_a_text_written_as_its_user_said_is_read_so_again(tmp_path: Path) -> Non
     data = table(str(tmp_path / "a.csv"), schema={}, skip=1, header=True)
     found = list(chunks_for(data.spec, str(tmp_path / "a.csv"), Asked(skip=1, header=True)))
     assert sum(len(each.x) for each in found) == 100
+
+
+def test_dates_of_other_rows_may_be_written_otherwise_but_not_with_day_and_month_exchanged(tmp_path: Path) -> None:
+    def lines(*days: str) -> str:
+        return "\n".join(["n,when", *(f"{i % 7},{day}" for i, day in enumerate(days))]) + "\n"
+
+    days = [f"{1 + i % 28:02d}/{1 + i % 12:02d}/2021" for i in range(84)]
+    (tmp_path / "a.csv").write_text(lines(*days))
+    spec = table(str(tmp_path / "a.csv"), schema={}).spec
+    (tmp_path / "b.csv").write_text(lines(*(f"2021-{1 + i % 12:02d}-{1 + i % 28:02d}" for i in range(84))))
+    first, second = (
+        torch.cat([each.x for each in chunks_for(spec, str(tmp_path / name))]) for name in ("a.csv", "b.csv")
+    )
+    assert torch.equal(first, second)
+    (tmp_path / "c.csv").write_text(lines("01/02/2021", "03/13/2021"))
+    with pytest.raises(DataError, match=r"column 'when' holds '03/13/2021' in row 1 \(counted from 0\)"):
+        list(chunks_for(spec, str(tmp_path / "c.csv")))

@@ -153,7 +153,12 @@ def test_positive_numbers_are_mapped_from_all_above_zero() -> None:
         (np.minimum(np.rint(RNG(0).normal(40, 12, 5000)), 52), (None, 52.0)),
         (RNG(0).poisson(0.02, 5000), (0.0, None)),
         (RNG(0).poisson(3.0, 5000), (0.0, None)),
-        (RNG(0).poisson(9.0, 5000), (None, None)),
+        (
+            RNG(0).poisson(9.0, 5000),
+            (0.0, None),
+        ),  # a count that starts at 0 or 1 has none below, however rare those are
+        (RNG(0).poisson(30.0, 5000), (None, None)),
+        (np.append(np.rint(RNG(0).normal(500, 40, 5000)), 1.0), (0.0, None)),
         (3 + np.floor(RNG(0).exponential(900, 5000)), (0.0, None)),  # amounts
         (np.rint(RNG(0).normal(0, 2, 300)), (None, None)),
         (np.repeat(np.arange(0.0, 9), 7), (0.0, None)),  # seven rows at the end: enough at 0 or 1
@@ -202,7 +207,7 @@ def test_all_columns_that_cannot_be_are_named_at_once() -> None:
     assert "'a' has no value in the 2 training rows" in message
     assert "give more rows, or leave it out: drop=['a']" in message
     assert (
-        "'b' has values outside of its bounds, lower = None and upper = 2.0, in 1 training rows, such as 5" in message
+        "'b' has values outside of its bounds, lower = 0.0 and upper = 2.0, in 1 training rows, such as 5" in message
     )
 
 

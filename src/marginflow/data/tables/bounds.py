@@ -20,8 +20,8 @@ def bounds_on_grid(counts: Counts, grid: Grid) -> tuple[float | None, float | No
     """The closed bounds of a column of whole steps, in steps; None where there is none.
 
     An end is one where going on as values come to it would have given ten rows beyond, and there are none: values pile
-    up there, or are cut off. Five rows are enough where a count or amount starts, at 0 or one step above. Amounts,
-    which are all positive, skewed and in part near 0, have the bound 0 in any case.
+    up there, or are cut off. Five rows are enough where a count or amount starts, at 0 or one step above. Where that is
+    not an end, 0 is; so it is of amounts, which are all positive, skewed and in part near 0.
 
     Args:
         counts: of the steps, at least one.
@@ -36,9 +36,9 @@ def bounds_on_grid(counts: Counts, grid: Grid) -> tuple[float | None, float | No
     zero = -grid.origin / grid.step
     own, steps = counts.rows[[0, -1]], np.arange(1.0, INNER + 1)
     inner = [counts.rows_at(cells[(cells >= first) & (cells <= last)]) for cells in (first + steps, last - steps)]
-    least = UNSEEN_AT_ZERO if first - zero in (0, 1) else UNSEEN
-    lower = first if _unseen(own[0], inner[0]) >= least else None
-    if lower is None and first >= zero and _is_amount(counts, zero):
+    starts = first - zero in (0, 1)
+    lower = first if _unseen(own[0], inner[0]) >= (UNSEEN_AT_ZERO if starts else UNSEEN) else None
+    if lower is None and (starts or (first >= zero and _is_amount(counts, zero))):
         lower = float(math.ceil(zero))
     return lower, last if last > first and _unseen(own[1], inner[1]) >= UNSEEN else None
 

@@ -60,6 +60,12 @@ class Form:
         return "d" in self.tokens
 
     @property
+    def is_day_first(self) -> bool:
+        """Whether the day is written before the month."""
+        tokens = self.tokens
+        return "d" in tokens and "m" in tokens and tokens.index("d") < tokens.index("m")
+
+    @property
     def has_time(self) -> bool:
         """Whether it holds a time of day."""
         return "M" in self.tokens

@@ -16,6 +16,7 @@ import torch
 from torch.nn import functional
 
 from marginflow.base.arguments import shown
+from marginflow.base.data_error import DataError
 from marginflow.base.data_warning import DataWarning
 from marginflow.base.labels import place_of, unknown
 from marginflow.base.names import hint_at, listed
@@ -116,7 +117,7 @@ def table(
     named = _listing(context, list(content.columns))
     if schema is not None or named or group is not None or split != "rows":
         if labels is not None:
-            raise ValueError(f"labels are for tables of real numbers: give context={labels!r} in place of labels")
+            raise DataError(["labels are for tables of real numbers"], [("give in their place", {"context": [labels]})])
         _warn(None if content.dialect is None else told(content.dialect, file))
         parts = Parts(validation, test, seed, split, group)
         about: dict[str, Any] = {"context": named, "drop": _listing(drop, list(content.columns))}

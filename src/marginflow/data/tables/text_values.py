@@ -186,7 +186,7 @@ def _read(plain: Any, column: Texts, like: TextType, kind: pa.DataType, strict: 
             return (
                 told if told.values.null_count > plain.null_count else _in_units(form.padded(plain), form.read(plain))
             )
-        return told if told.values.null_count == plain.null_count or not like.form else _other_form(plain, told)
+        return told if told.values.null_count == plain.null_count or not like.form else _other_form(plain, told, form)
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         found, wrong = numbers(Texts(plain, column.decimal, column.thousands))
         found = found if wrong is None else pc.if_else(wrong, None, found)
@@ -195,7 +195,8 @@ def _read(plain: Any, column: Texts, like: TextType, kind: pa.DataType, strict: 
     return _Told("text", TextType("string"), plain)
 
 
-def _other_form(plain: Any, told: _Told) -> _Told:
-    """Dates of another file, which may write them otherwise."""
+def _other_form(plain: Any, told: _Told, known: Form) -> _Told:
+    """Dates of another file, which may write them otherwise, but not with day and month exchanged."""
     form = form_of(plain.drop_null())
-    return told if form is None else _in_units(form, form.read(plain))
+    is_other = form is None or (form.is_day_first != known.is_day_first and "Y" not in form.tokens[:1])
+    return told if form is None or is_other else _in_units(form, form.read(plain))
