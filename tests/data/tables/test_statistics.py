@@ -206,9 +206,7 @@ def test_all_columns_that_cannot_be_are_named_at_once() -> None:
     assert "2 columns cannot be used" in message
     assert "'a' has no value in the 2 training rows" in message
     assert "give more rows, or leave it out: drop=['a']" in message
-    assert (
-        "'b' has values outside of its bounds, lower = 0.0 and upper = 2.0, in 1 training rows, such as 5" in message
-    )
+    assert "'b' has values outside of its bounds, lower = 0.0 and upper = 2.0, in 1 training rows, such as 5" in message
 
 
 def test_a_transform_that_does_not_fit_the_bounds_is_refused() -> None:
