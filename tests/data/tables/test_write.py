@@ -6,6 +6,8 @@ import io
 import warnings
 from collections.abc import Iterator
 from csv import reader as csv_reader
+from datetime import datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from marginflow.data.tables.dialect import Asked
 from marginflow.data.tables.formats import is_text
 from marginflow.data.tables.lines import lines
 from marginflow.data.tables.read import dialect_of
+from marginflow.data.tables.table import chunks_for, table
 from marginflow.data.tables.write import write, write_columns
 from marginflow.evaluation.row_scores import RowScores
 from marginflow.runs.evaluate import evaluate
@@ -236,3 +239,28 @@ def test_a_text_table_keeps_its_spellings(tmp_path: Path) -> None:
     write([data.train.x[:]], data.spec, tmp_path / "b.csv")
     found = list(csv_reader((tmp_path / "b.csv").read_text().splitlines()))
     assert {tuple(row) for row in found[1:]} == {tuple(row) for row in rows}
+
+
+def test_a_typed_file_is_read_back_from_the_text_that_is_drawn(tmp_path: Path) -> None:
+    rng, first = np.random.default_rng(0), datetime(2021, 1, 1)
+
+    def times() -> list[datetime]:
+        return [first + timedelta(hours=int(hours)) for hours in rng.integers(0, 5000, 300)]
+
+    took = [timedelta(minutes=int(minutes)) for minutes in rng.integers(1, 90, 300)]
+    prices = [Decimal(int(cents)).scaleb(-2) for cents in rng.integers(1, 9999, 300)]
+    columns = {
+        "paris": pa.array(times(), pa.timestamp("ns", tz="Europe/Paris")),
+        "utc": pa.array(times(), pa.timestamp("us", tz="UTC")),
+        "plain": pa.array(times(), pa.timestamp("ns")),
+        "day": pa.array([each.date() for each in times()]),
+        "took": pa.array(took, pa.duration("ms")),
+        "big": pa.array(2**60 + 7 * rng.integers(0, 50, 300)),
+        "price": pa.array(prices, pa.decimal128(9, 2)),
+    }
+    parquet.write_table(pa.table(columns), tmp_path / "typed.parquet")
+    data = table(str(tmp_path / "typed.parquet"), schema={})
+    assert data.schema is not None
+    write([data.train.x], data.spec, tmp_path / "drawn.csv")
+    (found,) = chunks_for(data.spec, str(tmp_path / "drawn.csv"))
+    assert torch.equal(torch.as_tensor(found.x[:]), torch.as_tensor(data.train.x[:]))

@@ -23,8 +23,8 @@ def decoded(x: Tensor | np.ndarray, schema: Schema, *, as_written: bool = False)
     Args:
         x: rows (N, D) of the modelled columns.
         schema: of the rows.
-        as_written: whether the columns of a text table are text as it writes them, such as 31.12.2024 or 1.50, rather
-            than dates and numbers.
+        as_written: whether they are for a text: the columns of a text table are text as it writes them, such as
+            31.12.2024 or 1.50, rather than dates and numbers, and times of any zone are in UTC.
 
     Returns:
         The modelled columns under their names, with the types of the file: labels of levels, dates, decimals with their
@@ -65,7 +65,13 @@ def _column(row: np.ndarray, column: Column, as_written: bool) -> pa.Array:
     found = _of_reals(row, blank, kind) if column.grid is None else _on_grid(row, blank, column.grid, column, kind)
     if written is not None and (as_written or written.cells != "text"):
         return spelt(found, written)
-    return found
+    return found.cast(_in_text(kind, column.grid)) if as_written and pa.types.is_timestamp(kind) else found
+
+
+def _in_text(kind: Any, grid: Grid | None) -> pa.DataType:
+    """The type of times in a text: in UTC, whose Z any reader knows, and of six digits where no more are needed."""
+    is_fine = grid is None or grid.step % 1000 or grid.origin % 1000
+    return pa.timestamp("us" if kind.unit == "ns" and not is_fine else kind.unit, kind.tz and "UTC")
 
 
 def _of_levels(row: np.ndarray, blank: np.ndarray, column: Column, as_written: bool) -> pa.Array:

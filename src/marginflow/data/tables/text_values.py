@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -187,11 +188,16 @@ def _read(plain: Any, column: Texts, like: TextType, kind: pa.DataType, strict: 
                 told if told.values.null_count > plain.null_count else _in_units(form.padded(plain), form.read(plain))
             )
         return told if told.values.null_count == plain.null_count or not like.form else _other_form(plain, told, form)
+    if pa.types.is_integer(kind) or pa.types.is_duration(kind):
+        family: Family = "duration" if pa.types.is_duration(kind) else "whole"
+        if pc.all(pc.match_substring_regex(plain, r"^-?[0-9]+$")).as_py():
+            with suppress(pa.ArrowInvalid):  # of more digits than there are in a whole number
+                return _Told(
+                    family, like, plain.cast(pa.int64()), NANOSECONDS[kind.unit] if family == "duration" else 0
+                )
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         found, wrong = numbers(Texts(plain, column.decimal, column.thousands))
-        found = found if wrong is None else pc.if_else(wrong, None, found)
-        whole = pa.types.is_integer(kind) and pc.all(pc.match_substring_regex(plain, r"^-?[0-9]{1,18}$")).as_py()
-        return _Told("whole", like, plain.cast(pa.int64())) if whole else _Told("number", like, found)
+        return _Told("number", like, found if wrong is None else pc.if_else(wrong, None, found))
     return _Told("text", TextType("string"), plain)
 
 
