@@ -10,7 +10,7 @@ import pytest
 from helpers import needs_cifar10
 
 MEMORY = """
-import resource, torch
+import torch
 from marginflow import Flow, Marginalising, TrainConfig, evaluate, fit, models
 from marginflow.data import DataSet, Split
 from marginflow.distributions import StandardNormal
@@ -22,12 +22,16 @@ train, rest = Split(torch.rand(50_000, 1, 28, 28)), Split(torch.rand(200, 1, 28,
 small = Split(train.x[:1000])
 fit(model, DataSet("like MNIST", small, rest, rest), TrainConfig(epochs=1))
 evaluate(model, rest.x[:5], num_samples=1000)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) // 1024)
 """
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from Linux")
 def test_mnist_size_training_and_a_thousand_samples_stay_under_2_5_gigabytes() -> None:
-    """50,000 rows in memory, the marginalising MNIST model; the chunks, not K or the rows, set the peak."""
+    """50,000 rows in memory, the marginalising MNIST model; the chunks, not K or the rows, set the peak.
+
+    It is that of the process alone: getrusage counts also what stood where it was started.
+    """
     done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 2500
 
