@@ -9,8 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from marginflow.base.arguments import Values, as_whole
-from marginflow.base.distribution import Distribution
+from marginflow.base.arguments import as_whole
 from marginflow.base.settings import generator_from
 from marginflow.data.schema import Schema
 from marginflow.distributions.columns.column_by_column import ColumnByColumn
@@ -18,12 +17,13 @@ from marginflow.distributions.columns.context_encoder import ContextEncoder
 from marginflow.distributions.columns.noise_columns import noise_columns
 from marginflow.distributions.columns.pieces import pieces
 from marginflow.distributions.columns.reader import RowReader, require_fitted
+from marginflow.distributions.row_density import RowDensity
 from marginflow.nets.activations import Activation
 from marginflow.nets.masked.degrees import resolve_order
 from marginflow.nets.masked.linear import MaskedLinear
 
 
-class Mixed(Distribution):
+class Mixed(RowDensity):
     """An exact density of rows with columns of every kind.
 
     p(row) = product over columns of p(column | the columns before it)
@@ -75,9 +75,8 @@ class Mixed(Distribution):
         seed: int = 0,
         noise_features: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(schema)
         require_fitted((*schema.modelled, *schema.given))
-        self._schema = schema
         components, orders = as_whole(components, "components", least=1), as_whole(orders, "orders", least=1)
         self.noise_features = as_whole(noise_features, "noise_features", least=0)
         columns = (*schema.modelled, *noise_columns(self.noise_features))
@@ -96,30 +95,6 @@ class Mixed(Distribution):
     def event_shape(self) -> torch.Size:
         return torch.Size([len(self.schema.modelled) + self.noise_features])
 
-    @property
-    def context_features(self) -> int:
-        return len(self.schema.given)
-
-    @property
-    def takes_float64(self) -> bool:
-        return True
-
-    @property
-    def reparameterised(self) -> bool:
-        return False
-
-    @property
-    def schema(self) -> Schema:
-        return self._schema
-
-    @property
-    def encodes_context(self) -> bool:
-        return bool(self.schema.given)
-
-    @property
-    def elementary(self) -> bool:
-        return False
-
     def _parts(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """log P of what is discrete, and log p, of each order: (orders, N)."""
         found = [self._parts_of_piece(*piece) for piece in pieces(x, context)]
@@ -132,22 +107,8 @@ class Mixed(Distribution):
         discrete, density = (torch.stack(each) for each in zip(*pairs, strict=True))
         return discrete, discrete + density
 
-    def log_prob_parts(self, x: Values, context: Values | None = None) -> tuple[Tensor, Tensor]:
-        """log p of rows as the log probability of what is discrete and the log density of what is real.
-
-        Args:
-            x: rows (N, D), or one row.
-            context: (N, C), a row for each row of x, or one for all; None where the schema has no context.
-
-        Returns:
-            log P of levels, grid values, blanks and atoms, and of real numbers being no atoms; and the log density of
-            these, in the units of the file. Each (N,), in nats; their sum is `log_prob`.
-
-        Raises:
-            ValueError: where rows or context do not fit.
-        """
-        discrete, log_p = self._parts(*self._fitting(x, context))
-        discrete, log_p = _log_mean(discrete).to(self.like), _log_mean(log_p).to(self.like)
+    def _log_prob_parts(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        discrete, log_p = (_log_mean(each).to(self.like) for each in self._parts(x, context))
         return discrete, torch.where(discrete.isneginf(), 0.0, log_p - discrete)
 
     def __repr__(self) -> str:
@@ -178,12 +139,6 @@ class Mixed(Distribution):
             if len(own):
                 x[own] = member.draw(len(own), None if seen is None else seen[own]).cpu()
         return x.to(self.like.device)
-
-    @torch.no_grad()
-    def _sample_and_log_prob(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Without gradients: what is discrete has none."""
-        x = self._sample(num_samples, context)
-        return x, self._log_prob(x, context)
 
 
 def _log_mean(log_p: Tensor) -> Tensor:

@@ -8,16 +8,16 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from marginflow.base.arguments import Values, as_whole, shown
-from marginflow.base.distribution import Distribution
+from marginflow.base.arguments import as_whole, shown
 from marginflow.base.surroundings import values_are_visible
 from marginflow.data.schema import Schema
 from marginflow.distributions.columns.components import Coded, ComponentColumn, LevelComponents, NumberComponents
 from marginflow.distributions.columns.levels import drawn
 from marginflow.distributions.columns.pieces import ROWS, pieces
+from marginflow.distributions.row_density import RowDensity
 
 
-class ProductMixture(Distribution):
+class ProductMixture(RowDensity):
     """A mixture of components in each of which the columns of a table are independent.
 
     p(row) = sum over components c of w_c product over columns of p_c(column)
@@ -46,44 +46,16 @@ class ProductMixture(Distribution):
     """
 
     def __init__(self, schema: Schema, components: int = 128, prior: float = 1.0) -> None:
-        super().__init__()
+        super().__init__(schema)
         components = as_whole(components, "components", least=1)
         if isinstance(prior, bool) or not isinstance(prior, int | float) or not 0 <= prior < math.inf:
             raise ValueError(f"prior must be a number of rows, 0 or more; got {shown(prior)}: give prior=1.0")
-        self._schema, self.num_given = schema, len(schema.given)
+        self.num_given = len(schema.given)
         self.log_weights = nn.Parameter(torch.full((components,), -math.log(components)))
         self.columns = nn.ModuleList(
             (LevelComponents if column.levels else NumberComponents)(column, components, prior)
             for column in (*schema.given, *schema.modelled)
         )
-
-    @property
-    def event_shape(self) -> torch.Size:
-        return torch.Size([len(self.schema.modelled)])
-
-    @property
-    def context_features(self) -> int:
-        return self.num_given
-
-    @property
-    def takes_float64(self) -> bool:
-        return True
-
-    @property
-    def reparameterised(self) -> bool:
-        return False
-
-    @property
-    def schema(self) -> Schema:
-        return self._schema
-
-    @property
-    def encodes_context(self) -> bool:
-        return bool(self.num_given)
-
-    @property
-    def elementary(self) -> bool:
-        return False
 
     @property
     def num_components(self) -> int:
@@ -97,21 +69,8 @@ class ProductMixture(Distribution):
         """The columns of the context, then those of the rows, under all components."""
         return [each for each in self.columns if isinstance(each, ComponentColumn)]
 
-    def log_prob_parts(self, x: Values, context: Values | None = None) -> tuple[Tensor, Tensor]:
-        """log p of rows as the log probability of what is discrete and the log density of what is real.
-
-        Args:
-            x: rows (N, D), or one row.
-            context: (N, C), a row for each row of x, or one for all; None where the schema has no context.
-
-        Returns:
-            log P of levels, grid values, blanks and atoms, and of real numbers being no atoms; and the log density of
-            these, in the units of the file. Each (N,), in nats; their sum is `log_prob`.
-
-        Raises:
-            ValueError: where rows or context do not fit.
-        """
-        found = [self._parts(*rows) for rows in pieces(*self._fitting(x, context))]
+    def _log_prob_parts(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        found = [self._parts(*rows) for rows in pieces(x, context)]
         discrete, log_p = (torch.cat(parts).to(self.log_weights) for parts in zip(*found, strict=True))
         return discrete, torch.where(discrete.isneginf(), 0.0, log_p - discrete)
 
@@ -158,9 +117,3 @@ class ProductMixture(Distribution):
             ]
         )
         return torch.stack([column.draw(component) for column in self.all_columns()[self.num_given :]], 1)
-
-    @torch.no_grad()
-    def _sample_and_log_prob(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Without gradients: what is discrete has none."""
-        x = self._sample(num_samples, context)
-        return x, self._log_prob(x, context)

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from marginflow.base.adapter import as_distribution
-from marginflow.base.arguments import Values
 from marginflow.base.density import Density
 from marginflow.base.devices import like_of
 from marginflow.base.distribution import Distribution
@@ -16,9 +15,10 @@ from marginflow.data.schema import CONTINUOUS, Column, Schema
 from marginflow.distributions.columns.context_encoder import ContextEncoder
 from marginflow.distributions.columns.reader import IMPOSSIBLE, RowReader
 from marginflow.distributions.mixed import Mixed
+from marginflow.distributions.row_density import RowDensity
 
 
-class RealByFlow(Distribution):
+class RealByFlow(RowDensity):
     """An exact density of rows whose real columns a flow models together, given the discrete ones.
 
     p(row) = p(discrete columns) p(real columns | discrete columns)
@@ -44,9 +44,9 @@ class RealByFlow(Distribution):
     """
 
     def __init__(self, schema: Schema, flow: Density, discrete: Mixed | None = None) -> None:
-        super().__init__()
+        super().__init__(schema)
         require_plain_reals(schema)
-        self._schema, self.discrete, self.flow = schema, discrete, as_distribution(flow)
+        self.discrete, self.flow = discrete, as_distribution(flow)
         self.is_real = [is_real(column) for column in schema.modelled]
         seen = seen_by_flow(schema)
         self.encoder = ContextEncoder(seen) if seen else None
@@ -63,58 +63,14 @@ class RealByFlow(Distribution):
             raise ValueError(f"discrete must be a density of the {rest} columns that are not real: give mixed of them")
 
     @property
-    def event_shape(self) -> torch.Size:
-        return torch.Size([len(self.is_real)])
-
-    @property
     def exact(self) -> bool:
         return self.flow.exact
-
-    @property
-    def context_features(self) -> int:
-        return len(self.schema.given)
-
-    @property
-    def takes_float64(self) -> bool:
-        return True
-
-    @property
-    def reparameterised(self) -> bool:
-        return False
-
-    @property
-    def schema(self) -> Schema:
-        return self._schema
-
-    @property
-    def encodes_context(self) -> bool:
-        return bool(self.schema.given)
-
-    @property
-    def elementary(self) -> bool:
-        return False
 
     def unwrap(self, x: Tensor, context: Tensor | None = None) -> tuple[Distribution, Tensor, Tensor | None]:
         rows, real = self._apart(x.double())
         return self.flow, self.reader(real).low.to(self.like), self._seen(rows, context)
 
-    def log_prob_parts(self, x: Values, context: Values | None = None) -> tuple[Tensor, Tensor]:
-        """log p of rows as the log probability of what is discrete and the log density of what is real.
-
-        Args:
-            x: rows (N, D), or one row.
-            context: (N, C), a row for each row of x, or one for all; None where the schema has no context.
-
-        Returns:
-            log P of the columns that are not real, and the log density of those that are, in the units of the file.
-            Each (N,), in nats; their sum is `log_prob`.
-
-        Raises:
-            ValueError: where rows or context do not fit.
-        """
-        return self._parts(*self._fitting(x, context))
-
-    def _parts(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _log_prob_parts(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         rows, real = self._apart(x.double())
         discrete = real.new_zeros(len(real)) if self.discrete is None else self.discrete._log_prob(rows, context)
         read = self.reader(real)
@@ -148,7 +104,7 @@ class RealByFlow(Distribution):
         return self.encoder(rows if context is None else torch.cat([context.double(), rows], 1)).to(self.like)
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
-        discrete, density = self._parts(x, context)
+        discrete, density = self._log_prob_parts(x, context)
         return discrete + density
 
     def _sample(self, num_samples: int, context: Tensor | None) -> Tensor:
@@ -162,12 +118,6 @@ class RealByFlow(Distribution):
         assert self.reader.warps is not None
         x[:, real] = torch.stack([self.reader.warps.inverse(z[:, i], i) for i in range(z.shape[1])], 1)
         return x
-
-    @torch.no_grad()
-    def _sample_and_log_prob(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Without gradients: what is discrete has none."""
-        x = self._sample(num_samples, context)
-        return x, self._log_prob(x, context)
 
 
 def is_real(column: Column) -> bool:

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol, cast, runtime_checkable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from marginflow.base.arguments import Values
 from marginflow.base.devices import evaluation_mode
 from marginflow.base.distribution import Distribution
-from marginflow.data import Schema
 from marginflow.data.schema import CONTINUOUS
 from marginflow.data.tables.misfits import misfit
 from marginflow.distributions import LogLikelihood
-
-
-@runtime_checkable
-class TellsApart(Protocol):
-    """A density of rows of a schema, which tells what of log p is probability and what density."""
-
-    @property
-    def schema(self) -> Schema:
-        """Of the table."""
-        ...
-
-    def log_prob_parts(self, x: Values, context: Values | None = None, /) -> tuple[Tensor, Tensor]:
-        """log P of what is discrete and log density of what is real, each (N,), whose sum is log p."""
-        ...
+from marginflow.distributions.row_density import RowDensity
 
 
 class RowParts(NamedTuple):
@@ -51,7 +36,7 @@ def parts_of(
 
     num_samples: what the effective sample size stands for. chunk: rows at once. most: reasons.
     """
-    if not isinstance(model, TellsApart):
+    if not isinstance(model, RowDensity):
         return None
     with evaluation_mode(model):
         pairs = [
@@ -61,7 +46,7 @@ def parts_of(
     discrete, real = (torch.cat(each).double() for each in zip(*pairs, strict=True))
     log_prob = discrete + real
     outside = log_prob.isneginf().nonzero().flatten()[:most]
-    schema = cast(Schema, model.schema)
+    schema = model.schema
     has_real = any(column.kind in CONTINUOUS for column in schema.modelled)
     reasons = tuple(misfit(x[i].cpu(), schema) for i in outside.tolist())
     no_error, sizes = torch.zeros_like(log_prob), torch.full_like(log_prob, num_samples)
