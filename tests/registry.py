@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.distributions import Independent, Laplace
 
 import marginflow
-from marginflow import models
+from marginflow import distributions, models
 from marginflow.base.distribution import Distribution
 from marginflow.base.transform import Transform, Univariate
 from marginflow.data import Column, Grid, Schema, Warp
@@ -427,6 +427,10 @@ DISTRIBUTIONS: dict[str, Case] = {
     "standard logistic": Case(lambda: StandardLogistic(3), real(3)),
     "standard logistic images": Case(lambda: StandardLogistic((2, 3, 2)), real(2, 3, 2)),
     "uniform": Case(lambda: Uniform(3, -0.5, 1.5), unit(3)),
+    "mixture of gaussians": Case(lambda: strong(distributions.GaussianMixture(3, 4), 0.5), real(3)),
+    "flow over a mixture of gaussians": Case(
+        lambda: Flow([Permutation(3)], base=strong(models.gaussian_mixture(3), 0.5)), real(3)
+    ),
     "planar flow": Case(lambda: models.planar(3, blocks=3), real(3)),
     "masked autoregressive flow": Case(lambda: models.maf(3, hidden=[16], blocks=2), real(3)),
     "conditional masked autoregressive flow": Case(

@@ -21,7 +21,7 @@ from marginflow.transforms import Planar
 SMALL = {"hidden": [4], "blocks": 2, "width": 4, "num_train": 4, "num_validation": 4, "num_test": 4}
 
 BUILT: dict[str, tuple[Callable[..., object], dict[str, Any]]] = {
-    **{name: (model, {"features": 3}) for name, model in models.MODELS.items()},
+    **{name: (model, {"features": 3}) for name, model in {**models.MODELS, **models.MIXTURES}.items()},
     **{name: (model, {"features": (1, 4, 4)}) for name, model in models.IMAGE_MODELS.items()},
     **{f"data.{name}": (mf.data.DATA_SETS[name], {}) for name in ("half_moons", "two_to_one", "pinwheel", "digits")},
     **{

@@ -14,7 +14,7 @@ from marginflow.base.data_error import DataError
 from marginflow.data import Batch, Column, DataSet, Schema, Split
 from marginflow.data.tables.statistics import fitted
 from marginflow.distributions import Flow, Marginalising, StandardNormal
-from marginflow.distributions.em import EM
+from marginflow.distributions.product_em import ProductEM
 from marginflow.evaluation.evaluate import evaluate
 from marginflow.training import fit
 from marginflow.training.validation import robust_mean
@@ -145,7 +145,8 @@ def test_em_counts_a_row_as_often_as_it_weighs() -> None:
     by_weight, by_copies = fitted(Schema(columns), x, weights=weight), fitted(Schema(columns), repeated(x, weight))
     assert by_weight["a"].shares == pytest.approx(by_copies["a"].shares)
     model, other = (models.mixture(by_copies, components=3, prior=0.0) for _ in range(2))
-    one, two = EM(model, Split(x, None, weight), lambda: None), EM(other, Split(repeated(x, weight)), lambda: None)
+    one = ProductEM(model, Split(x, None, weight), lambda: None)
+    two = ProductEM(other, Split(repeated(x, weight)), lambda: None)
     one.start(0)
     other.load_state_dict(model.state_dict())
     for _ in range(10):

@@ -17,6 +17,7 @@ from marginflow.distributions.columns.context_encoder import ContextEncoder
 from marginflow.distributions.conditional import Conditional
 from marginflow.distributions.elementary import ELEMENTARY, DiagonalNormal, StandardLogistic, StandardNormal, Uniform
 from marginflow.distributions.flow import Flow
+from marginflow.distributions.gaussian_mixture import GaussianMixture
 from marginflow.distributions.label_mixture import LabelMixture
 from marginflow.distributions.log_likelihood import LogLikelihood, log_likelihood
 from marginflow.distributions.marginalising import Marginalising
@@ -26,8 +27,8 @@ from marginflow.distributions.real_by_flow import RealByFlow
 
 __all__ = [
     "ELEMENTARY", "Conditional", "ContextEncoder", "Density", "DiagonalNormal", "Distribution", "Flow",
-    "LabelMixture", "LogLikelihood", "Marginalising", "Mixed", "ProductMixture", "RealByFlow", "StandardLogistic",
-    "StandardNormal", "Uniform", "check_num_samples", "context_features_of", "evaluation_mode", "event_shape_of",
-    "is_context_optional", "is_exact", "like_model", "log_likelihood", "not_finite", "optional", "rows_at_once",
-    "sample_and_flag", "takes_pixels", "warn_of_diverged",
+    "GaussianMixture", "LabelMixture", "LogLikelihood", "Marginalising", "Mixed", "ProductMixture", "RealByFlow",
+    "StandardLogistic", "StandardNormal", "Uniform", "check_num_samples", "context_features_of", "evaluation_mode",
+    "event_shape_of", "is_context_optional", "is_exact", "like_model", "log_likelihood", "not_finite", "optional",
+    "rows_at_once", "sample_and_flag", "takes_pixels", "warn_of_diverged",
 ]  # fmt: skip

@@ -12,9 +12,17 @@ from marginflow.base.seeds import seeded
 from marginflow.base.transform import Transform
 from marginflow.data import DATA_SETS, DataSet, DataSpec, Schema
 from marginflow.distributions import Conditional, ContextEncoder, Flow, LabelMixture, Marginalising
-from marginflow.models import DEQUANTISATIONS, FLOWS, IMAGE_MODELS, NOISES, TABLE_MODELS, augmented_between
+from marginflow.models import (
+    DEQUANTISATIONS,
+    FLOWS,
+    IMAGE_MODELS,
+    MIXTURES,
+    NOISES,
+    TABLE_MODELS,
+    augmented_between,
+)
 from marginflow.nets import MLP
-from marginflow.runs.schema import Experiment, NoiseBase, Preprocess
+from marginflow.runs.schema import IN_MEMORY, Experiment, NoiseBase, Preprocess
 from marginflow.transforms import Dequantise, Flatten, Logit, Standardise
 
 
@@ -27,9 +35,17 @@ def load_data(experiment: Experiment, **overrides: Any) -> DataSet:
 
     Returns:
         The data set.
+
+    Raises:
+        ValueError: where they were rows in memory, or do not fit the model.
     """
     options = experiment.data.model_dump()
     name = options.pop("name")
+    if options.get("path") == IN_MEMORY:
+        raise ValueError(
+            "the model was trained on rows in memory, which no file holds: give those of a file, --data FILE, or to "
+            "train on one --set data.path=FILE"
+        )
     if experiment.model.name in TABLE_MODELS:
         if name != "table":
             raise ValueError(f"model.name = {experiment.model.name!r} is for tables; got data.name = {name!r}")
@@ -97,6 +113,8 @@ def _rows_shape(experiment: Experiment, spec: DataSpec) -> torch.Size:
 
 def _density(experiment: Experiment, spec: DataSpec) -> Distribution:
     """The density of preprocessed rows: the model, given the context through its network, mixed, marginalised."""
+    if experiment.model.name in MIXTURES:
+        _require_plain(experiment, spec)
     options = experiment.model.model_dump()
     function = FLOWS[options.pop("name")]
     if experiment.context.features and not spec.context_features:
@@ -128,6 +146,24 @@ def _density(experiment: Experiment, spec: DataSpec) -> Distribution:
     if noise.features and not noise.after_blocks:
         density = Marginalising(density, noise=_noise(noise, shape))
     return density
+
+
+def _require_plain(experiment: Experiment, spec: DataSpec) -> None:
+    """Refuse a context and noise for a mixture that takes neither, both at once."""
+    data = experiment.data.model_dump()
+    given = {
+        "no context": [f"data.{key}" for key in ("labels", "context") if data.get(key)]
+        if spec.context_features
+        else [],
+        "no network for it": ["context.features"] if experiment.context.features else [],
+        "no noise": ["noise.features"] if experiment.noise.features else [],
+    }
+    wrong = [(what, keys) for what, keys in given.items() if keys]
+    if wrong:
+        raise ValueError(
+            f"model.name = {experiment.model.name!r} takes {', '.join(what for what, _ in wrong)}: leave "
+            f"{' and '.join(key for _, keys in wrong for key in keys)} out, or take model.name=maf"
+        )
 
 
 def _noise_of_rows(noise: NoiseBase, schema: Schema) -> Distribution:

@@ -18,6 +18,7 @@ from marginflow.models import DEQUANTISATIONS, FLOWS, NOISES, TABLE_MODELS
 from marginflow.training import TrainConfig
 
 _FROM_DATA = {"features", "context_features", "noise_features", "schema"}  # arguments that follow from the data
+IN_MEMORY = ""  # the path of a table that is no file's
 _UNFIT_FOR_NOISE = {"batch_norm", "dropout"}  # they have no inverse in training, through which noise is drawn
 
 

@@ -24,7 +24,8 @@ from marginflow.data import Batch, DataSet, Rows, Split
 from marginflow.data.dataset import spread_rows
 from marginflow.data.loader import Loader
 from marginflow.data.require import bring_to
-from marginflow.distributions.em import EM, mixture_of
+from marginflow.distributions.em import EM
+from marginflow.distributions.mixtures import em_of, is_fitted_by_em
 from marginflow.nets.products import choice_for, using
 from marginflow.storage.lock import locked
 from marginflow.training.checkpoint import prepare
@@ -73,8 +74,9 @@ def fit(
     loss = -mean log p(x), for a marginalising flow the bound -mean [log p(x, eps) - log q(eps | x)], or with
     config.num_samples = K its importance-weighted form -mean log 1/K sum_k p(x, eps_k) / q(eps_k | x)
 
-    A `ProductMixture` is trained by EM instead, see `EM`: an epoch is one step on all rows, its training loss that of
-    the weights before, and of the optimiser's settings none counts.
+    Mixtures are trained by EM instead, a `ProductMixture`, and a `GaussianMixture` as it is or in a flow whose
+    transforms have no parameters to train: an epoch is one step on all rows, its training loss that of the weights
+    before, and of the optimiser's settings none counts.
 
     The model is trained in place, and left on its device and in evaluation mode; model.spec becomes that of the data.
     The test split is never used. Where the model is built of public classes, `marginflow.load(run_dir)` builds it
@@ -150,8 +152,8 @@ def _fit(
     directory = None if run_dir is None else prepare(as_path(run_dir, "run_dir"), resume=resume)
     require_observers(observers)
     device = next(model.parameters()).device
-    if optimiser is not None and mixture_of(model) is not None:
-        raise ValueError("a ProductMixture is trained by EM, which needs no optimiser: leave it out")
+    if optimiser is not None and is_fitted_by_em(model):
+        raise ValueError("the model is a mixture trained by EM, which needs no optimiser: leave it out")
     optimiser = adam(model, config) if optimiser is None else require_over(model, optimiser)
     with ExitStack() as stack:
         if directory is not None:
@@ -201,8 +203,7 @@ class _Loop:
     ) -> None:
         self.places = places or {}  # of the rows of each split, in what the caller gave
         self.data, self.config, self.fabric, self.observers = data, config, fabric, observers
-        mixture = mixture_of(model)
-        batch_size = config.batch_size if mixture is None else len(data.train.x)
+        batch_size = len(data.train.x) if is_fitted_by_em(model) else config.batch_size
         self.loader = Loader(data.train, batch_size, seed=config.seed)
         self.rates = [float(group["lr"]) for group in optimiser.param_groups]
         self.objective, self.optimiser = fabric.setup(Objective(model, config.num_samples), optimiser)
@@ -211,9 +212,9 @@ class _Loop:
         self.interrupts = Interrupts()
         self.validation_seed = config.seed if config.validation_seed is None else config.validation_seed
         self.state.clip_norm = config.clip_norm or 0.0
-        self.em = None if mixture is None else EM(mixture, data.train, self.interrupts.check)
+        self.em = em_of(model, data.train, self.interrupts.check)
         self.mean_weight = mean_weight(data.train)
-        self.decay = config.ema if mixture is None else 0.0
+        self.decay = config.ema if self.em is None else 0.0
 
     def run(self, resume: bool) -> None:
         """Train to the end, from the start or from where a training stopped."""

@@ -17,7 +17,7 @@ from marginflow.data.columns import warn_of_copies, warn_of_repeating_values
 from marginflow.data.dataset import as_split
 from marginflow.data.loader import Loader
 from marginflow.data.require import fitting
-from marginflow.distributions.em import mixture_of
+from marginflow.distributions.mixtures import is_fitted_by_em
 from marginflow.nets.products import choice_for
 from marginflow.training.config import TrainConfig
 from marginflow.training.objective import Objective
@@ -65,7 +65,7 @@ def ready(model: Distribution, data: DataSet, config: TrainConfig) -> tuple[Data
         warn_of_copies(train.x, data.spec.column_names, 4)
     if is_real and isinstance(train.x, Tensor) and not data.fingerprint:
         warn_of_repeating_values(train.x, data.spec.column_names, 4)  # as a table does when it is read
-    if mixture_of(model) is None:
+    if not is_fitted_by_em(model):
         Loader(data.train, config.batch_size, seed=config.seed)
     if config.batch_size < 2 and any(isinstance(layer, BatchNorm) for layer in model.modules()):
         raise ValueError("batch_size must be at least 2 for a model with BatchNorm; got 1")

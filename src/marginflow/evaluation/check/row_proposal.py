@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from marginflow.data import Schema, Split
-from marginflow.distributions.em import EM
+from marginflow.distributions.product_em import ProductEM
 from marginflow.distributions.product_mixture import ProductMixture
 from marginflow.evaluation.check.proposal import chosen
 
@@ -25,7 +25,7 @@ OPEN_SCALE = 3.0  # of a logistic in a column that is warped to about unit scale
 def fitted_to_rows(samples: Tensor, schema: Schema, components: int, seed: int) -> ProductMixture:
     """A mixture of so many components for samples (N, D), and of two defensive ones."""
     fitted = ProductMixture(schema, components).double()
-    em = EM(fitted, Split(samples), lambda: None)
+    em = ProductEM(fitted, Split(samples), lambda: None)
     em.start(seed)
     before = math.inf
     for _ in range(STEPS if components > 1 else 5):

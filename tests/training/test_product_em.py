@@ -19,7 +19,7 @@ from marginflow.data import Column, DataSet, Grid, Schema, Split, Warp
 from marginflow.data.tables.statistics import fitted
 from marginflow.distributions import Flow, ProductMixture
 from marginflow.distributions.columns.components import PRIOR_SCALE, NumberComponents
-from marginflow.distributions.em import EM
+from marginflow.distributions.product_em import ProductEM
 from marginflow.training import TrainConfig, fit
 
 LEVELS = Column("level", "category", blank=True, levels=("a", "b", "c"))
@@ -43,8 +43,8 @@ def mixture_of(x: Tensor, *columns: Column, components: int = 3, prior: float = 
     return ProductMixture(fitted(Schema(columns), x), components, prior)
 
 
-def em_of(model: ProductMixture, x: Tensor, context: Tensor | None = None, seed: int = 0) -> EM:
-    em = EM(model, Split(x, context), lambda: None)
+def em_of(model: ProductMixture, x: Tensor, context: Tensor | None = None, seed: int = 0) -> ProductEM:
+    em = ProductEM(model, Split(x, context), lambda: None)
     em.start(seed)
     return em
 
@@ -170,8 +170,8 @@ def test_it_finds_the_mixture_that_rows_were_drawn_from() -> None:
 def test_columns_of_few_and_of_many_values_are_fitted_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     x, found = rows_of(), []
     for few in (3, 0, 10_000):
-        monkeypatch.setattr("marginflow.distributions.em.FEW", few)
-        monkeypatch.setattr("marginflow.distributions.em.SIZE", 500 if few else 10**6)
+        monkeypatch.setattr("marginflow.distributions.product_em.FEW", few)
+        monkeypatch.setattr("marginflow.distributions.product_em.SIZE", 500 if few else 10**6)
         model = mixture_of(x, LEVELS, COUNT, AMOUNT)
         em = em_of(model, x)
         for _ in range(5):
