@@ -27,6 +27,7 @@ from marginflow.data.images import datasets as images
 from marginflow.data.pickled_frames import read_frame
 from marginflow.data.tables import read as columns
 from marginflow.data.tables import table as tables
+from marginflow.data.tables.other_rows import chunks_for
 from marginflow.distributions import Flow
 from marginflow.runs.build import build, load_data
 from marginflow.runs.experiments import at_hand
@@ -211,7 +212,7 @@ def test_a_part_that_claims_to_become_huge_is_not_made(tmp_path: Path, claim: in
     with pytest.raises(ValueError, match=message):
         tables.table(str(path))
     with pytest.raises(ValueError, match=message):
-        list(tables.chunks_for(DataSpec((1,), columns=("x",)), str(path)))
+        list(chunks_for(DataSpec((1,), columns=("x",)), str(path)))
 
 
 def test_metrics_may_be_longer_than_other_texts_but_not_without_end(tmp_path: Path) -> None:

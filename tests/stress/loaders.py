@@ -22,6 +22,7 @@ from marginflow.data import maf_tables
 from marginflow.data.images import datasets as images
 from marginflow.data.pickled_frames import read_frame
 from marginflow.data.tables import table as tables
+from marginflow.data.tables.other_rows import chunks_for
 from marginflow.report.page import write_page
 from marginflow.report.snapshots import Snapshots
 from marginflow.runs.build import build, load_data
@@ -149,7 +150,7 @@ def _cifar10(path: Path) -> None:
 def _chunks(path: Path, columns: tuple[str, ...]) -> None:
     """The rows of a table for a model that knows columns of these names."""
     spec = data.DataSpec((len(columns),), columns=columns, labels=("a", "b"))
-    for _ in tables.chunks_for(spec, str(path), labels="label"):
+    for _ in chunks_for(spec, str(path), labels="label"):
         pass
 
 

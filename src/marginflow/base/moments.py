@@ -36,8 +36,9 @@ class Estimate:
 
     def scaled(self, factor: float) -> Estimate:
         """The same in another unit."""
-        error = None if self.draws_error is None else self.draws_error * factor
-        return Estimate(self.value * factor, self.standard_error * factor, error)
+        size = abs(factor)
+        error = None if self.draws_error is None else self.draws_error * size
+        return Estimate(self.value * factor, self.standard_error * size, error)
 
 
 class Moments:

@@ -13,7 +13,8 @@ from marginflow.base.seeds import require_seed
 from marginflow.base.settings import as_real
 from marginflow.data.dataset import DataSet, Split
 
-HALF_MOONS_ENTROPY = 0.287  # nats, +- 0.010, at noise 0.05 in raw coordinates
+HALF_MOONS_ENTROPY = 0.287  # nats, at noise 0.05 in raw coordinates
+HALF_MOONS_ENTROPY_ERROR = 0.010
 NORMAL_ENTROPY = 0.5 * math.log(2 * math.pi * math.e)  # of N(0, 1)
 CHI_SQUARE_ENTROPY = 0.783757  # of the square of N(0, 1): 1/2 + log 2 Gamma(1/2) + 1/2 digamma(1/2)
 

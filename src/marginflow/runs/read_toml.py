@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tomllib
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -12,8 +13,9 @@ from typing import Any, cast
 from pydantic import BaseModel, ValidationError
 
 from marginflow.base.names import hint_at
-from marginflow.base.overrides import column_option
-from marginflow.runs.schema import NAMES, SECTIONS, Evaluate, Experiment
+from marginflow.base.overrides import column_option, typed
+from marginflow.data.tables.paths import absolute
+from marginflow.runs.schema import IN_MEMORY, NAMES, SECTIONS, Evaluate, Experiment
 from marginflow.storage.limits import text_of
 
 
@@ -79,24 +81,35 @@ def overridden(table: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any
 
 def _stay_in(table: dict[str, Any], file: Path) -> None:
     """Refuse a file of an experiment, which may come from a stranger, that names data outside its own folder."""
-    data = table.get("data")
-    if isinstance(data, dict) and isinstance(data.get("path"), str):
-        folder = file.parent.resolve()
-        if not (folder / data["path"]).resolve().is_relative_to(folder):
+    folder = file.parent.resolve()
+    for path in _paths(table):
+        if not (folder / path).resolve().is_relative_to(folder):
+            given = table["data"]["path"]
             raise ValueError(
-                f"{file}: data.path = {data['path']!r} lies outside the folder of the experiment: move it there, or if "
-                f"that is what you mean give --set data.path={data['path']}"
+                f"{file}: data.path = {path!r} lies outside the folder of the experiment: move it there, or if "
+                f"that is what you mean give --set {shlex.quote(f'data.path={typed(given)}')}"
             )
 
 
 def _make_absolute(table: dict[str, Any], folder: Path) -> None:
-    """Make the path of the data absolute, so that the run can be evaluated from anywhere.
+    """Make the paths of the data absolute, so that the run can be evaluated from anywhere.
 
-    In a file it is relative to the file's folder, on the command line to the working directory.
+    In a file they are relative to the file's folder, on the command line to the working directory. Rows in memory have
+    none.
     """
+    found = [absolute(path, folder) for path in _paths(table)]
+    if found:
+        data = table["data"]
+        data["path"] = found[0] if isinstance(data["path"], str) else found
+
+
+def _paths(table: Mapping[str, Any]) -> list[str]:
+    """The paths of the data in the table of an experiment, where it has such."""
     data = table.get("data")
-    if isinstance(data, dict) and isinstance(data.get("path"), str):
-        data["path"] = str((folder / data["path"]).absolute())
+    path = data.get("path") if isinstance(data, dict) else None
+    if isinstance(path, list) and all(isinstance(each, str) for each in path):
+        return path
+    return [path] if isinstance(path, str) and path != IN_MEMORY else []
 
 
 def evaluation(experiment: Experiment, overrides: Mapping[str, Any]) -> Evaluate:

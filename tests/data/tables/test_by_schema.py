@@ -20,7 +20,8 @@ from marginflow.data import DataSet, Schema, load
 from marginflow.data.tables import stream
 from marginflow.data.tables.decode import decoded
 from marginflow.data.tables.dialect import Asked
-from marginflow.data.tables.table import chunks_for, table
+from marginflow.data.tables.other_rows import chunks_for
+from marginflow.data.tables.table import table
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*left out 'id':marginflow.base.data_warning.DataWarning")
 COLUMNS = ("city", "age", "paid", "height", "member", "day")

@@ -19,7 +19,8 @@ from pyarrow import feather, parquet
 from marginflow.base.data_error import DataError
 from marginflow.data import DataSpec
 from marginflow.data.tables.cells import MISSING_NUMBERS, Texts, numbers, what_is
-from marginflow.data.tables.table import chunks_for, table
+from marginflow.data.tables.other_rows import chunks_for
+from marginflow.data.tables.table import table
 
 N = 40
 RNG = np.random.default_rng(0)

@@ -13,7 +13,8 @@ import pytest
 from pyarrow import feather, parquet
 
 from marginflow.base.labels import place_of, require_place
-from marginflow.data.tables.table import chunks_for, table
+from marginflow.data.tables.other_rows import chunks_for
+from marginflow.data.tables.table import table
 
 N = 60
 A = np.random.default_rng(0).normal(size=N)

@@ -18,6 +18,7 @@ from marginflow import data
 from marginflow.base.data_warning import DataWarning
 from marginflow.data.tables import stream
 from marginflow.data.tables import table as tables
+from marginflow.data.tables.other_rows import chunks_for
 
 WRITERS: dict[str, Callable[..., object]] = {
     ".csv": csv.write_csv,
@@ -114,7 +115,7 @@ def test_mistakes_in_a_csv_file_are_named(tmp_path: Path, text: str, message: st
     with pytest.raises(ValueError, match=message):
         tables.table(str(path))
     with pytest.raises(ValueError, match=message):  # and where it is read block after block
-        list(tables.chunks_for(data.DataSpec((2,), columns=("a", "b")), str(path)))
+        list(chunks_for(data.DataSpec((2,), columns=("a", "b")), str(path)))
 
 
 @pytest.mark.parametrize("ending", [*WRITERS, ".npy"])
@@ -133,7 +134,7 @@ def test_files_that_are_damaged_or_of_another_kind_are_refused(tmp_path: Path, e
         with pytest.raises(ValueError, match=str(path)):
             tables.table(str(path))
         with pytest.raises(ValueError, match=str(path)):
-            list(tables.chunks_for(data.DataSpec((2,), columns=("height", "steps")), str(path)))
+            list(chunks_for(data.DataSpec((2,), columns=("height", "steps")), str(path)))
 
 
 def test_paths_that_lead_nowhere_are_refused(tmp_path: Path) -> None:
@@ -177,7 +178,7 @@ def test_columns_whose_values_repeat_come_with_one_warning(tmp_path: Path) -> No
 
 def every_row(spec: data.DataSpec, path: Path) -> data.Batch:
     """All rows of a table for a model."""
-    (found,) = tables.chunks_for(spec, str(path))
+    (found,) = chunks_for(spec, str(path))
     return found.take()
 
 
@@ -213,13 +214,13 @@ def test_rows_come_in_chunks_of_one_size_and_are_those_of_the_file(
     else:
         WRITERS[ending](pa.table(columns), path, **({"chunksize": 5} if ending == ".feather" else {}))
     spec = data.DataSpec((2,)) if ending == ".npy" else data.DataSpec((2,), columns=("b", "a"))
-    found = list(tables.chunks_for(spec, str(path)))
+    found = list(chunks_for(spec, str(path)))
     assert [len(each.x) for each in found] == [7] * (num_rows // 7) + [num_rows % 7] * (num_rows % 7 > 0)
     x = torch.cat([each.x[:] for each in found]).numpy()
     expected = np.stack([columns["a"], columns["b"]], 1)
     np.testing.assert_array_equal(x, expected if ending == ".npy" else expected[:, ::-1])
     for rows in (1, 7, 13, 14, 60):
-        some = [each.x[:] for each in tables.chunks_for(spec, str(path), rows=rows)]
+        some = [each.x[:] for each in chunks_for(spec, str(path), rows=rows)]
         np.testing.assert_array_equal(torch.cat(some).numpy(), x[:rows])
 
 
@@ -242,14 +243,14 @@ def test_labels_are_read_as_they_were_to_be_trained_on(
     path.write_text("a,kind\n" + "".join(f"{i}.5,{text}\n" for i, text in enumerate(texts)))
     loaded = tables.table(str(path), labels="kind")
     assert set(loaded.labels) == set(labels)
-    (found,) = tables.chunks_for(loaded.spec, str(path), labels="kind")
+    (found,) = chunks_for(loaded.spec, str(path), labels="kind")
     assert found.context is not None
     names = [loaded.labels[i] for i in found.context.argmax(1)]
     assert len(set(names[:50])) == len(set(names[50:])) == 1
     assert names[0] != names[-1]
     path.write_text(path.read_text().replace("60.5", "x"))
     with pytest.raises(ValueError, match="column 'a' holds text, 'x' in row 60"):
-        list(tables.chunks_for(loaded.spec, str(path), labels="kind"))
+        list(chunks_for(loaded.spec, str(path), labels="kind"))
 
 
 @pytest.mark.parametrize("ending", [*WRITERS, ".npy"])
@@ -260,7 +261,7 @@ def test_chunks_of_many_columns_have_fewer_rows(tmp_path: Path, monkeypatch: pyt
         np.save(path, x)
     else:
         WRITERS[ending](pa.table({f"x{i}": column for i, column in enumerate(x.T)}), path)
-    found = [each.x[:] for each in tables.chunks_for(data.DataSpec((12,)), str(path))]
+    found = [each.x[:] for each in chunks_for(data.DataSpec((12,)), str(path))]
     assert [len(each) for each in found] == [10, 10, 5]
     np.testing.assert_allclose(torch.cat(found).numpy(), x)
 
@@ -283,12 +284,12 @@ def test_mistakes_far_down_are_named_by_their_row(tmp_path: Path, monkeypatch: p
         wrong = {name: list(values) for name, values in table.items()}
         wrong[column][21] = value
         parquet.write_table(pa.table(wrong), path)
-        read = tables.chunks_for(spec, str(path), labels="kind")
+        read = chunks_for(spec, str(path), labels="kind")
         assert len(next(read).x) == len(next(read).x) == 8
         with pytest.raises(ValueError, match=message):
             next(read)
     parquet.write_table(pa.table({"a": table["a"], "kind": pa.array(table["kind"]).dictionary_encode()}), path)
-    context = torch.cat([each.context for each in tables.chunks_for(spec, str(path), labels="kind")])
+    context = torch.cat([each.context for each in chunks_for(spec, str(path), labels="kind")])
     assert context.argmax(1).tolist() == [0, 1] * 15
 
 

@@ -24,8 +24,9 @@ from marginflow.data.tables import write as output
 from marginflow.data.tables.dialect import Asked
 from marginflow.data.tables.formats import is_text
 from marginflow.data.tables.lines import lines
+from marginflow.data.tables.other_rows import chunks_for
 from marginflow.data.tables.read import dialect_of
-from marginflow.data.tables.table import chunks_for, table
+from marginflow.data.tables.table import table
 from marginflow.data.tables.write import write, write_columns
 from marginflow.evaluation.row_scores import RowScores
 from marginflow.runs.evaluate import evaluate

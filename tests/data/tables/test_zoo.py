@@ -21,8 +21,9 @@ from marginflow.data.tables import read as reading
 from marginflow.data.tables import stream
 from marginflow.data.tables.dialect import Asked, one_blank
 from marginflow.data.tables.formats import FORMATS
+from marginflow.data.tables.other_rows import chunks_for
 from marginflow.data.tables.read import dialect_of, matrix, read
-from marginflow.data.tables.table import chunks_for, table
+from marginflow.data.tables.table import table
 from marginflow.data.tables.write import write_columns
 
 RNG = np.random.default_rng(0)

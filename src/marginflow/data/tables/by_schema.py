@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,14 +17,14 @@ from marginflow.base.data_error import DataError
 from marginflow.base.data_warning import DataWarning
 from marginflow.base.names import hint_at, listed
 from marginflow.data.column_options import ColumnOptions
-from marginflow.data.dataset import DataSet, Split
+from marginflow.data.dataset import Batch, DataSet, Split
 from marginflow.data.schema import Schema
 from marginflow.data.tables.draft import drafted
 from marginflow.data.tables.encode import encoded
 from marginflow.data.tables.findings import findings
 from marginflow.data.tables.formats import stem_of
 from marginflow.data.tables.read import Content
-from marginflow.data.tables.split import by_different_rows, by_groups, by_time
+from marginflow.data.tables.split import ASIDE, by_different_rows, by_groups, by_time, without_validation
 from marginflow.data.tables.statistics import fitted
 from marginflow.data.tables.text_values import values_of
 
@@ -36,7 +36,7 @@ class Parts:
     """How the rows of a table are split.
 
     Attributes:
-        validation: share of the rows.
+        validation: share of the rows; 0 trains on all but the test rows.
         test: share of the rows.
         seed: by which rows are drawn.
         how: "rows"; "time", by the only column of dates; or the name of a column that rises with time.
@@ -87,24 +87,62 @@ def by_schema(
     weighing = [] if weights is None else [weights]
     named = [*context, *weighing, *([] if parts.group is None else [parts.group]), *(columns or ())]
     _require_known([*named, *([] if parts.how in ("rows", "time") else [parts.how])], found, file)
-    left = [name for name in found if columns is not None and name not in (*columns, *context, *weighing)]
+    left = [] if columns is None else [name for name in found if name not in (*columns, *context, *weighing)]
     left += [] if parts.group is None or parts.group in context else [parts.group]
+    chosen = replace(content, columns={name: column for name, column in found.items() if name not in left})
+    schema, whole = drafted_rows(chosen, file, options, drop=drop, context=context, weights=weights, meant=named)
+    split = _split(found, schema, _every(whole), parts, file)
+    schema = with_statistics(schema, whole, whole.take(_of_weight(whole, split[0])), file)
+    return _data_set(file, schema, whole, split)
+
+
+def drafted_rows(
+    content: Content,
+    file: Path,
+    options: Mapping[str, ColumnOptions] | None,
+    *,
+    drop: Sequence[str] = (),
+    context: Sequence[str] = (),
+    weights: str | None = None,
+    meant: Sequence[str] = (),
+) -> tuple[Schema, Split]:
+    """A schema from the columns of a table, without statistics of its rows, and all rows by it.
+
+    Args:
+        content: of the table.
+        file: its path, for messages.
+        options: what the user says of columns; None where all but those of the context are real numbers.
+        drop: columns to leave out.
+        context: columns given which the others are modelled.
+        weights: the column of weights.
+        meant: columns that the user names besides, which are no row numbers.
+
+    Returns:
+        The schema and the rows, with their context and weights.
+
+    Raises:
+        DataError: for all that does not fit.
+    """
+    found, weighing = content.columns, [] if weights is None else [weights]
+    _require_known([*context, *weighing], found, file)
+    named = [*context, *weighing, *meant]
     about: dict[str, Any] = {"path": file, "given": context, "drop": drop, "meant": named, "index": content.index}
-    chosen = {name: column for name, column in found.items() if name not in left}
-    asked = options if options is not None else _numbers(_all_but_the_context(chosen, about))
+    asked = options if options is not None else _numbers(_all_but_the_context(found, about))
     asked = {**asked, **{name: ColumnOptions(kind="weight") for name in weighing}}
     try:
-        schema = drafted(chosen, asked, **about)
+        schema = drafted(found, asked, **about)
     except DataError as error:
         others = [("or model columns of any kind", {"schema": {}})] if options is None else []
         raise DataError(error.lines, [*error.remedies, *others]) from None
-    whole = Split(*encoded(found, schema, file))
-    split = _split(found, schema, _every(whole), parts, file)
-    train = whole.take(_of_weight(whole, split[0]))
+    return schema, Split(*encoded(found, schema, file))
+
+
+def with_statistics(schema: Schema, whole: Split, train: Batch, file: Path) -> Schema:
+    """The schema with what training rows tell; what is suspicious in the table comes as warnings."""
     schema = fitted(schema, train.x, train.context, train.weight, all_rows=cast(Tensor, whole.x))
     for sentence in findings(schema, cast(Tensor, whole.x), whole.context):
-        warnings.warn(f"{file}: {sentence}", DataWarning, stacklevel=4)
-    return _data_set(file, schema, whole, split)
+        warnings.warn(f"{file}: {sentence}", DataWarning, stacklevel=5)
+    return schema
 
 
 def _every(whole: Split) -> Tensor:
@@ -155,7 +193,13 @@ def _require_known(names: Sequence[str], found: Mapping[str, object], file: Path
 
 def _split(found: Mapping[str, object], schema: Schema, rows: Tensor, parts: Parts, file: Path) -> list[Tensor]:
     """The numbers of the training, validation and test rows."""
-    shares = parts.validation, parts.test
+    rows_of_parts = _all_parts(found, schema, rows, parts, file)
+    return rows_of_parts if parts.validation else without_validation(rows_of_parts)
+
+
+def _all_parts(found: Mapping[str, object], schema: Schema, rows: Tensor, parts: Parts, file: Path) -> list[Tensor]:
+    """The same, with validation rows that are not trained on."""
+    shares = parts.validation or ASIDE, parts.test
     if parts.group is not None:
         if parts.how != "rows":
             raise ValueError(f"rows are split by group or in time; got group={parts.group!r} and split={parts.how!r}")

@@ -11,7 +11,7 @@ from torch import Tensor
 from marginflow.data.dataset import DataSpec
 from marginflow.data.schema import Schema
 from marginflow.data.tables.dialect import Asked
-from marginflow.data.tables.table import chunks_for
+from marginflow.data.tables.other_rows import chunks_for
 
 
 def contexts_in(path: Path, schema: Schema, asked: Asked | None = None) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,11 @@ UNKNOWN = 100  # labels that are looked at once more
 
 
 def encoded(
-    columns: Mapping[str, Any], schema: Schema, path: Path = Path("table"), first: int = 0
+    columns: Mapping[str, Any],
+    schema: Schema,
+    path: Path = Path("table"),
+    first: int = 0,
+    read: Callable[[Any, Column, int], np.ndarray | str] | None = None,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """The rows of a file by a schema.
 
@@ -37,6 +41,7 @@ def encoded(
         schema: of the rows.
         path: of the file, for messages.
         first: the number of their first row in the file.
+        read: gives the numbers of a column, or says what is wrong with it; by default `numbers_of`.
 
     Returns:
         The modelled columns (N, D), the columns of the context (N, C) and the weights of the rows (N,), float64; None
@@ -64,7 +69,7 @@ def encoded(
         )
     found, problems = {}, []
     for column in wanted:
-        row = _row(columns[column.name], column, first)
+        row = (read or numbers_of)(columns[column.name], column, first)
         if isinstance(row, str):
             problems.append(f"column {column.name!r} {row}")
         else:
@@ -84,10 +89,10 @@ def _refused(problems: Sequence[str], path: Path) -> DataError:
     return DataError([heading, *(f"  {each.replace(' (counted from 0)', '')}" for each in problems[:SHOWN]), *more])
 
 
-def _row(given: Any, column: Column, first: int) -> np.ndarray | str:
+def numbers_of(given: Any, column: Column, first: int) -> np.ndarray | str:
     """A column's numbers (N,); or what is wrong with it, as a verb and what follows."""
-    values = values_of(given, _like(column)).from_row(first)
-    found = _of_levels(values, column) if column.kind in LEVELLED else _of_numbers(values, column)
+    values = values_of(given, like(column)).from_row(first)
+    found = of_different(values, column)
     if isinstance(found, str):
         return found
     row = np.append(found, np.nan)[values.codes]
@@ -99,7 +104,12 @@ def _row(given: Any, column: Column, first: int) -> np.ndarray | str:
     return row
 
 
-def _like(column: Column) -> str:
+def of_different(values: Values, column: Column) -> np.ndarray | str:
+    """The number of each of the different values of a column; or what is wrong with it."""
+    return _of_levels(values, column) if column.kind in LEVELLED else _of_numbers(values, column)
+
+
+def like(column: Column) -> str:
     """The type by which text is read: that of the column, or of what its kind asks of it."""
     if column.kind in (*CONTINUOUS, "integer", "decimal", "weight"):
         kind = value_type(column.type)
@@ -111,12 +121,7 @@ def _of_levels(values: Values, column: Column) -> np.ndarray | str:
     """The place of each of the different values among the levels."""
     if values.misfit is not None or values.family == "nested":
         return contradiction(values, column.kind) or "holds no levels"
-    labels = values.labels().cast(pa.string())
-    found = pc.index_in(labels, pa.array(column.levels)).cast(pa.float64()).to_numpy(zero_copy_only=False)
-    places = np.array(found)
-    for i in np.flatnonzero(np.isnan(places))[:UNKNOWN]:  # in another form, as 1.0 for 1
-        place = place_of(labels[int(i)].as_py(), column.levels)
-        places[i] = np.nan if place is None else place
+    labels, places = places_among(values, column)
     wrong = np.isnan(places)
     if wrong.any() and not column.pooled:
         known = ", ".join(column.levels[:10]) + (", ..." if len(column.levels) > 10 else "")
@@ -124,6 +129,17 @@ def _of_levels(values: Values, column: Column) -> np.ndarray | str:
         remedy = near or f"leave it out, or train with {of_column(column.name, {'pool': 20})}"
         return f"{held_in(values, wrong)}, none of the levels {known}: {remedy}"
     return np.where(wrong, len(column.levels) - 1, places)
+
+
+def places_among(values: Values, column: Column) -> tuple[pa.Array, np.ndarray]:
+    """The different values as labels, and their places among the levels, NaN of what is none."""
+    labels = values.labels().cast(pa.string())
+    found = pc.index_in(labels, pa.array(column.levels)).cast(pa.float64()).to_numpy(zero_copy_only=False)
+    places = np.array(found)
+    for i in np.flatnonzero(np.isnan(places))[:UNKNOWN]:  # in another form, as 1.0 for 1
+        place = place_of(labels[int(i)].as_py(), column.levels)
+        places[i] = np.nan if place is None else place
+    return labels, places
 
 
 def _of_numbers(values: Values, column: Column) -> np.ndarray | str:
@@ -136,12 +152,17 @@ def _of_numbers(values: Values, column: Column) -> np.ndarray | str:
         return wrong
     if column.grid is None:
         return values.array.astype(np.float64)
-    numbers = _in_unit(values, column) if column.kind in TEMPORAL else values.array
-    steps = column.grid.steps(numbers)
+    steps = steps_of(values, column)
     off = ~(steps == np.rint(steps))
     if off.any():
         return f"{held_in(values, off)}, between the steps of its grid, {step_in_words(column)} apart"
     return steps
+
+
+def steps_of(values: Values, column: Column) -> np.ndarray:
+    """The different values as steps of the column's grid, whole where they lie on it."""
+    assert column.grid is not None
+    return column.grid.steps(_in_unit(values, column) if column.kind in TEMPORAL else values.array)
 
 
 def _in_unit(values: Values, column: Column) -> np.ndarray:

@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
+from torch import Tensor
+from torch.nn import functional
 
 from marginflow.base.data_error import DataError
 from marginflow.data.tables.cells import Texts, first_of, pc, typed
@@ -61,3 +64,8 @@ def _values(column: Any, name: str, path: Path) -> Any:
         except pa.ArrowInvalid:
             raise DataError([f"{path}: column {name!r} of labels holds bytes that are no text"]) from None
     return column
+
+
+def one_hot(codes: np.ndarray, num_classes: int) -> Tensor:
+    """Codes (N,) as the one-hot vectors that a model takes, (N, classes)."""
+    return functional.one_hot(torch.from_numpy(codes), num_classes).float()

@@ -12,6 +12,7 @@ from marginflow.data.tables.cells import MISSING, Texts, first_of, grouping_of, 
 
 COUNTED = " (counted from 0)"  # in which way a row's number is meant
 LARGEST, SMALLEST = 1e150, 1e-150  # of values: their squares, of which deviations are made, are numbers in float64
+LARGEST_SINGLE = 1e38  # of those in float32
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def _within_bounds(column: np.ndarray, name: str, first: int) -> np.ndarray | Pr
     """The column, where each value is a number of which a density can take the square."""
     column = column.astype(np.float32) if column.dtype == np.float16 else column
     with np.errstate(invalid="ignore"):
-        broken = ~(np.abs(column) < (1e38 if column.dtype == np.float32 else LARGEST))
+        broken = ~(np.abs(column) < (LARGEST_SINGLE if column.dtype == np.float32 else LARGEST))
     if not broken.any():
         most = float(np.abs(column).max()) if len(column) else 0.0
         if 0 < most < SMALLEST:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,12 +151,20 @@ def require_distinct(names: Sequence[str], path: Path) -> None:
         raise ValueError(f"{path}: {listed(twice)} stands for several columns: give each its own name, once")
 
 
-def matrix(content: Mapping[str, Any], names: Sequence[str], path: Path, first: int = 0, **about: Any) -> np.ndarray:
+def matrix(
+    content: Mapping[str, Any],
+    names: Sequence[str],
+    path: Path,
+    first: int = 0,
+    read: Callable[[Any, str, int], np.ndarray | Problem] = as_numbers,
+    **about: Any,
+) -> np.ndarray:
     """Some columns side by side, (N, columns), float64, or float32 where all of them are; ValueError for no numbers.
 
-    first: the number of their first row in the file. about: what `refused` takes, for the remedies.
+    first: the number of their first row in the file. read: gives the numbers of a column, or says what is wrong with
+    it. about: what `refused` takes, for the remedies.
     """
-    found = [as_numbers(content[name], name, first) for name in names]
+    found = [read(content[name], name, first) for name in names]
     problems = [each for each in found if isinstance(each, Problem)]
     if problems:
         raise refused(problems, len(names), path, **about)

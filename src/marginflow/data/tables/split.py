@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import warnings
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,18 +15,38 @@ from torch import Tensor
 from marginflow.base.data_error import DataError
 from marginflow.base.data_warning import DataWarning
 from marginflow.base.seeds import require_seed
-from marginflow.data.dataset import Split
+from marginflow.data.dataset import Split, spread_rows
 from marginflow.data.tables.duplicates import duplicates
 
+ASIDE = 0.1  # of the rows, which stand aside for validation where no share is given
+WATCHED = 1000  # training rows that stand as validation rows, where there are none of their own
 FAR = 0.05  # of the rows that a part may differ from its share without a word
 
 
 def split(whole: Split, validation: float, test: float, seed: int, file: Path) -> list[Split]:
     """Training, validation and test rows, drawn by a seed; ValueError where there are fewer than two of one kind.
 
-    validation, test: parts of the rows.
+    validation, test: parts of the rows; without validation rows see `without_validation`.
     """
-    return [Split(*whole.take(rows)) for rows in by_rows(len(whole.x), validation, test, seed, file)]
+    rows = by_rows(len(whole.x), validation or ASIDE, test, seed, file)
+    return [Split(*whole.take(part)) for part in (rows if validation else without_validation(rows))]
+
+
+def without_validation(rows: Sequence[Tensor]) -> list[Tensor]:
+    """Parts in which all rows but the test rows are trained on, some of which stand as validation rows as well.
+
+    The test rows are those of the parts that are given: what was trained either way can be compared.
+
+    Args:
+        rows: the training, validation and test rows by number.
+
+    Examples:
+        >>> parts = [torch.tensor([0, 2]), torch.tensor([1]), torch.tensor([3])]
+        >>> [part.tolist() for part in without_validation(parts)]
+        [[0, 1, 2], [0, 1, 2], [3]]
+    """
+    train = torch.cat([rows[0], rows[1]]).sort().values
+    return [train, train[spread_rows(len(train), WATCHED)], rows[2]]
 
 
 def by_rows(num_rows: int, validation: float, test: float, seed: int, file: Path) -> list[Tensor]:
@@ -183,7 +205,11 @@ def _sizes(num_rows: int, validation: float, test: float, file: Path) -> list[in
     sizes = [round(num_rows * part) for part in (test, validation)]
     sizes.append(num_rows - sum(sizes))
     if min(sizes) < 2:
-        raise ValueError(f"{file}: {num_rows} rows are too few to split into training, validation and test rows")
+        share = math.ceil(40 / max(num_rows, 1)) / 20  # of two rows, in twentieths
+        larger = [("give larger shares", {"validation": share, "test": share})] if share <= 0.4 else []
+        raise DataError(
+            [f"{file}: {num_rows} rows are too few to split into training, validation and test rows"], larger
+        )
     return sizes
 
 

@@ -77,6 +77,22 @@ def chunks(
         raise ValueError(f"{path} has no rows, only the names {listed(names)}")
 
 
+def names_of(path: Path, dialect: Dialect | None = None) -> list[str]:
+    """The names of a file's columns; ValueError where it is not what its name says, or one stands for several.
+
+    dialect: how a text table is written.
+    """
+    ending = require_file(path)
+    if dialect is not None:
+        return list(dialect.names)
+    with one_line(path):
+        if ending == ".npy":
+            return list(of_array(array_of(path)))
+        names, _ = (_parquet if ending == ".parquet" else _feather)(path, set())
+    require_distinct(names, path)
+    return names
+
+
 def _rows(num_columns: int) -> int:
     """How many rows a chunk has."""
     return max(1, min(ROWS, NUMBERS // max(1, num_columns)))

@@ -1,4 +1,4 @@
-"""A user's own table: text, .parquet, .feather or .npy, split by a seed, and other rows for its models."""
+"""A user's own table: text, .parquet, .feather or .npy, split by a seed."""
 
 from __future__ import annotations
 
@@ -6,39 +6,38 @@ import csv
 import hashlib
 import io
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from marginflow.base.arguments import shown
 from marginflow.base.data_error import DataError
 from marginflow.base.data_warning import DataWarning
-from marginflow.base.labels import place_of, unknown
 from marginflow.base.names import hint_at, listed
-from marginflow.base.settings import as_path, as_real
+from marginflow.base.settings import as_real
 from marginflow.data.column_options import options_in
 from marginflow.data.columns import warn_of_repeating_values
-from marginflow.data.dataset import DataSet, DataSpec, Split
+from marginflow.data.dataset import DataSet, Split
 from marginflow.data.schema import Schema
 from marginflow.data.tables.by_schema import Parts, by_schema
-from marginflow.data.tables.dialect import Asked, Dialect, told
-from marginflow.data.tables.encode import encoded
-from marginflow.data.tables.formats import is_text, require_file, stem_of
-from marginflow.data.tables.labels import classes, codes_of
-from marginflow.data.tables.read import Content, dialect_of, holds_numbers, matrix, read, require_distinct
-from marginflow.data.tables.row_numbers import counters, is_no_data, row_numbers
+from marginflow.data.tables.dialect import Asked, told
+from marginflow.data.tables.formats import stem_of
+from marginflow.data.tables.labels import classes, one_hot
+from marginflow.data.tables.paths import all_of, files_of, name_of
+from marginflow.data.tables.read import Content, matrix, read, require_distinct
+from marginflow.data.tables.row_numbers import counters, row_numbers
+from marginflow.data.tables.several import together
 from marginflow.data.tables.split import split as split_rows
-from marginflow.data.tables.stream import chunks
-from marginflow.data.tables.weights import weights_of, weights_of_all
+from marginflow.data.tables.weights import weights_of_all
 
 
 def table(
-    path: str,
+    path: str | Sequence[str],
     columns: str | Sequence[str] | None = None,
     drop: str | Sequence[str] = (),
     labels: str | None = None,
@@ -69,13 +68,15 @@ def table(
 
     Args:
         path: a text table (.csv, .tsv, .txt, .dat, also with .gz), a .parquet or .feather file, or an array (N, D) in a
-            .npy file, whose columns are x0, x1, ..., as those of a text without header.
+            .npy file, whose columns are x0, x1, ..., as those of a text without header. Several in a list, or in a
+            pattern such as "year-*.csv", are one table, rows behind rows; they have the same columns, in any order.
         columns: which columns to use, all by default; names in a list, or in one text with commas between.
         drop: which columns not to use.
         labels: a column of classes, as text or whole numbers, that becomes the one-hot context. A mixture over them
             weighs each by its share of the training rows.
         delimiter: between the values of a text; a blank stands for any number of blanks and tabs.
-        validation: share of the rows for validation.
+        validation: share of the rows for validation; 0 trains on all but the test rows, some of which stand as
+            validation rows: for a training whose length is settled.
         test: share of the rows for test.
         seed: by which the splits are drawn.
         decimal: "." or ",", between whole and fraction of numbers in a text.
@@ -99,7 +100,7 @@ def table(
         ValueError: for text, dates, missing or infinite values, of all columns at once, with the options that leave
             them out; for an unknown column; for a file that is damaged or not of the kind that its name says; for
             shares that are not positive or leave nothing to train on; for too few rows to split.
-        FileNotFoundError: where there is no such file.
+        FileNotFoundError: where there is no such file, or none that a pattern fits.
 
     Examples:
         >>> import numpy as np, tempfile
@@ -110,16 +111,54 @@ def table(
         (torch.Size([80, 2]), ('x0', 'x1'))
     """
     validation, test = as_real(validation, "validation"), as_real(test, "test")
-    if min(validation, test) <= 0 or validation + test >= 1:
-        raise ValueError(f"validation and test must be positive, together below 1; got {validation} and {test}")
-    file = as_path(path, "path")
-    content = read(file, Asked(delimiter, decimal, thousands, encoding, header, skip))
-    named = _listing(context, list(content.columns))
-    if schema is not None or named or group is not None or split != "rows":
+    if validation < 0 or test <= 0 or validation + test >= 1:
+        raise ValueError(f"test must be positive, validation 0 or more, together below 1; got {validation} and {test}")
+    files = files_of(path)
+    asked = Asked(delimiter, decimal, thousands, encoding, header, skip)
+    parts = Parts(validation, test, seed, split, group)
+    roles = _Roles(columns, drop, labels, context, weights)
+    if len(files) == 1:
+        return _made(read(files[0], asked), files[0], roles, parts, schema)
+    content, several = together(files, asked, partial(_wanted, roles=roles, parts=parts, schema=schema))
+    with several.naming_rows():
+        data = _made(content, all_of(files), roles, parts, schema)
+    return replace(data, name=name_of(files))
+
+
+@dataclass(frozen=True)
+class _Roles:
+    """What columns are for, as `table` is told."""
+
+    columns: str | Sequence[str] | None
+    drop: str | Sequence[str]
+    labels: str | None
+    context: str | Sequence[str]
+    weights: str | None
+
+
+def _wanted(
+    found: list[str], roles: _Roles, parts: Parts, schema: Mapping[str, Any] | Schema | None
+) -> tuple[set[str] | None, set[str]]:
+    """Of the columns that several files have, those that each must have, None for all, and those that are left out."""
+    others = [roles.labels, roles.weights, parts.group, parts.how if parts.how in found else None]
+    only = None if roles.columns is None else _listing(roles.columns, found)
+    if isinstance(schema, Schema):
+        only = [each.name for each in schema.columns if each.is_modelled or each.given or each.weighs]
+    if only is not None:
+        only += [*_listing(roles.context, found), *(name for name in others if name is not None)]
+    return None if only is None else set(only), set(_listing(roles.drop, found))
+
+
+def _made(
+    content: Content, file: Path, roles: _Roles, parts: Parts, schema: Mapping[str, Any] | Schema | None
+) -> DataSet:
+    """The data set of what a file holds, or several."""
+    columns, drop, labels, weights = roles.columns, roles.drop, roles.labels, roles.weights
+    named = _listing(roles.context, list(content.columns))
+    if schema is not None or named or parts.group is not None or parts.how != "rows":
         if labels is not None:
             raise DataError(["labels are for tables of real numbers"], [("give in their place", {"context": [labels]})])
         _warn(None if content.dialect is None else told(content.dialect, file))
-        parts = Parts(validation, test, seed, split, group)
         about: dict[str, Any] = {"context": named, "drop": _listing(drop, list(content.columns))}
         about["columns"] = None if columns is None else _listing(columns, list(content.columns))
         about["weights"] = weights
@@ -131,10 +170,10 @@ def table(
     x = matrix(content.columns, names, file, dropped=without, labels=labels)
     warn_of_repeating_values(torch.from_numpy(x), names)
     codes, label_names = (None, ()) if labels is None else classes(content.columns[labels], labels, file)
-    whole = Split(torch.from_numpy(x), None if codes is None else _one_hot(codes, len(label_names)), weight)
+    whole = Split(torch.from_numpy(x), None if codes is None else one_hot(codes, len(label_names)), weight)
     if weight is not None:
         whole = Split(*whole.take(weight > 0))
-    train_rows, validation_rows, test_rows = split_rows(whole, validation, test, seed, file)
+    train_rows, validation_rows, test_rows = split_rows(whole, parts.validation, parts.test, parts.seed, file)
     shares = () if train_rows.context is None else _shares(train_rows.context.double(), train_rows.weight)
     return DataSet(
         stem_of(file),
@@ -158,110 +197,6 @@ def _fingerprint(x: np.ndarray, codes: np.ndarray | None, weight: torch.Tensor |
     parts = [x] if codes is None else [x, codes.astype(np.int64)]
     parts += [] if weight is None else [weight.numpy()]
     return "-".join(hashlib.blake2b(np.ascontiguousarray(part).data, digest_size=16).hexdigest() for part in parts)
-
-
-def chunks_for(
-    spec: DataSpec,
-    path: str,
-    asked: Asked | None = None,
-    labels: str | None = None,
-    rows: int | None = None,
-    weights: str | None = None,
-) -> Iterator[Split]:
-    """The rows of a table, chunk after chunk, for a model of rows of this kind.
-
-    Its columns, in its order, and its labels and weights where they are. The table need not fit into memory. Columns
-    that the model does not know come with a warning, and so do weights that are not there.
-
-    Args:
-        spec: of the rows that the model takes.
-        path: the file.
-        asked: how the text that the model was trained on is written as far as its user said. It holds for this one
-            where it makes numbers of the model's columns; otherwise the text tells itself.
-        labels: the column of labels.
-        rows: only the first so many.
-        weights: the column of weights; that of a schema is known.
-
-    Yields:
-        The rows of each chunk, with their labels as context, and their weights, which may all be 0.
-
-    Raises:
-        ValueError: where columns are missing, or for a label that the model does not know, with their names.
-    """
-    file, names = Path(path), spec.column_names
-    if spec.schema is not None:
-        names = [column.name for column in spec.schema.columns if column.is_modelled or column.given]
-        weights = next((column.name for column in spec.schema.columns if column.weighs), None)
-    known = labels if spec.labels else None
-    dialect = _dialect_for(file, asked or Asked(), names, spec.schema is None)
-    more = [name for name in (known, weights) if name is not None]
-    first = 0
-    for content in chunks(file, names, more, dialect):
-        if first == 0:
-            found = [name for name in content if name not in (labels, weights)]
-            require_same_columns(names, found, path, spec.schema)
-            if weights is not None and weights not in content:
-                _warn(f"{path} lacks {weights!r}, the weights of the model's training rows: all rows count the same")
-        x, context = _rows(content, spec, names, file, first)
-        weight = None if weights not in content else weights_of(content, weights, file, first)
-        if known is not None and known in content:
-            context = _known_labels(content[known], known, spec, file, first)
-        left = len(x) if rows is None else rows - first
-        first += len(x)
-        yield Split(*Split(x, context, weight).take(slice(left)))
-        if left <= len(x) and rows is not None:
-            return
-
-
-def _rows(
-    content: Mapping[str, Any], spec: DataSpec, names: Sequence[str], file: Path, first: int
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Rows and context of a chunk of a file, for a model of rows of this kind."""
-    if spec.schema is None:
-        return torch.from_numpy(matrix(content, names, file, first, free=False)), None
-    x, context, _ = encoded({name: content[name] for name in names}, spec.schema, file, first)
-    return x, context
-
-
-def _dialect_for(file: Path, asked: Asked, names: Sequence[str], are_numbers: bool) -> Dialect | None:
-    """How a text table is written that has the columns of a model; None for other files."""
-    if not is_text(require_file(file)):
-        return None
-    if asked != Asked():
-        with suppress(ValueError):
-            dialect = dialect_of(file, asked)
-            if set(names) <= set(dialect.names) and not (are_numbers and not holds_numbers(file, dialect, names)):
-                return dialect
-    dialect = dialect_of(file, Asked())
-    _warn(told(dialect, file))
-    return dialect
-
-
-def _known_labels(column: Any, name: str, spec: DataSpec, file: Path, first: int) -> torch.Tensor:
-    """A column of labels as one-hot vectors of the classes that a model knows; ValueError for others."""
-    codes, found = codes_of(column, name, file, first)
-    places = [place_of(each, spec.labels) for each in found]
-    if None in places:
-        others = [each for each, place in zip(found, places, strict=True) if place is None]
-        raise ValueError(unknown(others, spec.labels, f"{file}: column {name!r} has the label "))
-    return _one_hot(np.array(places, np.int64)[codes], len(spec.labels))
-
-
-def require_same_columns(
-    expected: Sequence[str], found: Sequence[str], source: str, schema: Schema | None = None
-) -> None:
-    """Refuse columns among which some of the model's are missing; warn of those that are left out."""
-    missing = [name for name in expected if name not in found]
-    known = {*expected, *(() if schema is None else (column.name for column in schema.columns))}
-    extra = [name for name in found if name not in known and not is_no_data(name)]
-    if missing:
-        others = f", and has {listed(extra)} instead" if extra else ""
-        raise ValueError(
-            f"{source} has other columns than the model: it lacks {listed(missing)}{others}: the model takes "
-            f"{listed(expected)}"
-        )
-    if extra:
-        warnings.warn(f"{source}: {listed(extra)} left out, not known to the model", DataWarning, stacklevel=3)
 
 
 def _listing(names: str | Sequence[str], found: Sequence[str]) -> list[str]:
@@ -311,7 +246,3 @@ def _no_data(content: Content, without: set[str | None], file: Path) -> list[str
 def _warn(message: str | None) -> None:
     if message is not None:
         warnings.warn(message, DataWarning, stacklevel=2)
-
-
-def _one_hot(codes: np.ndarray, num_classes: int) -> torch.Tensor:
-    return functional.one_hot(torch.from_numpy(codes), num_classes).float()

@@ -163,7 +163,7 @@ def _misspelt(plain: Any, codes: np.ndarray, column: Texts) -> Misfit | None:
 def _misfit(texts: Any, wrong: Any, codes: np.ndarray) -> Misfit:
     """The first and the number of the rows whose text is wrong."""
     rows = np.flatnonzero(np.append(wrong.to_numpy(zero_copy_only=False), False)[codes])
-    return Misfit(int(rows[0]), texts[int(codes[rows[0]])].as_py(), len(rows))
+    return Misfit(int(rows[0]), texts[int(codes[rows[0]])].as_py(), rows)
 
 
 def _as_told(given: Any, codes: np.ndarray, column: Texts, like: TextType, strict: bool) -> Values:

@@ -19,17 +19,22 @@ NANOSECONDS = {"day": 86_400 * 10**9, "s": 10**9, "ms": 10**6, "us": 10**3, "ns"
 
 @dataclass(frozen=True)
 class Misfit:
-    """The first of the cells that are not what the others of a column are.
+    """The cells that are not what the others of a column are.
 
     Args:
-        row: its number, counted from 0.
+        row: the number of the first, counted from 0.
         text: that it holds.
-        count: of such cells.
+        rows: the numbers of all.
     """
 
     row: int
     text: str
-    count: int
+    rows: np.ndarray
+
+    @property
+    def count(self) -> int:
+        """Of such cells."""
+        return len(self.rows)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import BinaryIO, cast
 
 import numpy as np
 import pyarrow as pa
+import torch
 from pyarrow import parquet
 from torch import Tensor
 
@@ -61,6 +62,25 @@ def write_columns(chunks: Iterable[Tensor], names: Sequence[str], output: Path) 
         write_whole(output, lambda file: _array(chunks, file))
     else:
         write_whole(output, lambda file: _table(of_equal_size(_named(chunks, names), ROWS), names, file, ending))
+
+
+def write_tables(tables: Iterator[pa.Table], names: Sequence[str], output: Path | BinaryIO) -> None:
+    """Write tables with the same columns one below the other: to a file, whole or not at all, or as text to a stream.
+
+    An array in .npy is (N, columns), float64, truth values as 1 and 0.
+    """
+    if not isinstance(output, Path):
+        _text(tables, names, output, ",")
+    elif ending_of(output) == ".npy":
+        write_whole(output, lambda file: _array(map(_numbers, tables), file))
+    else:
+        write_whole(output, lambda file: _table(tables, names, file, ending_of(output)))
+
+
+def _numbers(table: pa.Table) -> Tensor:
+    """A table of numbers as a tensor, (N, columns); NaN where one is missing."""
+    columns = [column.cast(pa.int8()) if pa.types.is_boolean(column.type) else column for column in table.columns]
+    return torch.from_numpy(np.stack([column.cast(pa.float64()).to_numpy() for column in columns], 1))
 
 
 def _named(chunks: Iterable[Tensor], names: Sequence[str]) -> Iterator[pa.RecordBatch]:
