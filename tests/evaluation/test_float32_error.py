@@ -94,3 +94,12 @@ def test_rows_outside_of_the_support_have_no_error() -> None:
     assert found.num_rows == 2
     assert found.largest < 1e-5
     assert disagreement(model, Split(x[1::2])) is None
+
+
+@pytest.mark.usefixtures("single")
+def test_rows_so_far_out_that_float32_overflows_are_counted_and_left_out() -> None:
+    x = torch.tensor([[0.0, 0.0], [1.0, 1.0], [1e25, 0.0]])  # whose square float32 does not hold
+    found = disagreement(DiagonalNormal(2), Split(x))
+    assert found is not None
+    assert (found.num_rows, found.num_overflown) == (2, 1)
+    assert found.largest < 1e-5

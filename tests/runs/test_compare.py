@@ -40,7 +40,7 @@ def made(path: Path, seed: int = 0, **sections: dict[str, object]) -> Path:
 @pytest.mark.usefixtures("single")
 def test_differences_are_paired(tmp_path: Path) -> None:
     paths = [made(tmp_path / name, seed) for seed, name in enumerate("abc")]
-    compared = compare.compare([Run.open(path) for path in paths], OPTIONS)
+    compared = compare.compare([Run.open(path) for path in paths], OPTIONS).runs
     x = load_data(parse({"data": MOONS, "model": {"name": "planar"}}, "test")).test.x[:]
     nll = {path.name: -load(path).log_prob(x).detach().double().numpy() for path in paths}
     order = sorted(nll, key=lambda name: nll[name].mean())
@@ -60,7 +60,7 @@ def test_images_are_compared_as_grey_levels_whatever_the_preprocessing(tmp_path:
     model = {"name": "maf", "hidden": [8], "blocks": 1}
     fresh = made(tmp_path / "fresh", data={"name": "digits"}, model=model, preprocess={"logit": 0.05})
     once = made(tmp_path / "once", data={"name": "digits", "noise": "once"}, model=model, preprocess={"logit": 0.01})
-    compared = {each.name: each for each in compare.compare([Run.open(fresh), Run.open(once)], OPTIONS)}
+    compared = {each.name: each for each in compare.compare([Run.open(fresh), Run.open(once)], OPTIONS).runs}
     for each in compared.values():
         accounting = each.accounting
         assert accounting.bits_per_dim is not None
@@ -78,7 +78,7 @@ def test_runs_on_other_rows_are_refused(tmp_path: Path) -> None:
 
 def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
     paths = [made(tmp_path / folder / "run", i) for i, folder in enumerate("xy")]
-    assert {each.name for each in compare.compare([Run.open(path) for path in paths], OPTIONS)} == {
+    assert {each.name for each in compare.compare([Run.open(path) for path in paths], OPTIONS).runs} == {
         str(path) for path in paths
     }
 

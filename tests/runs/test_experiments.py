@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from marginflow.base.data_warning import DataWarning
 from marginflow.runs import experiments
+from marginflow.runs.build import load_data
 from marginflow.runs.experiments import THESIS, about, at_hand, find, ours
 from marginflow.runs.items import items
 
@@ -58,3 +60,36 @@ def test_every_item_names_experiments_of_the_package() -> None:
         for trained in item.trained:
             assert ours(f"{trained.experiment}.toml").is_file()
             assert replace(trained, overrides=("a.b=1",)).run == f"{trained.experiment}_b_1"
+
+
+def test_several_files_and_a_pattern_are_one_experiment(here: Path, tmp_path: Path) -> None:
+    for name in ("year-2020.csv", "year-2019.csv"):
+        (tmp_path / name).write_text("x,y\n" + "1.5,2\n" * 50)
+    expected = [str(tmp_path / "year-2019.csv"), str(tmp_path / "year-2020.csv")]
+    for given in ([Path("year-*.csv")], [Path("year-2019.csv"), Path("year-2020.csv")]):
+        assert experiments.read(given, []).data.model_dump()["path"] == expected
+        assert experiments.run_name(given) == "year"
+    alone = experiments.read([Path("year-2020.csv")], [])
+    assert alone.data.model_dump()["path"] == expected[1]
+    assert experiments.read(Path("year-2020.csv"), []) == alone
+    with pytest.raises(FileNotFoundError, match=r"years-\*.csv fits no file: this folder holds 'year-2019.csv'"):
+        experiments.read([Path("years-*.csv")], [])
+    with pytest.raises(ValueError, match=r"mine\.md must be a table"):
+        experiments.read([Path("year-2020.csv"), Path("mine.md")], [])
+
+
+def test_a_file_may_name_several_tables_of_its_own_folder(here: Path, tmp_path: Path) -> None:
+    for name in ("a.csv", "b.csv"):
+        (here / name).write_text("x,y\n" + "1.5,2\n" * 50)
+    toml = "[data]\nname = 'table'\npath = {}\n[model]\nname = 'maf'\n"
+    (here / "both.toml").write_text(toml.format("['a.csv', 'b.csv']"))
+    found = experiments.read(Path("both"), [])
+    assert found.data.model_dump()["path"] == [str(here.absolute() / "a.csv"), str(here.absolute() / "b.csv")]
+    with pytest.warns(DataWarning, match="is constant"):
+        assert len(load_data(found).train.x) == 80
+    (here / "pattern.toml").write_text(toml.format("'?.csv'"))
+    with pytest.warns(DataWarning, match="is constant"):
+        assert len(load_data(experiments.read(Path("pattern"), [])).train.x) == 80
+    (here / "away.toml").write_text(toml.format("['a.csv', '../b.csv']"))
+    with pytest.raises(ValueError, match=r"data\.path = '\.\./b\.csv' lies outside the folder"):
+        experiments.read(Path("away"), [])

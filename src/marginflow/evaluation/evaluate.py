@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -69,6 +69,8 @@ class Accounting:
         reasons: why each row of `outside` has density 0, as far as its schema tells.
         effective_rows: where rows have weights w, by which all means count them, (sum w)^2 / sum w^2: as many rows of
             equal weight would tell as much. None without weights.
+        log_prob: E log p of the rows as given, for images of their grey levels, by K draws.
+        log_prob_given_label: E log p(x | y) of the rows as given; None but for a mixture over labels that are known.
     """
 
     num_rows: int
@@ -93,6 +95,8 @@ class Accounting:
     real: Estimate | None = None
     reasons: tuple[str, ...] = ()
     effective_rows: float | None = None
+    log_prob: Estimate | None = None
+    log_prob_given_label: Estimate | None = None
 
     @property
     def converged(self) -> bool:
@@ -149,6 +153,9 @@ class AccountingBuilder:
         self._add("bound", -result.bound, weight)
         self._add("importance_weighted", -result.log_prob, weight)
         self._add("log_det", rows.log_det, weight)
+        self._add("log_prob", rows.log_prob, weight)
+        if rows.given_label is not None:
+            self._add("log_prob_given_label", rows.given_label + rows.log_det + self.spec.log_volume, weight)
         for name, log_prob in (("given_label", rows.given_label), ("discrete", rows.discrete), ("real", rows.real)):
             if log_prob is not None:
                 self._add(name, -log_prob, weight)
@@ -194,7 +201,11 @@ class AccountingBuilder:
         if has_error and squares is not None and of_mean is not None:
             error, bias = math.sqrt(float(of_mean.mean) / (effective_rows or bound.count)), 0.5 * float(squares.mean)
         bits = self.spec.bits_per_nat
-        errors = {"importance_weighted": error, "bits_per_dim": None if error is None else error * bits}
+        errors = {
+            "importance_weighted": error,
+            "log_prob": error,
+            "bits_per_dim": None if error is None else error * bits,
+        }
         estimates = {name: moments.estimate(errors.get(name)) for name, moments in self.means.items()}
         return Accounting(
             num_rows=bound.count,
@@ -219,6 +230,8 @@ class AccountingBuilder:
             real=estimates.get("real"),
             reasons=self.reasons if any(self.reasons) else (),
             effective_rows=effective_rows,
+            log_prob=estimates["log_prob"],
+            log_prob_given_label=estimates.get("log_prob_given_label"),
         )
 
 
@@ -232,12 +245,22 @@ class Compared:
         behind: by how much `nll` lies above the best run's, with the standard error of the paired differences; None
             for the best itself.
         accounting: of the run.
+        model: the name of its model.
+        seed: of its training.
+        num_parameters: of its model.
+        discrete: E log P of what is discrete in the rows compared; None but for a density of a schema.
+        real: E log density of what is real in them; None where no column is.
     """
 
     name: str
     nll: Estimate
     behind: Estimate | None
     accounting: Accounting
+    model: str = ""
+    seed: int | None = None
+    num_parameters: int | None = None
+    discrete: Estimate | None = None
+    real: Estimate | None = None
 
 
 def evaluate(
@@ -300,6 +323,7 @@ def evaluate_chunks(
     num_samples: int = 1,
     seed: int = 0,
     chunk: int | None = None,
+    settled: Callable[[RowScores, Split], RowScores] = lambda scores, _: scores,
 ) -> Iterator[RowScores]:
     """What a model says of rows that come chunk after chunk; options as in `evaluate`.
 
@@ -312,6 +336,7 @@ def evaluate_chunks(
         num_samples: K, importance samples a row.
         seed: of all noise.
         chunk: rows x draws at once.
+        settled: what stands for the scores of rows, before it is asked whether they are numbers.
 
     Yields:
         The scores of each chunk.
@@ -321,10 +346,10 @@ def evaluate_chunks(
         FloatingPointError: where log p of a row is NaN or +inf, with its number.
     """
     first, stream = 0, RandomStream(seed)
-    for rows in chunks:
-        rows = fitting(model, rows, one_of_several=True)
+    for given in chunks:
+        rows = fitting(model, given, one_of_several=True)
         with stream.on():
-            scores = score(model, rows.take(), spec=spec, num_samples=num_samples, chunk=chunk)
+            scores = settled(score(model, rows.take(), spec=spec, num_samples=num_samples, chunk=chunk), given)
         for log_prob in (scores.log_prob, scores.bound, *optional(scores.given_label)):
             require_number(log_prob, first)
         first += len(scores.log_det)

@@ -25,11 +25,13 @@ class Disagreement:
         num_rows: how many rows were compared.
         mean: of the differences, in nats a row.
         largest: of the differences, in nats.
+        num_overflown: how many rows more are so far out that log p is a number in float64 alone.
     """
 
     num_rows: int
     mean: float
     largest: float
+    num_overflown: int = 0
 
 
 def disagreement(model: Distribution, split: Split, seed: int = 0) -> Disagreement | None:
@@ -71,14 +73,13 @@ def disagreement(model: Distribution, split: Split, seed: int = 0) -> Disagreeme
         double, of_the_same = exact.log_weight(x, [each.double() for each in eps], context)
     in_single, in_double = (single - of_noise).double(), double - of_the_same
     in_support = ~(in_single.isneginf() & in_double.isneginf())
-    apart = (in_single - in_double)[in_support].abs()
+    overflown = ~in_single.isfinite() & in_double.isfinite()
+    apart = (in_single - in_double)[in_support & ~overflown].abs()
     if len(apart) == 0:
         return None
     if not bool(torch.isfinite(apart).all()):
-        raise FloatingPointError(
-            "log p is finite in float32 and not in float64, or the other way: the model has diverged"
-        )
-    return Disagreement(len(apart), float(apart.mean()), float(apart.max()))
+        raise FloatingPointError("log p is finite in float32 and not in float64: the model has diverged")
+    return Disagreement(len(apart), float(apart.mean()), float(apart.max()), int(overflown.sum()))
 
 
 def _random_state() -> torch.Tensor:

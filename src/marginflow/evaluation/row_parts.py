@@ -12,6 +12,7 @@ from marginflow.base.distribution import Distribution
 from marginflow.data.schema import CONTINUOUS
 from marginflow.data.tables.misfits import misfit
 from marginflow.distributions import LogLikelihood
+from marginflow.distributions.mixed import Mixed
 from marginflow.distributions.row_density import RowDensity
 
 
@@ -20,12 +21,14 @@ class RowParts(NamedTuple):
 
     discrete: log P of what is discrete, (N,); None where the density has no schema. real: the log density of what is
     real, in the units of the file, (N,); None where no column is. reasons: why the first rows of density 0 have none,
-    each empty where the schema does not tell.
+    each empty where the schema does not tell. columns: log p of each column given those before it, (N, D); None but for
+    a `Mixed`.
     """
 
     discrete: Tensor | None = None
     real: Tensor | None = None
     reasons: tuple[str, ...] = ()
+    columns: Tensor | None = None
 
 
 @torch.no_grad()
@@ -38,12 +41,13 @@ def parts_of(
     """
     if not isinstance(model, RowDensity):
         return None
+    told = model.log_prob_in_columns if isinstance(model, Mixed) else model.log_prob_parts
     with evaluation_mode(model):
-        pairs = [
-            model.log_prob_parts(rows, None if context is None else context[start : start + chunk])
+        parts = [
+            told(rows, None if context is None else context[start : start + chunk])
             for start, rows in zip(range(0, len(x), chunk), x.split(chunk), strict=True)
         ]
-    discrete, real = (torch.cat(each).double() for each in zip(*pairs, strict=True))
+    discrete, real, *columns = (torch.cat(each).double() for each in zip(*parts, strict=True))
     log_prob = discrete + real
     outside = log_prob.isneginf().nonzero().flatten()[:most]
     schema = model.schema
@@ -51,4 +55,4 @@ def parts_of(
     reasons = tuple(misfit(x[i].cpu(), schema) for i in outside.tolist())
     no_error, sizes = torch.zeros_like(log_prob), torch.full_like(log_prob, num_samples)
     result = LogLikelihood(log_prob=log_prob, bound=log_prob, standard_error=no_error, effective_sample_size=sizes)
-    return result, RowParts(discrete, real if has_real else None, reasons)
+    return result, RowParts(discrete, real if has_real else None, reasons, *columns)

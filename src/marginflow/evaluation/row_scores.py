@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -25,6 +26,7 @@ class RowScores:
         discrete: log P of what is discrete, (N,); None but for a density of a table's schema.
         real: the log density of what is real, (N,); None where no column is.
         reasons: why the first rows of density 0 have none, ten at most.
+        columns: log p of each column given those before it, (N, D); None but for a `Mixed`.
         weight: of each row, (N,); None where all count the same.
     """
 
@@ -36,6 +38,7 @@ class RowScores:
     discrete: Tensor | None = None
     real: Tensor | None = None
     reasons: tuple[str, ...] = ()
+    columns: Tensor | None = None
     weight: Tensor | None = None
 
     @property
@@ -44,13 +47,30 @@ class RowScores:
         every = (self.density.log_prob, self.density.bound, self.log_det, *optional(self.given_label))
         return torch.stack([each.isneginf() for each in every]).any(0)
 
+    def without_density(self, rows: Tensor) -> RowScores:
+        """The same, with density 0 at some rows, given by a mask (N,)."""
+
+        def emptied(values: Tensor | None, value: float = -math.inf) -> Tensor | None:
+            return None if values is None else values.masked_fill(rows, value)
+
+        density = replace(
+            self.density,
+            log_prob=emptied(self.density.log_prob),
+            bound=emptied(self.density.bound),
+            standard_error=emptied(self.density.standard_error, 0.0),
+            noise_entropy=emptied(self.density.noise_entropy, 0.0),
+        )
+        parts = {"given_label": emptied(self.given_label), "log_det": emptied(self.log_det, 0.0)}
+        parts |= {"discrete": emptied(self.discrete), "real": emptied(self.real, 0.0)}
+        return replace(self, density=density, **parts)
+
     def take(self, rows: Tensor) -> RowScores:
         """Those of some rows, given by a mask (N,)."""
         density = replace(
             self.density,
             **{name: value[rows] for name, value in vars(self.density).items() if value is not None},
         )
-        parts = {name: getattr(self, name) for name in ("given_label", "discrete", "real", "weight")}
+        parts = {name: getattr(self, name) for name in ("given_label", "discrete", "real", "columns", "weight")}
         parts = {name: None if value is None else value[rows] for name, value in parts.items()}
         return replace(self, density=density, log_det=self.log_det[rows], **parts)
 

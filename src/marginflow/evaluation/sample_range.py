@@ -102,7 +102,7 @@ def range_by_column(drawn: Tensor, schema: Schema) -> SampleRange:
     Returns:
         The shares.
     """
-    ranges = {i: _range_of(column) for i, column in enumerate(schema.modelled) if not column.levels}
+    ranges = {i: range_of(column) for i, column in enumerate(schema.modelled) if not column.levels}
     numbers = drawn[:, list(ranges)].double().cpu()
     low, high = torch.tensor([*ranges.values()], dtype=torch.float64).reshape(-1, 2).T
     half = torch.where(high > low, (high - low) / 2, 1.0)
@@ -111,7 +111,7 @@ def range_by_column(drawn: Tensor, schema: Schema) -> SampleRange:
     return SampleRange(len(drawn), diverged, float((distance > 1).double().mean()) if ranges else 0.0, by_column=True)
 
 
-def _range_of(column: Column) -> tuple[float, float]:
+def range_of(column: Column) -> tuple[float, float]:
     """The least and the largest number of a column in the training rows."""
     known = [*column.quantiles[:1], *column.quantiles[-1:], *column.atoms]
     return (min(known), max(known)) if known else (-math.inf, math.inf)

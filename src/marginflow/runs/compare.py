@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from marginflow.base.moments import Estimate
-from marginflow.base.weighted_mean import WeightedMean, mean_of
-from marginflow.data import Schema
-from marginflow.data.schema import CONTINUOUS
-from marginflow.data.tables.dialect import Asked
+from marginflow.base.weighted_mean import mean_of
 from marginflow.evaluation.evaluate import Compared
 from marginflow.evaluation.row_scores import RowScores
+from marginflow.runs.comparable import require_comparable
 from marginflow.runs.evaluate import evaluate
 from marginflow.runs.run import Run
 from marginflow.runs.schema import Evaluate
-
-# options of data that leave the held-out rows what they are; of tables, the columns that are left are compared
-OF_TRAINING = {"noise", "labels", "flips", "columns", "drop"} | {each.name for each in fields(Asked)}
+from marginflow.runs.seed_groups import SeedGroup, estimate_of, seed_groups
 
 
-def compare(runs: Sequence[Run], options: Evaluate) -> list[Compared]:
+@dataclass(frozen=True)
+class Comparison:
+    """Runs side by side.
+
+    Attributes:
+        runs: the best first.
+        groups: the same by experiment, where one has several seeds; the best first.
+    """
+
+    runs: list[Compared]
+    groups: list[SeedGroup]
+
+
+def compare(runs: Sequence[Run], options: Evaluate) -> Comparison:
     """Evaluate runs on the same test rows, the best first.
 
     The difference of two models is taken row by row, so that what all rows have in common cancels, and its standard
@@ -37,76 +44,61 @@ def compare(runs: Sequence[Run], options: Evaluate) -> list[Compared]:
         options: of the evaluation.
 
     Returns:
-        A `Compared` for each run.
+        A `Comparison`.
 
     Raises:
-        ValueError: where there are fewer than two runs, one is named twice, or they were not trained on the same data.
+        ValueError: where there are fewer than two runs, one is named twice, they were not trained on the same data, or
+            their log p are of different things.
     """
     if len(runs) < 2:
         raise ValueError("compare needs at least two runs")
     if len({run.path.resolve() for run in runs}) < len(runs):
         raise ValueError("a run is named twice: give each once")
-    _require_same_rows(runs)
+    require_comparable(runs)
     names = _names([run.path for run in runs])
-    accountings, log_probs, weight = {}, {}, runs[0].test(options.rows).weight
+    accountings, every, sizes, weight = {}, {}, {}, runs[0].test(options.rows).weight
     for name, run in zip(names, runs, strict=True):
         parts: list[RowScores] = []
         accountings[name] = evaluate(run, options, draw=False, each_row=parts.extend).accounting
+        sizes[name] = sum(parameter.numel() for parameter in run.model.parameters())
         run.let_go()  # several models and data sets may not fit into memory
-        log_probs[name] = torch.cat([each.log_prob.cpu() for each in parts])
-    inside = torch.stack([each.isfinite() for each in log_probs.values()]).all(0)
+        every[name] = _joined(parts)
+    inside = torch.stack([each["log_prob"].isfinite() for each in every.values()]).all(0)
     if not bool(inside.any()):
         raise ValueError("no row lies in the support of every run: they cannot be compared")
-    log_probs = {name: each[inside] for name, each in log_probs.items()}
+    every = {name: {part: each[inside] for part, each in of_run.items()} for name, of_run in every.items()}
+    log_probs = {name: of_run["log_prob"] for name, of_run in every.items()}
     weight = None if weight is None else weight[inside]
 
     def rank(name: str) -> tuple[int, float]:
         return accountings[name].num_outside, -float(mean_of(log_probs[name], weight))
 
-    best, *_ = names = sorted(log_probs, key=rank)
-    return [
+    best, *_ = order = sorted(log_probs, key=rank)
+    by_name = dict(zip(names, runs, strict=True))
+    compared = [
         Compared(
             name,
-            _estimate(-log_probs[name], weight),
-            None if name == best else _estimate(log_probs[best] - log_probs[name], weight),
+            estimate_of(-log_probs[name], weight),
+            None if name == best else estimate_of(log_probs[best] - log_probs[name], weight),
             accountings[name],
+            model=by_name[name].experiment.model.name,
+            seed=by_name[name].experiment.train.seed,
+            num_parameters=sizes[name],
+            **{part: estimate_of(every[name][part], weight) for part in ("discrete", "real") if part in every[name]},
         )
-        for name in names
+        for name in order
     ]
+    return Comparison(compared, seed_groups([run.experiment for run in runs], [*log_probs.values()], weight))
 
 
-def _estimate(values: Tensor, weight: Tensor | None) -> Estimate:
-    return Estimate.of(values) if weight is None else WeightedMean().add(values, weight).estimate()
-
-
-def _require_same_rows(runs: Sequence[Run]) -> None:
-    """Refuse runs whose test rows differ: ValueError that names the option that does."""
-    first, *others = [_what_decides(run) for run in runs]
-    for run, other in zip(runs[1:], others, strict=True):
-        for what in sorted(first.keys() | other.keys()):
-            if first.get(what) != other.get(what):
-                raise ValueError(
-                    f"{runs[0].path} and {run.path} cannot be compared: {what} is {first.get(what)!r} in one and "
-                    f"{other.get(what)!r} in the other, so their test rows differ"
-                )
-
-
-def _what_decides(run: Run) -> dict[str, Any]:
-    """What decides on the test rows of a run."""
-    experiment, spec = run.experiment, run.spec
-    options = {f"data.{key}": value for key, value in experiment.data.model_dump().items() if key not in OF_TRAINING}
-    values = spec.fingerprint.partition("-")[0]  # without the labels
-    about = {"the list of columns": spec.columns, "the shape": spec.event_shape, "the table's hash": values}
-    return {**options, **about, **({} if spec.schema is None else _measures(spec.schema))}
-
-
-def _measures(schema: Schema) -> dict[str, object]:
-    """The columns of which a row has a probability, or has one at some values, where others have a density."""
-    return {
-        f"schema.{column.name}": (column.kind, *(column.atoms if column.kind in CONTINUOUS else ()))
-        for column in schema.modelled
-        if column.kind not in CONTINUOUS or column.atoms
-    }
+def _joined(parts: Sequence[RowScores]) -> dict[str, Tensor]:
+    """log p of all rows, and its parts where there are such."""
+    found = {"log_prob": torch.cat([each.log_prob.cpu() for each in parts])}
+    for name in ("discrete", "real"):
+        values = [getattr(each, name) for each in parts]
+        if all(each is not None for each in values):
+            found[name] = torch.cat([each.cpu() for each in values])
+    return found
 
 
 def _names(run_dirs: Sequence[Path]) -> list[str]:

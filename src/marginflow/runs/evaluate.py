@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -19,16 +20,18 @@ from marginflow.data import Split
 from marginflow.data.dataset import spread_rows
 from marginflow.data.tables.contexts import contexts_in
 from marginflow.data.tables.dialect import Asked
-from marginflow.data.tables.table import chunks_for
+from marginflow.data.tables.other_rows import chunks_for
 from marginflow.distributions import Flow
 from marginflow.evaluation.check.check import check as require_model_size
 from marginflow.evaluation.check.check import floor
 from marginflow.evaluation.check.findings import Findings
 from marginflow.evaluation.evaluate import Accounting, AccountingBuilder, evaluate_chunks
+from marginflow.evaluation.far_out import FarOut, FarOutBuilder, Reference
 from marginflow.evaluation.float32_error import Disagreement, disagreement
 from marginflow.evaluation.row_scores import RowScores
 from marginflow.evaluation.sample_range import SampleRange, sample_range
 from marginflow.runs.provenance import provenance
+from marginflow.runs.reference import as_record, is_of_columns, ranges_of, reference_of
 from marginflow.runs.run import EVALUATION, Run
 from marginflow.runs.schema import Evaluate
 from marginflow.storage.files import write_whole
@@ -51,6 +54,7 @@ class Evaluation:
             training rows; None where that was not asked, each sample needs a context, the rows are another table's, or
             hold no numbers.
         single: how far float32 is from float64; None where that was not asked, or for a model in float64.
+        far_out: how many rows of another table are far out; None of the test rows, or where that cannot be told.
     """
 
     accounting: Accounting
@@ -58,6 +62,7 @@ class Evaluation:
     record: dict[str, Any]
     samples: SampleRange | None
     single: Disagreement | None
+    far_out: FarOut | None = None
 
     def keep(self, run_dir: Path) -> Path:
         """Write evaluation.json."""
@@ -93,7 +98,7 @@ def rows_of_table(run: Run, table: str, rows: int | None = None) -> Iterator[Spl
     if len(run.spec.event_shape) != 1:
         raise ValueError(f"{run.path} was trained on images: leave --data out")
     of_data = run.experiment.data.model_dump()
-    return chunks_for(run.spec, table, _asked(run), of_data.get("labels"), rows, of_data.get("weights"))
+    return chunks_for(run.spec, table, asked(run), of_data.get("labels"), rows, of_data.get("weights"))
 
 
 def contexts_of(run: Run, table: Path) -> Tensor:
@@ -101,10 +106,10 @@ def contexts_of(run: Run, table: Path) -> Tensor:
     schema = run.spec.schema
     if schema is None or not schema.given:
         raise ValueError(f"{run.path} was trained without a context: leave --context-from out")
-    return contexts_in(table, schema, _asked(run))
+    return contexts_in(table, schema, asked(run))
 
 
-def _asked(run: Run) -> Asked:
+def asked(run: Run) -> Asked:
     """How the text is written that a run was trained on, as far as its user said."""
     options = run.experiment.data.model_dump()
     return Asked(**{each.name: options.get(each.name) for each in fields(Asked)})
@@ -141,13 +146,16 @@ def evaluate(
     chunks = iter([rows]) if rows is not None else rows_of_table(run, str(table), options.rows)
     first = next(chunks)
     builder = AccountingBuilder(spec, exact=model.density.exact, num_samples=options.num_samples, seed=options.seed)
-    each_row(_scores(model, chain([first], chunks), builder))
+    taken = _Taken(builder, _reference(run, options, table) if is_of_columns(spec) else None)
+    each_row(taken.scores(model, chain([first], chunks)))
     drawn = None
     has_numbers = spec.schema is None or not all(column.levels for column in spec.schema.modelled)
     if draw and has_numbers and rows is not None and (model.context_optional or not model.context_features):
         of_range = rows if len(rows.x) >= NUM_DIVERGED else run.test(NUM_DIVERGED)
         drawn = sample_range(model, of_range.take(slice(NUM_DIVERGED)), seed=options.seed)
-    single = disagreement(model, first, options.seed) if draw else None
+    single = (
+        disagreement(model, Split(*first.take(taken.first_near)), options.seed) if draw and taken.any_near else None
+    )
     about = run.trained()
     about["experiment"]["evaluate"] = options.model_dump(mode="json")
     record = {
@@ -156,6 +164,7 @@ def evaluate(
         "samples": None if drawn is None else asdict(drawn),
         "float32_against_float64": None if single is None else asdict(single),
         "entropy_of_the_data": entropy,
+        "held_out": None if taken.far is None or rows is None else as_record(taken.held_out()),
         **({} if table is None else {"table": table}),
         "evaluate_seconds": round(time.perf_counter() - started, 1),
         "device": str(run.device),
@@ -163,12 +172,49 @@ def evaluate(
         "evaluated_by": provenance(),
         "weights_sha256": run.weights_sha256,
     }
-    return Evaluation(builder.build(), entropy, record, drawn, single)
+    far_out = taken.far.build() if taken.far is not None and rows is None else None
+    return Evaluation(builder.build(), entropy, record, drawn, single, far_out)
 
 
-def _scores(model: Flow, chunks: Iterable[Split], builder: AccountingBuilder) -> Iterator[RowScores]:
-    """What the model says of rows, which the builder takes in as well."""
-    spec, num_samples, seed = builder.spec, builder.num_samples, builder.seed
-    for scores in evaluate_chunks(model, chunks, spec=spec, num_samples=num_samples, seed=seed):
-        builder.add(scores)
-        yield scores
+def _reference(run: Run, options: Evaluate, table: str | None) -> Reference | None:
+    """What rows are held against: the test rows themselves against the ranges of the training rows alone."""
+    return ranges_of(run) if table is None else reference_of(run, options)
+
+
+class _Taken:
+    """What a model says of rows, as it is taken in: their accounting, how many are far out, which of the first are."""
+
+    def __init__(self, builder: AccountingBuilder, reference: Reference | None) -> None:
+        self.builder, self.first_near = builder, torch.empty(0, dtype=torch.bool)
+        self.far = None if reference is None else FarOutBuilder(reference, builder.spec)
+        self.num_rows, self.least = 0, math.inf
+
+    def scores(self, model: Flow, chunks: Iterable[Split]) -> Iterator[RowScores]:
+        """Scores of chunks of rows."""
+        spec, num_samples, seed = self.builder.spec, self.builder.num_samples, self.builder.seed
+        options = {"spec": spec, "num_samples": num_samples, "seed": seed, "settled": self._settled}
+        for scores in evaluate_chunks(model, chunks, **options):
+            self.builder.add(scores)
+            yield scores
+
+    def _settled(self, scores: RowScores, rows: Split) -> RowScores:
+        near = torch.ones(len(rows.x), dtype=torch.bool)
+        if self.far is not None:
+            x = rows.x[:]
+            scores = self.far.reference.settle(scores, x, self.builder.spec)
+            near = ~self.far.add(scores, x)
+        inside = scores.log_prob[scores.log_prob.isfinite()]
+        self.least = min(self.least, float(inside.min())) if len(inside) else self.least
+        self.first_near = self.first_near if self.num_rows else near
+        self.num_rows += len(near)
+        return scores
+
+    @property
+    def any_near(self) -> bool:
+        """Whether the first chunk has rows that are not far out."""
+        return bool(self.first_near.any())
+
+    def held_out(self) -> Reference:
+        """What the rows tell as a reference of others."""
+        assert self.far is not None
+        return replace(self.far.reference, num_rows=self.num_rows, least=self.least)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from glob import has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from marginflow.base.names import hint_at
 if TYPE_CHECKING:
     from marginflow.runs.schema import Experiment
 
+OF_ONE_MODEL = ("model", "noise", "context", "preprocess", "dequantise")  # sections that go with a model
 THESIS = "thesis.toml"  # which of them stand for each item of the thesis
 # here; in the installed package; where it is developed
 FOLDERS = (Path("experiments"), Path(__file__).parents[1] / "experiments", Path(__file__).parents[3] / "experiments")
@@ -61,11 +63,30 @@ def find(given: Path) -> Path:
     return given
 
 
-def read(given: Path, overrides: list[str]) -> Experiment:
+def is_table(given: Sequence[Path]) -> bool:
+    """Whether what is given are tables, and no experiment: told by their names, before torch is loaded.
+
+    >>> is_table([Path("people.csv")]), is_table([Path("half_moons_maf")]), is_table([Path("year-*")])
+    (True, False, True)
+    """
+    return len(given) > 1 or given[0].suffix not in ("", ".toml") or has_magic(str(given[0]))
+
+
+def leaves_open(overrides: Sequence[str]) -> bool:
+    """Whether overrides such as "train.lr=1e-4" leave the model to be chosen.
+
+    >>> leaves_open(["train.epochs=3"]), leaves_open(["model.name=maf"]), leaves_open(["data.labels=kind"])
+    (True, False, False)
+    """
+    keys = [each.partition("=")[0].strip() for each in overrides]
+    return not any(key.partition(".")[0] in OF_ONE_MODEL or key == "data.labels" for key in keys)
+
+
+def read(given: Path | Sequence[Path], overrides: list[str]) -> Experiment:
     """The experiment in a TOML file, of a name, or for a table.
 
     Args:
-        given: path of a TOML file or of a table, or the name of an experiment.
+        given: path of a TOML file or of a table, or the name of an experiment; several files of one table, or patterns.
         overrides: such as "train.lr=1e-4".
 
     Returns:
@@ -75,16 +96,20 @@ def read(given: Path, overrides: list[str]) -> Experiment:
         ValueError: where it is neither, or a key or value is wrong.
         FileNotFoundError: where there is no such file or name.
     """
-    toml = find(given) if given.suffix in ("", ".toml") and not given.is_dir() else None
+    every = [given] if isinstance(given, Path) else list(given)
+    toml = None if is_table(every) or every[0].is_dir() else find(every[0])
 
     from marginflow.data.tables.formats import require_format
-    from marginflow.models import TABLE_MODELS
+    from marginflow.data.tables.paths import files_of
+    from marginflow.models import MIXTURES, TABLE_MODELS
     from marginflow.runs import read_toml  # with torch, which a name that is not known need not wait for
 
     if toml is not None:
         return read_toml.read(toml, overrides)
-    require_format(given, "an experiment (.toml, or a name) or a table")
-    table = for_table(given)
+    files = files_of(every)
+    for file in files:
+        require_format(file, "an experiment (.toml, or a name) or a table" if len(files) == 1 else "a table")
+    table = for_table(files[0] if len(files) == 1 else files)
     named = [
         value.strip() for key, _, value in (each.partition("=") for each in overrides) if key.strip() == "model.name"
     ]
@@ -92,7 +117,10 @@ def read(given: Path, overrides: list[str]) -> Experiment:
         table["model"] = {}  # what is said of one model means nothing to another
     if named and named[-1] in TABLE_MODELS:
         table = {"data": table["data"], "model": {}, "train": OF_SCHEMA[named[-1]]}
-    return read_toml.parse(read_toml.overridden(table, overrides), str(given))
+    elif named and named[-1] in MIXTURES:
+        table["train"] = OF_MIXTURE
+    source = ", ".join(map(str, every))
+    return read_toml.parse(read_toml.overridden(table, overrides), source)
 
 
 # how a density of rows of a schema is trained unless something else is said
@@ -103,20 +131,22 @@ OF_SCHEMA = {
     },
     "mixture": {"epochs": 60, "patience": 5},
 }  # fmt: skip
+OF_MIXTURE = {"epochs": 200, "patience": 10}  # and a mixture of Gaussians; an epoch is a step of EM
 
 
-def for_table(path: Path) -> dict[str, Any]:
+def for_table(path: Path | Sequence[Path]) -> dict[str, Any]:
     """What a table is trained with unless something else is said: a MAF on standardised columns, stopped early."""
     return {
-        "data": {"name": "table", "path": str(path)},
+        "data": {"name": "table", "path": str(path) if isinstance(path, Path) else [str(each) for each in path]},
         "preprocess": {"standardise": True},
         "model": {"name": "maf", "hidden": [128, 128], "blocks": 5, "dropout": 0.1},
         "train": {"epochs": 200, "lr": 1e-3, "ema": 0.99, "weight_decay": 1e-5, "patience": 10},
     }
 
 
-def run_name(given: Path) -> str:
-    """The name of a run of an experiment or table."""
-    from marginflow.data.tables.formats import stem_of
+def run_name(given: Path | Sequence[Path]) -> str:
+    """The name of a run of an experiment or table, whose files may be several."""
+    from marginflow.data.tables.paths import files_of, name_of
 
-    return re.sub(r"[^\w.-]", "_", stem_of(given)) or "run"
+    every = [given] if isinstance(given, Path) else list(given)
+    return re.sub(r"[^\w.-]", "_", name_of(files_of(every) if is_table(every) else every)) or "run"

@@ -25,8 +25,10 @@ from marginflow.training.checkpoint import TRAINER, WEIGHTS, built, require_form
 from marginflow.training.metrics import METRICS, read_metrics
 
 EVALUATION = "evaluation.json"
+HELD_OUT = "held_out.json"
+CHOICE = "choice.json"  # how the model was chosen
 FOLDERS = {"figures", "tensorboard"}
-FILES = {CONFIG, MANIFEST, EVALUATION, WEIGHTS, METRICS, TRAINER, CHECKSUMS, LOCK, *FOLDERS}
+FILES = {CONFIG, MANIFEST, EVALUATION, HELD_OUT, CHOICE, WEIGHTS, METRICS, TRAINER, CHECKSUMS, LOCK, *FOLDERS}
 UNFINISHED = {part_of(Path(name)).name for name in FILES}
 
 

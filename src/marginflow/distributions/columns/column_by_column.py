@@ -69,10 +69,18 @@ class ColumnByColumn(nn.Module):
 
     def forward(self, read: Read, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """log P of what is discrete in rows, and the log density of the rest, each (N,)."""
+        return self.factors(self._params_of(read, context), read)
+
+    def of_each(self, read: Read, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The same of each column given those before it, in the order of a row: both (N, D)."""
+        return self.factors.of_each(self._params_of(read, context), read)
+
+    def _params_of(self, read: Read, context: Tensor | None) -> Tensor:
+        """Of all factors, in the order of the columns: (N, ...)."""
         inputs = self.encoder(read, self.like)
         params = self.network(inputs, context).flatten(1)
         seen = inputs if context is None else torch.cat([context, inputs], 1)
-        return self.factors(_Direct(self.direct)(params, seen, *self.direct.tensors), read)
+        return _Direct(self.direct)(params, seen, *self.direct.tensors)
 
     def draw(self, num_rows: int, context: Tensor | None) -> Tensor:
         """Rows (N, D), float64, column after column."""

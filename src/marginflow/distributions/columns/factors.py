@@ -31,17 +31,20 @@ class Factors(nn.Module):
         kinds = [_size_of(column) for column in own]
         self.group_of: list[tuple[int, int]] = [(0, 0)] * len(own)  # the number of its group, its number there
         groups: list[LevelFactors | NumberFactors] = []
+        in_groups: list[int] = []
         for kind in dict.fromkeys(kinds):
             members = [i for i, each in enumerate(kinds) if each == kind]
             for number, i in enumerate(members):
                 self.group_of[i] = len(groups), number
             places = [order[i] for i in members]
+            in_groups += places
             about = [own[i] for i in members], places, [starts[i] for i in members]
             if kind[0]:
                 groups.append(LevelFactors(*about))
             else:
                 groups.append(NumberFactors(*about, [numbers.index(place) for place in places], components))
         self.groups = nn.ModuleList(groups)
+        self.by_place = sorted(range(len(in_groups)), key=in_groups.__getitem__)
 
     def forward(self, params: Tensor, read: Read) -> tuple[Tensor, Tensor]:
         """log P of what is discrete in rows, and the log density of the rest, each (N,), float64."""
@@ -52,6 +55,14 @@ class Factors(nn.Module):
             density = density if log_density is None else density + log_density.sum(1)
         discrete = discrete.masked_fill((read.point == IMPOSSIBLE).any(1), -torch.inf)
         return discrete.masked_fill(read.undefined, torch.nan), density
+
+    def of_each(self, params: Tensor, read: Read) -> tuple[Tensor, Tensor]:
+        """The same of each column, in the order of a row: both (N, D), float64; an undefined blank is some value."""
+        pairs = [group(params, read) for group in self.groups]
+        discrete = torch.cat([log_p.double() for log_p, _ in pairs], 1)
+        density = torch.cat([torch.zeros_like(p, dtype=torch.float64) if d is None else d for p, d in pairs], 1)
+        discrete, density = (each[:, self.by_place] for each in (discrete, density))
+        return discrete.masked_fill(read.point == IMPOSSIBLE, -torch.inf), density
 
     def draw(self, number: int, params: Tensor) -> Tensor:
         """Values (N,) of a column, float64, given its own parameters (N, ...)."""
