@@ -19,6 +19,7 @@ from marginflow.cli.output import print_anywhere, say
 from marginflow.cli.report import report
 from marginflow.cli.reproduce import reproduce
 from marginflow.cli.sample import sample
+from marginflow.cli.score import score
 from marginflow.cli.train import train
 
 app = typer.Typer(
@@ -30,7 +31,7 @@ app = typer.Typer(
 data_app = typer.Typer(help="Data sets: what there is, where it lies, and downloads.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
-for command in (train, evaluate, check, sample, compare, list_, reproduce, report, demo):
+for command in (train, score, evaluate, check, sample, compare, list_, reproduce, report, demo):
     app.command(command.__name__.strip("_"))(one_line_errors()(command))
 for command in (data.list_, data.fetch, data.path, data.describe):
     data_app.command(command.__name__.strip("_"))(one_line_errors()(command))

@@ -22,12 +22,16 @@ def check(run: Run, seed: Annotated[int, typer.Option(help="Seed of all noise.")
 
     from marginflow.base.devices import device_on
     from marginflow.base.literal import literal
+    from marginflow.report.row_findings import row_findings
     from marginflow.report.tables import findings_table
     from marginflow.runs.evaluate import check as checked
+    from marginflow.runs.held_out import is_of_columns
     from marginflow.runs.run import Run
 
     with Console(stderr=True).status(Text(f"checking {literal(run)}")):
-        found = checked(Run.open(run, device_on(device)), seed)
-    Console().print(findings_table(found))
+        opened = Run.open(run, device_on(device))
+        found = checked(opened, seed)
+    of_rows = is_of_columns(opened.spec)
+    Console().print(row_findings(found) if of_rows else findings_table(found), highlight=not of_rows)
     if not found.ok:
         raise ValueError(f"{run} fails {', '.join(each.check for each in found.every if each.status == 'fail')}")

@@ -33,7 +33,7 @@ def evaluate(
     deterministic: Deterministic = False,
     device: Device = "auto",
 ) -> None:
-    """The accounting table of a run on its test split, and its figures."""
+    """The accounting of a run on its test split, with figures, or on another table, whose rows far out are counted."""
     require_run(run)
 
     from rich.console import Console
@@ -44,10 +44,12 @@ def evaluate(
     from marginflow.base.literal import literal
     from marginflow.data.tables.write import require_output
     from marginflow.report import figures
+    from marginflow.report.row_accounting import far_out_lines, row_accounting_table
     from marginflow.report.tables import about_precision, about_samples, accounting_table
     from marginflow.runs.evaluate import evaluate as evaluated
     from marginflow.runs.evaluate import exhaust
     from marginflow.runs.read_toml import evaluation
+    from marginflow.runs.reference import is_of_columns
     from marginflow.runs.run import Run
 
     if to is not None:
@@ -61,7 +63,13 @@ def evaluate(
     status = Console(stderr=True).status(Text(f"evaluating {literal(run)} with K = {options.num_samples}"))
     with status, seeds.deterministic(deterministic):
         result = evaluated(opened, options, table, each_row=sink)
-    Console().print(accounting_table({run.resolve().name: result.accounting}, result.entropy))
+    name, accounting = run.resolve().name, result.accounting
+    if accounting.exact and is_of_columns(opened.spec):
+        Console().print(row_accounting_table(name, accounting, opened.spec), highlight=False)
+    else:
+        Console().print(accounting_table({name: accounting}, result.entropy))
+    if result.far_out is not None:
+        Console().print(far_out_lines(result.far_out), highlight=False, markup=False, emoji=False)
     if result.samples is not None:
         Console().print(about_samples(result.samples), highlight=False)
     if result.single is not None:

@@ -19,7 +19,8 @@ FLAGS = (
     "context",
     "weights",
     "delimiter",
-)  # options of data that train takes by themselves
+    "keep",
+)  # options that commands take by themselves
 ASKS_FOR_A_SCHEMA = "--set model.name=mixed"
 
 

@@ -34,7 +34,9 @@ def write_page(items: Mapping[Path, dict[str, Any]], output: Path) -> Path:
         loader=jinja2.PackageLoader("marginflow.report"), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters.update(estimate=estimate, curve=curve, about_curve=about_curve, literal=literal)
+    environment.filters.update(
+        estimate=estimate, curve=curve, about_curve=about_curve, literal=literal, negative=negative
+    )
     of_item, page = (environment.get_template(name) for name in ("section.html", "report.html"))
     sections = []
     for i, (source, item) in enumerate(items.items(), 1):
@@ -46,7 +48,7 @@ def write_page(items: Mapping[Path, dict[str, Any]], output: Path) -> Path:
             raise ValueError(
                 f"{source} is not a result of reproduce, nor a whole run ({reason}): give those"
             ) from error
-        sections.append({"title": section["title"], "html": html})
+        sections.append({"title": section["title"], "html": html, "of_rows": section["of_rows"]})
     write_whole(output, page.render(sections=sections).encode())
     return output
 
@@ -72,7 +74,15 @@ def _section(item: dict[str, Any], folder: Path) -> dict[str, Any]:
     runs = [{**run, **_settings(run["experiment"])} for run in item["runs"]]
     figures = [(_as_data(folder / each["file"]), each["caption"]) for each in item["figures"]]
     keys = ("title", "caption")
-    return {**{key: item[key] for key in keys}, "not_drawn": item.get("not_drawn"), "runs": runs, "figures": figures}
+    about = {"not_drawn": item.get("not_drawn"), **_columns(runs)}
+    return {**{key: item[key] for key in keys}, **about, "runs": runs, "figures": figures}
+
+
+def _columns(runs: Sequence[dict[str, Any]]) -> dict[str, bool]:
+    """Whether log p of a table's rows stands in place of the whole accounting, as it is exact; and in which parts."""
+    tests = [run["test"] for run in runs if run["experiment"].get("data", {}).get("name") == "table"]
+    of_rows = len(tests) == len(runs) > 0 and all(each["exact"] and each.get("log_prob") for each in tests)
+    return {"of_rows": of_rows, "has_parts": of_rows and all(each["discrete"] and each["real"] for each in tests)}
 
 
 def _settings(experiment: dict[str, Any]) -> dict[str, Any]:
@@ -103,6 +113,15 @@ def estimate(value: dict[str, float] | None, digits: int = 3) -> str:
         return NONE
     mean, error = (value[key] + 0.0 for key in ("value", "standard_error"))  # TypeError for text
     return with_error(mean, error, digits)
+
+
+def negative(value: dict[str, float] | None) -> dict[str, float] | None:
+    """The mean of the negative, with the same error.
+
+    >>> negative({"value": 2.0, "standard_error": 0.1})
+    {'value': -2.0, 'standard_error': 0.1}
+    """
+    return None if value is None else {**value, "value": -value["value"]}
 
 
 def curve(records: Sequence[dict[str, Any]], key: str) -> str:

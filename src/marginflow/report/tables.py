@@ -45,7 +45,7 @@ def accounting_table(results: Mapping[str, Accounting], floor: float | None = No
         table.add_row("noise entropy  -log q(ε|x)", *[_estimate(each.noise_entropy) for each in columns])
         table.add_row("bound on the NLL", *[NONE if each.exact else _estimate(each.bound) for each in columns])
     table.add_row("NLL", *[_estimate(each.importance_weighted) for each in columns], style="bold")
-    table.add_row("  computed", *[_computed(each) for each in columns])
+    table.add_row("  computed", *[computed(each) for each in columns])
     if any(each.discrete for each in columns):
         table.add_row("  -log probability of what is discrete", *[_estimate(each.discrete) for each in columns])
         table.add_row("  -log density of what is real", *[_estimate(each.real) for each in columns])
@@ -54,7 +54,7 @@ def accounting_table(results: Mapping[str, Accounting], floor: float | None = No
     if estimated:
         table.add_row("  error from the draws", *[_from_draws(e, e.importance_weighted.draws_error) for e in columns])
         table.add_row("  still too high by about", *[_from_draws(each, each.draws_bias) for each in columns])
-        table.add_row("  median effective sample size", *[_sample_size(each) for each in columns])
+        table.add_row("  median effective sample size", *[sample_size(each) for each in columns])
     if floor is not None:  # of the preprocessed rows, like all above
         table.add_row("entropy of the data", *[number(floor + each.log_det.value) for each in columns])
     if preprocessed:
@@ -83,7 +83,9 @@ def about_samples(samples: SampleRange) -> str:
 def about_precision(single: Disagreement) -> str:
     """How far float32 lies from float64, in a line."""
     mean, most = (f"{each:.1e}" if math.isfinite(each) else number(each) for each in (single.mean, single.largest))
-    return f"float32 is {mean} nats a row off float64, at most {most}, on {single.num_rows:,} rows"
+    more = single.num_overflown
+    beyond = f", without {more:,} so far out that log p is a number in float64 alone" if more else ""
+    return f"float32 is {mean} nats a row off float64, at most {most}, on {single.num_rows:,} rows{beyond}"
 
 
 def comparison_table(results: Sequence[Compared], spec: DataSpec) -> Group:
@@ -99,14 +101,14 @@ def comparison_table(results: Sequence[Compared], spec: DataSpec) -> Group:
         table.add_column(heading, justify="right")
     for each in results:
         behind = NONE if each.behind is None else _estimate(each.behind.scaled(scale), digits)
-        nll, how = _estimate(each.nll.scaled(scale), digits), _computed(each.accounting)
-        table.add_row(_text(each.name), nll, behind, how, _sample_size(each.accounting))
+        nll, how = _estimate(each.nll.scaled(scale), digits), computed(each.accounting)
+        table.add_row(_text(each.name), nll, behind, how, sample_size(each.accounting))
     weighted = "weighted " if results[0].accounting.effective_rows else ""
     lines = [
-        f"{weighted}means over the same {_compared_rows(results)} test rows, as given, before preprocessing",
+        f"{weighted}means over the same {compared_rows(results)} test rows, as given, before preprocessing",
         "behind the best: mean of the differences row by row, ± their standard error",
     ]
-    lines += [f"{each.name}: {line}" for each in results for line in _outside(each.accounting)]
+    lines += [f"{each.name}: {line}" for each in results for line in outside_lines(each.accounting)]
     if any(not each.accounting.exact for each in results):
         lines.append("by IW-K: an upper bound that comes down to the NLL as K grows")
     if any(each.accounting.modelled_dequantisation for each in results):
@@ -122,7 +124,7 @@ def _notes(columns: list[Accounting], floor: float | None) -> str:
     ]
     if first.effective_rows:
         lines = [f"weighted {lines[0]}", f"weights tell as much as {first.effective_rows:,.0f} rows of equal weight"]
-    lines += [line for each in columns for line in _outside(each)]
+    lines += [line for each in columns for line in outside_lines(each)]
     if any(each.real for each in columns):
         lines.append("densities are in the units of the file: measured in others, the NLL is another number")
     if any(not each.exact for each in columns):
@@ -139,7 +141,7 @@ def _notes(columns: list[Accounting], floor: float | None) -> str:
     return "\n".join(lines)
 
 
-def _compared_rows(results: Sequence[Compared]) -> str:
+def compared_rows(results: Sequence[Compared]) -> str:
     """How many rows runs were compared on."""
     one = results[0].accounting
     if not any(each.accounting.num_outside for each in results):
@@ -147,16 +149,15 @@ def _compared_rows(results: Sequence[Compared]) -> str:
     return f"{one.num_rows + one.num_outside}, without those outside of the support of a run,"
 
 
-def _outside(accounting: Accounting) -> list[str]:
-    """How many rows have density 0, and which, in a line; none where all have one."""
+def outside_lines(accounting: Accounting, of_all: str = "the NLL is infinite") -> list[str]:
+    """How many rows have density 0, and which, in a line; none where all have one. of_all: what is so over all rows."""
     count = accounting.num_outside
     if not count:
         return []
     rows = ", ".join(map(str, accounting.outside)) + (" ..." if count > len(accounting.outside) else "")
     return [
         f"OUTSIDE THE SUPPORT: {count:,} of {accounting.num_rows + count:,} rows have density 0, or one too small "
-        f"for a number (rows {rows}, counted from 0); over all rows the NLL is infinite, the figures are those of the "
-        "others",
+        f"for a number (rows {rows}, counted from 0); over all rows {of_all}, the figures are those of the others",
         *(f"  row {row}: {why}" for row, why in zip(accounting.outside, accounting.reasons, strict=False) if why),
     ]
 
@@ -165,7 +166,8 @@ def _counted(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _computed(accounting: Accounting) -> str:
+def computed(accounting: Accounting) -> str:
+    """How log p was computed."""
     how = "exactly" if accounting.exact else f"by IW-{accounting.num_samples}"
     return f"{how}, at one draw of u" if accounting.modelled_dequantisation else how
 
@@ -188,7 +190,8 @@ def _from_draws(accounting: Accounting, value: float | None) -> str:
     return f"{value:.1e}"
 
 
-def _sample_size(accounting: Accounting) -> str:
+def sample_size(accounting: Accounting) -> str:
+    """The median effective sample size; a dash where nothing is estimated."""
     if accounting.exact:
         return NONE
     note = "" if accounting.converged else "  not converged"

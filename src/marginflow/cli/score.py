@@ -1,0 +1,119 @@
+"""marginflow score: a table with how unusual each of its rows is."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from marginflow.cli.options import Deterministic, Device, NumSamples, Run
+from marginflow.cli.output import say
+from marginflow.cli.streams import FORMATS, from_stdin, to_stdout
+from marginflow.cli.typed import names_in
+from marginflow.runs.is_run import require_run
+
+if TYPE_CHECKING:
+    from marginflow.runs.run import Run as OpenRun
+    from marginflow.runs.score import Scorer
+
+
+def score(
+    run: Run,
+    table: Annotated[Path, typer.Argument(help="The rows: .csv, .tsv, .parquet, .feather, .npy, ...; - reads stdin.")],
+    to: Annotated[
+        Path, typer.Option("--output", "-o", help="A .csv, .tsv, .parquet, .feather or .npy file; - is stdout, as csv.")
+    ] = Path("-"),
+    keep: Annotated[
+        Optional[str],
+        typer.Option(help='Columns of the table to keep before the scores: a,b; all by default, "" none.'),
+    ] = None,
+    contamination: Annotated[
+        float, typer.Option(help="The share of rows, as rare as that among held-out ones, that are outliers.")
+    ] = 0.01,
+    num_samples: NumSamples = None,
+    seed: Annotated[int, typer.Option(help="Seed of all noise.")] = 0,
+    format: Annotated[
+        Optional[str], typer.Option(help=f"Of stdin, where its first bytes do not tell: {', '.join(FORMATS)}.")
+    ] = None,
+    deterministic: Deterministic = False,
+    device: Device = "auto",
+) -> None:
+    """Write a table with the log p of each of its rows: how unusual they are to the model of a run.
+
+    Behind its columns stand log_prob, the log density in the units of the table; for a run with a schema
+    log_prob_discrete and log_prob_real, the log probability of what is discrete and the log density of what is real;
+    percentile, the share of held-out rows that are as unusual; outlier, whether the row is among the rarest; where
+    log_prob is an estimate, by -K draws, its standard_error; and by the model "mixed" unusual_column, the column that
+    is furthest below what held-out rows have there, given the columns before it: it depends on their order.
+    A row that the model has no place for, as one of a level that it never saw, has log_prob -inf and percentile 0.
+    """
+    require_run(run)
+    _require_sense(to, format, table, contamination, num_samples)
+
+    from marginflow.base import seeds
+    from marginflow.base.devices import device_on
+    from marginflow.data.tables.write import require_output
+    from marginflow.runs.held_out import held_out_for
+    from marginflow.runs.run import Run
+    from marginflow.runs.score import Scorer
+
+    seeds.require_seed(seed)
+    if str(to) != "-":
+        require_output(to)
+        if str(table) != "-" and to.resolve() == table.resolve():
+            raise ValueError(f"{to} is the table itself: give another --output")
+    opened = Run.open(run, device_on(device))
+    held_out, note = held_out_for(opened, num_samples)
+    if note:
+        say(f"marginflow: {note}", err=True)
+    draws = num_samples or opened.experiment.evaluate.num_samples
+    scorer = Scorer(opened, held_out, contamination, draws, seed)
+    source = from_stdin(format) if str(table) == "-" else nullcontext(table)
+    with seeds.deterministic(deterministic), source as path:
+        names = _write(opened, scorer, path, to, None if keep is None else names_in(keep))
+    for line in scorer.told.in_words():
+        say(f"marginflow: {line}", err=True)
+    if str(to) != "-":
+        say(f"wrote {to}: {', '.join(names)}")
+
+
+def _require_sense(to: Path, format: str | None, table: Path, contamination: float, num_samples: int | None) -> None:
+    """Refuse options that make no sense, before anything is loaded."""
+    if format is not None and format not in FORMATS:
+        raise ValueError(f"--format must be one of {', '.join(FORMATS)}; got {format!r}")
+    if format is not None and str(table) != "-":
+        raise ValueError(f"--format is of standard input, -; the ending of {table} tells its own: leave it out")
+    if not 0 < contamination < 1:
+        raise ValueError(f"--contamination must lie between 0 and 1, such as 0.01; got {contamination}")
+    if num_samples is not None and num_samples < 1:
+        raise ValueError(f"-K must be 1 or more; got {num_samples}")
+
+
+def _write(run: OpenRun, scorer: Scorer, path: Path, to: Path, keep: list[str] | None) -> list[str]:
+    """Write the columns that are kept and the scores; their names."""
+    from itertools import chain
+
+    from marginflow.data.tables.formats import ending_of
+    from marginflow.data.tables.keep import Keeper, require_other_names
+    from marginflow.data.tables.write import write_tables
+    from marginflow.runs.score import beside, rows_of
+
+    rows = rows_of(run, str(path))
+    ending = ".csv" if str(to) == "-" else ending_of(to)
+    kept = keep if keep is not None else [] if ending == ".npy" else rows.names
+    names = [each for each in scorer.names if ending != ".npy" or each != "unusual_column"]
+    require_other_names(kept, names)
+    keeper = Keeper(run.spec, rows.dialect, ending)
+    chunks = rows.beside(kept)
+    first = next(chunks)
+    if first.kept is not None:
+        keeper.require_possible(first.kept.schema)
+    tables = beside(chain([first], chunks), scorer, keeper, names)
+    if str(to) == "-":
+        with to_stdout() as stream:
+            write_tables(tables, [*kept, *names], stream)
+    else:
+        write_tables(tables, [*kept, *names], to)
+    return [*kept, *names]

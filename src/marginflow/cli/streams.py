@@ -1,0 +1,86 @@
+"""Standard input as a table's file, and standard output as a stream of text that a reader may leave early."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import typer
+
+from marginflow.base.data_error import DataError
+
+FORMATS = ("csv", "tsv", "parquet", "feather")
+_BY_START = {b"PAR1": "parquet", b"ARROW1": "feather", b"FEA1": "feather", b"\x93NUMPY": "npy", b"\x1f\x8b": "csv.gz"}
+_SHOWN = "standard input"
+
+
+@contextmanager
+def from_stdin(format: str | None) -> Iterator[Path]:
+    """Standard input as a file in a temporary folder, however many rows it has; messages call it by its name.
+
+    Args:
+        format: "csv", "tsv", "parquet" or "feather"; None lets its first bytes tell.
+
+    Returns:
+        A context manager, inside of which the file is there.
+
+    Raises:
+        ValueError: where nothing comes.
+    """
+    with tempfile.TemporaryDirectory(prefix="marginflow-") as folder:
+        stream = sys.stdin.buffer
+        start = stream.read(8)
+        if not start:
+            raise ValueError("standard input is empty: a table is needed, such as marginflow score RUN - < new.csv")
+        known = (each for mark, each in _BY_START.items() if start.startswith(mark))
+        path = Path(folder) / f"stdin.{format or next(known, 'csv')}"
+        with path.open("wb") as file:
+            file.write(start)
+            shutil.copyfileobj(stream, file, 2**20)
+        with _called(path):
+            yield path
+
+
+@contextmanager
+def _called(path: Path) -> Iterator[None]:
+    """Inside, messages speak of standard input in the place of its file."""
+
+    def renamed(text: object) -> str:
+        return str(text).replace(str(path), _SHOWN)
+
+    before = warnings.showwarning
+
+    def show(message: Warning | str, *about: Any, **more: Any) -> None:
+        renamed_message = type(message)(renamed(message)) if isinstance(message, Warning) else renamed(message)
+        before(renamed_message, *about, **more)
+
+    warnings.showwarning = cast(Any, show)
+    try:
+        yield
+    except DataError as error:
+        raise DataError([renamed(line) for line in error.lines], error.remedies) from error
+    except ValueError as error:
+        raise ValueError(renamed(error)) from error
+    finally:
+        warnings.showwarning = before
+
+
+@contextmanager
+def to_stdout() -> Iterator[BinaryIO]:
+    """Standard output for bytes; a reader that leaves early, as head does, ends the command quietly."""
+    sys.stdout.flush()
+    try:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        with suppress(OSError, io.UnsupportedOperation):  # or the interpreter would try to flush it once more
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit from None
