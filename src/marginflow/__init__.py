@@ -9,6 +9,8 @@ __version__ = "0.1.0"
 
 _NAMES = {
     "Flow": "distributions",
+    "FlowDensity": "estimators",
+    "FlowOutlierDetector": "estimators",
     "LabelMixture": "distributions",
     "LogLikelihood": "distributions",
     "Marginalising": "distributions",
@@ -26,14 +28,15 @@ _NAMES = {
 }
 
 __all__ = [
-    "Flow", "LabelMixture", "LogLikelihood", "Marginalising", "TrainConfig", "VariationalConfig", "calibrate", "check",
-    "data", "distributions", "evaluate", "fit", "fit_to_density", "interop", "load", "log_likelihood", "models", "nets",
-    "sample", "save", "training", "transforms",
+    "Flow", "FlowDensity", "FlowOutlierDetector", "LabelMixture", "LogLikelihood", "Marginalising", "TrainConfig",
+    "VariationalConfig", "calibrate", "check", "data", "distributions", "estimators", "evaluate", "fit",
+    "fit_to_density", "interop", "load", "log_likelihood", "models", "nets", "sample", "save", "training", "transforms",
 ]  # fmt: skip
 
 if TYPE_CHECKING:  # the same names, for editors and type checkers
-    from marginflow import data, distributions, interop, models, nets, training, transforms
+    from marginflow import data, distributions, estimators, interop, models, nets, training, transforms
     from marginflow.distributions import Flow, LabelMixture, LogLikelihood, Marginalising, log_likelihood
+    from marginflow.estimators import FlowDensity, FlowOutlierDetector
     from marginflow.evaluation.check.check import check
     from marginflow.evaluation.evaluate import evaluate
     from marginflow.evaluation.sample import sample

@@ -13,7 +13,7 @@ from typing import Any
 import griffe
 import pytest
 
-DOORS = ["", ".data", ".distributions", ".interop", ".models", ".nets", ".training", ".transforms"]
+DOORS = ["", ".data", ".distributions", ".estimators", ".interop", ".models", ".nets", ".training", ".transforms"]
 SECTIONS = [
     "text",
     "parameters",
@@ -119,7 +119,9 @@ def test_sections_of_a_public_docstring(path: str) -> None:
     require_a_summary(path)
     assert [kind for kind in SECTIONS if kind in sections] == list(sections), "the sections stand in another order"
     fields = fields_of(value)
-    if "attributes" in sections:  # of a result, which is read and not built
+    fitted = [each for each in sections.get("attributes", []) if each.name.endswith("_")]  # of an estimator
+    require_described([each.name for each in fitted], fitted)
+    if "attributes" in sections and not fitted:  # of a result, which is read and not built
         require_described(fields, sections["attributes"])
     elif is_built_by_callers(value) and (fields or arguments_of(value)):
         require_described(fields or arguments_of(value), sections.get("parameters", []))

@@ -1,0 +1,141 @@
+"""The models among which that of a table is chosen, each with the settings that suit its number of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from marginflow.data import DataSpec
+from marginflow.data.schema import Schema
+from marginflow.models import TABLE_MODELS
+from marginflow.runs.small_tables import BATCHES, LEAST_BATCH
+from marginflow.training.batch_size import suggested_batch_size
+
+COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 20, 30)  # of mixtures of Gaussians
+ROWS_A_COMPONENT = 5  # at least
+PASSES = 60  # of a training, which at the suggested batch size are 30 sqrt(N) steps,
+STEPS = 4000  # and at most these
+STEPS_OF_TRIAL = 600  # where a candidate is only tried
+RATE = 2e-3  # at most: the suggested rates are for trainings without dropout, at a constant rate
+FOR_NETWORKS, MANY = 100, 1000  # rows, from which on networks are tried, and from which on they are many
+NARROW, WIDE, LOW = 64, 128, 8  # hidden units; the narrow are for few rows of at most so many columns
+EM_STEPS = 60
+UNTIL_NO_BETTER = {"patience": 10, "validate_every": 1}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model that may be chosen.
+
+    Attributes:
+        name: such as "maf_mog", or "gaussian_mixture of 8".
+        tables: of an experiment: model, preprocess and train.
+    """
+
+    name: str
+    tables: dict[str, dict[str, Any]]
+
+    def under(self, tables: Mapping[str, Any]) -> dict[str, Any]:
+        """The tables of an experiment: these, and above them what a user says."""
+        own = {section: {**table, **tables.get(section, {})} for section, table in self.tables.items()}
+        return {**tables, **own}
+
+    def until_no_better(self) -> Candidate:
+        """The same, trained until validation rows no longer gain."""
+        return replace(self, tables={**self.tables, "train": {**self.tables["train"], **UNTIL_NO_BETTER}})
+
+
+def are_real(schema: Schema | None) -> bool:
+    """Whether all columns are real numbers without blanks, spikes and bounds, so that a flow takes them as they are."""
+    return schema is None or all(
+        each.kind == "real" and not each.blank and not each.atoms and each.lower is None and each.upper is None
+        for each in schema.modelled
+    )
+
+
+def candidates(
+    spec: DataSpec, num_rows: int, *, on_trial: bool = False, of_any_kind: bool = False
+) -> Iterator[Candidate]:
+    """The models for rows of this kind.
+
+    Of real numbers: mixtures of Gaussians, `maf_mog`, `nsf` and `maf` with dropout, and `mixed`, whose columns are
+    warped. Of other columns: mixtures of independent columns, and `mixed`.
+
+    Args:
+        spec: of the rows.
+        num_rows: to train on.
+        on_trial: whether the trainings are short, by which the best is found that is trained to its end.
+        of_any_kind: whether real columns are taken like all others.
+
+    Yields:
+        The candidates, the simplest first.
+    """
+    steps = STEPS_OF_TRIAL if on_trial else STEPS
+    of_kind = _of_real_numbers if are_real(spec.schema) and not of_any_kind else _of_any_kind
+    yield from of_kind(spec, num_rows, steps)
+
+
+def _of_real_numbers(spec: DataSpec, num_rows: int, steps: int) -> Iterator[Candidate]:
+    if not spec.context_features:
+        for components in _components(COMPONENTS, num_rows):
+            train = {"epochs": EM_STEPS, "validate_every": 5}
+            yield _standardised({"name": "gaussian_mixture", "components": components}, train, f" of {components}")
+    if num_rows < FOR_NETWORKS and not spec.context_features:
+        return
+    width = NARROW if num_rows < MANY and spec.features <= LOW else WIDE
+    network = {"hidden": [width, width], "dropout": 0.2}
+    short, *more = lengths = (20, 80) if num_rows < MANY else (60,)
+    for model in ({"name": "maf_mog", **network, "blocks": 3}, {"name": "maf", **network, "blocks": 5}):
+        for passes in lengths:
+            name = f", {passes} passes" if more else ""
+            yield _standardised(model, by_steps(num_rows, steps, passes), name)
+    yield _standardised({"name": "nsf", **network, "blocks": 3}, by_steps(num_rows, steps))
+    model = {"name": "mixed", "hidden": [width] * 3, "dropout": 0.2}
+    yield Candidate("mixed", {"model": model, "train": by_steps(num_rows, steps, short)})
+
+
+def _components(wanted: Iterable[int], num_rows: int) -> Iterator[int]:
+    """Those numbers of components for which there are rows."""
+    return (each for each in wanted if each == 1 or each * ROWS_A_COMPONENT <= num_rows)
+
+
+def _standardised(model: dict[str, Any], train: dict[str, Any], more: str = "") -> Candidate:
+    tables = {"preprocess": {"standardise": True}, "model": model, "train": train}
+    return Candidate(f"{model['name']}{more}", tables)
+
+
+def _of_any_kind(spec: DataSpec, num_rows: int, steps: int) -> Iterator[Candidate]:
+    for components in _components((1, 8, 32, 128), num_rows):
+        model = {"name": "mixture", "components": components}
+        yield Candidate(
+            f"mixture of {components}", {"model": model, "train": {"epochs": EM_STEPS, "validate_every": 5}}
+        )
+    few = num_rows < MANY
+    model = {"name": "mixed", "hidden": [NARROW] * 3 if few else [2 * WIDE] * 5, "dropout": 0.2 if few else 0.1}
+    for passes in (20, 60):
+        yield Candidate(f"mixed, {passes} passes", {"model": model, "train": by_steps(num_rows, steps, passes)})
+
+
+def known_as(name: str, spec: DataSpec, num_rows: int, *, on_trial: bool = False) -> Candidate:
+    """A model by its name that is none of the candidates, as it stands, trained as they are."""
+    preprocess = {} if name in TABLE_MODELS else {"preprocess": {"standardise": True}}
+    train = by_steps(num_rows, STEPS_OF_TRIAL if on_trial else STEPS)
+    return Candidate(name, {**preprocess, "model": {"name": name}, "train": train})
+
+
+def by_steps(num_rows: int, most: int, passes: int = PASSES) -> dict[str, Any]:
+    """How a network is trained on so many rows: passes at the suggested batch size, in all at most so many steps."""
+    suggested = suggested_batch_size(num_rows)
+    size = min(suggested.size, max(LEAST_BATCH, num_rows // BATCHES), num_rows)
+    a_pass = max(num_rows // size, 1)
+    epochs = max(1, min(passes, most // a_pass))
+    return {
+        "epochs": epochs,
+        "batch_size": size,
+        "lr": min(suggested.lr, RATE),
+        "schedule": "cosine",
+        "warmup_steps": min(100, epochs * a_pass // 10),
+        "ema": 0.98,
+        "clip_norm": 20.0,
+    }

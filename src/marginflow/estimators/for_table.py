@@ -1,0 +1,91 @@
+"""The model of a table in files, chosen: what `marginflow train` does where none is named."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from marginflow.base.data_warning import DataWarning
+from marginflow.data import DataSet
+from marginflow.data.tables.duplicates import duplicates
+from marginflow.estimators.candidates import are_real
+from marginflow.estimators.choose import Choice, choose
+from marginflow.estimators.record import keep_trials
+from marginflow.estimators.trials import Trial
+from marginflow.runs.build import load_data
+from marginflow.runs.held_out import HeldOut
+from marginflow.runs.read_toml import overridden, parse
+
+
+def choice_for(
+    files: Sequence[Path],
+    overrides: Sequence[str],
+    *,
+    understood: Callable[[DataSet], object] = lambda data: None,
+    told: Callable[[Trial], object] = lambda trial: None,
+) -> tuple[Choice, DataSet]:
+    """Choose the model of a table, see `choose`.
+
+    Args:
+        files: of the table.
+        overrides: such as "train.lr=1e-4", none of which names a model.
+        understood: called with the rows, before the first candidate is trained.
+        told: called with each trial that has ended.
+
+    Returns:
+        The choice, whose experiment reads the same rows again with the same test rows; and the rows.
+
+    Raises:
+        ValueError: where the table or an override cannot be used.
+    """
+    path = str(files[0]) if len(files) == 1 else [str(each) for each in files]
+    tables = overridden({"data": {"name": "table", "path": path}}, overrides)
+    any_kind = parse({**tables, "model": {"name": "mixed"}}, ", ".join(map(str, files)))
+    of_data = any_kind.data.model_dump()
+    if not of_data["validation"]:
+        raise ValueError("a model is chosen by rows it has not seen: leave data.validation out, or give --model NAME")
+    data = load_data(any_kind)
+    understood(data)
+    can_take = _flows_can_take(data)
+    if can_take:
+        assert data.schema is not None
+        names = {"columns": data.schema.names, "drop": []}
+        tables = {**tables, "data": {**tables["data"], **names}}
+        tables.pop("schema", None)
+        data = replace(data, schema=None)
+    return choose(data, tables, of_any_kind=not can_take, seed=of_data["seed"], told=told), data
+
+
+def _flows_can_take(data: DataSet) -> bool:
+    """Whether the rows can be read as real numbers without a schema, and are then split as they are here."""
+    schema = data.schema
+    if schema is None or schema.given or any(each.weighs for each in schema.columns) or not are_real(schema):
+        return False
+    every = torch.cat([split.take().x for split in (data.train, data.validation, data.test)])
+    return not duplicates(every.numpy()).beyond_chance
+
+
+def load_again(choice: Choice, before: DataSet) -> DataSet:
+    """The rows on which a chosen model is trained; what is suspicious in them was said before.
+
+    ValueError where its test rows are no longer those before the choice, so that some may have been seen.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)
+        data = load_data(choice.experiment)
+    old, new = (each.test.take().x.nan_to_num() for each in (before, data))
+    if old.shape != new.shape or not bool((old == new).all()):
+        raise ValueError("the table has changed while models were tried: train again")
+    return data
+
+
+def keep_choice(choice: Choice, run_dir: Path) -> None:
+    """Write how the model was chosen beside it, and log p of the rows that were held out in folds."""
+    keep_trials(run_dir, choice.trials, choice.folds)
+    if choice.log_prob is not None:
+        about = {"cross_fitted": True, "weight": choice.weight, "columns": choice.columns}
+        HeldOut.of(choice.log_prob, **about).keep(run_dir)
