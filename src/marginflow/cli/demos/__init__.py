@@ -1,0 +1,1 @@
+"""What the demo shows, one subject a file."""
