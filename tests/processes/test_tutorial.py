@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import subprocess
@@ -21,7 +22,7 @@ def test_every_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     names: dict[str, object] = {}
     output: dict[str, str] = {}
     blocks = re.findall(r"```(python|bash)( fails)?\n(.*?)```", TUTORIAL.read_text(), re.DOTALL)
-    assert len(blocks) == 14
+    assert len(blocks) == 15
     for language, fails, block in blocks:
         if language == "python":
             exec(block, names)
@@ -33,11 +34,12 @@ def test_every_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     told = "".join(output.values())
     expected = " ".join(re.findall(r"^    (.*)$", TUTORIAL.read_text(), re.MULTILINE)[:2])
     assert expected.replace("/where/you/are", str(tmp_path)) in " ".join(told.split())
-    assert told.count("NLL of the rows as given") >= 3
-    ordinary, thin, old = (float(line) for line in Path("scores.csv").read_text().splitlines()[1:])
-    assert ordinary > max(thin, old) + 10
+    assert len(re.findall(r"log p is that of a density|NLL of the rows as given", told)) >= 3
+    ordinary, thin, old = csv.DictReader(Path("scored.csv").read_text().splitlines())
+    assert float(ordinary["log_prob"]) > max(float(thin["log_prob"]), float(old["log_prob"])) + 10
+    assert [each["outlier"] for each in (ordinary, thin, old)] == ["false", "true", "true"]
     assert len(Path("group_b.csv").read_text().splitlines()) == 501
-    assert "['height', 'weight', 'age'] 1000" in capsys.readouterr().out
+    assert "['height', 'weight', 'age', 'group'] 1000" in capsys.readouterr().out
     assert Path("two_columns.safetensors").exists()
     for figure in ("training", "marginals", "latents"):
-        assert Path(f"runs/people/figures/{figure}.svg").exists()
+        assert Path(f"runs/numbers/figures/{figure}.svg").exists()
