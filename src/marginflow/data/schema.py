@@ -49,6 +49,8 @@ class Column:
         shares: of the training rows, of each level or atom.
         quantiles: of the rest, evenly spaced in probability, from its least to its largest; where hardly any value is
             left, of all values, each counted once.
+        digits: decimals with which the file writes real numbers, and samples are written; None where they have more
+            than six, or a user has said that they are real.
         settled: which of "lower", "upper" and "atoms" a user has said, also that there are none; training rows tell
             the others.
 
@@ -78,6 +80,7 @@ class Column:
     shares: tuple[float, ...] = ()
     quantiles: tuple[float, ...] = ()
     settled: tuple[str, ...] = ()
+    digits: int | None = None
 
     def __post_init__(self) -> None:
         for what in self._contradictions():

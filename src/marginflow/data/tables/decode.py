@@ -13,6 +13,7 @@ from marginflow.data.grid import Grid
 from marginflow.data.schema import LEVELLED, Column, Schema
 from marginflow.data.tables.cells import pc
 from marginflow.data.tables.spell import spelt
+from marginflow.data.tables.steps import EXACT
 from marginflow.data.tables.types import TextType, of_units, type_of, value_type
 from marginflow.data.tables.values import TEMPORAL
 
@@ -62,7 +63,11 @@ def _column(row: np.ndarray, column: Column, as_written: bool) -> pa.Array:
     if column.kind in LEVELLED:
         return _of_levels(row, blank, column, as_written)
     kind, written = value_type(column.type), TextType.of(column.type)
-    found = _of_reals(row, blank, kind) if column.grid is None else _on_grid(row, blank, column.grid, column, kind)
+    found = (
+        _of_reals(_rounded(row, column), blank, kind)
+        if column.grid is None
+        else _on_grid(row, blank, column.grid, column, kind)
+    )
     if written is not None and (as_written or written.cells != "text"):
         return spelt(found, written)
     return found.cast(_in_text(kind, column.grid)) if as_written and pa.types.is_timestamp(kind) else found
@@ -113,6 +118,19 @@ def _cast_labels(labels: pa.Array, kind: pa.DataType) -> pa.Array:
 def _wide_enough(index: pa.DataType, count: int) -> pa.DataType:
     """The type of a dictionary's places, or a wider one where more levels are to be told apart."""
     return index if count <= 2 ** (index.bit_width - 1) else pa.int32()
+
+
+def _rounded(row: np.ndarray, column: Column) -> np.ndarray:
+    """Real numbers with the decimals of the file; what would come to lie on an end without a spike stays inside."""
+    if column.digits is None:
+        return row
+    step = 10.0**-column.digits
+    found = np.where(np.abs(row) < EXACT * step, np.round(row, column.digits), row)
+    lower = 0.0 if column.kind == "positive" and column.lower is None else column.lower
+    for end, inward in ((lower, step), (column.upper, -step)):
+        if end is not None and end not in column.atoms:
+            found = np.where((found - end) * inward <= 0, np.where((row - end) * inward > 0, end + inward, row), found)
+    return found
 
 
 def _of_reals(row: np.ndarray, blank: np.ndarray, kind: pa.DataType) -> pa.Array:

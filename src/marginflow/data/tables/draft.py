@@ -18,13 +18,13 @@ from marginflow.base.overrides import of_column
 from marginflow.data.column_options import ColumnOptions
 from marginflow.data.date_formats import kind_in
 from marginflow.data.grid import Grid
-from marginflow.data.schema import GRIDDED, LEVELLED, Column, Kind, Schema
+from marginflow.data.schema import CONTINUOUS, GRIDDED, LEVELLED, Column, Kind, Schema
 from marginflow.data.tables.contradictions import NUMERIC, TOO_MANY, contradiction, held_in
 from marginflow.data.tables.kinds import Told, kind_of
 from marginflow.data.tables.levels import levels_of, pool_for
 from marginflow.data.tables.limits import limits_of, settled
 from marginflow.data.tables.row_numbers import counters, row_numbers
-from marginflow.data.tables.steps import EXACT, grid_for, grid_of_step
+from marginflow.data.tables.steps import EXACT, digits_of, grid_for, grid_of_step
 from marginflow.data.tables.text_values import values_of
 from marginflow.data.tables.values import Values
 from marginflow.data.tables.weights import ALL_ZERO
@@ -204,9 +204,11 @@ def _modelled(name: str, column: Any, values: Values, kind: Kind, asked: ColumnO
         return Draft(None, tuple(problems), pool=pool_for(values) if len(levels) > TOO_MANY else None)
     blank = asked.blank if asked.blank is not None else values.num_blank > 0
     warp = None if asked.transform is None else Warp(asked.transform)  # whose numbers training rows tell
+    digits = digits_of(values) if kind in CONTINUOUS and asked.kind is None else None
     made = Column(
-        name, kind, values.type, "", given, blank, levels, pooled, grid, *limits, warp, settled=settled(asked)
-    )
+        name, kind, values.type, "", given, blank, levels, pooled, grid, *limits, warp,
+        settled=settled(asked), digits=digits,
+    )  # fmt: skip
     return Draft(made, (), values.blanks, values.readings)
 
 

@@ -57,6 +57,19 @@ def grid_for(values: Values, kind: Kind) -> Grid | None:
     return _near(found, numbers) if kind == "integer" else found
 
 
+def digits_of(values: Values) -> int | None:
+    """The decimals with which a file writes real numbers; None where they have more than six.
+
+    >>> from marginflow.data.tables.values import of_arrow
+    >>> digits_of(of_arrow(np.array([1.25, 3.5]))), digits_of(of_arrow(np.array([0.1234567, 1.0])))
+    (2, None)
+    """
+    if values.family not in ("whole", "number") or not np.isfinite(values.array).all():
+        return None
+    found = grid_of(values.array, 6)
+    return None if found is None else found.digits
+
+
 def _near(grid: Grid, numbers: np.ndarray) -> Grid:
     """The same counted from the least of whole numbers, where they are too large to be told apart otherwise."""
     least, most = int(numbers.min()), int(numbers.max())
