@@ -19,6 +19,8 @@ def list_() -> None:
     models = PACKAGE / "models" / "__init__.py"
     found = {name: about(path) for name, path in at_hand().items()}
     print_names("models of vectors, for [model] name = ...", first_lines(models, "MODELS"))
+    of_tables = first_lines(models, "MIXTURES") | first_lines(models, "TABLE_MODELS")
+    print_names("models of tables, for [model] name = ..., or marginflow train TABLE --model ...", of_tables)
     print_names("models of images, for [model] name = ...", first_lines(models, "IMAGE_MODELS"))
     title = "noise, for [noise] name = ..., where any model that sees such rows will do too"
     print_names(title, first_lines(models, "NOISES"))
