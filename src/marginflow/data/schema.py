@@ -49,10 +49,10 @@ class Column:
         shares: of the training rows, of each level or atom.
         quantiles: of the rest, evenly spaced in probability, from its least to its largest; where hardly any value is
             left, of all values, each counted once.
-        digits: decimals with which the file writes real numbers, and samples are written; None where they have more
-            than six, or a user has said that they are real.
         settled: which of "lower", "upper" and "atoms" a user has said, also that there are none; training rows tell
             the others.
+        digits: decimals with which the file writes real numbers, and samples are written; None where they have more
+            than six, or a user has said that they are real.
 
     Raises:
         ValueError: where its parts contradict each other.
