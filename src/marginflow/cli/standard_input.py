@@ -9,16 +9,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from marginflow.cli.output import say
+from marginflow.cli.streams import ending_by
 
 STDIN = Path("-")
 NAME = "stdin"  # of a run that has no other
-_ENDINGS = {
-    b"PAR1": ".parquet",
-    b"ARROW1": ".feather",
-    b"FEA1": ".feather",
-    b"\x93NUMPY": ".npy",
-    b"\x1f\x8b": ".csv.gz",
-}
 
 
 @contextmanager
@@ -36,8 +30,7 @@ def kept(run_dir: Path) -> Iterator[Path]:
         FileExistsError: where a file of that name holds something else.
     """
     content = _content()
-    ending = next((each for start, each in _ENDINGS.items() if content.startswith(start)), ".csv")
-    path = run_dir.with_name(run_dir.name + ending)
+    path = run_dir.with_name(run_dir.name + ending_by(content))
     ours = not _is_there(path, content)
     folders = [folder for folder in path.parents if not folder.exists()]
     if ours:

@@ -18,8 +18,23 @@ import typer
 from marginflow.base.data_error import DataError
 
 FORMATS = ("csv", "tsv", "parquet", "feather")
-_BY_START = {b"PAR1": "parquet", b"ARROW1": "feather", b"FEA1": "feather", b"\x93NUMPY": "npy", b"\x1f\x8b": "csv.gz"}
+_BY_START = {
+    b"PAR1": ".parquet",
+    b"ARROW1": ".feather",
+    b"FEA1": ".feather",
+    b"\x93NUMPY": ".npy",
+    b"\x1f\x8b": ".csv.gz",
+}
 _SHOWN = "standard input"
+
+
+def ending_by(start: bytes) -> str:
+    """The ending of a table's file that its first bytes tell; ".csv" where they tell none.
+
+    >>> ending_by(b"PAR1"), ending_by(b"a,b")
+    ('.parquet', '.csv')
+    """
+    return next((ending for mark, ending in _BY_START.items() if start.startswith(mark)), ".csv")
 
 
 @contextmanager
@@ -40,8 +55,7 @@ def from_stdin(format: str | None) -> Iterator[Path]:
         start = stream.read(8)
         if not start:
             raise ValueError("standard input is empty: a table is needed, such as marginflow score RUN - < new.csv")
-        known = (each for mark, each in _BY_START.items() if start.startswith(mark))
-        path = Path(folder) / f"stdin.{format or next(known, 'csv')}"
+        path = Path(folder) / f"stdin{ending_by(start) if format is None else f'.{format}'}"
         with path.open("wb") as file:
             file.write(start)
             shutil.copyfileobj(stream, file, 2**20)
