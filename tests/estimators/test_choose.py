@@ -157,3 +157,13 @@ def test_mixtures_have_rows_for_their_components() -> None:
     names = [each.name for each in candidates(DataSet("r", *[Split(torch.zeros(9, 1))] * 3, schema=schema).spec, 20)]
     assert [name for name in names if name.startswith("gaussian")] == [f"gaussian_mixture of {k}" for k in (1, 2, 3, 4)]
     assert len(names) == 4  # and too few for networks
+
+
+def test_each_held_out_row_has_its_own_weight() -> None:
+    torch.manual_seed(0)
+    rows = TWO.sample((120,)).double()
+    parts = (Split(part, None, part[:, 0].abs()) for part in (rows[:60], rows[60:100], rows[100:]))
+    tables = {**TABLE, "model": {"name": "gaussian_mixture", "components": 2}}
+    found = choose(DataSet("rows", *parts), tables)
+    assert found.weight is not None
+    assert bool((found.weight == rows[:100, 0].abs()).all())
