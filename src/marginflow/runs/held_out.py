@@ -7,7 +7,7 @@ import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -145,38 +145,12 @@ class HeldOut:
             return -math.inf
         return float(self.log_prob[allowed.nonzero()[-1, 0]])
 
-    def to_json(self) -> str:
-        """As text, from which `from_json` makes it anew."""
-        plain = {name: each.tolist() if isinstance(each, Tensor) else each for name, each in vars(self).items()}
-        plain["log_prob"] = [None if math.isinf(each) else each for each in plain["log_prob"]]
-        return json.dumps(plain, allow_nan=False)
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """What `to_json` wrote; ValueError where it is none."""
-        try:
-            return cls._from(json.loads(text))
-        except (TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise ValueError(f"these are no held-out rows: {error}") from error
-
-    @classmethod
-    def _from(cls, plain: dict[str, Any]) -> Self:
-        log_prob = [-math.inf if each is None else float(each) for each in plain["log_prob"]]
-        weight = plain["weight"]
-        return cls(
-            torch.tensor(log_prob, dtype=torch.float64),
-            bool(plain["cross_fitted"]),
-            None if weight is None else torch.tensor(weight, dtype=torch.float64),
-            tuple(map(float, plain["columns"])),
-            tuple(map(float, plain["columns_deviation"])),
-            int(plain["num_samples"]),
-            str(plain["weights_sha256"]),
-        )
-
     def keep(self, run_dir: Path) -> Path:
         """Write held_out.json."""
+        plain = {name: each.tolist() if isinstance(each, Tensor) else each for name, each in vars(self).items()}
+        plain["log_prob"] = [None if math.isinf(each) else each for each in plain["log_prob"]]
         path = run_dir / HELD_OUT
-        write_whole(path, (self.to_json() + "\n").encode())
+        write_whole(path, (json.dumps(plain, allow_nan=False) + "\n").encode())
         return path
 
     @classmethod
@@ -186,7 +160,18 @@ class HeldOut:
         if not path.is_file():
             return None
         try:
-            return cls._from(json_of(path))
+            plain = json_of(path)
+            weight = plain["weight"]
+            log_prob = [-math.inf if each is None else float(each) for each in plain["log_prob"]]
+            return cls(
+                torch.tensor(log_prob, dtype=torch.float64),
+                bool(plain["cross_fitted"]),
+                None if weight is None else torch.tensor(weight, dtype=torch.float64),
+                tuple(map(float, plain["columns"])),
+                tuple(map(float, plain["columns_deviation"])),
+                int(plain["num_samples"]),
+                str(plain["weights_sha256"]),
+            )
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"{path} is damaged ({error}): delete it, and it is made anew") from error
 
