@@ -23,8 +23,7 @@ from marginflow.base.moments import Estimate
 from marginflow.data import DataSet
 from marginflow.distributions import Distribution
 from marginflow.runs.build import build, load_data
-from marginflow.runs.experiments import read
-from marginflow.runs.small_tables import suited
+from marginflow.runs.read_toml import overridden, parse
 from marginflow.training import fit
 
 OUTPUT = Path("benchmarks/results/mixed.json")
@@ -32,14 +31,21 @@ TABLES = Path("../shared/data/tables")
 ASKED = {"adult-train": 0.65, "california_housing": 2.4, "diamonds": 3.5}  # nats a row above the mixture
 COMPONENTS = (64, 256, 512)
 SAMPLES, CALLS = 100_000, 5
+SETTINGS = {
+    "mixed": {
+        "epochs": 20, "batch_size": 256, "lr": 2e-3, "schedule": "cosine", "warmup_steps": 200, "ema": 0.998,
+        "clip_norm": 20.0, "patience": 5,
+    },
+    "mixture": {"epochs": 60, "patience": 5},
+}  # fmt: skip
 
 
 def trained(path: Path, seed: int, *settings: str) -> tuple[Distribution, DataSet, float, float]:
-    """A model of a table, trained as the command line does: with its data, best validation NLL and seconds."""
-    overrides = [f"data.seed={seed}", f"train.seed={seed}", *settings]
-    experiment = read(path, overrides)
+    """A model of a table, trained by SETTINGS: with its data, best validation NLL and seconds."""
+    name = settings[0].removeprefix("model.name=")
+    table = {"data": {"name": "table", "path": str(path)}, "train": SETTINGS[name]}
+    experiment = parse(overridden(table, [f"data.seed={seed}", f"train.seed={seed}", *settings]), str(path))
     data = load_data(experiment)
-    experiment = suited(experiment, len(data.train.x), overrides)
     model = build(experiment, data.spec)
     started = time.perf_counter()
     history = fit(model, data, experiment.train)

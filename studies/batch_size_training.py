@@ -21,13 +21,12 @@ import marginflow as mf
 from marginflow import models
 from marginflow.data import Split
 from marginflow.data.loader import Loader
-from marginflow.runs.experiments import for_table
 from marginflow.training.config import CLIP_NORM
 from marginflow.training.ema import Average
 from marginflow.training.validation import robust_mean
 from marginflow.transforms import Standardise
 
-DEFAULTS = for_table(Path("table.csv"))  # the recipe, but for batch size, learning rate and dropout
+BLOCKS, WEIGHT_DECAY, EMA = 5, 1e-5, 0.99
 WIDTHS = {2: 64, 10: 128, 43: 512}  # of the two hidden layers of each block, by the number of columns
 COLUMNS, COMPONENTS, SKEWED = 10, 12, 3
 MARKS = 13  # of a curve, each sqrt(2) of the steps before
@@ -82,12 +81,11 @@ class Training:
     def __init__(self, table: Table, batch_size: int, lr: float, seed: int = 0, dropout: float = 0.0) -> None:
         torch.manual_seed(seed)
         self.table, columns = table, table.train.shape[1]
-        flow = models.maf(columns, hidden=[WIDTHS[columns]] * 2, blocks=DEFAULTS["model"]["blocks"], dropout=dropout)
+        flow = models.maf(columns, hidden=[WIDTHS[columns]] * 2, blocks=BLOCKS, dropout=dropout)
         self.model = mf.Flow([Standardise(columns)], base=flow)
         mf.calibrate(self.model, [table.train])
-        decay = DEFAULTS["train"]["weight_decay"]
-        self.optimiser = torch.optim.Adam(self.model.parameters(), lr, weight_decay=decay, fused=True)
-        self.average = Average(self.model, DEFAULTS["train"]["ema"])
+        self.optimiser = torch.optim.Adam(self.model.parameters(), lr, weight_decay=WEIGHT_DECAY, fused=True)
+        self.average = Average(self.model, EMA)
         self.batches = self._batches(Loader(Split(table.train), batch_size, seed=seed))
         self.steps, self.finite = 0, True
 

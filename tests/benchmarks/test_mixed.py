@@ -15,7 +15,7 @@ from benchmarks import mixed
 def test_a_table_is_modelled_twice_and_its_rows_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mixed, "COMPONENTS", (1, 2))
     monkeypatch.setattr(mixed, "SAMPLES", 50)
-    small = ("model.hidden=[16]", "train.epochs=1")
+    small = ("model.hidden=[16]", "train.epochs=1", "train.batch_size=100")
     whole = mixed.trained
     monkeypatch.setattr(
         mixed,

@@ -49,6 +49,16 @@ def test_real_columns_get_the_mixture_that_drew_them(call: Call) -> None:
     assert mean == pytest.approx(log_p_of_two(rows).mean(), abs=0.1)
 
 
+def test_a_pattern_stands_for_the_files_of_that_day(call: Call) -> None:
+    for year in (2019, 2020):
+        write_pairs(f"year-{year}.csv", 60, seed=year)
+    succeeds(call("train", "year-*.csv"))
+    write_pairs("year-2021.csv", 60, seed=2021)
+    run = Run.open("runs/year")
+    assert [Path(each).name for each in run.experiment.data.model_dump()["path"]] == ["year-2019.csv", "year-2020.csv"]
+    assert len(run.data.train.x) == 108
+
+
 def test_held_out_rows_are_those_of_the_folds(call: Call) -> None:
     rows = write_pairs("pairs.csv", 300)
     succeeds(call("train", "pairs.csv"))

@@ -55,7 +55,7 @@ def test_what_is_understood_and_what_came_of_it(call: Call) -> None:
     ]
     run = Run.open("runs/people")
     parameters = sum(each.numel() for each in run.model.parameters())
-    assert said[3] == f"model: maf, {parameters:,} parameters; batches of 100 rows, at most 2 epochs"
+    assert said[3] == f"model: maf, {parameters:,} parameters; batches of 64 rows, at most 2 epochs"
     (pace,) = [line for line in said if line.startswith("about")]
     assert re.fullmatch(r"about [\d.]+ s an epoch: at most [\d.]+ s, less where 10 epochs bring nothing better", pace)
     (held_out,) = [line for line in said if line.startswith("held out")]
@@ -206,7 +206,7 @@ def test_what_was_kept_is_used_again_and_never_written_over(call: Call) -> None:
 
 def test_a_standard_input_that_cannot_be_used_leaves_nothing(call: Call) -> None:
     csv.write_csv(people(100), "people.csv")
-    fails(piped(b"", "train", "-"), "the standard input, which is empty: cat people.csv | marginflow train -")
+    fails(piped(b"", "train", "-"), "standard input is empty, and a table is needed: marginflow train - < people.csv")
     few = b"a,b\n1.5,2\n0.25,3\n"
     result = piped(few, "train", "-")
     assert result.exit_code == 1

@@ -12,7 +12,7 @@ from marginflow.data import Column, DataSet, Schema, Split
 from marginflow.data.tables.draft import drafted
 from marginflow.data.tables.encode import encoded
 from marginflow.data.tables.statistics import fitted
-from marginflow.estimators.candidates import by_steps, candidates
+from marginflow.estimators.candidates import by_steps, candidates, named
 from marginflow.estimators.choose import choose
 from marginflow.estimators.folds import folds_of, number_of_folds
 from marginflow.estimators.trials import Runner, pooled
@@ -150,6 +150,26 @@ def test_training_suits_the_rows() -> None:
         assert train["batch_size"] <= num_rows
         assert 1 <= train["epochs"] <= 60
         assert steps <= 4000 or train["epochs"] == 1
+
+
+@pytest.mark.parametrize("name", ["maf", "maf_mog", "nsf", "mixed", "planar", "mixture", "gaussian_mixture"])
+@pytest.mark.parametrize("num_rows", [60, 900, 3000, 200_000])
+def test_a_named_model_is_trained_until_validation_rows_no_longer_gain(name: str, num_rows: int) -> None:
+    spec = DataSet(
+        "r", *[Split(torch.zeros(9, 3))] * 3, schema=Schema(tuple(Column(each, "real") for each in "abc"))
+    ).spec
+    found = named(name, spec, num_rows)
+    train = found.tables["train"]
+    assert (found.name, found.model, train["patience"]) == (name, name, 10)
+    assert train["validate_every"] == 1
+    if name in ("mixture", "gaussian_mixture"):
+        assert train["epochs"] == 200
+        assert "components" not in found.tables["model"]
+        return
+    by_kind = {each.model: each.tables["model"] for each in candidates(spec, num_rows)}
+    if name in by_kind:  # the network that is chosen among, trained for longer
+        assert found.tables["model"] == by_kind[name]
+    assert train["epochs"] == min(200, 4000 // (num_rows // train["batch_size"]))
 
 
 def test_mixtures_have_rows_for_their_components() -> None:

@@ -44,7 +44,7 @@ def test_a_terminal_is_no_table(tmp_path: Path) -> None:
         os.close(ours)
         os.close(theirs)
     assert done.returncode == 1
-    assert "which is a terminal: cat people.csv | marginflow train -" in done.stderr
+    assert "here a terminal, and a table is needed: marginflow train - < people.csv" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 

@@ -13,10 +13,9 @@ from sklearn.mixture import GaussianMixture as Sklearn
 import marginflow
 from marginflow.data import DataSpec
 from marginflow.distributions import GaussianMixture
-from marginflow.runs import experiments
+from marginflow.estimators.for_table import named_for
 from marginflow.runs.build import build
 from marginflow.runs.read_toml import parse
-from marginflow.runs.small_tables import suited
 
 ROWS = 900
 
@@ -37,14 +36,14 @@ def table(tmp_path: Path) -> Path:
 
 
 def test_a_table_trains_it_by_em_on_standardised_columns(table: Path) -> None:
-    settings = experiments.read(table, ["model.name=gaussian_mixture", "model.components=3"])
+    data = marginflow.data.load("table", path=str(table))
+    settings = named_for([table], ["model.name=gaussian_mixture", "model.components=3"], data)
     assert settings.preprocess.standardise
     assert (settings.train.epochs, settings.train.patience, settings.train.ema) == (200, 10, 0.0)
-    assert suited(settings, 60, []).train.epochs == 200
     model = build(settings, DataSpec((3,)))
     assert isinstance(model.base.base, GaussianMixture)
     assert model.base.base.num_components == 3
-    other = experiments.read(table, ["model.name=gaussian_mixture", "train.epochs=7", "model.ridge=0.01"])
+    other = named_for([table], ["model.name=gaussian_mixture", "train.epochs=7", "model.ridge=0.01"], data)
     assert other.train.epochs == 7
 
 

@@ -17,7 +17,9 @@ from marginflow.runs.is_run import require_run
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from marginflow.data import DataSpec
     from marginflow.evaluation.row_scores import RowScores
+    from marginflow.runs.evaluate import Evaluation
 
 
 def evaluate(
@@ -44,12 +46,9 @@ def evaluate(
     from marginflow.base.literal import literal
     from marginflow.data.tables.write import require_output
     from marginflow.report import figures
-    from marginflow.report.row_accounting import far_out_lines, row_accounting_table
-    from marginflow.report.tables import about_precision, about_samples, accounting_table
     from marginflow.runs.evaluate import evaluate as evaluated
     from marginflow.runs.evaluate import exhaust
     from marginflow.runs.read_toml import evaluation
-    from marginflow.runs.reference import is_of_columns
     from marginflow.runs.run import Run
 
     if to is not None:
@@ -63,17 +62,7 @@ def evaluate(
     status = Console(stderr=True).status(Text(f"evaluating {literal(run)} with K = {options.num_samples}"))
     with status, seeds.deterministic(deterministic):
         result = evaluated(opened, options, table, each_row=sink)
-    name, accounting = run.resolve().name, result.accounting
-    if accounting.exact and is_of_columns(opened.spec):
-        Console().print(row_accounting_table(name, accounting, opened.spec), highlight=False)
-    else:
-        Console().print(accounting_table({name: accounting}, result.entropy))
-    if result.far_out is not None:
-        Console().print(far_out_lines(result.far_out), highlight=False, markup=False, emoji=False)
-    if result.samples is not None:
-        Console().print(about_samples(result.samples), highlight=False)
-    if result.single is not None:
-        Console().print(about_precision(result.single), highlight=False)
+    _print(run.resolve().name, result, opened.spec)
     if to is not None:
         say(f"wrote {to}")
     if data is not None:
@@ -85,6 +74,27 @@ def evaluate(
             drawn = figures.of_run(opened.model, test, opened.spec, run / "figures", options.seed)
         for path in drawn:
             say(f"wrote {path} and .svg")
+
+
+def _print(name: str, result: Evaluation, spec: DataSpec) -> None:
+    """Print what was found."""
+    from rich.console import Console
+
+    from marginflow.report.row_accounting import far_out_lines, row_accounting_table
+    from marginflow.report.tables import about_precision, about_samples, accounting_table
+    from marginflow.runs.reference import is_of_columns
+
+    console = Console()
+    if result.accounting.exact and is_of_columns(spec):
+        console.print(row_accounting_table(name, result.accounting, spec), highlight=False)
+    else:
+        console.print(accounting_table({name: result.accounting}, result.entropy))
+    if result.far_out is not None:
+        console.print(far_out_lines(result.far_out), highlight=False, markup=False, emoji=False)
+    if result.samples is not None:
+        console.print(about_samples(result.samples), highlight=False)
+    if result.single is not None:
+        console.print(about_precision(result.single), highlight=False)
 
 
 def _write_scores(chunks: Iterator[RowScores], output: Path) -> None:

@@ -70,9 +70,9 @@ def score(
         say(f"marginflow: {note}", err=True)
     draws = num_samples or opened.experiment.evaluate.num_samples
     scorer = Scorer(opened, held_out, contamination, draws, seed)
-    source = from_stdin(format) if str(table) == "-" else nullcontext(table)
+    source = from_stdin(f"marginflow score {run} - < new.csv", format) if str(table) == "-" else nullcontext(table)
     with seeds.deterministic(deterministic), source as path:
-        names = _write(opened, scorer, path, to, None if keep is None else names_in(keep))
+        names = write_scores(opened, scorer, path, to, None if keep is None else names_in(keep))
     for line in scorer.told.in_words():
         say(f"marginflow: {line}", err=True)
     if str(to) != "-":
@@ -91,8 +91,8 @@ def _require_sense(to: Path, format: str | None, table: Path, contamination: flo
         raise ValueError(f"-K must be 1 or more; got {num_samples}")
 
 
-def _write(run: OpenRun, scorer: Scorer, path: Path, to: Path, keep: list[str] | None) -> list[str]:
-    """Write the columns that are kept and the scores; their names."""
+def write_scores(run: OpenRun, scorer: Scorer, path: Path, to: Path, keep: list[str] | None = None) -> list[str]:
+    """Write a table's columns that are kept, all by default, and the scores of its rows; their names."""
     from itertools import chain
 
     from marginflow.data.tables.formats import ending_of

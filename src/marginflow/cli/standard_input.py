@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import sys
+import shutil
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from filecmp import cmp
 from pathlib import Path
 
 from marginflow.cli.output import say
-from marginflow.cli.streams import ending_by
+from marginflow.cli.streams import spooled
 
 STDIN = Path("-")
 NAME = "stdin"  # of a run that has no other
@@ -29,20 +30,12 @@ def kept(run_dir: Path) -> Iterator[Path]:
         ValueError: where the standard input is empty, or a terminal.
         FileExistsError: where a file of that name holds something else.
     """
-    content = _content()
-    path = run_dir.with_name(run_dir.name + ending_by(content))
-    ours = not _is_there(path, content)
-    folders = [folder for folder in path.parents if not folder.exists()]
-    if ours:
-        from marginflow.storage.files import write_whole
-
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            write_whole(path, content)
-        except BaseException:
-            _remove(folders)
-            raise
-        say(f"kept the standard input, {len(content):,} bytes, in {path}")
+    with spooled("marginflow train - < people.csv") as spool:
+        path = run_dir.with_name(run_dir.name + "".join(spool.suffixes))
+        ours = not _is_there(path, spool)
+        folders = [folder for folder in path.parents if not folder.exists()]
+        if ours:
+            _keep(spool, path, folders)
     try:
         yield path
     except BaseException:
@@ -52,23 +45,25 @@ def kept(run_dir: Path) -> Iterator[Path]:
         raise
 
 
-def _content() -> bytes:
-    """All of the standard input."""
-    if sys.stdin is None or sys.stdin.isatty():
-        raise ValueError(
-            "- reads a table from the standard input, which is a terminal: cat people.csv | marginflow train -"
-        )
-    content = sys.stdin.buffer.read()
-    if not content.strip():
-        raise ValueError("- reads a table from the standard input, which is empty: cat people.csv | marginflow train -")
-    return content
+def _keep(spool: Path, path: Path, folders: list[Path]) -> None:
+    """Copy a file whole, or leave nothing, none of the folders that were made for it either."""
+    from marginflow.storage.files import write_whole
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with spool.open("rb") as source:
+            write_whole(path, lambda file: shutil.copyfileobj(source, file, 2**20))
+    except BaseException:
+        _remove(folders)
+        raise
+    say(f"kept the standard input, {path.stat().st_size:,} bytes, in {path}")
 
 
-def _is_there(path: Path, content: bytes) -> bool:
+def _is_there(path: Path, spool: Path) -> bool:
     """Whether the same was kept before; FileExistsError where something else was."""
     if not path.exists():
         return False
-    if path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content:
+    if path.is_file() and cmp(path, spool, shallow=False):
         return True
     raise FileExistsError(
         f"{path} holds other rows than the standard input: move it away, or give another --run-dir, beside which they "

@@ -38,29 +38,38 @@ def ending_by(start: bytes) -> str:
 
 
 @contextmanager
-def from_stdin(format: str | None) -> Iterator[Path]:
-    """Standard input as a file in a temporary folder, however many rows it has; messages call it by its name.
+def spooled(typed: str, format: str | None = None) -> Iterator[Path]:
+    """Standard input as a file in a temporary folder, however long it is.
 
     Args:
+        typed: a command that has a table there, to be named where there is none.
         format: "csv", "tsv", "parquet" or "feather"; None lets its first bytes tell.
 
     Returns:
         A context manager, inside of which the file is there.
 
     Raises:
-        ValueError: where nothing comes.
+        ValueError: where standard input is a terminal, or nothing comes.
     """
+    if sys.stdin is None or sys.stdin.isatty():
+        raise ValueError(f"- is the standard input, here a terminal, and a table is needed: {typed}")
     with tempfile.TemporaryDirectory(prefix="marginflow-") as folder:
         stream = sys.stdin.buffer
         start = stream.read(8)
-        if not start:
-            raise ValueError("standard input is empty: a table is needed, such as marginflow score RUN - < new.csv")
+        if not start.strip():
+            raise ValueError(f"standard input is empty, and a table is needed: {typed}")
         path = Path(folder) / f"stdin{ending_by(start) if format is None else f'.{format}'}"
         with path.open("wb") as file:
             file.write(start)
             shutil.copyfileobj(stream, file, 2**20)
-        with _called(path):
-            yield path
+        yield path
+
+
+@contextmanager
+def from_stdin(typed: str, format: str | None = None) -> Iterator[Path]:
+    """The same; messages call the file by its name, standard input."""
+    with spooled(typed, format) as path, _called(path):
+        yield path
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import typer
 from marginflow.cli.options import Deterministic
 from marginflow.cli.output import say
 from marginflow.cli.standard_input import STDIN
-from marginflow.cli.train_table import Telling, called, experiment_for, files_in, settings_before
+from marginflow.cli.train_table import Telling, called, files_in, settings_before
 from marginflow.cli.typed import names_in, override
 
 if TYPE_CHECKING:
@@ -72,7 +72,9 @@ def train(
         if of_table and leaves_open(given):
             trained = train_chosen(files, given, directory, resume=resume, overwrite=overwrite, telling=telling)
         else:
-            suits = partial(experiment_for, overrides=given) if of_table else None
+            from marginflow.estimators.for_table import named_for
+
+            suits = partial(named_for, files, given) if of_table else None
             trained = train_run(settings, directory, resume=resume, overwrite=overwrite, suits=suits, telling=telling)
     done = f"wrote {directory}" if trained else f"{directory} is finished, there is nothing to resume"
     if telling is None:
@@ -120,7 +122,7 @@ def train_run(
     resume: bool = False,
     overwrite: bool = False,
     label: str = "",
-    suits: Callable[[Experiment, DataSet], Experiment] | None = None,
+    suits: Callable[[DataSet], Experiment] | None = None,
     telling: Telling | None = None,
     data: DataSet | None = None,
     keep: Callable[[Path], object] = lambda run_dir: None,
@@ -128,7 +130,7 @@ def train_run(
     """Train an experiment in a run directory; how many epochs were trained, 0 where none was left.
 
     resume: resume the run in that directory, or start where there is none. overwrite: replace the run.
-    label: what the progress bar calls it. suits: changes the experiment to what suits its rows. telling: of a table.
+    label: what the progress bar calls it. suits: gives the experiment that suits the rows. telling: of a table.
     data: the rows, where they were read before. keep: writes what else belongs into the run, before its first step.
 
     FileExistsError where the directory holds something and neither is asked. ValueError where both are, where data and
@@ -148,7 +150,7 @@ def train_run(
     if not resume:
         require_free(run_dir, overwrite)
     data = load_data(settings) if data is None else data
-    settings = settings if suits is None else suits(settings, data)
+    settings = settings if suits is None else suits(data)
     model = build(settings, data.spec)
     check_ready(model, data, settings.train)
     if telling is not None:

@@ -1,4 +1,4 @@
-"""What marginflow train does for a table: its files, the experiment that suits it, and what is told of it."""
+"""What marginflow train does for a table: its files, and what is told of it."""
 
 from __future__ import annotations
 
@@ -43,22 +43,6 @@ def files_in(given: Sequence[Path], run_dir: Path | None) -> Iterator[list[Path]
         raise ValueError("- is the standard input, which is a table of its own: give it alone")
     with kept(run_dir or Path("runs") / NAME) as file:
         yield [file]
-
-
-def experiment_for(settings: Experiment, data: DataSet, overrides: Sequence[str]) -> Experiment:
-    """The experiment that a table is trained with.
-
-    Args:
-        settings: what was asked for, with defaults for the rest.
-        data: the rows of the table.
-        overrides: such as "train.lr=1e-4", which stay.
-
-    Returns:
-        The settings, with what suits the table where nothing was asked for.
-    """
-    from marginflow.runs.small_tables import suited
-
-    return suited(settings, len(data.train.x), overrides)
 
 
 def settings_before(run_dir: Path, files: Sequence[Path], overrides: Sequence[str]) -> Experiment:

@@ -1,4 +1,4 @@
-"""The models among which that of a table is chosen, each with the settings that suit its number of rows."""
+"""The models of a table, by name or to choose among, each with the settings that suit its number of rows."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ from typing import Any
 
 from marginflow.data import DataSpec
 from marginflow.data.schema import Schema
-from marginflow.models import TABLE_MODELS
-from marginflow.runs.small_tables import BATCHES, LEAST_BATCH
+from marginflow.models import MIXTURES, TABLE_MODELS
 from marginflow.training.batch_size import suggested_batch_size
 
 COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 20, 30)  # of mixtures of Gaussians
 ROWS_A_COMPONENT = 5  # at least
 PASSES = 60  # of a training, which at the suggested batch size are 30 sqrt(N) steps,
+MOST_PASSES = 200  # of one that validation rows end
 STEPS = 4000  # and at most these
 STEPS_OF_TRIAL = 600  # where a candidate is only tried
+BATCHES, LEAST_BATCH = 8, 16  # of few rows an epoch has so many batches, of at least so many rows
 RATE = 2e-3  # at most: the suggested rates are for trainings without dropout, at a constant rate
 FOR_NETWORKS, MANY = 100, 1000  # rows, from which on networks are tried, and from which on they are many
 NARROW, WIDE, LOW = 64, 128, 8  # hidden units; the narrow are for few rows of at most so many columns
-EM_STEPS = 60
+BY_EM = (*MIXTURES, "mixture")
+EM = {"epochs": 60, "validate_every": 5}  # an epoch is a step of EM
+EM_UNTIL_NO_BETTER = {"epochs": 200}
 UNTIL_NO_BETTER = {"patience": 10, "validate_every": 1}
 
 
@@ -43,7 +46,15 @@ class Candidate:
 
     def until_no_better(self) -> Candidate:
         """The same, trained until validation rows no longer gain."""
-        return replace(self, tables={**self.tables, "train": {**self.tables["train"], **UNTIL_NO_BETTER}})
+        train = {**self.tables["train"], **UNTIL_NO_BETTER}
+        if self.model in BY_EM:
+            train |= EM_UNTIL_NO_BETTER
+        return replace(self, tables={**self.tables, "train": train})
+
+    @property
+    def model(self) -> str:
+        """The name of the model."""
+        return self.tables["model"]["name"]
 
 
 def are_real(schema: Schema | None) -> bool:
@@ -79,10 +90,12 @@ def candidates(
 def _of_real_numbers(spec: DataSpec, num_rows: int, steps: int) -> Iterator[Candidate]:
     if not spec.context_features:
         for components in _components(COMPONENTS, num_rows):
-            train = {"epochs": EM_STEPS, "validate_every": 5}
-            yield _standardised({"name": "gaussian_mixture", "components": components}, train, f" of {components}")
-    if num_rows < FOR_NETWORKS and not spec.context_features:
-        return
+            yield _standardised({"name": "gaussian_mixture", "components": components}, EM, f" of {components}")
+    if num_rows >= FOR_NETWORKS or spec.context_features:
+        yield from _networks_of_real_numbers(spec, num_rows, steps)
+
+
+def _networks_of_real_numbers(spec: DataSpec, num_rows: int, steps: int) -> Iterator[Candidate]:
     width = NARROW if num_rows < MANY and spec.features <= LOW else WIDE
     network = {"hidden": [width, width], "dropout": 0.2}
     short, *more = lengths = (20, 80) if num_rows < MANY else (60,)
@@ -108,20 +121,40 @@ def _standardised(model: dict[str, Any], train: dict[str, Any], more: str = "") 
 def _of_any_kind(spec: DataSpec, num_rows: int, steps: int) -> Iterator[Candidate]:
     for components in _components((1, 8, 32, 128), num_rows):
         model = {"name": "mixture", "components": components}
-        yield Candidate(
-            f"mixture of {components}", {"model": model, "train": {"epochs": EM_STEPS, "validate_every": 5}}
-        )
+        yield Candidate(f"mixture of {components}", {"model": model, "train": EM})
+    yield from _networks_of_any_kind(num_rows, steps)
+
+
+def _networks_of_any_kind(num_rows: int, steps: int) -> Iterator[Candidate]:
     few = num_rows < MANY
     model = {"name": "mixed", "hidden": [NARROW] * 3 if few else [2 * WIDE] * 5, "dropout": 0.2 if few else 0.1}
     for passes in (20, 60):
         yield Candidate(f"mixed, {passes} passes", {"model": model, "train": by_steps(num_rows, steps, passes)})
 
 
-def known_as(name: str, spec: DataSpec, num_rows: int, *, on_trial: bool = False) -> Candidate:
+def known_as(name: str, num_rows: int, *, on_trial: bool = False) -> Candidate:
     """A model by its name that is none of the candidates, as it stands, trained as they are."""
     preprocess = {} if name in TABLE_MODELS else {"preprocess": {"standardise": True}}
-    train = by_steps(num_rows, STEPS_OF_TRIAL if on_trial else STEPS)
+    train = EM if name in BY_EM else by_steps(num_rows, STEPS_OF_TRIAL if on_trial else STEPS)
     return Candidate(name, {**preprocess, "model": {"name": name}, "train": train})
+
+
+def named(name: str, spec: DataSpec, num_rows: int) -> Candidate:
+    """A model by its name without trials: a network as among the candidates, any other as it stands.
+
+    Args:
+        name: of the model.
+        spec: of the rows.
+        num_rows: to train on.
+
+    Returns:
+        The candidate, trained until validation rows no longer gain.
+    """
+    of_real = are_real(spec.schema)
+    networks = _networks_of_real_numbers(spec, num_rows, STEPS) if of_real else _networks_of_any_kind(num_rows, STEPS)
+    found = next((each for each in networks if each.model == name), known_as(name, num_rows))
+    train = EM if name in BY_EM else by_steps(num_rows, STEPS, MOST_PASSES)
+    return replace(found, name=name, tables={**found.tables, "train": train}).until_no_better()
 
 
 def by_steps(num_rows: int, most: int, passes: int = PASSES) -> dict[str, Any]:

@@ -155,8 +155,8 @@ def _chosen_among(
     found = list(candidates(data.spec, num_rows, on_trial=on_trial, of_any_kind=of_any_kind))
     if name is None:
         return iter(found)
-    of_name = [each for each in found if each.tables["model"]["name"] == name]
-    return iter(of_name or [known_as(name, data.spec, num_rows, on_trial=on_trial)])
+    of_name = [each for each in found if each.model == name]
+    return iter(of_name or [known_as(name, num_rows, on_trial=on_trial)])
 
 
 def _experiment(candidate: Candidate, tables: Mapping[str, Any]) -> Experiment:

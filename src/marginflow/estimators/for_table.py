@@ -1,4 +1,4 @@
-"""The model of a table in files, chosen: what `marginflow train` does where none is named."""
+"""The model of a table in files: the one that is named, or chosen where none is, as `marginflow train` has it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,28 @@ import torch
 from marginflow.base.data_warning import DataWarning
 from marginflow.data import DataSet
 from marginflow.data.tables.duplicates import duplicates
-from marginflow.estimators.candidates import are_real
+from marginflow.estimators.candidates import are_real, named
 from marginflow.estimators.choose import Choice, choose
 from marginflow.estimators.record import keep_trials
 from marginflow.estimators.trials import Trial
 from marginflow.runs.build import load_data
+from marginflow.runs.experiments import table_alone
 from marginflow.runs.held_out import HeldOut
 from marginflow.runs.read_toml import overridden, parse
+from marginflow.runs.schema import Experiment
+
+
+def named_for(files: Sequence[Path], overrides: Sequence[str], data: DataSet) -> Experiment:
+    """The experiment of a table whose model is named, or settled by what is said of it: see `candidates.named`.
+
+    Args:
+        files: of the table.
+        overrides: such as "train.lr=1e-4", which stay.
+        data: the rows.
+    """
+    tables = overridden(table_alone(files), overrides)
+    candidate = named(tables["model"]["name"], data.spec, len(data.train.x))
+    return parse(candidate.under(tables), ", ".join(map(str, files)))
 
 
 def choice_for(
@@ -42,8 +57,7 @@ def choice_for(
     Raises:
         ValueError: where the table or an override cannot be used.
     """
-    path = str(files[0]) if len(files) == 1 else [str(each) for each in files]
-    tables = overridden({"data": {"name": "table", "path": path}}, overrides)
+    tables = overridden({"data": table_alone(files)["data"]}, overrides)
     any_kind = parse({**tables, "model": {"name": "mixed"}}, ", ".join(map(str, files)))
     of_data = any_kind.data.model_dump()
     if not of_data["validation"]:

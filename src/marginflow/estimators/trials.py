@@ -17,9 +17,10 @@ from marginflow.base.weighted_mean import WeightedMean
 from marginflow.data import DataSet, Split
 from marginflow.data.dataset import spread_rows
 from marginflow.data.tables.statistics import fitted
+from marginflow.estimators.candidates import BY_EM
 from marginflow.evaluation.evaluate import evaluate_rows
 from marginflow.evaluation.floors import real_schema
-from marginflow.models import MIXTURES, TABLE_MODELS
+from marginflow.models import TABLE_MODELS
 from marginflow.runs.build import build
 from marginflow.runs.schema import Experiment
 from marginflow.training import fit
@@ -94,7 +95,7 @@ class Runner:
     @property
     def is_mixture(self) -> bool:
         """Whether it is one of the mixtures that EM trains."""
-        return self.experiment.model.name in (*MIXTURES, "mixture")
+        return self.experiment.model.name in BY_EM
 
     @property
     def mean(self) -> float:

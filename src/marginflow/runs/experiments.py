@@ -101,7 +101,6 @@ def read(given: Path | Sequence[Path], overrides: list[str]) -> Experiment:
 
     from marginflow.data.tables.formats import require_format
     from marginflow.data.tables.paths import files_of
-    from marginflow.models import MIXTURES, TABLE_MODELS
     from marginflow.runs import read_toml  # with torch, which a name that is not known need not wait for
 
     if toml is not None:
@@ -109,39 +108,19 @@ def read(given: Path | Sequence[Path], overrides: list[str]) -> Experiment:
     files = files_of(every)
     for file in files:
         require_format(file, "an experiment (.toml, or a name) or a table" if len(files) == 1 else "a table")
-    table = for_table(files[0] if len(files) == 1 else files)
-    named = [
-        value.strip() for key, _, value in (each.partition("=") for each in overrides) if key.strip() == "model.name"
-    ]
-    if named:
-        table["model"] = {}  # what is said of one model means nothing to another
-    if named and named[-1] in TABLE_MODELS:
-        table = {"data": table["data"], "model": {}, "train": OF_SCHEMA[named[-1]]}
-    elif named and named[-1] in MIXTURES:
-        table["train"] = OF_MIXTURE
-    source = ", ".join(map(str, every))
-    return read_toml.parse(read_toml.overridden(table, overrides), source)
+    return read_toml.parse(read_toml.overridden(table_alone(every), overrides), ", ".join(map(str, every)))
 
 
-# how a density of rows of a schema is trained unless something else is said
-OF_SCHEMA = {
-    "mixed": {
-        "epochs": 20, "batch_size": 256, "lr": 2e-3, "schedule": "cosine", "warmup_steps": 200, "ema": 0.998,
-        "clip_norm": 20.0, "patience": 5,
-    },
-    "mixture": {"epochs": 60, "patience": 5},
-}  # fmt: skip
-OF_MIXTURE = {"epochs": 200, "patience": 10}  # and a mixture of Gaussians; an epoch is a step of EM
+def table_alone(given: Sequence[Path]) -> dict[str, Any]:
+    """The experiment that a table alone asks for, as TOML would have it: its files, and a MAF by default.
 
+    How that is trained on the rows of a table, `estimators.candidates` knows.
+    """
+    from marginflow.data.tables.paths import files_of
 
-def for_table(path: Path | Sequence[Path]) -> dict[str, Any]:
-    """What a table is trained with unless something else is said: a MAF on standardised columns, stopped early."""
-    return {
-        "data": {"name": "table", "path": str(path) if isinstance(path, Path) else [str(each) for each in path]},
-        "preprocess": {"standardise": True},
-        "model": {"name": "maf", "hidden": [128, 128], "blocks": 5, "dropout": 0.1},
-        "train": {"epochs": 200, "lr": 1e-3, "ema": 0.99, "weight_decay": 1e-5, "patience": 10},
-    }
+    files = files_of(given)
+    path = str(files[0]) if len(files) == 1 else [str(each) for each in files]
+    return {"data": {"name": "table", "path": path}, "model": {"name": "maf"}}
 
 
 def run_name(given: Path | Sequence[Path]) -> str:

@@ -7,7 +7,6 @@ from datetime import date
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import torch
 from pyarrow import csv
@@ -17,28 +16,30 @@ from torch import Tensor
 from marginflow.base.devices import device_on
 from marginflow.base.moments import Estimate
 from marginflow.cli.demos.show import command, rows, say
+from marginflow.cli.score import write_scores
 from marginflow.cli.train import train_run
-from marginflow.cli.train_table import experiment_for
-from marginflow.data import Batch, Schema
+from marginflow.data import Schema
 from marginflow.data.example_orders import example_orders, log_prob_of_orders
 from marginflow.data.tables.decode import decoded
 from marginflow.data.tables.write import write
-from marginflow.distributions import Flow
-from marginflow.evaluation.evaluate import Accounting, score
+from marginflow.estimators.for_table import named_for
+from marginflow.evaluation.evaluate import Accounting
 from marginflow.evaluation.sample import RawSamples
 from marginflow.report import plots
 from marginflow.report.estimates import with_error
 from marginflow.report.tables import accounting_table
 from marginflow.runs import experiments
 from marginflow.runs.evaluate import evaluate, rows_of_table
+from marginflow.runs.held_out import held_out_for
 from marginflow.runs.run import Run
+from marginflow.runs.score import Scorer
 
-RUN = "orders"
+RUN, MODEL = "orders", "mixed"
 NUM_ORDERS, NUM_NEW, NUM_DRAWN = 2000, 1000, 1000
 MOST_EPOCHS = 100  # it ends before, as it learns no more
 LEAST_LIKELY = 6  # are shown
 SIDE_BY_SIDE = 5
-COMPARED = 200  # held-out values that a value is compared with
+CONTAMINATION = 0.01  # the share of orders that is flagged
 # orders that nobody would place: each odd in one column, given the others
 ODD = (
     (date(2024, 5, 14), "web", "kitchen", 1, 4990.00, 4, None),  # the decimal point lost
@@ -49,24 +50,14 @@ ODD = (
 
 
 @dataclass(frozen=True)
-class Scores:
-    """Scores of rows: log p (N,); the share of held-out rows, in percent, that are less likely; the oddest column."""
-
-    log_prob: np.ndarray
-    percentile: np.ndarray
-    oddest: list[str]
-
-
-@dataclass(frozen=True)
 class Orders:
     """What the demo has found: on held-out orders the accounting, and by how much -log p lies above that of their own
-    law; new orders and their scores; orders that the model drew.
+    law; new orders with their scores; orders that the model drew.
     """
 
     accounting: Accounting
     above: Estimate
-    new: pa.Table
-    scores: Scores
+    scored: pa.Table
     drawn: pa.Table
 
 
@@ -80,15 +71,15 @@ def orders(output: Path, epochs: int | None = None) -> Orders:
     say(f"{table}: {NUM_ORDERS:,} orders, made up, with a row number, a date, categories, a count, amounts, blanks")
     run = _trained(table, output / RUN, epochs)
     accounting, above = _held_out(run)
-    new, scores = _new_orders(run, output)
-    return Orders(accounting, above, new, scores, _drawn(run, output, table))
+    return Orders(accounting, above, _scored(run, output), _drawn(run, output, table))
 
 
 def _trained(table: Path, run_dir: Path, epochs: int | None) -> Run:
-    given = ["model.name=mixed", *([] if epochs is None else [f"train.epochs={min(epochs, MOST_EPOCHS)}"])]
-    command("train", table, *(word for each in given for word in ("--set", each)), "--run-dir", run_dir)
+    epochs = MOST_EPOCHS if epochs is None else min(epochs, MOST_EPOCHS)
+    command("train", table, "--model", MODEL, "--set", f"train.epochs={epochs}", "--run-dir", run_dir)
+    given = [f"model.name={MODEL}", f"train.epochs={epochs}"]
     settings = experiments.read(table, given)
-    train_run(settings, run_dir, overwrite=True, label="orders", suits=partial(experiment_for, overrides=given))
+    train_run(settings, run_dir, overwrite=True, label="orders", suits=partial(named_for, [table], given))
     return Run.open(run_dir, device_on("auto"))
 
 
@@ -108,52 +99,25 @@ def _held_out(run: Run) -> tuple[Accounting, Estimate]:
     return result.accounting, above
 
 
-def _new_orders(run: Run, output: Path) -> tuple[pa.Table, Scores]:
+def _scored(run: Run, output: Path) -> pa.Table:
     """New orders with a few odd ones among them, scored; the least likely are shown."""
-    file, scored = output / "new_orders.csv", output / "new_orders.scored.csv"
-    new = _with_odd(example_orders(NUM_NEW, seed=1))
-    csv.write_csv(new, file)
-    command("score", file.parent / RUN, file, "-o", scored)
-    scores = score_orders(run, file)
-    columns = {"log_prob": scores.log_prob, "percentile": scores.percentile, "outlier": scores.oddest}
-    csv.write_csv(pa.table({**{name: new[name] for name in new.column_names}, **columns}), scored)
-    least = np.argsort(scores.log_prob)[:LEAST_LIKELY]
+    file, to = output / "new_orders.csv", output / "new_orders.scored.csv"
+    csv.write_csv(_with_odd(example_orders(NUM_NEW, seed=1)), file)
+    command("score", run.path, file, "-o", to)
+    held_out, _ = held_out_for(run)
+    write_scores(run, Scorer(run, held_out, CONTAMINATION, 1, 0), file, to)
+    scored = csv.read_csv(to)
+    least = scored.sort_by("log_prob").slice(0, LEAST_LIKELY)
+    odd = scored["order"].to_pylist()[-len(ODD) :]
+    about = f"the {LEAST_LIKELY} least likely of {scored.num_rows:,} new orders; {odd[0]} to {odd[-1]} are made up"
     more = {
-        "log p": [f"{scores.log_prob[i]:.1f}" for i in least],
-        "below": [f"{scores.percentile[i]:.1f}%" for i in least],
-        "oddest": [scores.oddest[i] for i in least],
+        "log p": [f"{each:.1f}" for each in least["log_prob"].to_pylist()],
+        "percentile": [f"{each:.1f}" for each in least["percentile"].to_pylist()],
+        "unusual column": least["unusual_column"].to_pylist(),
     }
-    odd = new["order"].to_pylist()[-len(ODD) :]
-    about = (
-        f"of {new.num_rows:,} new orders the {LEAST_LIKELY} least likely; {odd[0]} to {odd[-1]} were made up to be odd"
-    )
-    rows(new.take(least), about, more)
-    say("below: held-out orders that are less likely; oddest: the column that other values would make likelier by most")
-    return new, scores
-
-
-def score_orders(run: Run, file: Path) -> Scores:
-    """log p of each row of a file, what share of held-out rows is less likely, and the oddest column of the rarest."""
-    held_out = torch.cat([run.data.validation.take().x, run.data.test.take().x])
-    x = torch.cat([each.take().x for each in rows_of_table(run, str(file))])
-    known, log_prob = (score(run.model, Batch(each)).log_prob.cpu().numpy() for each in (held_out, x))
-    percentile = 100 * np.searchsorted(np.sort(known), log_prob) / len(known)
-    names = _schema(run).names
-    rare = set(np.argsort(log_prob)[:LEAST_LIKELY].tolist())
-    oddest = [names[_oddest(run.model, x[i], held_out[:COMPARED])] if i in rare else "" for i in range(len(x))]
-    return Scores(log_prob, percentile, oddest)
-
-
-def _oddest(model: Flow, row: Tensor, others: Tensor) -> int:
-    """The place of the column in which the row is oddest: values of other rows would make it likelier by most.
-
-    The largest of log mean over v of p(row with column = v), v the values of the column in other rows.
-    """
-    places = torch.arange(len(row))
-    changed = row.repeat(len(row), len(others), 1)
-    changed[places, :, places] = others.T
-    log_prob = score(model, Batch(changed.flatten(0, 1))).log_prob.reshape(len(row), len(others))
-    return int(log_prob.logsumexp(1).argmax())
+    rows(least.select(csv.read_csv(file).column_names), about, more)
+    say("percentile: the share of held-out orders that are as unusual; then the column furthest below its mean")
+    return scored
 
 
 def _drawn(run: Run, output: Path, table: Path) -> pa.Table:
