@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-TABLES = Path("../shared/data/tables")
+TABLES = Path(__file__).parents[2] / "shared/data/tables"
 HELD_OUT = 0.2
 CENSUS_ROWS = 4_000
 CENSUS_CAP, AGE_CAP = 15.0001, 52.0  # of median income in 10,000 dollars, and of the houses' age in years

@@ -60,7 +60,7 @@ def test_errors_are_paired_by_rows_and_count_seeds(call: Call, monkeypatch: pyte
         cells = row_of(shown, name)
         assert cells[1] == {"m": "mixed", "x": "mixture"}[name[0]]
         assert cells[2] == name[1]
-        columns = (log_p[name], parts[name]["log_prob_discrete"], parts[name]["log_density_real"])
+        columns = (log_p[name], parts[name]["log_prob_discrete"], parts[name]["log_prob_real"])
         for cell, values in zip(cells[4:7], columns, strict=True):
             assert number_in(cell) == pytest.approx((values.mean(), values.std(ddof=1) / rows**0.5), abs=6e-4)
         if name == best:

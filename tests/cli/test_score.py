@@ -20,6 +20,7 @@ from typer.testing import CliRunner, Result
 from marginflow.cli.app import app
 from marginflow.runs.held_out import HeldOut
 from marginflow.runs.run import Run
+from marginflow.runs.score import Scorer, rows_of
 
 pytestmark = pytest.mark.usefixtures("single")
 QUICK = ("--set", "model.name=mixed", "--set", "model.hidden=16,16", "--set", "train.epochs=1")
@@ -93,6 +94,20 @@ def visits_as_rows(run: Run) -> torch.Tensor:
     return torch.cat([torch.as_tensor(each.x[:]) for each in chunks_for(run.spec, "plain.parquet")])
 
 
+def test_a_row_at_the_threshold_is_an_outlier(reals: Call) -> None:
+    run = Run.open(Path("runs/reals"))
+    (chunk,) = rows_of(run, "others.csv").beside(["a"])
+
+    def scores(held_out: HeldOut) -> pa.Table:
+        return Scorer(run, held_out, 0.1, 1, 0).scores(chunk)
+
+    log_prob = torch.tensor(scores(HeldOut.of(torch.arange(50.0)))["log_prob"].to_pylist(), dtype=torch.float64)
+    assert len(log_prob.unique()) == 50
+    flagged = scores(HeldOut.of(log_prob))["outlier"].to_pylist()  # the rows are their own held-out ones
+    assert sum(flagged) == 5  # of 50: the floor of 0.1 x 51, the fifth smallest itself among them
+    assert set(np.flatnonzero(flagged)) == set(log_prob.argsort()[:5].tolist())
+
+
 def test_text_stays_as_it_is_byte_for_byte(reals: Call) -> None:
     shown = reals("score", "runs/reals", "others.csv")
     lines = shown.stdout.splitlines()
@@ -149,6 +164,14 @@ def test_columns_are_kept_by_name(mixed: Call) -> None:
     assert names("--keep", "day,id") == ["day", "id", *SCORES]
     assert names("--keep", "") == SCORES
     fails(mixed("score", "runs/visits", "others.parquet", "--keep", "dag"), r"no column 'dag'; .*did you mean day\?")
+
+
+def test_a_column_is_kept_once(mixed: Call) -> None:
+    fails(
+        mixed("score", "runs/visits", "others.parquet", "--keep", "city,city", "-o", "s.parquet"),
+        "'city' is to be kept twice",
+    )
+    assert not Path("s.parquet").exists()
 
 
 def test_names_that_are_taken_are_refused_with_those_that_may_stay(mixed: Call) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -15,7 +17,7 @@ from marginflow.data.tables.statistics import fitted
 from marginflow.estimators.candidates import by_steps, candidates, named
 from marginflow.estimators.choose import choose
 from marginflow.estimators.folds import folds_of, number_of_folds
-from marginflow.estimators.trials import Runner, pooled
+from marginflow.estimators.trials import Runner, pooled, watched, with_schema
 
 TABLE = {"data": {"name": "table", "path": "rows.csv"}, "train": {"device": "cpu"}}
 TWO = MixtureSameFamily(
@@ -120,6 +122,30 @@ def test_rows_split_by_groups_are_held_out_as_they_were(two: DataSet) -> None:
     found = choose(two, tables)
     assert found.folds == 0
     assert found.trials[0].num_rows == len(two.validation.x)
+
+
+def test_rows_split_in_time_are_not_held_out_at_random(two: DataSet) -> None:
+    tables = {"data": {**TABLE["data"], "split": "time"}, "model": {"name": "gaussian_mixture", "components": 1}}
+    assert choose(two, tables).folds == 0
+
+
+def test_what_is_known_of_columns_is_that_of_the_rows_trained_on() -> None:
+    """Statistics of rows that are held out would leak into their scores."""
+    rows = torch.linspace(0, 100, 1001, dtype=torch.float64)[:, None]
+    schema = fitted(Schema((Column("a", "real"),)), rows)
+    part = with_schema(watched(of(rows, schema), Split(rows[:101])), "mixed")
+    assert part.schema is not None
+    assert max(part.schema["a"].quantiles) == pytest.approx(10)
+    assert max(schema["a"].quantiles) == pytest.approx(100)
+
+
+def test_a_candidate_with_more_rows_of_density_0_is_behind_whatever_the_others() -> None:
+    safe, bold = (Runner(name, None) for name in ("safe", "bold"))  # pyright: ignore
+    safe.log_probs, bold.log_probs = [torch.zeros(50)], [torch.full((50,), 3.0)]
+    assert safe.is_behind(bold)
+    bold.log_probs[0][7] = -math.inf
+    assert bold.is_behind(safe)
+    assert not safe.is_behind(bold)
 
 
 def test_each_row_is_held_out_once_and_copies_together() -> None:

@@ -120,6 +120,22 @@ def test_noise_dimensions_give_an_estimate_that_is_the_same_each_time() -> None:
     scores = found.score_samples(x)
     assert (found.score_samples(x) == scores).all()
     assert (found.score_samples(x[:9]) == scores[:9]).all()
+    assert (found.score_samples(x[7:9]) == scores[7:9]).all()
+    assert len(set(found.score_samples(x[[3, 3, 3]]))) == 1
+
+
+@pytest.mark.parametrize("model", ["gaussian_mixture", "mixed"])
+def test_of_many_rows_the_validation_rows_are_held_out(model: str) -> None:
+    x = gaussian(5200)
+    options = {"train": {"epochs": 1}, "model": {"components": 1} if model != "mixed" else {"hidden": [8]}}
+    found = FlowDensity(model, options=options, random_state=0).fit(x)
+    held_out = found.held_out_
+    assert not held_out.cross_fitted
+    assert len(held_out.log_prob) == 520
+    among = np.sort(found.score_samples(x))
+    nearest = among[np.clip(np.searchsorted(among, held_out.log_prob.numpy()), 0, len(x) - 1)]
+    np.testing.assert_allclose(held_out.log_prob.numpy(), nearest, atol=0.05)
+    assert len(held_out.columns) == (2 if model == "mixed" else 0)  # by which an unusual column is told
 
 
 def test_the_random_state_is_that_of_fit_and_of_samples() -> None:

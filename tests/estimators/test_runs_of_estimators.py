@@ -63,6 +63,13 @@ def test_a_detector_is_opened_at_any_contamination(tmp_path: Path) -> None:
     assert FlowOutlierDetector.load(tmp_path / "run", contamination=0.3).offset_ > found.offset_
 
 
+def test_the_offset_of_fitted_rows_is_not_kept_which_is_said(tmp_path: Path) -> None:
+    found = FlowOutlierDetector(0.1, novelty=False, model="maf", options=SMALL, random_state=0).fit(reals())
+    with pytest.warns(UserWarning, match="keeps the density, not the offset of the fitted rows"):
+        found.save(tmp_path / "run")
+    assert FlowOutlierDetector.load(tmp_path / "run", contamination=0.1).novelty
+
+
 def test_the_command_line_evaluates_and_samples_what_python_kept(call: Call) -> None:
     found = fitted()
     found.save("run")

@@ -16,6 +16,7 @@ from marginflow.runs.evaluate import evaluate
 from marginflow.runs.read_toml import parse
 from marginflow.runs.run import Run
 from marginflow.runs.schema import Evaluate
+from marginflow.runs.seed_groups import seed_groups
 from marginflow.training.checkpoint import save_weights
 
 MOONS = {"name": "half_moons", "num_train": 100, "num_validation": 100, "num_test": 400}
@@ -65,6 +66,15 @@ def test_images_are_compared_as_grey_levels_whatever_the_preprocessing(tmp_path:
         accounting = each.accounting
         assert accounting.bits_per_dim is not None
         assert each.nll.value / (64 * np.log(2)) == pytest.approx(accounting.bits_per_dim.value, rel=1e-6)
+
+
+def test_groups_of_seeds_are_ranked_as_runs_are() -> None:
+    """A row of density 0 weighs more than any log p of the others."""
+    of = [parse({"data": MOONS, "model": {"name": name}, "train": {"seed": seed}}, "test")
+          for name in ("planar", "radial") for seed in (0, 1)]  # fmt: skip
+    log_probs = [torch.full((20,), 1.0)] * 2 + [torch.zeros(20)] * 2
+    assert seed_groups(of, log_probs, None)[0].name == "planar"
+    assert [each.name for each in seed_groups(of, log_probs, None, [1, 0, 0, 0])] == ["radial", "planar"]
 
 
 def test_runs_on_other_rows_are_refused(tmp_path: Path) -> None:

@@ -152,3 +152,35 @@ def test_an_estimate_is_compared_with_estimates_of_as_many_draws(call: Call) -> 
     kept = HeldOut.read(Path("runs/moons"))
     assert kept is not None
     assert kept.num_samples == 5
+
+
+def test_unequal_weights_count_as_their_effective_number_of_rows() -> None:
+    weight = torch.tensor([16.2, 1.0, 1.0] + [1.0] * 17 + [2.0] * 30)
+    total, squares = float(weight.sum()), float(weight.square().sum())
+    held, differs = HeldOut.of(torch.arange(50.0), weight=weight), []
+    for contamination in torch.linspace(0.2, 0.6, 81).tolist():
+        by_hand = [
+            sum(float(weight[: i + 1].sum()) <= contamination * total * more for i in range(50)) - 1
+            for more in (1 + squares / total**2, 1 + 1 / 50)  # N' = total^2 / squares, not N = 50
+        ]
+        assert held.threshold(contamination) == by_hand[0]
+        differs.append(by_hand[0] != by_hand[1])
+    assert any(differs)
+
+
+def test_rows_held_out_in_folds_are_those_of_the_weights_that_were_trained(call: Call) -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(200, 2)) + rng.choice([-2.0, 2.0], (200, 1))  # of which EM learns in more than 2 steps
+    np.savetxt("pairs.csv", rows, delimiter=",", header="a,b", comments="")
+    succeeds(call("train", "pairs.csv", "--set", "train.epochs=2"))
+    path = Path("runs/pairs")
+    kept = HeldOut.read(path)
+    assert kept is not None
+    assert kept.cross_fitted
+    assert kept.weights_sha256 == Run.open(path).weights_sha256
+    succeeds(call("train", "pairs.csv", "--set", "train.epochs=30", "--resume"))
+    after, run = HeldOut.read(path), Run.open(path)
+    assert after is not None
+    assert not after.cross_fitted  # those of the folds had trained for 2 epochs
+    assert after.weights_sha256 == run.weights_sha256
+    assert len(after.log_prob) == len(run.data.test.x)

@@ -104,7 +104,7 @@ def _write_scores(chunks: Iterator[RowScores], output: Path) -> None:
     from marginflow.data.tables.write import write_columns
 
     first = next(chunks)
-    parts = {"log_prob_discrete": first.discrete, "log_density_real": first.real}
+    parts = {"log_prob_discrete": first.discrete, "log_prob_real": first.real}
     names = ["log_prob", *(name for name, part in parts.items() if part is not None)]
 
     def columns(scores: RowScores) -> Tensor:

@@ -56,7 +56,7 @@ def spooled(typed: str, format: str | None = None) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="marginflow-") as folder:
         stream = sys.stdin.buffer
         start = stream.read(8)
-        if not start.strip():
+        if not start:
             raise ValueError(f"standard input is empty, and a table is needed: {typed}")
         path = Path(folder) / f"stdin{ending_by(start) if format is None else f'.{format}'}"
         with path.open("wb") as file:

@@ -98,7 +98,7 @@ def choose(
     if place is None:
         return Choice(best.name, winner, trials, 0)
     back = place.argsort()
-    columns = torch.cat(best.columns)[back] if best.columns else None
+    columns = torch.cat(best.columns)[back] if len(best.columns) == len(best.log_probs) else None  # none has diverged
     weight = torch.cat(best.weights)[back] if best.weights else None
     return Choice(best.name, winner, trials, folds, torch.cat(best.log_probs)[back], columns, weight)
 
@@ -166,7 +166,7 @@ def _experiment(candidate: Candidate, tables: Mapping[str, Any]) -> Experiment:
 def _settled(best: Runner, tables: Mapping[str, Any], data: DataSet) -> Experiment:
     """The experiment of the best candidate for all rows that were held out in turn."""
     table = best.experiment.model_dump(mode="json", exclude_none=True)
-    table["schema"] = _schema(best.name, tables, data)
+    table["schema"] = _schema(best.experiment.model.name, tables, data)
     return parse({**table, "data": {**tables["data"], "validation": 0.0}}, "the settings")
 
 
@@ -174,12 +174,12 @@ def _final(name: str, data: DataSet, tables: Mapping[str, Any], of_any_kind: boo
     """The experiment of the best candidate for all training rows, until validation rows no longer gain."""
     every = _chosen_among(data, tables, len(data.train.x), of_any_kind=of_any_kind)
     candidate = next(each for each in every if each.name == name).until_no_better()
-    return _experiment(candidate, {**tables, "schema": _schema(name, tables, data)})
+    return _experiment(candidate, {**tables, "schema": _schema(candidate.model, tables, data)})
 
 
-def _schema(name: str, tables: Mapping[str, Any], data: DataSet) -> dict[str, Any]:
+def _schema(model: str, tables: Mapping[str, Any], data: DataSet) -> dict[str, Any]:
     """The section [schema], which is for densities of a table's rows: real numbers are said to be such."""
-    if name.partition(",")[0].partition(" ")[0] not in TABLE_MODELS:
+    if model not in TABLE_MODELS:
         return {}
     if data.schema is None:
         return {column: dict(REAL) for column in data.spec.column_names}

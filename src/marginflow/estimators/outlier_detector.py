@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from numbers import Real
 from pathlib import Path
@@ -151,6 +152,29 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
             -1 for outliers, 1 for the others, (N,).
         """
         return self.fit(X, y, sample_weight, context).predict(X, context)
+
+    def save(self, path: str | Path) -> Path:
+        """Keep the detector as a run, see `FlowDensity.save`; opened again it flags fresh rows, by held-out ones.
+
+        Args:
+            path: of the directory, which must not exist, or be empty.
+
+        Returns:
+            The path; with a warning where novelty=False, as the offset of the fitted rows is not kept.
+
+        Raises:
+            FileExistsError: where something is there.
+            NotFittedError: where it was not fitted.
+        """
+        found = super().save(path)
+        if not self.novelty:
+            warnings.warn(
+                f"{found} keeps the density, not the offset of the fitted rows: load it, and it flags fresh rows, as "
+                "with novelty=True; pickle the detector to keep it as it is",
+                UserWarning,
+                stacklevel=2,
+            )
+        return found
 
     @classmethod
     def load(cls, path: str | Path, *, contamination: float = 0.01, device: str = "cpu") -> Self:

@@ -25,14 +25,14 @@ def row_log_prob(
         model: of which a copy in float64 is evaluated.
         x: rows (N, D).
         context: of each row; None without one.
-        num_samples: for a model that draws noise, how often; each block of rows draws the same.
+        num_samples: for a model that draws noise, how often; each row has the same draws, and is evaluated alone.
         seed: of this noise.
 
     Returns:
         (N,), float64.
 
     Raises:
-        FloatingPointError: where log p is NaN or +inf, with the number of the row in its block.
+        FloatingPointError: where log p is NaN or +inf, with the number of the row among those evaluated at once.
 
     Examples:
         >>> from marginflow import models
@@ -41,8 +41,9 @@ def row_log_prob(
         True
     """
     double, parts = copy.deepcopy(model).double().eval(), []
-    for rows in torch.arange(len(x)).split(BLOCK):
-        filled = torch.cat([rows, rows[:1].expand(BLOCK - len(rows))])
+    at_once = BLOCK if model.exact else 1
+    for rows in torch.arange(len(x)).split(at_once):
+        filled = torch.cat([rows, rows[:1].expand(at_once - len(rows))])
         with seeded(seed):
             found = log_likelihood(
                 double, x[filled], None if context is None else context[filled], num_samples=num_samples

@@ -84,5 +84,6 @@ def train_best(
     if found.log_prob is not None:
         return Trained(*about, found.log_prob, found.columns, found.folds, found.trials, found.weight)
     options = {"spec": data.spec, "num_samples": found.experiment.evaluate.num_samples, "seed": seed}
-    log_prob = evaluate_rows(trained, data.validation, **options).log_prob.cpu().double()
-    return Trained(*about, log_prob, None, 0, found.trials, data.validation.weight)
+    scores = evaluate_rows(trained, data.validation, **options)
+    columns = None if scores.columns is None else scores.columns.cpu().double()
+    return Trained(*about, scores.log_prob.cpu().double(), columns, 0, found.trials, data.validation.weight)

@@ -88,7 +88,9 @@ def compare(runs: Sequence[Run], options: Evaluate) -> Comparison:
         )
         for name in order
     ]
-    return Comparison(compared, seed_groups([run.experiment for run in runs], [*log_probs.values()], weight))
+    outside = [accountings[name].num_outside for name in names]
+    groups = seed_groups([run.experiment for run in runs], [*log_probs.values()], weight, outside)
+    return Comparison(compared, groups)
 
 
 def _joined(parts: Sequence[RowScores]) -> dict[str, Tensor]:

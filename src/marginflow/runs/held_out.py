@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -215,15 +215,17 @@ def held_out_of(
 def kept_after_training(run_dir: Path, data: DataSet) -> HeldOut | None:
     """The held-out rows of a run that was just trained, as its file keeps them; None where it has no such rows.
 
-    These are the test rows of a table, unless rows that were held out in folds stand there already. Other data have
-    none, nor does a training that left no weights.
+    These are the test rows of a table, unless rows that were held out in folds stand there already, for these weights:
+    not where a training that was resumed has changed them. Other data have none, nor does a training that left no
+    weights.
     """
     if not (run_dir / WEIGHTS).is_file() or not is_of_columns(data.spec):
         return None
-    before = HeldOut.read(run_dir)
-    if before is not None and before.cross_fitted:
-        return before
-    run = Run.open(run_dir)
+    before, run = HeldOut.read(run_dir), Run.open(run_dir)
+    if before is not None and before.cross_fitted and before.weights_sha256 in ("", run.weights_sha256):
+        found = replace(before, weights_sha256=run.weights_sha256)
+        found.keep(run_dir)
+        return found
     run.device = device_on(run.experiment.train.device)
     found = _of_rows(run, data.test)
     found.keep(run_dir)

@@ -44,23 +44,35 @@ class SeedGroup:
 
 
 def seed_groups(
-    experiments: Sequence[Experiment], log_probs: Sequence[Tensor], weight: Tensor | None
+    experiments: Sequence[Experiment],
+    log_probs: Sequence[Tensor],
+    weight: Tensor | None,
+    num_outside: Sequence[int] | None = None,
 ) -> list[SeedGroup]:
     """The groups of runs, the best first; none where no experiment has two seeds.
+
+    A group with fewer rows of density 0, in the mean over its runs, is better, whatever the log p of the others.
 
     Args:
         experiments: of the runs.
         log_probs: of the same rows by each run, (N,).
         weight: of the rows, (N,); None where all count the same.
+        num_outside: of how many rows more each run has density 0; None where of none.
     """
+    outside: dict[str, dict[int, int]] = {}
     grouped: dict[str, dict[int, Tensor]] = {}
-    for experiment, log_prob in zip(experiments, log_probs, strict=True):
-        by_seed = grouped.setdefault(json.dumps(_settings(experiment), sort_keys=True, default=str), {})
-        by_seed.setdefault(experiment.train.seed, log_prob)
+    for experiment, log_prob, number in zip(experiments, log_probs, num_outside or [0] * len(log_probs), strict=True):
+        key = json.dumps(_settings(experiment), sort_keys=True, default=str)
+        grouped.setdefault(key, {}).setdefault(experiment.train.seed, log_prob)
+        outside.setdefault(key, {}).setdefault(experiment.train.seed, number)
     if all(len(each) == 1 for each in grouped.values()):
         return []
     means = {key: torch.stack([*each.values()]).mean(0) for key, each in grouped.items()}
-    best, *_ = order = sorted(means, key=lambda key: -float(mean_of(means[key], weight)))
+
+    def rank(key: str) -> tuple[float, float]:
+        return statistics.mean(outside[key].values()), -float(mean_of(means[key], weight))
+
+    best, *_ = order = sorted(means, key=rank)
     names = _names([json.loads(key) for key in order])
     spreads = {key: _spread([*each.values()], weight) for key, each in grouped.items()}
     return [

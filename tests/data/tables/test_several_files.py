@@ -202,3 +202,28 @@ def test_errors_of_several_files_are_data_errors_with_options() -> None:
     with pytest.raises(DataError) as error:
         load(["a.csv", "b.csv"], drop="y")
     assert error.value.remedies == (("leave out what some lack", {"drop": ["y", "z"]}),)
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("one", "other", "names"),
+    [
+        (pa.timestamp("us"), pa.timestamp("us", "UTC"), r"timestamp\[us\].*timestamp\[us, tz=UTC\]"),
+        (pa.timestamp("us", "UTC"), pa.timestamp("us", "Asia/Tokyo"), "tz=UTC.*tz=Asia/Tokyo"),
+        (pa.int64(), pa.float64(), "int64.*double"),
+        (pa.int64(), pa.uint64(), "int64.*uint64"),
+    ],
+)
+def test_types_that_one_column_cannot_hold_are_named(one: pa.DataType, other: pa.DataType, names: str) -> None:
+    """Times with and without a zone, and whole numbers past those of the other type."""
+    large = [2**53 + 1 + i for i in range(60)], [2**63 + i for i in range(60)]
+    for name, kind, values in (("a", one, large[0]), ("b", other, large[pa.types.is_uint64(other)])):
+        column = (
+            pa.array(values, pa.int64()).cast(kind)
+            if pa.types.is_timestamp(kind)
+            else pa.array(np.array(values).astype(kind.to_pandas_dtype()))
+        )
+        parquet.write_table(numbers(60, 0, when=column), f"{name}.parquet")
+    said = refused(["a.parquet", "b.parquet"], schema={})
+    assert re.search(f"'when'.*{names}|{names}.*'when'", said, re.DOTALL)
+    assert "b.parquet" in said

@@ -147,6 +147,9 @@ class OtherRows:
             raise DataError([
                 f"{self.path} has no column {listed(wrong)}; it has {listed(self.names)}{f': {hint}' if hint else ''}"
             ])  # fmt: skip
+        twice = [name for i, name in enumerate(keep) if name in keep[:i]]
+        if twice:
+            raise DataError([f"{listed(twice)} is to be kept twice, and columns need names of their own: name it once"])
 
 
 def chunks_for(

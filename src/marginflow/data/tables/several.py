@@ -169,7 +169,11 @@ def _joined(columns: Sequence[Any]) -> Any:
         if not _go_together(every[0].type, each.type):
             return _Apart(str(every[0].type), str(each.type), i)
     tables = [pa.table({"0": each}) for each in every]
-    return pa.concat_tables(tables, promote_options="permissive").unify_dictionaries().column(0)
+    try:
+        return pa.concat_tables(tables, promote_options="permissive").unify_dictionaries().column(0)
+    except pa.ArrowInvalid:  # whole numbers that others' type cannot hold
+        other = next(i for i, each in enumerate(every) if each.type != every[0].type)
+        return _Apart(str(every[0].type), str(every[other].type), other)
 
 
 def _of_texts(columns: Sequence[Texts]) -> Texts | _Apart:
@@ -205,7 +209,7 @@ def _go_together(one: pa.DataType, other: pa.DataType) -> bool:
     families = (
         lambda kind: pa.types.is_integer(kind) or pa.types.is_floating(kind),
         lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind),
-        pa.types.is_timestamp,
+        lambda kind: pa.types.is_timestamp(kind) and kind.tz == getattr(one, "tz", None),
         pa.types.is_decimal,
     )
     alike = one == other or pa.types.is_null(one) or pa.types.is_null(other)
