@@ -7,6 +7,7 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from helpers import MOONS, Call, fails, succeeds, visits
@@ -64,8 +65,12 @@ def test_rows_that_have_no_probability_are_named(trained: Call) -> None:
     assert "row 9: column 'age' holds 300, above 99" in shown
     rows[7]["city"] = "Pars"
     parquet.write_table(pa.Table.from_pylist(rows, schema=schema), "other.parquet")
-    message = r"other.parquet: column 'city' holds 'Pars' in row 7 .*did you mean Paris\?"
-    fails(trained("evaluate", "runs/visits", "--data", "other.parquet"), message)
+    shown = succeeds(trained("evaluate", "runs/visits", "--data", "other.parquet", "-o", "scores.parquet"))
+    both = "row 7: column 'city' holds 'Pars', none of its levels; did you mean Paris?; column 'paid' holds -3.0, below"
+    assert both in " ".join(shown.split())
+    scores = parquet.read_table("scores.parquet")
+    assert scores["log_density_real"].is_null().to_pylist() == [i in (7, 9) for i in range(40)]
+    assert (scores["log_prob"].to_numpy() == -np.inf).nonzero()[0].tolist() == [7, 9]
 
 
 def test_a_context_is_given_by_name_and_comes_with_rows(call: Call) -> None:
@@ -238,16 +243,39 @@ def test_values_that_the_training_had_not_are_named_and_mended_by_what_is_said(c
     rows = table.slice(0, 20).to_pylist()
     rows[3]["city"], rows[5]["height"], rows[7]["paid"] = "Ulan Bator", None, 0.3
     csv.write_csv(pa.Table.from_pylist(rows), "new.csv")
+    result = call("evaluate", "runs/shop", "--data", "new.csv", "-o", "scores.csv")
+    shown = " ".join(succeeds(result).split())
+    assert "3 of 20 rows have density 0, or one too small for a number (rows 3, 5, 7, counted from 0)" in shown
+    assert "row 3: column 'city' holds 'Ulan Bator', none of its levels row 5" in shown
+    assert "row 5: column 'height' has no value, where the schema has none missing row 7" in shown
+    assert "row 7: column 'paid' holds 0.3, between the steps of its grid, 0.5 apart" in shown
+    scores = csv.read_csv("scores.csv")["log_prob"].to_numpy()
+    assert np.isneginf(scores).nonzero()[0].tolist() == [3, 5, 7]
+    # the others are scored, and their means taken, as if these were not there
+    csv.write_csv(pa.Table.from_pylist([row for i, row in enumerate(rows) if i not in (3, 5, 7)]), "rest.csv")
+    rest = succeeds(call("evaluate", "runs/shop", "--data", "rest.csv", "-o", "rest_scores.csv"))
+    table_of = lambda text: [line for line in text.splitlines() if "│" in line or "mean over" in line]  # noqa: E731
+    assert table_of(result.stdout) == table_of(rest)
+    alone = csv.read_csv("rest_scores.csv")["log_prob"].to_numpy()
+    assert np.delete(scores, [3, 5, 7]) == pytest.approx(alone, abs=1e-4)
+    assert f"log p │ {alone.mean():.3f}"[:-1] in shown.replace("┃", "│")
+    _, _, remedy = result.stderr.partition("to give such values a probability train with ")
+    options = shlex.split(remedy.splitlines()[0])
+    assert options[1::2] == ["schema.city.pool=20", "schema.height.blank=true"]
+    succeeds(call("train", "shop.csv", *QUICK, *options, "--overwrite"))
+    again = " ".join(succeeds(call("evaluate", "runs/shop", "--data", "new.csv")).split())
+    assert "1 of 20 rows have density 0, or one too small for a number (rows 7, counted from 0)" in again
+
+
+def test_a_column_that_cannot_be_read_at_all_is_refused(call: Call) -> None:
+    table = visits().select(["city", "paid", "height"]).drop_null()
+    csv.write_csv(table, "shop.csv")
+    succeeds(call("train", "shop.csv", *QUICK))
+    texts = table.slice(0, 20).set_column(2, "height", pa.array(["tall"] * 20))
+    csv.write_csv(texts, "texts.csv")
+    fails(call("evaluate", "runs/shop", "--data", "texts.csv"), "column 'height' holds 'tall' in row 0 .*no number")
+    new = table.slice(0, 20).set_column(0, "city", pa.array(["Ulan Bator"] * 20))
+    csv.write_csv(new, "new.csv")
     result = call("evaluate", "runs/shop", "--data", "new.csv")
     assert result.exit_code == 1
-    heading, *lines = result.stderr.strip().splitlines()
-    assert "new.csv: 3 columns do not fit the schema" in heading
-    city, paid, height = lines
-    assert "'city' holds 'Ulan Bator' in row 3, none of the levels" in city
-    assert "'paid' holds 0.3 in row 7, between the steps of its grid, 0.5 apart" in paid
-    assert "'height' has no value in row 5, where the schema has none missing" in height
-    options = [part for line in (city, height) for part in shlex.split(line[line.index("--set") :])]
-    succeeds(call("train", "shop.csv", *QUICK, *options, "--overwrite"))
-    rows[7]["paid"] = 0.5
-    csv.write_csv(pa.Table.from_pylist(rows), "new.csv")
-    succeeds(call("evaluate", "runs/shop", "--data", "new.csv", "--no-figures"))
+    assert "log p is -inf at all 20 rows, the first: column 'city' holds 'Ulan Bator'" in result.stderr

@@ -61,6 +61,31 @@ def test_rows_far_out_of_any_model_are_counted(call: Call, model: str) -> None:
     assert f"{int(unlikely.sum())} of 60 rows" in again
 
 
+def test_cells_that_are_no_numbers_are_named_and_count_as_no_number_out_of_range(call: Call) -> None:
+    mass = pa.array(np.random.default_rng(4).normal(70, 10, 300))
+    table = people().select(["height"]).append_column("mass", mass)
+    csv.write_csv(table, "people.csv")
+    maf = ("--set", "model.name=maf", "--set", "model.hidden=[8]", "--set", "train.epochs=1")
+    succeeds(call("train", "people.csv", *maf))
+    lines = ["height,mass", *(f"{row['height']},{row['mass']}" for row in table.slice(0, 60).to_pylist())]
+    lines[1], lines[6], lines[8], lines[10] = "1e6,70", "tall,70", "-1e6,70", "170,"
+    Path("new.csv").write_text("\n".join(lines) + "\n")
+    for written in (False, True):  # with the held-out rows of the table itself, and those that evaluate has written
+        shown = " ".join(succeeds(call("evaluate", "runs/people", "--data", "new.csv", "-o", "new_scores.csv")).split())
+        found = scores("new_scores.csv")
+        assert np.isneginf(found[[5, 9]]).all()
+        assert "2 of 60 rows hold a number out of its column's range" in shown
+        assert "row 5: column 'height' holds 'tall', no number" in shown
+        assert "row 9: column 'mass' has no value" in shown
+        assert "their combination is rare" not in shown
+        if not written:
+            succeeds(call("evaluate", "runs/people", "--no-figures"))
+    del lines[10], lines[6]
+    Path("rest.csv").write_text("\n".join(lines) + "\n")
+    succeeds(call("evaluate", "runs/people", "--data", "rest.csv", "-o", "rest.csv.gz"))
+    assert np.delete(found, [5, 9]) == pytest.approx(scores("rest.csv.gz"), rel=1e-5)
+
+
 def test_without_held_out_rows_it_says_so(call: Call) -> None:
     csv.write_csv(people(), "people.csv")
     succeeds(call("train", "people.csv", "--set", "model.name=mixture", "--set", "train.epochs=1"))

@@ -66,8 +66,9 @@ def test_a_mixed_table_has_its_scores_behind_its_columns(mixed: Call) -> None:
     assert "row 9: column 'city' holds 'Pars', none of its levels; did you mean Paris?\n" in shown.stderr
     odd = scored.take([7, 9]).select(SCORES).to_pylist()
     for row, column in zip(odd, ("paid", "city"), strict=True):
-        assert (row["log_prob"], row["log_prob_discrete"], row["log_prob_real"]) == (-math.inf, -math.inf, 0)
+        assert (row["log_prob"], row["log_prob_discrete"], row["log_prob_real"]) == (-math.inf, -math.inf, None)
         assert (row["percentile"], row["outlier"], row["unusual_column"]) == (0, True, column)
+    assert "to give such values a probability train with --set schema.city.pool=20\n" in shown.stderr
     run = Run.open("runs/visits")
     x = torch.as_tensor(visits_as_rows(run)[:])
     log_prob, discrete, real = (scored[name].to_numpy() for name in SCORES[:3])
@@ -106,6 +107,17 @@ def test_a_row_at_the_threshold_is_an_outlier(reals: Call) -> None:
     flagged = scores(HeldOut.of(log_prob))["outlier"].to_pylist()  # the rows are their own held-out ones
     assert sum(flagged) == 5  # of 50: the floor of 0.1 x 51, the fifth smallest itself among them
     assert set(np.flatnonzero(flagged)) == set(log_prob.argsort()[:5].tolist())
+
+
+def test_a_row_without_a_density_has_no_log_density_in_any_format(mixed: Call) -> None:
+    scored = lambda to: succeeds(mixed("score", "runs/visits", "others.parquet", "--keep", "", "-o", to))  # noqa: E731
+    scored("o.csv")
+    lines = [line.split(",") for line in Path("o.csv").read_text().splitlines()]
+    assert [i - 1 for i, cells in enumerate(lines) if cells[:3] == ["-inf", "-inf", ""]] == [7, 9]
+    scored("o.npy")
+    assert np.argwhere(np.isnan(np.load("o.npy"))).tolist() == [[7, 2], [9, 2]]
+    scored("o.feather")
+    assert feather.read_table("o.feather")["log_prob_real"].is_null().to_pylist() == [i in (7, 9) for i in range(80)]
 
 
 def test_text_stays_as_it_is_byte_for_byte(reals: Call) -> None:

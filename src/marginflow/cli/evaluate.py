@@ -15,8 +15,6 @@ from marginflow.cli.output import say
 from marginflow.runs.is_run import require_run
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from marginflow.data import DataSpec
     from marginflow.evaluation.row_scores import RowScores
     from marginflow.runs.evaluate import Evaluation
@@ -35,7 +33,11 @@ def evaluate(
     deterministic: Deterministic = False,
     device: Device = "auto",
 ) -> None:
-    """The accounting of a run on its test split, with figures, or on another table, whose rows far out are counted."""
+    """The accounting of a run on its test split, with figures, or on another table, whose rows far out are counted.
+
+    A row that the model has no place for, as one of a level that it never saw, has density 0: it is named with the
+    reason, and the means are those of the others.
+    """
     require_run(run)
 
     from rich.console import Console
@@ -98,17 +100,17 @@ def _print(name: str, result: Evaluation, spec: DataSpec) -> None:
 
 
 def _write_scores(chunks: Iterator[RowScores], output: Path) -> None:
-    """log p of each row, of a table's schema also as what is discrete and what is real."""
-    import torch
+    """log p of each row, of a table's schema also as what is discrete, and what is real where there is a density."""
+    import pyarrow as pa
 
-    from marginflow.data.tables.write import write_columns
+    from marginflow.data.tables.write import write_tables
 
-    first = next(chunks)
-    parts = {"log_prob_discrete": first.discrete, "log_prob_real": first.real}
-    names = ["log_prob", *(name for name, part in parts.items() if part is not None)]
+    def table(scores: RowScores) -> pa.Table:
+        parts = {"log_prob": scores.log_prob, "log_prob_discrete": scores.discrete, "log_prob_real": scores.real}
+        arrays = {name: part.cpu().numpy() for name, part in parts.items() if part is not None}
+        outside = scores.outside.cpu().numpy()
+        masks = {name: outside if name == "log_prob_real" else None for name in arrays}
+        return pa.table({name: pa.array(array, mask=masks[name]) for name, array in arrays.items()})
 
-    def columns(scores: RowScores) -> Tensor:
-        every = (scores.log_prob, scores.discrete, scores.real)
-        return torch.stack([each for each in every if each is not None], 1)
-
-    write_columns(map(columns, chain([first], chunks)), names, output)
+    first = table(next(chunks))
+    write_tables(chain([first], map(table, chunks)), first.column_names, output)

@@ -47,7 +47,8 @@ def score(
     percentile, the share of held-out rows that are as unusual; outlier, whether the row is among the rarest; where
     log_prob is an estimate, by -K draws, its standard_error; and by the model "mixed" unusual_column, the column that
     is furthest below what held-out rows have there, given the columns before it: it depends on their order.
-    A row that the model has no place for, as one of a level that it never saw, has log_prob -inf and percentile 0.
+    A row that the model has no place for, as one of a level that it never saw, has log_prob -inf and percentile 0, and
+    a blank log_prob_real.
     """
     require_run(run)
     _require_sense(to, format, table, contamination, num_samples)

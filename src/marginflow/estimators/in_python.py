@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from marginflow.base.data_error import DataError
 from marginflow.runs.read_toml import overridden
 
-_TYPED = re.compile(r"--set ('(?:[^']|'\"'\"')*'|[^\s,;]+)")
+_OPTION = r"--set (?:'(?:[^']|'\"'\"')*'|[^\s,;]+)"
+_TYPED = re.compile(f"{_OPTION}(?: {_OPTION})*")
 
 
 def in_python(message: str) -> str:
@@ -19,13 +20,15 @@ def in_python(message: str) -> str:
 
     >>> in_python("to use it give --set schema.id.kind=integer, or drop it")
     "to use it give schema={'id': {'kind': 'integer'}}, or drop it"
+    >>> in_python("give --set schema.id.kind=integer --set schema.day.blank=true")
+    "give schema={'id': {'kind': 'integer'}, 'day': {'blank': True}}"
     """
     return _TYPED.sub(_argument, message)
 
 
 def _argument(found: re.Match[str]) -> str:
-    (override,) = shlex.split(found[1])
-    return ", ".join(f"{name}={value!r}" for name, value in overridden({}, [override]).items())
+    overrides = shlex.split(found[0])[1::2]
+    return ", ".join(f"{name}={value!r}" for name, value in overridden({}, overrides).items())
 
 
 @contextmanager

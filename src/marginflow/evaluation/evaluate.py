@@ -23,10 +23,9 @@ from marginflow.data.dataset import ALL_ZERO, as_split, require_spec
 from marginflow.data.require import bring_to, fitting
 from marginflow.distributions.log_likelihood import log_likelihood_of, require_number
 from marginflow.evaluation.row_parts import RowParts, parts_of
-from marginflow.evaluation.row_scores import RowScores
+from marginflow.evaluation.row_scores import MOST_NAMED, RowScores
 from marginflow.transforms import Dequantise
 
-MOST_NAMED = 10  # rows outside of the support
 CONVERGED = 10  # a median effective sample size below this is printed as not converged
 
 

@@ -15,10 +15,9 @@ from marginflow.base.weighted_mean import WeightedMean
 from marginflow.data import Column, DataSpec
 from marginflow.data.tables.decode import as_written
 from marginflow.data.tables.misfits import misfit
-from marginflow.evaluation.row_scores import RowScores
+from marginflow.evaluation.row_scores import MOST_NAMED, RowScores
 from marginflow.evaluation.sample_range import range_of
 
-MOST_NAMED = 10  # rows
 MOST_COLUMNS = 3  # of a row, that are named
 TIE = 1e-5  # of log p, by which a row may lie below the least as rounding differs from batch to batch
 LARGEST = 2.0**53  # steps of a grid that are written as the file writes them

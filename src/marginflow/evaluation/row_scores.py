@@ -10,7 +10,10 @@ from torch import Tensor
 
 from marginflow.base.adapter import optional
 from marginflow.data import DataSpec
+from marginflow.data.tables.gaps import Gaps
 from marginflow.distributions import LogLikelihood
+
+MOST_NAMED = 10  # rows of density 0
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,16 @@ class RowScores:
         parts = {"given_label": emptied(self.given_label), "log_det": emptied(self.log_det, 0.0)}
         parts |= {"discrete": emptied(self.discrete), "real": emptied(self.real, 0.0)}
         return replace(self, density=density, **parts)
+
+    def with_gaps(self, gaps: Gaps) -> RowScores:
+        """The same, with density 0 at rows with cells that the model has no place for, which are told as reasons."""
+        if gaps.rows is None:
+            return self
+        told = dict(zip(self.outside.nonzero().flatten().tolist(), self.reasons, strict=False))
+        found = self.without_density(gaps.rows.to(self.log_det.device))
+        first = found.outside.nonzero().flatten()[:MOST_NAMED].tolist()
+        reasons = ("; ".join(filter(None, (gaps.reason(row), told.get(row)))) for row in first)
+        return replace(found, reasons=tuple(reasons))
 
     def take(self, rows: Tensor) -> RowScores:
         """Those of some rows, given by a mask (N,)."""

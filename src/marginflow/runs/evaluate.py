@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
@@ -16,11 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from marginflow.base.data_warning import DataWarning
 from marginflow.data import Split
 from marginflow.data.dataset import spread_rows
 from marginflow.data.tables.contexts import contexts_in
 from marginflow.data.tables.dialect import Asked
-from marginflow.data.tables.other_rows import chunks_for
+from marginflow.data.tables.gaps import Gaps, remedy
+from marginflow.data.tables.other_rows import Beside, OtherRows
 from marginflow.distributions import Flow
 from marginflow.evaluation.check.check import check as require_model_size
 from marginflow.evaluation.check.check import floor
@@ -81,8 +84,8 @@ def check(run: Run, seed: int = 0) -> Findings:
     return found.and_also(floor(model, data.test, data.entropy, seed))
 
 
-def rows_of_table(run: Run, table: str, rows: int | None = None) -> Iterator[Split]:
-    """The first rows of a table, chunk after chunk, for the model of a run.
+def rows_of_table(run: Run, table: str, rows: int | None = None) -> Iterator[Beside]:
+    """The first rows of a table, chunk after chunk, for the model of a run, and the cells that it has no place for.
 
     Args:
         run: on a table.
@@ -93,12 +96,13 @@ def rows_of_table(run: Run, table: str, rows: int | None = None) -> Iterator[Spl
         An iterator of chunks.
 
     Raises:
-        ValueError: where the run was trained on images, or the columns are not those of the model.
+        ValueError: where the run was trained on images, the columns are not those of the model, or none of the cells
+            of one can be read.
     """
     if len(run.spec.event_shape) != 1:
         raise ValueError(f"{run.path} was trained on images: leave --data out")
     of_data = run.experiment.data.model_dump()
-    return chunks_for(run.spec, table, asked(run), of_data.get("labels"), rows, of_data.get("weights"))
+    return OtherRows(run.spec, table, asked(run), of_data.get("labels"), of_data.get("weights")).with_gaps(rows)
 
 
 def contexts_of(run: Run, table: Path) -> Tensor:
@@ -125,6 +129,8 @@ def evaluate(
 ) -> Evaluation:
     """Take the accounting of a run on its test split, or on the rows of a table, which need not fit into memory.
 
+    Rows of a table with cells that the model has no place for have density 0.
+
     Args:
         run: the run.
         options: how many rows and samples, and which seed.
@@ -138,24 +144,26 @@ def evaluate(
         The accounting, and all of it as a record.
 
     Raises:
-        ValueError: where the table does not fit the run.
+        ValueError: where the table does not fit the run, or no row of it has a density.
     """
     model, spec = run.model, run.spec
     started = time.perf_counter()
     rows, entropy = (None, None) if table is not None else (run.test(options.rows), run.data.entropy)
-    chunks = iter([rows]) if rows is not None else rows_of_table(run, str(table), options.rows)
+    chunks = rows_of_table(run, str(table), options.rows) if rows is None else iter([Beside(rows, None, Gaps(), 0)])
     first = next(chunks)
     builder = AccountingBuilder(spec, exact=model.density.exact, num_samples=options.num_samples, seed=options.seed)
     taken = _Taken(builder, _reference(run, options, table) if is_of_columns(spec) else None)
     each_row(taken.scores(model, chain([first], chunks)))
+    if taken.options:
+        warnings.warn(remedy(taken.options), DataWarning, stacklevel=2)
     drawn = None
     has_numbers = spec.schema is None or not all(column.levels for column in spec.schema.modelled)
     if draw and has_numbers and rows is not None and (model.context_optional or not model.context_features):
         of_range = rows if len(rows.x) >= NUM_DIVERGED else run.test(NUM_DIVERGED)
         drawn = sample_range(model, of_range.take(slice(NUM_DIVERGED)), seed=options.seed)
-    single = (
-        disagreement(model, Split(*first.take(taken.first_near)), options.seed) if draw and taken.any_near else None
-    )
+    single = None
+    if draw and taken.any_near:
+        single = disagreement(model, Split(*first.rows.take(taken.first_near)), options.seed)
     about = run.trained()
     about["experiment"]["evaluate"] = options.model_dump(mode="json")
     record = {
@@ -187,22 +195,31 @@ class _Taken:
     def __init__(self, builder: AccountingBuilder, reference: Reference | None) -> None:
         self.builder, self.first_near = builder, torch.empty(0, dtype=torch.bool)
         self.far = None if reference is None else FarOutBuilder(reference, builder.spec)
-        self.num_rows, self.least = 0, math.inf
+        self.num_rows, self.least, self.gaps = 0, math.inf, Gaps()
+        self.options: dict[str, dict[str, Any]] = {}
 
-    def scores(self, model: Flow, chunks: Iterable[Split]) -> Iterator[RowScores]:
+    def scores(self, model: Flow, chunks: Iterable[Beside]) -> Iterator[RowScores]:
         """Scores of chunks of rows."""
         spec, num_samples, seed = self.builder.spec, self.builder.num_samples, self.builder.seed
         options = {"spec": spec, "num_samples": num_samples, "seed": seed, "settled": self._settled}
-        for scores in evaluate_chunks(model, chunks, **options):
+        for scores in evaluate_chunks(model, self._rows(chunks), **options):
             self.builder.add(scores)
             yield scores
 
+    def _rows(self, chunks: Iterable[Beside]) -> Iterator[Split]:
+        for each in chunks:
+            self.gaps = each.gaps
+            self.options |= each.gaps.options
+            yield each.rows
+
     def _settled(self, scores: RowScores, rows: Split) -> RowScores:
-        near = torch.ones(len(rows.x), dtype=torch.bool)
-        if self.far is not None:
-            x = rows.x[:]
-            scores = self.far.reference.settle(scores, x, self.builder.spec)
-            near = ~self.far.add(scores, x)
+        if self.far is None:
+            scores = scores.with_gaps(self.gaps)
+            near = ~scores.outside.cpu()
+        else:
+            x, missing = torch.as_tensor(rows.x[:]), self.gaps.among(self.builder.spec.column_names)
+            scores = self.far.reference.settle(scores, x, self.builder.spec).with_gaps(self.gaps)
+            near = ~self.far.add(scores, x if missing is None else x.masked_fill(missing, math.nan))
         inside = scores.log_prob[scores.log_prob.isfinite()]
         self.least = min(self.least, float(inside.min())) if len(inside) else self.least
         self.first_near = self.first_near if self.num_rows else near

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,7 @@ from torch import Tensor
 from marginflow.base.seeds import RandomStream
 from marginflow.data import Batch
 from marginflow.data.require import fitting
+from marginflow.data.tables.gaps import MOST_REASONS, remedy
 from marginflow.data.tables.keep import Keeper
 from marginflow.data.tables.other_rows import Beside, OtherRows
 from marginflow.distributions.mixed import Mixed
@@ -28,7 +30,6 @@ from marginflow.runs.run import Run
 LEAST_DEVIATION = (
     0.1  # nats: below it a column that is nearly certain would be the furthest from its mean, whatever else
 )
-MOST_REASONS = 5  # that are said of rows of density 0
 FAR_OUT = "it lies so far out that log p is no number"
 
 
@@ -41,12 +42,14 @@ class Told:
         num_outliers: how many are flagged.
         num_outside: how many have density 0.
         reasons: why the first of these have.
+        options: of a training in which some of these have a density, by column.
     """
 
     num_rows: int = 0
     num_outliers: int = 0
     num_outside: int = 0
     reasons: list[str] = field(default_factory=list)
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def in_words(self) -> Iterator[str]:
         """Lines for people."""
@@ -56,16 +59,18 @@ class Told:
             yield from (f"  {each}" for each in self.reasons)
             if self.num_outside > len(self.reasons):
                 yield f"  and {self.num_outside - len(self.reasons):,} more"
+        if self.options:
+            yield remedy(self.options)
 
 
 class Scorer:
     """Gives rows of a table their scores.
 
     log_prob is log p of the row, in nats, its density in the units of the table; for rows of a schema also as the log
-    probability of what is discrete and the log density of what is real. percentile is the share of held-out rows whose
-    log p is at most as large. An outlier lies at or below the threshold. standard_error stands beside an estimate. Of a
-    `Mixed` unusual_column is the column whose log p given those before it lies furthest below its mean over held-out
-    rows, in standard deviations; it depends on the order of the columns.
+    probability of what is discrete and the log density of what is real, the latter missing where log_prob is -inf.
+    percentile is the share of held-out rows whose log p is at most as large. An outlier lies at or below the threshold.
+    standard_error stands beside an estimate. Of a `Mixed` unusual_column is the column whose log p given those before
+    it lies furthest below its mean over held-out rows, in standard deviations; it depends on the order of the columns.
 
     A row with a cell that the model has no place for has log_prob -inf, percentile 0, and is an outlier.
 
@@ -102,10 +107,8 @@ class Scorer:
 
     def scores(self, chunk: Beside) -> pa.Table:
         """The scores of some rows."""
-        found, gone = self._of_model(chunk), chunk.gaps.rows
+        found = self._of_model(chunk).with_gaps(chunk.gaps)
         log_prob = finite_or_outside(found.log_prob.cpu())
-        if gone is not None:
-            log_prob = log_prob.masked_fill(gone, -torch.inf)
         outside = log_prob.isneginf()
         outlier = outside | (log_prob <= self.threshold)
         columns: dict[str, object] = {"log_prob": log_prob.numpy()}
@@ -113,7 +116,7 @@ class Scorer:
             real = torch.zeros_like(log_prob) if found.real is None else found.real.cpu()
             assert found.discrete is not None
             columns["log_prob_discrete"] = torch.where(outside, -torch.inf, found.discrete.cpu()).numpy()
-            columns["log_prob_real"] = torch.where(outside, 0.0, real).numpy()
+            columns["log_prob_real"] = pa.array(real.numpy(), mask=outside.numpy())
         percentile = torch.where(outside, 0.0, self.held_out.percentile(log_prob))
         columns |= {"percentile": percentile.numpy().round(4), "outlier": outlier.numpy()}
         if "standard_error" in self.names:
@@ -152,9 +155,10 @@ class Scorer:
         told.num_rows += len(outside)
         told.num_outliers += num_outliers
         told.num_outside += int(outside.sum())
+        told.options |= chunk.gaps.options
         by_model = dict(zip(found.outside.nonzero().flatten().tolist(), found.reasons, strict=False))
         for row in outside.nonzero().flatten()[: MOST_REASONS - len(told.reasons)].tolist():
-            reason = chunk.gaps.reason(row) or by_model.get(row) or self._other_reason(found, row)
+            reason = by_model.get(row) or self._other_reason(found, row)
             told.reasons.append(f"row {chunk.first + row}: {reason}")
 
     @staticmethod

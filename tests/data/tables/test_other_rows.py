@@ -90,6 +90,25 @@ def test_cells_without_a_place_are_told_and_other_rows_are_as_they_are(
         list(other.splits())
 
 
+@pytest.mark.parametrize("name", ["visits.csv", "visits.parquet", "visits.feather"])
+def test_the_first_rows_with_their_gaps_are_those_of_all(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "ROWS", 64)
+    other = of_visits(tmp_path, CHANGES, name)
+    every = list(other.with_gaps())
+    told = with_gaps(every)
+    assert list(told) == [3, 70, 71, 200]
+    x = torch.cat([torch.as_tensor(each.rows.x[:]) for each in every])
+    for rows in (2, 64, 71, 128, 1000):
+        found = list(other.with_gaps(rows))
+        some = torch.cat([torch.as_tensor(each.rows.x[:]) for each in found])
+        assert torch.equal(some.nan_to_num(-9), x[:rows].nan_to_num(-9))
+        assert with_gaps(found) == {row: why for row, why in told.items() if row < rows}
+    strict = torch.cat([torch.as_tensor(each.x[:]) for each in other.splits(3)])  # before the first of them
+    assert torch.equal(strict.nan_to_num(-9), x[:3].nan_to_num(-9))
+
+
 def test_text_among_numbers_and_dates_is_a_gap_in_a_text_table(tmp_path: Path) -> None:
     lines = ["n,when,x", *(f"{i % 9},2024-01-{1 + i % 28:02d},{i / 7:.3f}" for i in range(80))]
     (tmp_path / "a.csv").write_text("\n".join(lines) + "\n")

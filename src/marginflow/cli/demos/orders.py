@@ -130,7 +130,7 @@ def _drawn(run: Run, output: Path, table: Path) -> pa.Table:
     real = csv.read_csv(table).select(drawn.column_names)
     rows(real.slice(0, SIDE_BY_SIDE), f"{SIDE_BY_SIDE} orders of the table")
     rows(drawn.slice(0, SIDE_BY_SIDE), f"\n{SIDE_BY_SIDE} that the model drew")
-    fresh = torch.cat([each.take().x for each in rows_of_table(run, str(output / "new_orders.csv"), NUM_NEW)])
+    fresh = torch.cat([each.rows.take().x for each in rows_of_table(run, str(output / "new_orders.csv"), NUM_NEW)])
     plots.save(plots.column_marginals(fresh, samples, _schema(run)), output / "orders.png")
     return drawn
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from pyarrow import compute
 
@@ -46,6 +47,13 @@ class Texts:
 
     def __len__(self) -> int:
         return len(self.cells)
+
+
+def part_of(column: Any, first: int, count: int) -> Any:
+    """Cells of a column that follow on each other: of `Texts`, of an array, or of Arrow."""
+    if isinstance(column, Texts):
+        return replace(column, cells=column.cells.slice(first, count))
+    return column[first : first + count] if isinstance(column, np.ndarray) else column.slice(first, count)
 
 
 def number(decimal: str = ".", thousands: str = "") -> str:

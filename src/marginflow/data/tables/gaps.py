@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,14 +13,16 @@ from torch import Tensor
 
 from marginflow.base.literal import literal
 from marginflow.base.names import did_you_mean
+from marginflow.base.overrides import of_column
 from marginflow.data.schema import LEVELLED, Column
-from marginflow.data.tables.cells import Texts, numbers
+from marginflow.data.tables.cells import Texts, numbers, part_of
 from marginflow.data.tables.encode import like, numbers_of, of_different, places_among, steps_of
 from marginflow.data.tables.numbers import LARGEST, LARGEST_SINGLE, Problem, as_numbers
 from marginflow.data.tables.text_values import values_of
 from marginflow.data.tables.values import TEMPORAL, Values
 
 NUMERIC = ("whole", "number", "truth")
+MOST_REASONS = 5  # that are said of rows of density 0
 _FIRST_ROW = " in row 0 (counted from 0)"
 
 
@@ -29,10 +31,15 @@ class Gaps:
 
     There is none for a level that was never seen, a number between the steps of a grid, text among numbers, a blank
     where none may be. A column of which no cell can be read is wrong as a whole, as it is where all must be read.
+
+    Attributes:
+        cells: which cells of a column they are, (N,), by its name; of columns without any there is none.
+        options: of a training by which such cells have a place, by the name of the column.
     """
 
     def __init__(self) -> None:
         self.cells: dict[str, np.ndarray] = {}
+        self.options: dict[str, dict[str, Any]] = {}
         self._given: dict[str, tuple[Any, Column | None]] = {}
 
     def of_kind(self, given: Any, column: Column, first: int) -> np.ndarray | str:
@@ -47,12 +54,15 @@ class Gaps:
         found = strict if unread else of_different(kept, column)
         if isinstance(found, str):
             return found
-        wrong = (values.codes >= 0) & (kept.codes < 0)
+        wrong, blank = (values.codes >= 0) & (kept.codes < 0), values.codes < 0
+        options = {"pool": 20} if column.kind in ("category", "ordered") and wrong.any() else {}
         if values.misfit is not None:
-            wrong[values.misfit.rows] = True
+            wrong[values.misfit.rows], blank[values.misfit.rows] = True, False
         if not column.blank:
-            wrong |= values.codes < 0
+            wrong |= blank
+            options |= {"blank": True} if blank.any() else {}
         self._remember(column.name, wrong, given, column)
+        self.options |= {column.name: options} if options else {}
         return np.where(wrong, _stand_in(column), np.append(found, np.nan)[kept.codes])
 
     def of_number(self, given: Any, name: str, first: int) -> np.ndarray | Problem:
@@ -68,7 +78,7 @@ class Gaps:
         if wrong.all() and first == 0 and _holds_something(given):
             return strict
         self._remember(name, wrong, given, None)
-        return np.where(wrong, found[~wrong][0] if not wrong.all() else 0, found)
+        return np.where(wrong, np.median(found[~wrong]) if not wrong.all() else 0, found)
 
     def _remember(self, name: str, wrong: np.ndarray, given: Any, column: Column | None) -> None:
         self.cells[name], self._given[name] = wrong, (given, column)
@@ -89,6 +99,30 @@ class Gaps:
         """Why a row has no place, in words such as "column 'city' holds 'Pars', none of its levels"."""
         told = (name for name, wrong in self.cells.items() if wrong[row])
         return "; ".join(f"column {literal(repr(name))} {_why(*self._given[name], row)}" for name in told)
+
+    def in_words(self, source: str) -> str:
+        """How many rows have density 0 for want of a place, and why the first of them; empty where none has."""
+        if self.rows is None:
+            return ""
+        wrong = self.rows.nonzero().flatten().tolist()
+        more = [f"  and {len(wrong) - MOST_REASONS:,} more"] if len(wrong) > MOST_REASONS else []
+        return "\n".join([
+            f"{source}: {len(wrong):,} of {len(self.rows):,} have density 0, as the model has no place for a cell of "
+            "them (rows are counted from 0):",
+            *(f"  row {row}: {self.reason(row)}" for row in wrong[:MOST_REASONS]),
+            *more,
+            *([remedy(self.options)] if self.options else []),
+        ])  # fmt: skip
+
+
+def remedy(options: Mapping[str, Mapping[str, Any]]) -> str:
+    """In words, how to train so that such cells have a place.
+
+    >>> print(remedy({"city": {"pool": 20}}))
+    to give such values a probability train with --set schema.city.pool=20
+    """
+    typed = " ".join(of_column(name, each) for name, each in options.items())
+    return f"to give such values a probability train with {typed}"
 
 
 def _fits(values: Values, column: Column) -> np.ndarray:
@@ -149,12 +183,11 @@ def _holds_something(given: Any) -> bool:
 
 def _why(given: Any, column: Column | None, row: int) -> str:
     """What is wrong with the cell of a row, as a verb and what follows."""
+    alone = part_of(given, row, 1)
     if isinstance(given, Texts):
-        alone: Any = replace(given, cells=given.cells.slice(row, 1))
         cell = alone.cells[0].as_py().strip()
         is_text = numbers(alone)[1] is not None
     else:
-        alone = given[row : row + 1] if isinstance(given, np.ndarray) else given.slice(row, 1)
         cell = alone[0] if isinstance(given, np.ndarray) else alone[0].as_py()
         is_text = isinstance(cell, str)
     values = values_of(alone, None if column is None else like(column))

@@ -21,7 +21,7 @@ from marginflow.base.labels import place_of, unknown
 from marginflow.base.names import hint_at, listed
 from marginflow.data.dataset import DataSpec, Split
 from marginflow.data.schema import Schema
-from marginflow.data.tables.cells import Texts
+from marginflow.data.tables.cells import Texts, part_of
 from marginflow.data.tables.dialect import Asked, Dialect, told
 from marginflow.data.tables.encode import encoded
 from marginflow.data.tables.formats import is_text, require_file
@@ -93,17 +93,26 @@ class OtherRows:
 
         rows: only the first so many. ValueError for values that do not fit, and labels that the model does not know.
         """
+        for each in self._labelled(rows, strict=True):
+            yield each.rows
+
+    def with_gaps(self, rows: int | None = None) -> Iterator[Beside]:
+        """The same; cells that the model has no place for are told, and refused only where a column holds no other."""
+        return self._labelled(rows, strict=False)
+
+    def _labelled(self, rows: int | None, *, strict: bool) -> Iterator[Beside]:
         known = self.labels if self.spec.labels else None
         first = 0
         for content in self._chunks([known, self.weights]):
-            x, context = _rows(content, self.spec, self.expected, self.path, first, None)
+            if rows is not None:
+                content = _head(content, rows - first)
+            gaps = Gaps()
+            x, context = _rows(content, self.spec, self.expected, self.path, first, None if strict else gaps)
             if known is not None and known in content:
                 context = _known_labels(content[known], known, self.spec, self.path, first)
-            whole = Split(x, context, self._weight(content, first))
-            left = len(x) if rows is None else rows - first
+            yield Beside(Split(x, context, self._weight(content, first)), None, gaps, first)
             first += len(x)
-            yield Split(*whole.take(slice(left)))
-            if left <= len(x) and rows is not None:
+            if first == rows:
                 return
 
     def beside(self, keep: Sequence[str]) -> Iterator[Beside]:
@@ -174,6 +183,11 @@ def _rows(
     own = {name: content[name] for name in names}
     x, context, _ = encoded(own, spec.schema, file, first, None if gaps is None else gaps.of_kind)
     return x, context
+
+
+def _head(content: Mapping[str, Any], count: int) -> dict[str, Any]:
+    """The first cells of each column that was read."""
+    return {name: None if column is None else part_of(column, 0, count) for name, column in content.items()}
 
 
 def _as_arrow(column: Any) -> Any:
