@@ -130,12 +130,67 @@ def test_columns_that_do_not_fit_are_named_with_arguments_that_mend_it() -> None
     with pytest.raises(DataError, match=r"(?s)'size' cannot be of kind 'real'.*'day'.*or model columns.*schema=\{\}"):
         FlowDensity("maf").fit(frame)
     found = mixture().fit(frame)
-    with pytest.raises(DataError, match=r"'size' holds 'medium' .*train with schema=\{'size': \{'pool': 20\}\}"):
-        found.score_samples(frame.assign(size="medium"))
+    remedy = r"(?s)'size' holds 'medium', none .*train with schema=\{'size': \{'pool': 20\}\}"
+    with pytest.warns(DataWarning, match=remedy) as caught:
+        assert np.isneginf(found.score_samples(frame.assign(size="medium"))).all()
+    assert [each.filename for each in caught] == [__file__]
     with pytest.raises(ValueError, match="Feature names seen at fit time, yet now missing"):
         found.score_samples(frame[["size"]])
     with pytest.raises(ValueError, match="give a data frame with size, price"):
         found.score_samples(np.zeros((3, 6)))
+
+
+def test_rows_with_cells_that_were_never_seen_have_density_0_and_leave_the_others_as_they_are() -> None:
+    frame = orders()
+    found = mixture().fit(frame)
+    odd = frame.head(20).astype({"size": str, "count": float, "day": str})
+    odd.loc[2, "size"], odd.loc[4, "count"], odd.loc[5, "day"], odd.loc[6, "length"] = "medium", 2.5, "soon", np.nan
+    odd.loc[9, ["price", "count"]] = [1.2345, -0.5]
+    wrong = np.isin(np.arange(20), [2, 4, 5, 6, 9])
+    for rows in (odd, pl.from_pandas(odd), pa.Table.from_pandas(odd)):
+        with pytest.warns(DataWarning, match="5 of 20 have density 0") as caught:
+            scores = found.score_samples(rows)
+        lines = str(caught[0].message).splitlines()
+        assert len(caught) == 1
+        assert lines[1:5] == [
+            "  row 2: column 'size' holds 'medium', none of its levels",
+            "  row 4: column 'count' holds 2.5, between the steps of its grid, 1 apart",
+            "  row 5: column 'day' holds 'soon', no date",
+            "  row 6: column 'length' has no value, where the schema has none missing",
+        ]
+        assert "'price' holds 1.2345, between" in lines[5]
+        assert "'count' holds -0.5, between" in lines[5]
+        assert lines[6].endswith("train with schema={'size': {'pool': 20}, 'length': {'blank': True}}")
+        assert (np.isneginf(scores) == wrong).all()
+        assert (scores[~wrong] == found.score_samples(frame.head(20))[~wrong]).all()
+    with pytest.warns(DataWarning, match="5 of 20"):
+        assert found.score(odd) == -np.inf
+    with pytest.raises(DataError, match="'count' holds 'many' in row 0"):
+        found.score_samples(odd.assign(count="many"))
+    with pytest.raises(ValueError, match="now missing"):
+        found.score_samples(odd.drop(columns="day"))
+
+
+def test_a_context_that_was_never_seen_has_rows_of_density_0() -> None:
+    frame = orders()
+    found = mixture().fit(frame[["price"]], context=frame[["size"]])
+    new = pd.DataFrame({"size": ["S", "medium", "L"]})
+    with pytest.warns(DataWarning, match="1 of 3 .*\n  row 1: column 'size' holds 'medium'"):
+        scores = found.score_samples(frame[["price"]].head(3), context=new)
+    assert np.isneginf(scores).tolist() == [False, True, False]
+
+
+def test_real_numbers_that_are_missing_in_a_frame_have_density_0() -> None:
+    x = np.random.default_rng(0).normal(size=(100, 2))
+    options = {"model": {"hidden": [8], "blocks": 1}, "train": {"epochs": 1}}
+    found = FlowDensity("maf", options=options, random_state=0).fit(pd.DataFrame(x, columns=["a", "b"]))
+    odd = x.copy()
+    odd[3, 0], odd[7, 1], odd[8, 1] = np.nan, np.inf, 1e200
+    with pytest.warns(DataWarning, match="3 of 100 (?s:.*)row 3: column 'a' has no value"):
+        scores = found.score_samples(pd.DataFrame(odd, columns=["a", "b"]))
+    assert np.isneginf(scores).nonzero()[0].tolist() == [3, 7, 8]
+    rest = np.isfinite(scores)
+    assert (scores[rest] == found.score_samples(pd.DataFrame(x, columns=["a", "b"]))[rest]).all()
 
 
 def test_numbers_without_names_are_an_array_unless_some_are_missing() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from marginflow.base.data_warning import DataWarning
@@ -74,6 +75,26 @@ def test_too_few_held_out_rows_are_said_and_nothing_is_flagged() -> None:
         found = detector(0.01).fit(rows(50))
     assert found.offset_ == -np.inf
     assert (found.predict([[0.0, 0.0], [500.0, -500.0]]) == 1).all()
+
+
+@pytest.mark.parametrize("few", [False, True])
+def test_rows_with_values_that_were_never_seen_are_outliers(few: bool) -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"city": rng.choice(["Rome", "Oslo"], 300), "age": rng.integers(18, 80, 300)})
+    found = FlowOutlierDetector(0.05, model="mixture", options={"model": {"components": 2}}, random_state=0).fit(frame)
+    if few:  # so that nothing else is flagged
+        found.offset_ = -np.inf
+    new = frame.head(50).astype({"age": float})
+    plain = found.predict(new)
+    new.loc[3, "city"], new.loc[8, "age"] = "Lyon", 30.5
+    told = r"(?s)2 of 50 have .*row 3: column 'city' holds 'Lyon', none .*row 8: column 'age' holds 30\.5, between"
+    for call, odd in ((found.predict, -1), (found.decision_function, -np.inf), (found.score_samples, -np.inf)):
+        with pytest.warns(DataWarning, match=told) as caught:
+            scores = call(new)
+        assert [each.filename for each in caught] == [__file__]
+        assert scores[[3, 8]].tolist() == [odd, odd]
+    with pytest.warns(DataWarning, match=told):
+        assert (np.delete(found.predict(new), [3, 8]) == np.delete(plain, [3, 8])).all()
 
 
 @pytest.mark.parametrize("contamination", [0, -0.1, 0.6, "auto", True, None])

@@ -122,18 +122,23 @@ class FlowEstimator(BaseEstimator, ABC):
         return X
 
     def _log_prob(self, X: Any, context: Any = None) -> np.ndarray:
-        """log p of rows, given their context."""
+        """log p of rows, given their context; -inf where the model has no place for a cell, with a warning."""
         check_is_fitted(self)
         with told_in_python(stacklevel=3):
-            x, given = self._layout.read(self._checked(X, reset=False), context)
+            x, given, gaps = self._layout.read(self._checked(X, reset=False), context)
+            if gaps.rows is not None:
+                warnings.warn(gaps.in_words(SOURCE), DataWarning, stacklevel=2)
         about = self._experiment["evaluate"]
-        return row_log_prob(self.model_, x, given, num_samples=about["num_samples"], seed=about["seed"])
+        found = row_log_prob(self.model_, x, given, num_samples=about["num_samples"], seed=about["seed"])
+        return found if gaps.rows is None else np.where(gaps.rows.numpy(), -np.inf, found)
 
     def score_samples(self, X: Any, context: Any = None) -> np.ndarray:
         """log p of each row, in nats a row, evaluated in float64: of a row the same in whatever company it comes.
 
         Of columns of any kind it is the logarithm of a probability, of a density, or of a product of both. A model
         with noise dimensions gives an estimate by as many draws as options["evaluate"]["num_samples"] says.
+        A row with a cell that the model has no place for, such as a level that it never saw, has density 0; how many
+        there are, and why the first, comes as a `DataWarning`.
 
         Args:
             X: rows, (N, D), with the columns that were fitted; an array, or a data frame.
@@ -143,7 +148,7 @@ class FlowEstimator(BaseEstimator, ABC):
             (N,), float64; -inf where the density is 0.
 
         Raises:
-            ValueError: where columns are missing, or values do not fit.
+            ValueError: where columns are missing, none of the cells of one can be read, or an array holds NaN.
         """
         return self._log_prob(X, context)
 

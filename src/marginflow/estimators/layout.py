@@ -24,6 +24,7 @@ from marginflow.data.tables.decode import decoded
 from marginflow.data.tables.draft import drafted
 from marginflow.data.tables.encode import encoded
 from marginflow.data.tables.frames import SOURCE, FrameType, content_of, is_frame
+from marginflow.data.tables.gaps import Gaps
 from marginflow.data.tables.in_memory import of_any_kind, of_numbers
 from marginflow.data.tables.read import Content, matrix, of_array
 from marginflow.models import FLOWS, TABLE_MODELS
@@ -64,7 +65,7 @@ class Layout:
         """The columns that are modelled."""
         return list(self.names) if self.schema is None else self.schema.names
 
-    def read(self, X: Any, context: Any = None) -> tuple[Tensor, Tensor | None]:
+    def read(self, X: Any, context: Any = None) -> tuple[Tensor, Tensor | None, Gaps]:
         """Rows and their context as the model takes them.
 
         Args:
@@ -72,22 +73,24 @@ class Layout:
             context: an array or data frame of the context, where there is one.
 
         Returns:
-            (N, D) and (N, C); None without a context.
+            (N, D) and (N, C), None without a context; and the cells that the model has no place for, in whose place
+            something stands that it knows.
 
         Raises:
-            DataError: for columns that are missing, and for values that do not fit the schema.
+            DataError: for columns that are missing, and for those none of whose cells can be read.
             ValueError: for a context where none was fitted, or the other way round.
         """
-        columns = _columns(X, self.names)
+        columns, gaps = _columns(X, self.names), Gaps()
         if self.schema is None:
             _require_no_context(context)
-            return torch.from_numpy(matrix(columns, self.names, Path(SOURCE), free=False)).double(), None
+            x = matrix(columns, self.names, Path(SOURCE), free=False, read=gaps.of_number)
+            return torch.from_numpy(x).double(), None, gaps
         known = {name: columns[name] for name in columns if name in self.kept}
         known |= self._context(context, len(X)) if self.given else {}
         if not self.given:
             _require_no_context(context)
-        x, given, _ = encoded(known, self.schema, Path(SOURCE))
-        return x, given
+        x, given, _ = encoded(known, self.schema, Path(SOURCE), read=gaps.of_kind)
+        return x, given, gaps
 
     def read_context(self, context: Any) -> Tensor | None:
         """The context alone, as the model takes it (N, C)."""

@@ -33,7 +33,8 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
     contamination is flagged, or less. Only about, as held-out rows are judged by models of their folds, or of many rows
     are those that ended the training. Where k = 0, only rows of density 0 are flagged, with a warning. Without novelty
     it is the least log p of the fitted rows with more than this share of them at or below it, so that the share of them
-    is flagged, or less; of fresh rows, to which the density was not fitted, it may be more.
+    is flagged, or less; of fresh rows, to which the density was not fitted, it may be more. A row with a value that the
+    model has no place for, such as a level that it never saw, has density 0 and is an outlier, with a `DataWarning`.
 
     Args:
         contamination: the share of rows to be flagged, above 0 and at most 0.5.
@@ -117,12 +118,9 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
             context: of each row, where one was fitted.
 
         Returns:
-            score_samples(X) - offset_, (N,).
+            score_samples(X) - offset_, (N,); -inf for rows of density 0, whatever the threshold.
         """
-        log_prob = self._log_prob(X, context)
-        with np.errstate(invalid="ignore"):  # of density 0, where the threshold is -inf as well
-            found = log_prob - self.offset_
-        return np.where(np.isneginf(log_prob), -np.inf, found)
+        return self._above(self._log_prob(X, context))
 
     def predict(self, X: Any, context: Any = None) -> np.ndarray:
         """Which rows are outliers.
@@ -134,7 +132,7 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
         Returns:
             -1 for outliers, 1 for the others, (N,).
         """
-        return np.where(self.decision_function(X, context) < 0, -1, 1)
+        return np.where(self._above(self._log_prob(X, context)) < 0, -1, 1)
 
     @available_if(_is_of_training_rows)
     def fit_predict(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -198,6 +196,12 @@ class FlowOutlierDetector(OutlierMixin, FlowEstimator):
             raise ValueError(f"{path} keeps no log p of held-out rows, by which rows are flagged: train it again")
         found.offset_ = found._threshold()
         return found
+
+    def _above(self, log_prob: np.ndarray) -> np.ndarray:
+        """How far log p lies above the threshold."""
+        with np.errstate(invalid="ignore"):  # of density 0, where the threshold is -inf as well
+            found = log_prob - self.offset_
+        return np.where(np.isneginf(log_prob), -np.inf, found)
 
     def _threshold(self) -> float:
         """The offset of held-out rows: what lies at their threshold is below it."""
