@@ -69,7 +69,7 @@ def test_rows_that_have_no_probability_are_named(trained: Call) -> None:
     both = "row 7: column 'city' holds 'Pars', none of its levels; did you mean Paris?; column 'paid' holds -3.0, below"
     assert both in " ".join(shown.split())
     scores = parquet.read_table("scores.parquet")
-    assert scores["log_density_real"].is_null().to_pylist() == [i in (7, 9) for i in range(40)]
+    assert scores["log_prob_real"].is_null().to_pylist() == [i in (7, 9) for i in range(40)]
     assert (scores["log_prob"].to_numpy() == -np.inf).nonzero()[0].tolist() == [7, 9]
 
 
