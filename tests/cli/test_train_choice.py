@@ -83,9 +83,11 @@ def test_columns_of_any_kind_are_trained_on_at_the_first_try(call: Call) -> None
         size, price = rng.choice(["S", "M", "L"]), rng.gamma(3.0, 8.0)
         lines.append(f"{i},2024-03-{1 + i % 28:02},{size},{f'{price:.2f}' if i % 9 else ''}")
     Path("orders.csv").write_text("\n".join(lines) + "\n")
-    said = succeeds(call("train", "orders.csv"))
+    result = call("train", "orders.csv")
+    said = succeeds(result)
     assert "1 date, 1 category" in said
-    assert "left out: id" in said
+    assert said.count("left out") == 1
+    assert "orders.csv: left out 'id' (identifier: " in result.stderr
     assert "chosen: mix" in said
     drawn = succeeds(call("sample", "runs/orders", "-n", "20", "-o", "new.csv"))
     assert "wrote new.csv" in drawn

@@ -98,12 +98,15 @@ def test_a_model_with_noise_is_said_to_be_estimated(call: Call) -> None:
 def test_columns_of_any_kind_are_counted_and_what_is_left_out_is_named(call: Call) -> None:
     parquet.write_table(visits(600), "visits.parquet")
     options = ("--model", "mixture", "--set", "model.components=4", "--set", "train.epochs=3", "--context", "city")
-    said = succeeds(call("train", "visits.parquet", *options))
+    result = call("train", "visits.parquet", *options)
+    said = succeeds(result)
     (columns,) = [line for line in said.splitlines() if line.startswith("visits.parquet: 600 rows")]
-    counts, given, out = columns.split("; ")
+    counts, given = columns.split("; ")
     assert counts.startswith("visits.parquet: 600 rows, 5 columns: ")
     assert set(counts.split(": ")[2].split(", ")) == {"1 integer", "1 decimal", "1 real", "1 boolean", "1 date"}
-    assert (given, out) == ("given: city", "left out: id (whole numbers, each once)")
+    assert given == "given: city"
+    assert "left out 'id' (identifier: whole numbers, each once)" in result.stderr
+    assert said.count("left out") == 1
     assert "model: mixture, " in said
     assert "all rows at once, at most 3 epochs" in said
     assert re.search("  a mixture of 6: .*, (ahead|behind) by", said)

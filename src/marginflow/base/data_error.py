@@ -38,5 +38,9 @@ class DataError(ValueError):
 
 
 def in_python(options: Options) -> str:
-    """Options as the arguments of a call."""
-    return ", ".join(f"{name}={value!r}" for name, value in options.items())
+    """Options as the arguments of a call; those of a training, under "train", as of its own.
+
+    >>> in_python({"drop": ["a"], "decimal": ","}), in_python({"train": {"drop": ["a"]}})
+    ("drop=['a'], decimal=','", "drop=['a']")
+    """
+    return ", ".join(in_python(value) if name == "train" else f"{name}={value!r}" for name, value in options.items())

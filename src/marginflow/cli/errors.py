@@ -49,7 +49,8 @@ def _one_line_warnings() -> None:
         line: str | None = None,
     ) -> None:
         if issubclass(category, (DataWarning, TrainingWarning)):
-            say(f"marginflow: warning: {' '.join(str(message).splitlines())}", err=True)
+            text = message.told(in_shell) if isinstance(message, DataWarning) else str(message)
+            say(f"marginflow: warning: {' '.join(text.splitlines())}", err=True)
         else:
             as_python_does(message, category, filename, lineno, file, line)
 

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, cast
 import typer
 
 from marginflow.base.data_error import DataError
+from marginflow.base.data_warning import reworded
 
 FORMATS = ("csv", "tsv", "parquet", "feather")
 _BY_START = {
@@ -82,8 +83,7 @@ def _called(path: Path) -> Iterator[None]:
     before = warnings.showwarning
 
     def show(message: Warning | str, *about: Any, **more: Any) -> None:
-        renamed_message = type(message)(renamed(message)) if isinstance(message, Warning) else renamed(message)
-        before(renamed_message, *about, **more)
+        before(reworded(message, renamed), *about, **more)
 
     warnings.showwarning = cast(Any, show)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from marginflow.base.data_warning import LeftOut
 from marginflow.cli.options import Deterministic
 from marginflow.cli.output import say
 from marginflow.cli.standard_input import STDIN
@@ -52,6 +54,8 @@ def train(
     deterministic: Deterministic = False,
 ) -> None:
     """Train the model of an experiment, or one on a table; the weights best on validation are kept."""
+    if quiet:
+        warnings.simplefilter("ignore", LeftOut)
     from marginflow.runs.experiments import is_table, leaves_open, read, run_name
 
     of_table = STDIN in experiment or is_table(experiment)

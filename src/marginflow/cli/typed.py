@@ -45,13 +45,21 @@ def as_list(names: Sequence[str]) -> str:
 
 
 def in_shell(options: Options) -> str:
-    """Options of data as they are typed behind marginflow train."""
+    """Options of data as they are typed behind marginflow train; those of another training, under "train", with it.
+
+    >>> print(in_shell({"delimiter": ";", "decimal": ","}))
+    --delimiter ';' --set 'data.decimal=","'
+    >>> print(in_shell({"train": {"drop": ["a", "b"]}}))
+    marginflow train ... --drop a,b
+    """
     return " ".join(_argument(name, value) for name, value in options.items())
 
 
 def _argument(name: str, value: Any) -> str:
     if name == "schema":
         return " ".join(of_column(each, options) for each, options in value.items()) or ASKS_FOR_A_SCHEMA
+    if name == "train":
+        return f"marginflow train ... {in_shell(value)}"
     if name not in FLAGS:
         return f"--set {shlex.quote(override(name, value))}"
     text = as_list(value) if isinstance(value, list | tuple) else str(value)

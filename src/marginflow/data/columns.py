@@ -20,7 +20,7 @@ FEW_VALUES = 0.05  # of the number of rows: so many different values
 ROWS_A_VALUE = 2.0  # on average, where all are whole numbers
 
 
-def warn_of_repeating_values(x: Tensor, names: Sequence[str], stacklevel: int = 2) -> None:
+def warn_of_repeating_values(x: Tensor, names: Sequence[str], stacklevel: int = 2, dropped: Sequence[str] = ()) -> None:
     """Warn of columns whose values repeat, by one `DataWarning` that lists them.
 
     A density has no bound there: log p of a value that a share s of the rows have grows by s log 2 a row whenever the
@@ -30,6 +30,7 @@ def warn_of_repeating_values(x: Tensor, names: Sequence[str], stacklevel: int = 
         x: rows (N, D).
         names: of the columns.
         stacklevel: of the warning, as `warnings.warn` takes it.
+        dropped: columns that are left out already.
 
     Examples:
         >>> with warnings.catch_warnings(record=True) as caught:
@@ -40,7 +41,7 @@ def warn_of_repeating_values(x: Tensor, names: Sequence[str], stacklevel: int = 
     """
     rows = x[spread_rows(len(x), MOST_ROWS)]
     found = {name: what for name, column in zip(names, rows.T, strict=True) for what in _repeats(column)}
-    _warn(found, stacklevel + 1)
+    _warn(found, stacklevel + 1, dropped)
 
 
 def warn_of_copies(x: Tensor, names: Sequence[str], stacklevel: int = 2) -> None:
@@ -62,17 +63,21 @@ def warn_of_copies(x: Tensor, names: Sequence[str], stacklevel: int = 2) -> None
     _warn(dict(_copies(x[spread_rows(len(x), MOST_ROWS)], names)), stacklevel + 1)
 
 
-def _warn(found: Mapping[str, str], stacklevel: int) -> None:
-    """One warning of columns by name, each with what it is."""
+def _warn(found: Mapping[str, str], stacklevel: int, dropped: Sequence[str] = ()) -> None:
+    """One warning of columns by name, each with what it is. dropped: those that are left out already."""
     if found:
         said = ", ".join(f"{name!r} {what}" for name, what in list(found.items())[:10])
         more = f" and {len(found) - 10} more" if len(found) > 10 else ""
         columns, them = ("columns", "them") if len(found) > 1 else ("column", "it")
         warnings.warn(
-            f"{columns} without a density: {said}{more}: the likelihood has no bound, and samples fall between the "
-            f"values. Leave {them} out (drop={list(found)[:10]}), add noise as wide as the steps between the values, "
-            "or give each column a factor of its kind (model.name=mixed)",
-            DataWarning,
+            DataWarning(
+                f"{columns} without a density: {said}{more}: the likelihood has no bound, and samples fall between the "
+                "values: add noise as wide as the steps between them",
+                [
+                    (f"or leave {them} out", {"drop": [*dropped, *found]}),
+                    ("or give each column a factor of its kind", {"schema": {}}),
+                ],
+            ),
             stacklevel=stacklevel + 1,
         )
 

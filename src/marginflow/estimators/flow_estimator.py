@@ -100,6 +100,8 @@ class FlowEstimator(BaseEstimator, ABC):
 
     def _checked(self, X: Any, *, reset: bool) -> Any:
         """Rows that scikit-learn's checks let through: an array of float64, or a data frame."""
+        if isinstance(X, str | Path):
+            raise ValueError(f"{type(self).__name__} takes rows, not the name of a file: give {_read_by(Path(X))}")
         if is_frame(X) and is_nameless(X) and (self._takes_numbers(X) if reset else self._layout.frame is None):
             X = X.to_numpy()
         if not is_frame(X):
@@ -219,6 +221,12 @@ def _tables(options: Mapping[str, Any] | None) -> dict[str, Any]:
             f"{options[plain[0]]!r}"
         )
     return {name: dict(table) for name, table in options.items()}
+
+
+def _read_by(path: Path) -> str:
+    """The call that reads the rows of a file."""
+    readers = {".parquet": "pd.read_parquet", ".feather": "pd.read_feather", ".npy": "np.load"}
+    return f"{readers.get(path.suffix.lower(), 'pd.read_csv')}({str(path)!r})"
 
 
 def _record(line: dict[str, Any]) -> EpochRecord:

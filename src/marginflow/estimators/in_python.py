@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from marginflow.base.data_error import DataError
+from marginflow.base.data_warning import reworded
 from marginflow.runs.read_toml import overridden
 
 _OPTION = r"--set (?:'(?:[^']|'\"'\"')*'|[^\s,;]+)"
@@ -46,4 +47,4 @@ def told_in_python(stacklevel: int) -> Iterator[None]:
         finally:
             told = list(caught)
     for each in told:
-        warnings.warn(in_python(str(each.message)), each.category, stacklevel=stacklevel + 2)
+        warnings.warn(reworded(each.message, in_python), each.category, stacklevel=stacklevel + 2)

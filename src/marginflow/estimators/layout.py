@@ -20,6 +20,7 @@ from marginflow.data import DataSet, DataSpec
 from marginflow.data.column_options import ColumnOptions, options_in
 from marginflow.data.columns import warn_of_repeating_values
 from marginflow.data.schema import CONTINUOUS, Schema
+from marginflow.data.tables.day_and_month import telling
 from marginflow.data.tables.decode import decoded
 from marginflow.data.tables.draft import drafted
 from marginflow.data.tables.encode import encoded
@@ -89,7 +90,9 @@ class Layout:
         known |= self._context(context, len(X)) if self.given else {}
         if not self.given:
             _require_no_context(context)
-        x, given, _ = encoded(known, self.schema, Path(SOURCE), read=gaps.of_kind)
+        with telling(self.schema, Path(SOURCE)) as order:
+            order.count(known)
+            x, given, _ = encoded(known, self.schema, Path(SOURCE), read=gaps.of_kind)
         return x, given, gaps
 
     def read_context(self, context: Any) -> Tensor | None:

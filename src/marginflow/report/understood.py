@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from marginflow.base.distribution import Distribution
 from marginflow.base.literal import literal
 from marginflow.data import DataSet, DataSpec, Schema
+from marginflow.data.tables.draft import REQUESTED
 from marginflow.distributions.mixtures import is_fitted_by_em
 from marginflow.training import TrainConfig
 
@@ -79,11 +80,11 @@ def _kinds(schema: Schema) -> str:
 
 
 def _others(schema: Schema) -> list[str]:
-    """The columns that are given, that weigh, and that are left out, with the reason."""
+    """The columns that are given, that weigh, and that are left out on request: of others a warning has told."""
     given = [literal(column.name) for column in schema.given]
     weighing = [literal(column.name) for column in schema.columns if column.weighs]
-    out = [f"{literal(each.name)} ({each.reason.removeprefix('left out ')})" for each in schema.columns if each.reason]
-    parts = {"given": given, "weights": weighing, "left out": out}
+    out = [literal(column.name) for column in schema.columns if column.reason == REQUESTED]
+    parts = {"given": given, "weights": weighing, "left out on request": out}
     return [f"{what}: {_some(names)}" for what, names in parts.items() if names]
 
 

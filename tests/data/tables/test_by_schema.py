@@ -297,5 +297,10 @@ def test_dates_of_other_rows_may_be_written_otherwise_but_not_with_day_and_month
     )
     assert torch.equal(first, second)
     (tmp_path / "c.csv").write_text(lines("01/02/2021", "03/13/2021"))
-    with pytest.raises(DataError, match=r"column 'when' holds '03/13/2021' in row 1 \(counted from 0\)"):
+    with (
+        pytest.warns(DataWarning, match="1 cell, such as '03/13/2021', can only be %m/%d/%Y"),
+        pytest.raises(
+            DataError, match=r"column 'when' holds '03/13/2021' in row 1 \(counted from 0\), no date as 24/04/"
+        ),
+    ):
         list(chunks_for(spec, str(tmp_path / "c.csv")))

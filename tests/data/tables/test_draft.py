@@ -254,7 +254,7 @@ WRONG: dict[str, tuple[Any, dict[str, Any], str]] = {
     "text as dates": (
         texts("2024-01-31", "soon"),
         {"kind": "date"},
-        "cannot be of kind 'date': it holds 'soon' in row 1 (counted from 0), no date; 100 such cells",
+        "cannot be of kind 'date': it holds 'soon' in row 1 (counted from 0), no date as 2024-04-24; 100 such cells",
     ),
     "zero as positive": ([3.5, 0.0], {"kind": "positive"}, "it holds 0 in row 1 (counted from 0), no positive number"),
     "three as truth": ([1, 2, 3, 1], {"kind": "boolean"}, "it has 3 different values; of kind boolean there are two"),

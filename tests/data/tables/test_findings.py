@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -106,8 +107,26 @@ def test_levels_without_training_rows_are_told() -> None:
     assert findings(schema, x) == []  # not known before it is fitted
     (line,) = findings(fitted(schema, x), x)
     assert line == (
-        "levels that no training row has, 'level 3' in column 'a': their probability is a guess; pool rare levels"
+        "levels that no training row has, 'level 3' in column 'a': their probability is a guess; to pool rare levels "
+        "give --set schema.a.pool=20"
     )
+
+
+def test_the_level_of_all_others_needs_no_training_row() -> None:
+    codes = RNG(0).integers(3, size=100)
+    x = torch.from_numpy(np.stack([codes, RNG(1).integers(3, size=100)], 1).astype(np.float64))
+    pooled = Schema((replace(levels("a", 4), pooled=True), levels("b", 3)))
+    assert findings(fitted(pooled, x), x) == []
+    more = Schema((replace(levels("a", 5), pooled=True), levels("b", 3)))
+    (line,) = findings(fitted(more, x), x)
+    assert line == "levels that no training row has, 'level 3' in column 'a': their probability is a guess"
+
+
+def test_two_truths_are_not_pooled() -> None:
+    x = torch.from_numpy(np.stack([np.zeros(100), RNG(1).integers(3, size=100)], 1).astype(np.float64))
+    schema = Schema((replace(levels("a", 2), kind="boolean"), levels("b", 3)))
+    assert all("pool" not in line for line in findings(fitted(schema, x), x))
+    assert any("'level 1' in column 'a'" in line for line in findings(fitted(schema, x), x))
 
 
 def test_one_column_and_few_rows_give_no_nonsense() -> None:

@@ -117,7 +117,7 @@ def test_text_among_numbers_and_dates_is_a_gap_in_a_text_table(tmp_path: Path) -
     (tmp_path / "b.csv").write_text("\n".join(lines) + "\n")
     assert with_gaps(list(OtherRows(spec, str(tmp_path / "b.csv")).beside([]))) == {
         4: "column 'n' holds 'many', no number",
-        6: "column 'when' holds 'soon', no date",
+        6: "column 'when' holds 'soon', no date as 2024-04-24",
         8: "column 'x' holds 1e+200, too large a number",
     }
 

@@ -25,7 +25,7 @@ _DATE = re.compile(r"[0-9]{1,4}[-/.][0-9]{1,2}[-/.][0-9]{1,4}([ T].*)?|[0-9]{1,2
 _GROUPED = re.compile(r"[+-]?[0-9]{1,3}([,.' \u00a0\u202f])[0-9]{3}(\1[0-9]{3})*([.,][0-9]+)?")
 _AMOUNT = r"[+-]?\s?(?:[0-9][0-9.,]*|\.[0-9]+)"
 _MONEY = "[$\u20ac\u00a3\u00a5\u20b9]"
-_UNIT = re.compile(
+UNIT = re.compile(
     rf"(?:{_MONEY}|[A-Z]{{2,3}} )\s?{_AMOUNT}|[+-]{_MONEY}{_AMOUNT}|{_AMOUNT}\s?(?!(?:st|nd|rd|th)$)"
     rf"(?:[%\u2030]|{_MONEY}|\u00b0[CF]?|[^\W\d_]{{1,5}}(?:/[^\W\d_]{{1,3}})?[23\u00b2\u00b3]?)"
 )
@@ -106,7 +106,7 @@ def what_is(text: str, decimal: str = ".") -> str:
         return "numbers with marks between thousands"
     if decimal == "," and re.fullmatch(number("."), text):
         return "numbers with a decimal point beside decimal commas"
-    if _UNIT.fullmatch(text):
+    if UNIT.fullmatch(text):
         return "numbers with units"
     return "text"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from marginflow.base.data_error import DataError
 from marginflow.data.dataset import DataSpec
 from marginflow.data.schema import Schema
 from marginflow.data.tables.dialect import Asked
@@ -33,7 +34,10 @@ def contexts_in(path: Path, schema: Schema, asked: Asked | None = None) -> Tenso
         for each in schema.columns
     )
     spec = DataSpec((len(schema.given),), schema=Schema(alone))
-    return torch.cat([torch.as_tensor(chunk.x[:]) for chunk in chunks_for(spec, str(path), asked)])
+    try:
+        return torch.cat([torch.as_tensor(chunk.x[:]) for chunk in chunks_for(spec, str(path), asked)])
+    except DataError as error:
+        raise error.without_remedies() from None
 
 
 def together(x: Tensor, context: Tensor, schema: Schema) -> Tensor:

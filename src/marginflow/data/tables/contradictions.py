@@ -40,7 +40,7 @@ def contradiction(values: Values, kind: Kind) -> str | None:
         'holds 1.5 in row 1 (counted from 0), no whole number'
     """
     if values.misfit is not None:
-        what = "number" if kind in NUMERIC else kind
+        what = f"{'number' if kind in NUMERIC else kind}{values.misfit.expected}"
         cells = f"; {values.misfit.count:,} such cells" if values.misfit.count > 1 else ""
         row = values.first + values.misfit.row
         return f"holds {_quoted(values.misfit.text)} in row {row} (counted from 0), no {what}{cells}"

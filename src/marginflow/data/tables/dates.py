@@ -66,6 +66,23 @@ class Form:
         return "d" in tokens and "m" in tokens and tokens.index("d") < tokens.index("m")
 
     @property
+    def other_order(self) -> Form:
+        """The same with day and month exchanged.
+
+        >>> Form("%-d/%m/%Y").other_order.text
+        '%m/%-d/%Y'
+        """
+        found = {token[2]: token[0] for token in _TOKEN.finditer(self.text)}
+        change = {found["d"]: found["m"], found["m"]: found["d"]}
+        return Form(_TOKEN.sub(lambda token: change.get(token[0], token[0]), self.text))
+
+    @property
+    def example(self) -> str:
+        """The text of some day and time, whose day is no month."""
+        moment = 19_837.0 * DAY * self.has_date + 13.5 * 3600 * self.has_time
+        return self.write(np.array([moment]))[0].as_py()
+
+    @property
     def has_time(self) -> bool:
         """Whether it holds a time of day."""
         return "M" in self.tokens

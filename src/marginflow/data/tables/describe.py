@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from marginflow.base.data_error import DataError
-from marginflow.base.data_warning import DataWarning
 from marginflow.base.names import hint_at, listed
 from marginflow.data.column_options import ColumnOptions
 from marginflow.data.schema import Column, Schema
 from marginflow.data.tables.decode import decoded
-from marginflow.data.tables.dialect import Asked, told
+from marginflow.data.tables.dialect import Asked
 from marginflow.data.tables.draft import drafted
 from marginflow.data.tables.encode import encoded
+from marginflow.data.tables.notes import told
 from marginflow.data.tables.read import read
 
 
@@ -82,8 +82,8 @@ def described(
         ('decimal', '20.00', '1')
     """
     content = read(path, asked)
-    if content.dialect is not None and (line := told(content.dialect, path)) is not None:
-        warnings.warn(line, DataWarning, stacklevel=2)
+    if content.dialect is not None and (warning := told(content.dialect, path)) is not None:
+        warnings.warn(warning, stacklevel=2)
     chosen = _chosen(content.columns, columns, [*given, *([] if weights is None else [weights])], path)
     about: dict[str, Any] = {"path": path, "given": given, "weights": weights, "drop": drop, "index": content.index}
     schema = drafted(chosen, options, meant=columns or (), **about)

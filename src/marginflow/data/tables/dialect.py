@@ -14,6 +14,7 @@ from marginflow.base.data_error import DataError
 from marginflow.data.tables.cells import MISSING_NUMBERS, number
 from marginflow.data.tables.formats import ending_of
 from marginflow.data.tables.header import Header, header_of
+from marginflow.data.tables.notes import Note
 from marginflow.data.tables.text import encoding_of, opened, texts
 
 SAMPLE = 2**20  # characters that tell how a file is written,
@@ -73,7 +74,7 @@ class Dialect:
         thousands: between groups of three digits, "" for none.
         comments: whether lines that begin with # are none of the table.
         start: characters before the first row.
-        notes: what the file told that is not the custom, each in some words.
+        notes: what the file told that is not the custom.
     """
 
     names: tuple[str, ...]
@@ -83,7 +84,7 @@ class Dialect:
     thousands: str
     comments: bool
     start: int
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
 
     def spaced(self, text: str) -> str:
         """Whole lines of text, with one blank for many where blanks stand between values."""
@@ -266,26 +267,17 @@ def _decimal(layout: Layout) -> str:
     return "," if len(commas) > points and grouped <= len(commas) else "."
 
 
-def _notes(path: Path, asked: Asked, encoding: str, layout: Layout, decimal: str, header: Header) -> Iterator[str]:
+def _notes(path: Path, asked: Asked, encoding: str, layout: Layout, decimal: str, header: Header) -> Iterator[Note]:
     usual = {",": (".csv",), "\t": (".tsv", ".txt", ".dat"), " ": (".txt", ".dat")}
     if (
         asked.delimiter is None
         and layout.width > 1
         and not ending_of(path).startswith(usual.get(layout.delimiter, ("?",)))
     ):
-        yield f"{'blanks' if layout.delimiter == ' ' else repr(layout.delimiter)} between values"
+        words = f"{'blanks' if layout.delimiter == ' ' else repr(layout.delimiter)} between values"
+        yield Note(words, "delimiter", ";" if layout.delimiter == "," else ",")
     if asked.decimal is None and decimal == ",":
-        yield "',' as decimal mark"
+        yield Note("',' as decimal mark", "decimal", ".")
     if asked.encoding is None and encoding in ("cp1252", "latin-1", "utf-16-le", "utf-16-be"):
-        yield f"the encoding {encoding}"
+        yield Note(f"the encoding {encoding}", "encoding", "utf-8" if encoding.startswith("utf-16") else "cp1250")
     yield from header.notes
-
-
-def told(dialect: Dialect, path: Path) -> str | None:
-    """What the file told of itself that is not the custom, in one line; None where there is nothing to say."""
-    if not dialect.notes:
-        return None
-    return (
-        f"{path}: read with {', '.join(dialect.notes)}; if that is wrong, set data.delimiter, decimal, encoding, "
-        "header or skip"
-    )

@@ -21,6 +21,7 @@ from marginflow.data.grid import Grid
 from marginflow.data.schema import CONTINUOUS, GRIDDED, LEVELLED, Column, Kind, Schema
 from marginflow.data.tables.contradictions import NUMERIC, TOO_MANY, contradiction, held_in
 from marginflow.data.tables.kinds import Told, kind_of
+from marginflow.data.tables.left_out import NO_USE, Use, use_of, warn_of_left_out
 from marginflow.data.tables.levels import levels_of, pool_for
 from marginflow.data.tables.limits import limits_of, settled
 from marginflow.data.tables.row_numbers import counters, row_numbers
@@ -44,6 +45,7 @@ class Draft:
         problems: each a verb and what follows.
         blanks: texts that were taken for missing values.
         readings: the formats of dates, of which day and month cannot be told apart.
+        use: how a column that is left out can be used.
         pool: how many rows a level must have for there not to be too many.
     """
 
@@ -51,6 +53,7 @@ class Draft:
     problems: tuple[str, ...] = ()
     blanks: tuple[str, ...] = ()
     readings: tuple[str, ...] = ()
+    use: Use = NO_USE
     pool: int | None = None
 
 
@@ -137,7 +140,8 @@ def _draft(
     if reason:
         said = (f"cannot be given, it is left out: {reason}",) if given and not drop else ()
         column = Column(name, kind, values.type, reason, blank=values.num_blank > 0)
-        return Draft(None if said else column, said, readings=() if drop or asked.kind else values.readings)
+        use = NO_USE if reason == REQUESTED else use_of(name, column, values)
+        return Draft(None if said else column, said, readings=() if drop or asked.kind else values.readings, use=use)
     wrong = contradiction(values, kind)
     if wrong is not None:
         return Draft(None, (wrong if asked.kind is None else f"cannot be of kind {kind!r}: it {wrong}",))
@@ -238,7 +242,13 @@ def _schema(drafts: Mapping[str, Draft], path: Path, drop: Sequence[str]) -> Sch
     if not any(column.is_modelled for column in columns):
         reasons = [f"  {column.name!r}: {column.reason or 'given, or the weight'}" for column in columns[:20]]
         raise DataError([f"{path}: no column is left to be modelled:", *reasons])
-    _warn(columns, {name: draft.blanks for name, draft in drafts.items() if draft.blanks}, path)
+    drawn = [(draft.column, draft.use) for draft in drafts.values() if draft.column is not None]
+    warn_of_left_out([each for each in drawn if each[0].reason not in ("", REQUESTED)], path)
+    blanks = {name: draft.blanks for name, draft in drafts.items() if draft.blanks}
+    if blanks:
+        words = sorted({each for found in blanks.values() for each in found})
+        message = f"{path}: {listed(words)} taken for missing values in {listed(list(blanks))}"
+        warnings.warn(message, DataWarning, stacklevel=3)
     for name, draft in drafts.items():
         if draft.readings:
             message = f"{path}: {literal(repr(name))} may be day or month first, and is taken for text: for dates give"
@@ -253,25 +263,3 @@ def _remedies(wrong: Sequence[str], drafts: Mapping[str, Draft], drop: Sequence[
     pooling: list[tuple[str, Options]] = [("pool rare levels", {"schema": pooled})] if pooled else []
     out = f"correct that, or leave {'it' if len(wrong) == 1 else 'them'} out"
     return [*pooling, (out, {"drop": [*drop, *wrong]})]
-
-
-def _warn(columns: Sequence[Column], blanks: Mapping[str, tuple[str, ...]], path: Path) -> None:
-    """One line of the columns that are left out, and one of texts that are taken for missing values."""
-    out = [each for each in columns if each.reason and each.reason != REQUESTED]
-    if out:
-        said = ", ".join(f"{literal(repr(each.name))} ({each.kind}: {each.reason})" for each in out[:20])
-        more = f" and {len(out) - 20} more" if len(out) > 20 else ""
-        first = next((each for each in out if each.kind != "constant"), None)
-        use = "" if first is None else f"; to use one give {_use(first)}"
-        warnings.warn(f"{path}: left out {said}{more}{use}", DataWarning, stacklevel=4)
-    if blanks:
-        words = sorted({each for found in blanks.values() for each in found})
-        message = f"{path}: {listed(words)} taken for missing values in {listed(list(blanks))}"
-        warnings.warn(message, DataWarning, stacklevel=4)
-
-
-def _use(column: Column) -> str:
-    """The option by which a column that is left out is used."""
-    if column.kind == "text":
-        return f"{of_column(column.name, {'pool': 20})}, the rows that a level needs"
-    return of_column(column.name, {"kind": "category" if "text" in column.reason else "integer"})

@@ -126,7 +126,9 @@ def _of_levels(values: Values, column: Column) -> np.ndarray | str:
     if wrong.any() and not column.pooled:
         known = ", ".join(column.levels[:10]) + (", ..." if len(column.levels) > 10 else "")
         near = hint_at(labels[int(values.codes[values.row_of(wrong)])].as_py(), column.levels, " ").strip()
-        remedy = near or f"leave it out, or train with {of_column(column.name, {'pool': 20})}"
+        pool = f"train with {of_column(column.name, {'pool': 20})}"
+        other = f"write it as {' or '.join(column.levels)}" if column.kind == "boolean" else pool
+        remedy = near or f"leave it out, or {other}"
         return f"{held_in(values, wrong)}, none of the levels {known}: {remedy}"
     return np.where(wrong, len(column.levels) - 1, places)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from torch import Tensor
 
+from marginflow.base.overrides import of_column
 from marginflow.data.schema import CONTINUOUS, Column, Schema
 from marginflow.data.tables.dependence import Function, functions
 from marginflow.data.tables.duplicates import Duplicates, duplicates
@@ -14,6 +15,7 @@ from marginflow.data.tables.linear import linear
 
 NEARLY = 0.995  # of the rows hold one value of a column that is nearly constant
 SHOWN = 5  # names in a sentence
+POOL = 20  # rows that a level needs
 
 
 def findings(schema: Schema, x: Tensor, context: Tensor | None = None) -> list[str]:
@@ -124,13 +126,14 @@ def _told(column: Column, value: float) -> str:
 
 
 def _of_levels(columns: list[Column]) -> Iterator[str]:
-    """On levels that no training row has."""
-    found = list[str]()
+    """On levels that no training row has, but for the one that stands for all others."""
+    found, rare = list[str](), list[Column]()
     for column in columns:
-        unseen = [repr(level) for level, share in zip(column.levels, column.shares, strict=False) if share == 0]
+        levels = column.levels[:-1] if column.pooled else column.levels
+        unseen = [repr(level) for level, share in zip(levels, column.shares, strict=False) if share == 0]
         if unseen:
             found.append(f"{_several(unseen)} in column {column.name!r}")
+            rare += [] if column.pooled or column.kind == "boolean" else [column]
     if found:
-        yield (
-            f"levels that no training row has, {_several(found, '; ')}: their probability is a guess; pool rare levels"
-        )
+        pool = f"; to pool rare levels give {of_column(rare[0].name, {'pool': POOL})}" if rare else ""
+        yield f"levels that no training row has, {_several(found, '; ')}: their probability is a guess{pool}"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from marginflow.data.tables.cells import MISSING_NUMBERS, number
+from marginflow.data.tables.notes import Note
 
 _NUMBER = re.compile(f"{number('.')}|{number(',')}")
 _WHOLE = re.compile(r"[0-9]+")
@@ -26,7 +27,7 @@ class Header:
 
     names: tuple[str, ...]
     before: int
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
 
 
 def header_of(
@@ -69,7 +70,8 @@ def header_of(
         )
     names = tuple(f"x{i}" for i in range(width))
     nothing = f"no header, its first line is a row ({_shown(first)}), and columns named x0, x1, ..."
-    return Header(names, at, (*_about_titles(records[:at]), *((nothing,) if asked is None else ())))
+    told = (Note(nothing, "header", True),) if asked is None else ()
+    return Header(names, at, (*_about_titles(records[:at]), *told))
 
 
 def _below_padded_titles(records: Sequence[Sequence[str]], at: int, width: int) -> int:
@@ -150,16 +152,17 @@ def _named(first: Sequence[str]) -> tuple[str, ...]:
     return tuple(name.strip() or f"Unnamed: {i}" for i, name in enumerate(first))
 
 
-def _about_titles(above: Sequence[Sequence[str]]) -> Iterator[str]:
+def _about_titles(above: Sequence[Sequence[str]]) -> Iterator[Note]:
     if above:
         lines = f"{len(above)} line{'s' if len(above) > 1 else ''}"
-        yield f"{lines} above the header left out ({_shown(above[0])}{', ...' if len(above) > 1 else ''})"
+        words = f"{lines} above the header left out ({_shown(above[0])}{', ...' if len(above) > 1 else ''})"
+        yield Note(words, "skip", len(above) + 1)
 
 
-def _about_numbers(first: Sequence[str]) -> Iterator[str]:
+def _about_numbers(first: Sequence[str]) -> Iterator[Note]:
     numbers = [value.strip() for value in first if _NUMBER.fullmatch(value.strip())]
     if numbers:
-        yield f"names that are numbers in its first line ({_shown(numbers)})"
+        yield Note(f"names that are numbers in its first line ({_shown(numbers)})", "header", False)
 
 
 def _shown(record: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from marginflow.data.grid import grid_of
 from marginflow.data.schema import Kind
 from marginflow.data.tables.row_numbers import may_count_rows
 from marginflow.data.tables.steps import EXACT, is_whole
+from marginflow.data.tables.units import unit_in
 from marginflow.data.tables.values import Values
 
 MOST_LEVELS = 1000  # of text, and
@@ -72,6 +73,9 @@ def _of_text(values: Values) -> Told:
     if num_different <= min(MOST_LEVELS, max(num_given // ROWS_A_LEVEL, FEW)) and num_different < num_given:
         return Told("category")
     counts = f"{num_different:,} different values in {num_given:,} rows"
+    if (unit := unit_in(values)) is not None:
+        around = literal(repr(unit.text))
+        return Told("text", f"numbers with {around} around them in {unit.count:,} of {unit.given:,} cells")
     if values.misfit is not None:
         cells = f"{values.misfit.count:,} such cell{'s' if values.misfit.count > 1 else ''}"
         text = literal(repr(values.misfit.text[:40]))

@@ -22,11 +22,13 @@ from marginflow.base.names import hint_at, listed
 from marginflow.data.dataset import DataSpec, Split
 from marginflow.data.schema import Schema
 from marginflow.data.tables.cells import Texts, part_of
-from marginflow.data.tables.dialect import Asked, Dialect, told
+from marginflow.data.tables.day_and_month import telling
+from marginflow.data.tables.dialect import Asked, Dialect
 from marginflow.data.tables.encode import encoded
 from marginflow.data.tables.formats import is_text, require_file
 from marginflow.data.tables.gaps import Gaps
 from marginflow.data.tables.labels import codes_of, one_hot
+from marginflow.data.tables.notes import told
 from marginflow.data.tables.read import dialect_of, holds_numbers, matrix
 from marginflow.data.tables.row_numbers import is_no_data
 from marginflow.data.tables.stream import chunks, names_of
@@ -103,17 +105,19 @@ class OtherRows:
     def _labelled(self, rows: int | None, *, strict: bool) -> Iterator[Beside]:
         known = self.labels if self.spec.labels else None
         first = 0
-        for content in self._chunks([known, self.weights]):
-            if rows is not None:
-                content = _head(content, rows - first)
-            gaps = Gaps()
-            x, context = _rows(content, self.spec, self.expected, self.path, first, None if strict else gaps)
-            if known is not None and known in content:
-                context = _known_labels(content[known], known, self.spec, self.path, first)
-            yield Beside(Split(x, context, self._weight(content, first)), None, gaps, first)
-            first += len(x)
-            if first == rows:
-                return
+        with telling(self.spec.schema, self.path) as order:
+            for content in self._chunks([known, self.weights]):
+                if rows is not None:
+                    content = _head(content, rows - first)
+                order.count(content)
+                gaps = Gaps()
+                x, context = _rows(content, self.spec, self.expected, self.path, first, None if strict else gaps)
+                if known is not None and known in content:
+                    context = _known_labels(content[known], known, self.spec, self.path, first)
+                yield Beside(Split(x, context, self._weight(content, first)), None, gaps, first)
+                first += len(x)
+                if first == rows:
+                    return
 
     def beside(self, keep: Sequence[str]) -> Iterator[Beside]:
         """The rows of each chunk beside some columns of the file; cells that the model has no place for are told.
@@ -123,12 +127,14 @@ class OtherRows:
         """
         self._require_known(keep)
         first = 0
-        for content in self._chunks(keep, keep):
-            gaps = Gaps()
-            x, context = _rows(content, self.spec, self.expected, self.path, first, gaps)
-            kept = pa.table([_as_arrow(content[name]) for name in keep], names=list(keep)) if keep else None
-            yield Beside(Split(x, context), kept, gaps, first)
-            first += len(x)
+        with telling(self.spec.schema, self.path) as order:
+            for content in self._chunks(keep, keep):
+                order.count(content)
+                gaps = Gaps()
+                x, context = _rows(content, self.spec, self.expected, self.path, first, gaps)
+                kept = pa.table([_as_arrow(content[name]) for name in keep], names=list(keep)) if keep else None
+                yield Beside(Split(x, context), kept, gaps, first)
+                first += len(x)
 
     def _chunks(self, more: Sequence[str | None], keep: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
         """All columns by name; of those that are neither the model's nor among `more`, the names alone."""
@@ -138,10 +144,8 @@ class OtherRows:
                 found = [name for name in content if name not in (self.labels, self.weights)]
                 require_same_columns(self.expected, found, str(self.path), self.spec.schema, keep)
                 if keep is None and self.weights is not None and self.weights not in content:
-                    _warn(
-                        f"{self.path} lacks {self.weights!r}, the weights of the model's training rows: "
-                        "all rows count the same"
-                    )
+                    lacking = f"{self.path} lacks {self.weights!r}, the weights of the model's training rows"
+                    _warn(DataWarning(f"{lacking}: all rows count the same"))
             is_first = False
             yield content
 
@@ -207,7 +211,7 @@ def _dialect_for(file: Path, asked: Asked, names: Sequence[str], are_numbers: bo
             if set(names) <= set(dialect.names) and not (are_numbers and not holds_numbers(file, dialect, names)):
                 return dialect
     dialect = dialect_of(file, Asked())
-    _warn(told(dialect, file))
+    _warn(told(dialect, file, free=False))
     return dialect
 
 
@@ -234,14 +238,20 @@ def require_same_columns(
     extra = [name for name in found if name not in known and not is_no_data(name)]
     if missing:
         others = f", and has {listed(extra)} instead" if extra else ""
-        raise ValueError(
-            f"{source} has other columns than the model: it lacks {listed(missing)}{others}: the model takes "
-            f"{listed(expected)}"
+        it = "it" if len(missing) == 1 else "them"
+        add = f"add {it} to the table" + (f", rename {it} there" if extra else "")
+        can_do_without = len(missing) < len(expected)
+        raise DataError(
+            [
+                f"{source} has other columns than the model: it lacks {listed(missing)}{others}: the model takes "
+                f"{listed(expected)}{'' if can_do_without else f': {add}'}"
+            ],
+            [(f"{add}, or train a model without {it}", {"train": {"drop": missing}})] if can_do_without else [],
         )
     if extra and kept is None:
         warnings.warn(f"{source}: {listed(extra)} left out, not known to the model", DataWarning, stacklevel=3)
 
 
-def _warn(message: str | None) -> None:
+def _warn(message: DataWarning | None) -> None:
     if message is not None:
-        warnings.warn(message, DataWarning, stacklevel=2)
+        warnings.warn(message, stacklevel=2)

@@ -15,10 +15,11 @@ import numpy as np
 import pyarrow as pa
 
 from marginflow.base.data_error import DataError, Options
-from marginflow.base.data_warning import DataWarning
+from marginflow.base.data_warning import reworded
 from marginflow.base.names import listed
 from marginflow.data.tables.cells import Texts, numbers, pc
-from marginflow.data.tables.dialect import Asked, told
+from marginflow.data.tables.dialect import Asked
+from marginflow.data.tables.notes import Note, told
 from marginflow.data.tables.paths import all_of
 from marginflow.data.tables.read import Content, read
 from marginflow.data.tables.row_numbers import row_numbers
@@ -65,7 +66,7 @@ class Several:
             raise ValueError(self.placed(str(error))) from error
         finally:
             for each in caught:
-                warnings.warn(self.placed(str(each.message)), each.category, stacklevel=4)
+                warnings.warn(reworded(each.message, self.placed), each.category, stacklevel=4)
 
 
 def together(files: Sequence[Path], asked: Asked, wanted: Wanted) -> tuple[Content, Several]:
@@ -224,13 +225,13 @@ def _numbering(contents: Sequence[Content]) -> tuple[str, ...]:
 
 def _say_how_they_are_written(files: Sequence[Path], contents: Sequence[Content]) -> None:
     """Warn once of what is not the custom in how files are written."""
-    said = set[tuple[str, ...]]()
+    said = set[tuple[Note, ...]]()
     for file, content in zip(files, contents, strict=True):
         if content.dialect is not None and content.dialect.notes not in said:
             said.add(content.dialect.notes)
-            line = told(content.dialect, file)
-            if line is not None:
-                warnings.warn(line, DataWarning, stacklevel=3)
+            warning = told(content.dialect, file)
+            if warning is not None:
+                warnings.warn(warning, stacklevel=3)
 
 
 def _refused(heading: str, lines: Sequence[str], options: Options) -> DataError:

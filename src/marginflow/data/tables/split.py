@@ -202,15 +202,24 @@ def by_time(times: np.ndarray, validation: float, test: float, file: Path, colum
 
 def _sizes(num_rows: int, validation: float, test: float, file: Path) -> list[int]:
     """How many test, validation and training rows there are to be."""
-    sizes = [round(num_rows * part) for part in (test, validation)]
-    sizes.append(num_rows - sum(sizes))
+    sizes = _parts(num_rows, validation, test)
     if min(sizes) < 2:
         share = math.ceil(40 / max(num_rows, 1)) / 20  # of two rows, in twentieths
-        larger = [("give larger shares", {"validation": share, "test": share})] if share <= 0.4 else []
+        larger = [("or larger shares", {"validation": share, "test": share})] if share <= 0.4 else []
+        enough = next(count for count in range(6, 10**9) if min(_parts(count, validation, test)) >= 2)
         raise DataError(
-            [f"{file}: {num_rows} rows are too few to split into training, validation and test rows"], larger
+            [
+                f"{file}: {num_rows} rows are too few to split into training, validation and test rows, of which there "
+                f"must be two each: give {enough:,} rows or more"
+            ],
+            larger,
         )
     return sizes
+
+
+def _parts(num_rows: int, validation: float, test: float) -> list[int]:
+    sizes = [round(num_rows * part) for part in (test, validation)]
+    return [*sizes, num_rows - sum(sizes)]
 
 
 def _require(rows: list[Tensor], file: Path) -> None:

@@ -17,7 +17,7 @@ import torch
 
 from marginflow.base.arguments import shown
 from marginflow.base.data_error import DataError
-from marginflow.base.data_warning import DataWarning
+from marginflow.base.data_warning import DataWarning, LeftOut
 from marginflow.base.names import hint_at, listed
 from marginflow.base.settings import as_real
 from marginflow.data.column_options import options_in
@@ -25,9 +25,10 @@ from marginflow.data.columns import warn_of_repeating_values
 from marginflow.data.dataset import DataSet, Split
 from marginflow.data.schema import Schema
 from marginflow.data.tables.by_schema import Parts, by_schema
-from marginflow.data.tables.dialect import Asked, told
+from marginflow.data.tables.dialect import Asked
 from marginflow.data.tables.formats import stem_of
 from marginflow.data.tables.labels import classes, one_hot
+from marginflow.data.tables.notes import told
 from marginflow.data.tables.paths import all_of, files_of, name_of
 from marginflow.data.tables.read import Content, matrix, read, require_distinct
 from marginflow.data.tables.row_numbers import counters, row_numbers
@@ -168,7 +169,7 @@ def _made(
     dropped = drop if weights is None else [*_listing(drop, list(content.columns)), weights]
     names, without = _chosen(content, columns, dropped, labels, file)
     x = matrix(content.columns, names, file, dropped=without, labels=labels)
-    warn_of_repeating_values(torch.from_numpy(x), names)
+    warn_of_repeating_values(torch.from_numpy(x), names, dropped=_listing(drop, list(content.columns)))
     codes, label_names = (None, ()) if labels is None else classes(content.columns[labels], labels, file)
     whole = Split(torch.from_numpy(x), None if codes is None else one_hot(codes, len(label_names)), weight)
     if weight is not None:
@@ -231,7 +232,7 @@ def _chosen(
         raise ValueError(f"{file}: no column is left of {listed(found)}")
     require_distinct(names, file)
     for name in counters({name: content.columns[name] for name in names}) if asked is None else ():
-        _warn(f"{file}: column {name!r} counts the rows: drop it unless it is a property of them")
+        _warn(DataWarning(f"{file}: column {name!r} counts the rows: drop it unless it is a property of them"))
     return names, without
 
 
@@ -239,10 +240,10 @@ def _no_data(content: Content, without: set[str | None], file: Path) -> list[str
     """The columns that number or name the rows, each left out with a warning."""
     left_out = {name: what for name, what in row_numbers(content.columns, content.index) if name not in without}
     for name, what in left_out.items():
-        _warn(f"{file}: column {name!r} left out, {what}: name it in columns to use it")
+        _warn(LeftOut(f"{file}: column {name!r} left out, {what}: name it in columns to use it"))
     return list(left_out)
 
 
-def _warn(message: str | None) -> None:
+def _warn(message: DataWarning | None) -> None:
     if message is not None:
-        warnings.warn(message, DataWarning, stacklevel=2)
+        warnings.warn(message, stacklevel=2)

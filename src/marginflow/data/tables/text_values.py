@@ -173,7 +173,20 @@ def _as_told(given: Any, codes: np.ndarray, column: Texts, like: TextType, stric
     told = told._replace(type=replace(told.type, cells=like.cells))
     wrong = pc.and_(pc.is_valid(plain), pc.is_null(told.values))
     misfit = _misfit(plain, wrong, codes) if pc.any(wrong).as_py() else None
+    if misfit is not None and pa.types.is_temporal(kind):
+        misfit = replace(misfit, expected=_expected(told.family, like.form))
     return Values(told.family, str(told.type), *merged(told.values, codes), told.unit, (), misfit)
+
+
+def _expected(family: Family, form: str) -> str:
+    """How a date or time is written that fits: as the schema has it, or all in the usual form."""
+    usual = {"date": "%Y-%m-%d", "timestamp": "%Y-%m-%d %H:%M:%S", "time": "%H:%M:%S"}.get(family)
+    if usual is None:
+        return ""
+    own = Form(form or usual)
+    if own.tokens[:1] == ["Y"] or not own.has_date:
+        return f" as {own.example}"
+    return f" as {own.example} or, in all cells, {Form(usual).example}"
 
 
 def _read(plain: Any, column: Texts, like: TextType, kind: pa.DataType, strict: bool) -> _Told:

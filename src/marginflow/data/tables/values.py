@@ -25,11 +25,13 @@ class Misfit:
         row: the number of the first, counted from 0.
         text: that it holds.
         rows: the numbers of all.
+        expected: how a cell that fits is written, as a preposition and what follows; "" where that needs no word.
     """
 
     row: int
     text: str
     rows: np.ndarray
+    expected: str = ""
 
     @property
     def count(self) -> int:

@@ -33,7 +33,8 @@ def require_output(output: Path, formats: Sequence[str] = FORMATS) -> None:
     if output.is_dir():
         raise IsADirectoryError(f"{output} is a directory: name a file in it")
     if ending_of(output) not in formats:
-        raise ValueError(f"{output} must end in {', '.join(formats)}; got {ending_of(output) or 'no ending'!r}")
+        got, such = ending_of(output) or "no ending", output.with_suffix(".csv")
+        raise ValueError(f"{output} must end in {', '.join(formats)}; got {got!r}: give one such as {such}")
     if not output.parent.is_dir():
         raise FileNotFoundError(f"the folder {output.parent} does not exist: make it first")
 
