@@ -158,3 +158,13 @@ def test_an_estimator_that_is_given_a_file_says_how_to_read_it() -> None:
     for name, call_of in (("orders.csv", "pd.read_csv"), ("a.parquet", "pd.read_parquet")):
         with pytest.raises(ValueError, match=rf"takes rows, not the name of a file: give {call_of}\('{name}'\)"):
             FlowDensity().fit(name)
+
+
+def test_truth_values_against_yes_and_no_are_not_told_to_be_pooled() -> None:
+    from marginflow.estimators import FlowDensity
+
+    table = pd.DataFrame({"paid": RNG.choice(["yes", "no"], 200), "v": RNG.normal(size=200)})
+    found = FlowDensity("mixture", options={"model": {"components": 2}, "train": {"epochs": 1}}).fit(table)
+    for paid in (table["paid"] == "yes", (table["paid"] == "yes").astype(str)):
+        with pytest.raises(ValueError, match=r"none of the levels no, yes: leave it out, or write it as no or yes$"):
+            found.score_samples(table.assign(paid=paid))

@@ -16,7 +16,7 @@ from marginflow.base.labels import place_of
 from marginflow.base.names import hint_at, listed
 from marginflow.base.overrides import of_column
 from marginflow.data.schema import CONTINUOUS, LEVELLED, Column, Schema
-from marginflow.data.tables.cells import pc
+from marginflow.data.tables.cells import TRUTH, pc
 from marginflow.data.tables.contradictions import contradiction, held_in
 from marginflow.data.tables.text_values import values_of
 from marginflow.data.tables.types import value_type
@@ -125,9 +125,11 @@ def _of_levels(values: Values, column: Column) -> np.ndarray | str:
     wrong = np.isnan(places)
     if wrong.any() and not column.pooled:
         known = ", ".join(column.levels[:10]) + (", ..." if len(column.levels) > 10 else "")
-        near = hint_at(labels[int(values.codes[values.row_of(wrong)])].as_py(), column.levels, " ").strip()
+        label = labels[int(values.codes[values.row_of(wrong)])].as_py()
+        near = hint_at(label, column.levels, " ").strip()
         pool = f"train with {of_column(column.name, {'pool': 20})}"
-        other = f"write it as {' or '.join(column.levels)}" if column.kind == "boolean" else pool
+        is_truth = column.kind == "boolean" or (len(column.levels) == 2 and label.lower() in TRUTH)
+        other = f"write it as {' or '.join(column.levels)}" if is_truth else pool
         remedy = near or f"leave it out, or {other}"
         return f"{held_in(values, wrong)}, none of the levels {known}: {remedy}"
     return np.where(wrong, len(column.levels) - 1, places)
