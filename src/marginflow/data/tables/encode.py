@@ -128,11 +128,15 @@ def _of_levels(values: Values, column: Column) -> np.ndarray | str:
         label = labels[int(values.codes[values.row_of(wrong)])].as_py()
         near = hint_at(label, column.levels, " ").strip()
         pool = f"train with {of_column(column.name, {'pool': 20})}"
-        is_truth = column.kind == "boolean" or (len(column.levels) == 2 and label.lower() in TRUTH)
-        other = f"write it as {' or '.join(column.levels)}" if is_truth else pool
+        other = f"write it as {' or '.join(column.levels)}" if is_truth(column, label) else pool
         remedy = near or f"leave it out, or {other}"
         return f"{held_in(values, wrong)}, none of the levels {known}: {remedy}"
     return np.where(wrong, len(column.levels) - 1, places)
+
+
+def is_truth(column: Column, label: str) -> bool:
+    """Whether a label that is none of a column's levels is a truth value, which the column has in other words."""
+    return column.kind == "boolean" or (len(column.levels) == 2 and label.lower() in TRUTH)
 
 
 def places_among(values: Values, column: Column) -> tuple[pa.Array, np.ndarray]:

@@ -16,7 +16,7 @@ from marginflow.base.names import did_you_mean
 from marginflow.base.overrides import of_column
 from marginflow.data.schema import LEVELLED, Column
 from marginflow.data.tables.cells import Texts, numbers, part_of
-from marginflow.data.tables.encode import like, numbers_of, of_different, places_among, steps_of
+from marginflow.data.tables.encode import is_truth, like, numbers_of, of_different, places_among, steps_of
 from marginflow.data.tables.numbers import LARGEST, LARGEST_SINGLE, Problem, as_numbers
 from marginflow.data.tables.text_values import values_of
 from marginflow.data.tables.values import TEMPORAL, Values
@@ -55,7 +55,8 @@ class Gaps:
         if isinstance(found, str):
             return found
         wrong, blank = (values.codes >= 0) & (kept.codes < 0), values.codes < 0
-        options = {"pool": 20} if column.kind in ("category", "ordered") and wrong.any() else {}
+        pools = column.kind in ("category", "ordered") and wrong.any() and not _of_truth(values, fits, column)
+        options = {"pool": 20} if pools else {}
         if values.misfit is not None:
             wrong[values.misfit.rows], blank[values.misfit.rows] = True, False
         if not column.blank:
@@ -123,6 +124,12 @@ def remedy(options: Mapping[str, Mapping[str, Any]]) -> str:
     """
     typed = " ".join(of_column(name, each) for name, each in options.items())
     return f"to give such values a probability train with {typed}"
+
+
+def _of_truth(values: Values, fits: np.ndarray, column: Column) -> bool:
+    """Whether values without a place are truth values, which the column has in other words."""
+    labels = values.labels().filter(pa.array(~fits))
+    return len(labels) > 0 and is_truth(column, str(labels[0].as_py()))
 
 
 def _fits(values: Values, column: Column) -> np.ndarray:
@@ -199,6 +206,8 @@ def _why(given: Any, column: Column | None, row: int) -> str:
         is_large = isinstance(problem, Problem) and "too large" in problem.what
         return f"holds {shown}, {'too large a number' if is_large else 'no number'}"
     if column.kind in LEVELLED:
+        if is_truth(column, str(cell)):
+            return f"holds {shown}, none of its levels, {' and '.join(column.levels)}"
         return f"holds {shown}, none of its levels{did_you_mean(str(cell), column.levels)}"
     wrong = numbers_of(alone, column, 0)
     return wrong.replace(_FIRST_ROW, "") if isinstance(wrong, str) else f"holds {shown}, which does not fit"
