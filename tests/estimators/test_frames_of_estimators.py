@@ -155,7 +155,7 @@ def test_rows_with_cells_that_were_never_seen_have_density_0_and_leave_the_other
         assert lines[1:5] == [
             "  row 2: column 'size' holds 'medium', none of its levels",
             "  row 4: column 'count' holds 2.5, between the steps of its grid, 1 apart",
-            "  row 5: column 'day' holds 'soon', no date",
+            "  row 5: column 'day' holds 'soon', no date as 2024-04-24",
             "  row 6: column 'length' has no value, where the schema has none missing",
         ]
         assert "'price' holds 1.2345, between" in lines[5]
