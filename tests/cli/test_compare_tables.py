@@ -69,7 +69,7 @@ def test_errors_are_paired_by_rows_and_count_seeds(call: Call, monkeypatch: pyte
         apart = log_p[best] - log_p[name]
         behind, error = apart.mean(), apart.std(ddof=1) / rows**0.5
         assert number_in(cells[7]) == pytest.approx((behind, error), abs=6e-4)
-        assert cells[8] == ("behind" if behind > 2 * error else "level with the best")
+        assert cells[8] == ("behind" if behind > 2 * error else "level")
     by_experiment = shown[shown.index("by experiment") :]
     groups = {"mixed": [log_p[f"m{seed}"] for seed in (1, 2, 3)], "mixture": [log_p[f"x{seed}"] for seed in (1, 2, 3)]}
     means = {name: np.stack(each).mean(0) for name, each in groups.items()}
@@ -101,6 +101,40 @@ def test_a_single_seed_has_no_spread_and_settings_tell_groups_apart(
     assert "discrete" not in shown
     assert "that of a density" in shown
     fails(call("compare", "runs/a", "runs/a"), "a run is named twice")
+
+
+def test_a_narrow_terminal_breaks_no_number(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_people()
+    names = ("people_by_mixture", "people_by_flow", "again")
+    for seed, name in enumerate(names):
+        model = ("--model", "mixture") if name == names[0] else ("--model", "mixed", "--set", "model.hidden=[4]")
+        trained(call, name, *model, "--set", f"train.seed={seed}")
+    shown = {}
+    for columns in (80, 200):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        shown[columns] = succeeds(call("compare", *[f"runs/{name}" for name in names]))
+    assert max(map(len, shown[80].splitlines())) <= 80
+    first, second, by_experiment = shown[80].split("┏")[1:]
+    for name in names:
+        wide = row_of(shown[200], name)
+        assert number_in(wide[4])[0] == pytest.approx(scores(call, name)["log_prob"].mean(), abs=6e-4)
+        assert row_of(first, name) == [wide[0], wide[1], wide[4], *wide[7:]]
+        assert row_of(second, name) == [wide[0], *wide[2:4], *wide[5:7]]
+    assert row_of(by_experiment, "mixture")[1] == "1"
+
+
+def test_a_long_name_is_folded_beside_whole_numbers(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    write_people()
+    names = ("short", "a_name_that_is_longer_than_half_a_line_of_the_terminal")
+    for name in names:
+        trained(call, name, "--model", "mixture")
+    lines = succeeds(call("compare", *[f"runs/{name}" for name in names])).split("┏")[1].splitlines()
+    cells = [[each.strip() for each in line.strip("│").split("│")] for line in lines if line.startswith("│")]
+    assert "".join(row[0] for row in cells) in ("".join(names), "".join(names[::-1]))
+    assert [row[1] for row in cells if row[1]] == ["mixture"] * 2
+    expected = scores(call, "short")["log_prob"].mean()
+    assert [number_in(row[2])[0] for row in cells if row[2]] == pytest.approx([expected] * 2, abs=6e-4)
 
 
 def test_a_density_and_a_probability_are_refused_and_the_remedy_can_be_typed(call: Call) -> None:

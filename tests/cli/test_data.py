@@ -76,6 +76,22 @@ def test_each_column_is_described_in_a_line(call: Call, shop: Path) -> None:
     assert "(identifier: whole numbers, each once), 'note' (text: free text" in result.stderr
 
 
+def test_a_narrow_terminal_shows_names_whole_and_later_what_is_done(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    names = ("number_of_items_in_cart", "discount_pct", "size")
+    cells = [RNG.integers(0, 9, N), RNG.choice([0.0, 5.0, 10.5], N), RNG.choice(["S", "M", "L"], N)]
+    parquet.write_table(pa.table(dict(zip(names, cells, strict=True))), "shop.parquet")
+    output = succeeds(call("data", "describe", "shop.parquet"))
+    found, done = output.split("┏")[1:]
+    assert max(map(len, output[: output.index("to take back")].splitlines())) <= 80
+    assert [row_of(found, name)[1] for name in names] == ["integer", "decimal", "category"]
+    assert row_of(found, names[0])[2] == f"{min(cells[0])} to {max(cells[0])}"
+    assert row_of(done, "size") == ["size", "a probability for each of 3 levels"]
+    assert row_of(done, "discount_pct")[1].startswith("a probability for each step of")
+
+
 def test_options_say_what_a_column_is(call: Call, shop: Path) -> None:
     options = ["--set", "schema.size.kind=ordered", "--set", 'schema.size.levels=["S","M","L"]', "--drop", "note,order"]
     options += ["--set", "schema.Gewicht.kg.kind=real", "--set", "schema.items.upper=9", "--set", "data.context=day"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rich.table import Table
 from rich.text import Text
 
 from marginflow.base.literal import literal
@@ -13,29 +12,35 @@ from marginflow.data.schema import CONTINUOUS, LEVELLED, Column, Schema
 from marginflow.data.tables.decode import as_written
 from marginflow.data.tables.describe import Summary
 from marginflow.data.tables.encode import step_in_words
+from marginflow.report.estimates import NONE
+from marginflow.report.parted import Cells, Parted
 
 MOST = 40  # characters of a cell's text
 NAMED = 4  # levels or atoms, of several
-_COLOURS = {"identifier": "dim", "constant": "dim", "text": "dim"}
 
 
-def schema_table(schema: Schema, found: Mapping[str, Summary]) -> Table:
+def schema_table(schema: Schema, found: Mapping[str, Summary]) -> Parted:
     """A schema as a table.
 
     Args:
         schema: of a file.
         found: what its rows say of each column.
     """
-    table = Table()
-    for title in ("column", "kind", "range", "missing", "most frequent", "what will be done"):
-        table.add_column(title, overflow="fold", justify="right" if title == "missing" else "left")
-    for column in schema.columns:
-        summary = found.get(column.name)
-        cells = ["-"] * 3 if summary is None else [_range(column, summary), _missing(column, summary), _mode(summary)]
-        style = "dim" if column.reason else ""
-        row = [column.name, column.kind, *cells, what_is_done(column)]
-        table.add_row(*(Text(literal(each)) for each in row), style=style)
-    return table
+    summaries = [found.get(each.name) for each in schema.columns]
+    of_rows = [
+        (NONE, NONE, NONE) if summary is None else (_range(column, summary), _missing(summary), _mode(summary))
+        for column, summary in zip(schema.columns, summaries, strict=True)
+    ]
+    ranges, missing, modes = ([Text(literal(row[i])) for row in of_rows] for i in range(3))
+    columns = [
+        Cells("column", [Text(literal(each.name)) for each in schema.columns]),
+        Cells("kind", [each.kind for each in schema.columns], whole=True),
+        Cells("range", ranges),
+        Cells("missing", missing, right=True, whole=True),
+        Cells("most frequent", modes),
+        Cells("what will be done", [Text(literal(what_is_done(each))) for each in schema.columns], later=True),
+    ]
+    return Parted(columns, styles=["dim" if each.reason else "" for each in schema.columns])
 
 
 def how_to_take_back(schema: Schema) -> str | None:
@@ -56,15 +61,15 @@ def how_to_take_back(schema: Schema) -> str | None:
 def _range(column: Column, summary: Summary) -> str:
     if column.kind in LEVELLED:
         return _named(column.levels)
-    return f"{_short(summary.least)} to {_short(summary.most)}" if summary.least else "-"
+    return f"{_short(summary.least)} to {_short(summary.most)}" if summary.least else NONE
 
 
-def _missing(column: Column, summary: Summary) -> str:
-    return _share(summary.num_blank, summary.num_rows) if summary.num_blank else "-"
+def _missing(summary: Summary) -> str:
+    return _share(summary.num_blank, summary.num_rows) if summary.num_blank else NONE
 
 
 def _mode(summary: Summary) -> str:
-    return f"{_short(summary.mode)} ({_share(summary.num_mode, summary.num_rows)})" if summary.mode else "-"
+    return f"{_short(summary.mode)} ({_share(summary.num_mode, summary.num_rows)})" if summary.mode else NONE
 
 
 def _share(count: int, num_rows: int) -> str:
