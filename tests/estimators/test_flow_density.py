@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal, norm
+from sklearn.exceptions import NotFittedError
 
 from marginflow.base.data_error import DataError
 from marginflow.estimators import FlowDensity
@@ -66,6 +70,18 @@ def test_the_order_of_rows_and_repeats_in_place_of_weights_change_nothing() -> N
     assert (density().fit(x[order], sample_weight=weight[order]).score_samples(x) == weighted).all()
     assert (density().fit(x[weight > 0], sample_weight=weight[weight > 0]).score_samples(x) == weighted).all()
     assert not np.allclose(density().fit(x).score_samples(x), weighted)
+
+
+@pytest.mark.parametrize("model", [None, "mixture"])
+def test_an_interrupt_says_that_nothing_is_kept(model: str | None) -> None:
+    """Of the trials, and of the training after them."""
+    found = FlowDensity(model, options={"train": {"epochs": 100_000}} if model else None, random_state=0)
+    timer = threading.Timer(3.0, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt, match=r"^the fit had not ended, nothing of it is kept: fit again$"):
+        found.fit(np.exp(gaussian(4000)))
+    with pytest.raises(NotFittedError):
+        found.score_samples(gaussian(3))
 
 
 def test_weights_move_the_density() -> None:

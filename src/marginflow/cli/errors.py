@@ -30,7 +30,7 @@ def one_line_errors() -> Iterator[None]:
         say(f"marginflow: {message}", err=True)
         raise typer.Exit(1) from error
     except KeyboardInterrupt as interrupt:
-        say(f"marginflow: interrupted{interrupt}", err=True)
+        say(": ".join(["marginflow: interrupted", *map(str, interrupt.args)]), err=True)
         raise typer.Exit(130) from None
 
 

@@ -74,7 +74,7 @@ def reproduce(
         write_whole(results / f"{name}.json", (json.dumps(record, indent=2) + "\n").encode())
     except KeyboardInterrupt:
         kept = f"what is in {run_dir} is kept, and the same command resumes it" if any(run_dir.glob("*/*")) else ""
-        raise KeyboardInterrupt(f": {kept or 'nothing was trained yet'}") from None
+        raise KeyboardInterrupt(kept or "nothing was trained yet") from None
     return results / f"{name}.json"
 
 

@@ -118,7 +118,7 @@ class FlowDensity(DensityMixin, FlowEstimator):
         Raises:
             ValueError: where n_samples is below 1, or the context does not fit.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "model_")
         number = as_whole(n_samples, "n_samples", least=1)
         given = self._layout.read_context(context)
         spec = self.model_.spec

@@ -66,6 +66,7 @@ class FlowEstimator(BaseEstimator, ABC):
             raise ValueError(f"model must be a name, such as {listed([*FLOWS][:3])}, or None; got {shown(self.model)}")
         options = _tables(self.options)
         seed = draws(self.random_state)
+        vars(self).pop("model_", None)  # what ends early leaves no model beside another's columns
         X = self._checked(X, reset=True)
         weight = None if sample_weight is None else _weights(sample_weight, len(X))
         with told_in_python(stacklevel=3):
@@ -74,9 +75,11 @@ class FlowEstimator(BaseEstimator, ABC):
         if self._layout.given:
             asked["context"] = list(self._layout.given)
         tables = {**options, "data": asked, **({} if self.schema is None else {"schema": dict(self.schema)})}
-        chosen = train_best(
-            data, model=self.model, options=tables, seed=seed, device=self.device, progress=self.verbose
-        )
+        how: dict[str, Any] = {"seed": seed, "device": self.device, "progress": self.verbose}
+        try:
+            chosen = train_best(data, model=self.model, options=tables, **how)
+        except KeyboardInterrupt:  # which tells of the weights of a model that goes
+            raise KeyboardInterrupt("the fit had not ended, nothing of it is kept: fit again") from None
         self.model_, self.schema_ = chosen.model, data.schema  # pyright: ignore[reportAttributeAccessIssue]
         self.trials_, self.history_, self._folds = chosen.trials, chosen.history, chosen.folds
         draws_of = 1 if chosen.model.density.exact else chosen.experiment.evaluate.num_samples
@@ -125,7 +128,7 @@ class FlowEstimator(BaseEstimator, ABC):
 
     def _log_prob(self, X: Any, context: Any = None) -> np.ndarray:
         """log p of rows, given their context; -inf where the model has no place for a cell, with a warning."""
-        check_is_fitted(self)
+        check_is_fitted(self, "model_")
         with told_in_python(stacklevel=3):
             x, given, gaps = self._layout.read(self._checked(X, reset=False), context)
             if gaps.rows is not None:
@@ -167,7 +170,7 @@ class FlowEstimator(BaseEstimator, ABC):
             FileExistsError: where something is there.
             NotFittedError: where it was not fitted.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "model_")
         path = as_path(path, "path")
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise FileExistsError(f"{path} exists: give another path")

@@ -94,8 +94,8 @@ def created(run_dir: Path, experiment: Experiment, spec: DataSpec, *, overwrite:
         raise
     except KeyboardInterrupt as interrupt:
         if _replaced(run_dir).is_dir() and (run_dir / TRAINER).exists() and not (run_dir / WEIGHTS).exists():
-            told = f"{interrupt}; until an epoch is validated, the run that was there stays in {_replaced(run_dir)}"
-            raise KeyboardInterrupt(told) from interrupt
+            stays = f"until an epoch is validated, the run that was there stays in {_replaced(run_dir)}"
+            raise KeyboardInterrupt("; ".join([*map(str, interrupt.args), stays])) from interrupt
         raise
     finally:
         if ours:

@@ -181,9 +181,9 @@ def _fit(
             loop.run(resume)
         except Interrupted as interrupt:
             loop.state.save()
-            raise KeyboardInterrupt(f": {loop.how_to_resume()}") from interrupt
+            raise KeyboardInterrupt(loop.how_to_resume()) from interrupt
         except KeyboardInterrupt as interrupt:
-            raise KeyboardInterrupt(f": {loop.state.what_is_kept()}") from interrupt
+            raise KeyboardInterrupt(loop.state.what_is_kept()) from interrupt
     return loop.state.history
 
 
