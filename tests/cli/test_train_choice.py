@@ -49,6 +49,26 @@ def test_real_columns_get_the_mixture_that_drew_them(call: Call) -> None:
     assert mean == pytest.approx(log_p_of_two(rows).mean(), abs=0.1)
 
 
+def test_how_far_the_trials_are_is_told_on_the_standard_error(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_pairs("pairs.csv", 300)
+    short = ("--set", "train.epochs=1")
+    result = call("train", "pairs.csv", *short, "--run-dir", "runs/lines")
+    trials = [line for line in succeeds(result).splitlines() if "held-out rows, " in line]
+    lines = result.stderr.splitlines()
+    assert [line.partition(",")[0] for line in lines] == [f"fold {i} of 5 is done" for i in (1, 2, 3, 4)]
+    out_after_first = sum("on 54 held-out rows" in line for line in trials)  # a fifth of 270
+    left = len(trials) - out_after_first
+    assert lines[0].endswith(f", {left} candidate{' is' if left == 1 else 's are'} left")
+    assert not call("train", "pairs.csv", *short, "--quiet", "--run-dir", "runs/quiet").stderr
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as a terminal
+    result = call("train", "pairs.csv", *short, "--run-dir", "runs/terminal")
+    assert f"trying gaussian_mixture of 1 (fold 1 of 5, candidate 1 of {len(trials)})" in result.stderr
+    assert "is done" not in result.stderr
+    for line in trials:
+        assert line.partition(":")[0] in [each.partition(":")[0] for each in result.stdout.splitlines()]
+    assert not call("train", "pairs.csv", *short, "--quiet", "--run-dir", "runs/quiet_too").stderr
+
+
 def test_a_pattern_stands_for_the_files_of_that_day(call: Call) -> None:
     for year in (2019, 2020):
         write_pairs(f"year-{year}.csv", 60, seed=year)

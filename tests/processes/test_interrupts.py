@@ -61,6 +61,29 @@ def test_ctrl_c_on_the_command_line_says_how_to_resume(
     assert "epoch 1/" not in resumed
 
 
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_while_models_are_tried_says_that_nothing_was_written(
+    tmp_path: Path, stop: signal.Signals
+) -> None:
+    rows = torch.randn(2000, 6, generator=torch.Generator().manual_seed(0))
+    rows[:, 1:] += rows[:, :-1].square()  # so that networks stay beside mixtures
+    lines = ["a,b,c,d,e,f", *(",".join(f"{value:.6f}" for value in row) for row in rows.tolist())]
+    (tmp_path / "rows.csv").write_text("\n".join(lines))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "marginflow", "train", "rows.csv", "--set", "train.epochs=5"], cwd=tmp_path,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_take_interrupts,
+    )  # fmt: skip
+    assert process.stderr is not None
+    while "fold 1 of 3 is done" not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(stop)
+    output, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error
+    assert "chosen" not in output
+    assert error.splitlines()[-1] == "marginflow: interrupted: no model was chosen yet, nothing was written"
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
+
+
 def test_killed_at_random_moments_it_ends_with_the_weights_of_one_that_was_not(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

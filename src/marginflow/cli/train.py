@@ -110,8 +110,11 @@ def train_chosen(
     if resume and overwrite:
         raise ValueError(BOTH)
     require_free(run_dir, overwrite)
-    saying = {} if telling is None else {"understood": telling.table, "told": telling.trial}
-    choice, data = choice_for(files, overrides, **saying)
+    try:
+        with nullcontext({}) if telling is None else telling.trials() as saying:
+            choice, data = choice_for(files, overrides, **saying)
+    except KeyboardInterrupt:  # which may tell of the training of a candidate, whose weights go
+        raise KeyboardInterrupt("no model was chosen yet, nothing was written") from None
     if telling is not None:
         telling.choice(choice)
     data, keep = load_again(choice, data), partial(keep_choice, choice)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,6 +80,19 @@ class Telling:
         for line in table_lines(self.source, data):
             say(line)
         say("trying models on held-out rows (log p, higher is better; --model NAME takes one without trials):")
+
+    @contextmanager
+    def trials(self) -> Iterator[dict[str, Callable[..., object]]]:
+        """What is told while models are tried, as `choice_for` takes it."""
+        from marginflow.cli.trial_progress import TrialProgress
+
+        with TrialProgress() as progress:
+
+            def told(trial: Trial) -> None:
+                progress.pause()
+                self.trial(trial)
+
+            yield {"understood": self.table, "trying": progress.attempt, "told": told}
 
     def trial(self, trial: Trial) -> None:
         """Say how a candidate did."""

@@ -13,7 +13,7 @@ from marginflow.data import DataSet, Split
 from marginflow.data.dataset import spread_rows
 from marginflow.estimators.candidates import Candidate, candidates, known_as
 from marginflow.estimators.folds import folds_of, number_of_folds
-from marginflow.estimators.trials import Runner, Trial, pooled
+from marginflow.estimators.trials import Attempt, Runner, Trial, pooled
 from marginflow.models import TABLE_MODELS
 from marginflow.runs.read_toml import parse
 from marginflow.runs.schema import Experiment
@@ -53,6 +53,7 @@ def choose(
     *,
     of_any_kind: bool = False,
     seed: int = 0,
+    trying: Callable[[Attempt], object] = lambda attempt: None,
     told: Callable[[Trial], object] = lambda trial: None,
 ) -> Choice:
     """Choose a model for the training and validation rows of a table among `candidates`.
@@ -72,6 +73,7 @@ def choose(
             model.name only models of that name are candidates.
         of_any_kind: whether only densities of a table's rows are candidates, although all columns are real.
         seed: by which folds are drawn.
+        trying: called before each training of a candidate.
         told: called with each trial that has ended.
 
     Returns:
@@ -90,8 +92,8 @@ def choose(
     experiments = {each.name: _experiment(each, tables) for each in known}
     different = {str(experiment): name for name, experiment in reversed(experiments.items())}
     runners = [Runner(name, experiments[name]) for name in experiments if name in different.values()]
-    place, parts = _parts(data, rows, folds, seed)
-    alive = _raced(runners, data, parts, told)
+    place, num_parts, parts = _parts(data, rows, folds, seed)
+    alive = _raced(runners, data, parts, num_parts, trying, told)
     best = _simplest_of_the_best(alive) if folds else max(alive, key=lambda each: each.mean)
     trials = _ranked(runners, alive, best)
     winner = _settled(best, tables, data) if folds else _final(best.name, data, tables, of_any_kind)
@@ -104,12 +106,18 @@ def choose(
 
 
 def _raced(
-    runners: list[Runner], data: DataSet, parts: Iterator[tuple[Split, Split]], told: Callable[[Trial], object]
+    runners: list[Runner],
+    data: DataSet,
+    parts: Iterator[tuple[Split, Split]],
+    num_parts: int,
+    trying: Callable[[Attempt], object],
+    told: Callable[[Trial], object],
 ) -> list[Runner]:
     """Train candidates on part after part; those that stay to the end."""
     alive = runners
     for judged, (train, held_out) in enumerate(parts):
-        for runner in alive:
+        for place, runner in enumerate(alive, 1):
+            trying(Attempt(runner.name, place, len(alive), judged + 1, num_parts))
             runner.run(data, train, held_out)
         stay = _stay(alive, KEPT[min(judged, len(KEPT) - 1)])
         for runner in [each for each in alive if each not in stay]:
@@ -132,19 +140,21 @@ def _is_free(tables: Mapping[str, Any]) -> bool:
     return of_data.get("group") is None and of_data.get("split", "rows") == "rows"
 
 
-def _parts(data: DataSet, rows: Split, folds: int, seed: int) -> tuple[Tensor | None, Iterator[tuple[Split, Split]]]:
-    """The rows that are held out in turn by number, and pairs of rows to train on and rows held out."""
+def _parts(
+    data: DataSet, rows: Split, folds: int, seed: int
+) -> tuple[Tensor | None, int, Iterator[tuple[Split, Split]]]:
+    """The rows that are held out in turn by number, and so many pairs of rows to train on and rows held out."""
     if not folds:
         train, held_out = (
             Split(*split.take(spread_rows(len(split.x), most)))
             for split, most in ((data.train, TRIED_ON), (data.validation, JUDGED_BY))
         )
-        return None, iter([(train, held_out)])
+        return None, 1, iter([(train, held_out)])
     x, context, _ = rows.take()
     fold = folds_of(x if context is None else torch.cat([context.to(x), x], 1), folds, seed)
     found = fold.unique()  # fewer than folds, where copies leave few different rows
     parts = ((Split(*rows.take(fold != i)), Split(*rows.take(fold == i))) for i in found)
-    return torch.cat([(fold == i).nonzero()[:, 0] for i in found]), parts
+    return torch.cat([(fold == i).nonzero()[:, 0] for i in found]), len(found), parts
 
 
 def _chosen_among(

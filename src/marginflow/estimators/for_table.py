@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,7 +16,7 @@ from marginflow.data.tables.duplicates import duplicates
 from marginflow.estimators.candidates import are_real, named
 from marginflow.estimators.choose import Choice, choose
 from marginflow.estimators.record import keep_trials
-from marginflow.estimators.trials import Trial
+from marginflow.estimators.trials import Attempt, Trial
 from marginflow.runs.build import load_data
 from marginflow.runs.experiments import table_alone
 from marginflow.runs.held_out import HeldOut
@@ -41,6 +42,7 @@ def choice_for(
     overrides: Sequence[str],
     *,
     understood: Callable[[DataSet], object] = lambda data: None,
+    trying: Callable[[Attempt], object] = lambda attempt: None,
     told: Callable[[Trial], object] = lambda trial: None,
 ) -> tuple[Choice, DataSet]:
     """Choose the model of a table, see `choose`.
@@ -49,6 +51,7 @@ def choice_for(
         files: of the table.
         overrides: such as "train.lr=1e-4", none of which names a model.
         understood: called with the rows, before the first candidate is trained.
+        trying: called before each training of a candidate.
         told: called with each trial that has ended.
 
     Returns:
@@ -71,7 +74,8 @@ def choice_for(
         tables = {**tables, "data": {**tables["data"], **names}}
         tables.pop("schema", None)
         data = replace(data, schema=None)
-    return choose(data, tables, of_any_kind=not can_take, seed=of_data["seed"], told=told), data
+    how: dict[str, Any] = {"of_any_kind": not can_take, "seed": of_data["seed"], "trying": trying, "told": told}
+    return choose(data, tables, **how), data
 
 
 def _flows_can_take(data: DataSet) -> bool:

@@ -48,6 +48,24 @@ class Trial(NamedTuple):
     given_up: bool
 
 
+class Attempt(NamedTuple):
+    """A training of a candidate that begins.
+
+    Attributes:
+        name: of the candidate.
+        place: among the candidates that are left, from 1.
+        candidates: how many these are.
+        fold: whose rows are held out, from 1.
+        folds: how many there are; 1 where validation rows are held out.
+    """
+
+    name: str
+    place: int
+    candidates: int
+    fold: int
+    folds: int
+
+
 @dataclass
 class Runner:
     """A candidate on trial.
