@@ -123,6 +123,24 @@ def test_a_chosen_model_is_resumed_and_not_chosen_again(call: Call) -> None:
     fails(call("train", "pairs.csv"), "exists: give another --run-dir, or --overwrite")
 
 
+def test_rows_that_are_trained_on_tell_nothing_of_the_length(call: Call) -> None:
+    write_pairs("pairs.csv", 300)
+    rows = np.random.default_rng(0).normal(size=(300, 2))
+    np.savetxt("kinds.csv", np.round(rows * 5), delimiter=",", header="left,right", comments="", fmt="%d")
+    for name in ("pairs", "kinds"):
+        short = ("--set", "train.validate_every=1", "--set", "train.epochs=6")
+        said = succeeds(call("train", f"{name}.csv", *short, "--overwrite"))
+        (line,) = (line for line in said.splitlines() if line.startswith("ended"))
+        assert line.startswith("ended after all 6 epochs; best at epoch")
+        assert line.endswith("nats on rows that are trained on")
+    said = succeeds(call("train", "pairs.csv", "--model", "maf", "--set", "train.epochs=4", "--overwrite"))
+    (line,) = (line for line in said.splitlines() if line.startswith("ended"))
+    assert "validation" in line
+    assert line.endswith("train anew with --overwrite --set train.epochs=8 (in Python epochs=8)")
+    typed = line[line.index("--overwrite") : line.index(" (in")].split()
+    assert "ended after all 8 epochs" in succeeds(call("train", "pairs.csv", "--model", "maf", *typed))
+
+
 def test_what_belongs_to_a_model_fixes_it(call: Call) -> None:
     write_pairs("pairs.csv", 300)
     for i, given in enumerate((("--model", "nice"), ("--set", "model.hidden=8,8"), ("--set", "noise.features=1"))):

@@ -213,10 +213,12 @@ def test_the_last_line_says_why_and_whether_it_was_still_improving(tmp_path: Pat
     falling = [4.0 - i / 10 for i in range(10)]
     assert said(falling, epochs=10) == (
         "ended after all 10 epochs; best at epoch 10, validation 3.1 nats; it was still improving, by 0.2 nats in the "
-        "last fifth: resume with epochs = 20 (--resume --set train.epochs=20)"
+        "last fifth: resume with --resume --set train.epochs=20 (in Python epochs=20, resume=True)"
     )
-    assert said(falling, resumable=False, epochs=10).endswith(": train with epochs = 20")
-    assert said(falling, schedule="cosine", epochs=10).endswith(": train with epochs = 20")
+    assert said(falling, resumable=False, epochs=10).endswith(": train with epochs=20")
+    assert said(falling, schedule="cosine", epochs=10).endswith(
+        ": train anew with --overwrite --set train.epochs=20 (in Python epochs=20)"
+    )
     flat = [4.0, 3.0, 2.5, 2.2, 2.1, 2.0, 2.001, 2.0, 2.001, 1.999]
     assert said(flat, epochs=10).endswith("best at epoch 10, validation 1.999 nats; it was no longer improving")
     assert said([2.0, 3.0, 3.0, 3.0], epochs=10, patience=3) == (
@@ -225,6 +227,9 @@ def test_the_last_line_says_why_and_whether_it_was_still_improving(tmp_path: Pat
     )
     assert "5 nats), " not in said(falling, epochs=10)
     assert "which is worse than before the first step (5 nats): lower lr (now 0.1)" in said([9.0, 8.0], epochs=2)
+
+    seen = ending(validated(*falling), config(epochs=10), spec, 5.0, resumable=True, trains_on_validation=True)
+    assert seen == "ended after all 10 epochs; best at epoch 10, 3.1 nats on rows that are trained on"
 
     history = fit(flow(), moons(), config(epochs=3), tmp_path)
     assert [each.ended is not None for each in history] == [False, False, True]

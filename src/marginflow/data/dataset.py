@@ -149,6 +149,8 @@ class DataSet:
         label_shares: the share of each label, as in `DataSpec`.
         fingerprint: a hash of the values of a table, as in `DataSpec`.
         schema: of a table, as in `DataSpec`.
+        trains_on_validation: whether the validation rows are among those that are trained on, so that they do not tell
+            how long to train.
 
     Raises:
         ValueError: where a split has fewer than 2 rows, values that are not finite, a context that does not match its
@@ -173,6 +175,7 @@ class DataSet:
     label_shares: tuple[float, ...] = ()
     fingerprint: str = ""
     schema: Schema | None = None
+    trains_on_validation: bool = False
 
     def __post_init__(self) -> None:
         for part in ("train", "validation", "test"):

@@ -152,7 +152,7 @@ class Runner:
 def watched(data: DataSet, train: Split) -> DataSet:
     """Rows to train on to the end of a settled length, some of which stand as validation rows."""
     some = Split(*train.take(spread_rows(len(train.x), WATCHED)))
-    return replace(data, train=train, validation=some, test=some)
+    return replace(data, train=train, validation=some, test=some, trains_on_validation=True)
 
 
 def with_schema(data: DataSet, model: str) -> DataSet:

@@ -32,11 +32,18 @@ def is_over(history: Sequence[EpochRecord], config: TrainConfig) -> bool:
 
 
 def ending(
-    history: Sequence[EpochRecord], config: TrainConfig, spec: DataSpec, untrained_nll: float | None, *, resumable: bool
+    history: Sequence[EpochRecord],
+    config: TrainConfig,
+    spec: DataSpec,
+    untrained_nll: float | None,
+    *,
+    resumable: bool,
+    trains_on_validation: bool = False,
 ) -> str:
     """Why a training ended with these epochs and what would help, in a line.
 
     untrained_nll: of validation rows before the first step. resumable: whether its state is kept.
+    trains_on_validation: whether validation rows are trained on; whether longer would be better they do not tell.
     """
     last, best = history[-1], _best(history)
     if given_up(history, config.returns):
@@ -47,20 +54,33 @@ def ending(
         why = "ended after its one epoch" if config.epochs == 1 else f"ended after all {config.epochs} epochs"
     if best is None or best.validation_nll is None:
         return why
-    found = f"{why}; best at epoch {best.epoch}, validation {_in_unit(best.validation_nll, spec)}"
+    if trains_on_validation:
+        where = f"{_in_unit(best.validation_nll, spec)} on rows that are trained on"
+    else:
+        where = f"validation {_in_unit(best.validation_nll, spec)}"
+    found = f"{why}; best at epoch {best.epoch}, {where}"
     if fault := _fault(history, untrained_nll, spec):
         return f"{found}, which is {fault}: {_lower(best)}"
     if given_up(history, config.returns):
         return f"{found}: {_lower(best)}"
+    if trains_on_validation:
+        return found
     if len([each for each in history if each.validation_nll is not None]) < FEWEST:
         return f"{found}; too few validations tell whether it was still improving: train with more epochs"
     gain = _gain(history)
     if last.epoch < config.epochs or gain <= max(LEAST_GAIN, spec.features / 1000):
         return f"{found}; it was no longer improving"
-    remedy = f"train with epochs = {2 * config.epochs}"
-    if resumable and config.schedule == "constant":
-        remedy = f"resume with epochs = {2 * config.epochs} (--resume --set train.epochs={2 * config.epochs})"
-    return f"{found}; it was still improving, by {_difference(gain, spec)} in the last fifth: {remedy}"
+    longer = _longer(2 * config.epochs, config, resumable=resumable)
+    return f"{found}; it was still improving, by {_difference(gain, spec)} in the last fifth: {longer}"
+
+
+def _longer(epochs: int, config: TrainConfig, *, resumable: bool) -> str:
+    """How to train for so many epochs: as it is typed behind the command, which keeps its state, and in Python."""
+    if not resumable:
+        return f"train with epochs={epochs}"
+    if config.schedule == "constant":
+        return f"resume with --resume --set train.epochs={epochs} (in Python epochs={epochs}, resume=True)"
+    return f"train anew with --overwrite --set train.epochs={epochs} (in Python epochs={epochs})"
 
 
 def _fault(history: Sequence[EpochRecord], untrained_nll: float | None, spec: DataSpec) -> str | None:

@@ -334,10 +334,14 @@ class _Loop:
         state, config, spec = self.state, self.config, self.data.spec
         may_jump = config.returns > 0 and self.em is None
         record = replace(record, returned=may_jump and jumped(state.history, record, spec.features))
-        history, resumable = [*state.history, record], state.directory is not None
+        history = [*state.history, record]
         if not is_over(history, config):
             return record
-        return replace(record, ended=ending(history, config, spec, state.untrained_nll, resumable=resumable))
+        about = {
+            "resumable": state.directory is not None,
+            "trains_on_validation": self.data.trains_on_validation,
+        }
+        return replace(record, ended=ending(history, config, spec, state.untrained_nll, **about))
 
     def calibrate(self, model: Distribution, kind: type[Calibrated]) -> None:
         """Give the layers of a kind the statistics of the training set."""

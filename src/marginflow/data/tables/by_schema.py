@@ -83,7 +83,7 @@ def by_schema(
     found = content.columns
     if isinstance(options, Schema):
         whole = Split(*encoded(found, options, file))
-        return _data_set(file, options, whole, _split(found, options, _every(whole), parts, file))
+        return _data_set(file, options, whole, _split(found, options, _every(whole), parts, file), parts)
     weighing = [] if weights is None else [weights]
     named = [*context, *weighing, *([] if parts.group is None else [parts.group]), *(columns or ())]
     _require_known([*named, *([] if parts.how in ("rows", "time") else [parts.how])], found, file)
@@ -93,7 +93,7 @@ def by_schema(
     schema, whole = drafted_rows(chosen, file, options, drop=drop, context=context, weights=weights, meant=named)
     split = _split(found, schema, _every(whole), parts, file)
     schema = with_statistics(schema, whole, whole.take(_of_weight(whole, split[0])), file)
-    return _data_set(file, schema, whole, split)
+    return _data_set(file, schema, whole, split, parts)
 
 
 def drafted_rows(
@@ -156,7 +156,7 @@ def _of_weight(whole: Split, rows: Tensor) -> Tensor:
     return rows if whole.weight is None else rows[whole.weight[rows] > 0]
 
 
-def _data_set(file: Path, schema: Schema, whole: Split, split: Sequence[Tensor]) -> DataSet:
+def _data_set(file: Path, schema: Schema, whole: Split, split: Sequence[Tensor], parts: Parts) -> DataSet:
     train, validation, test = (Split(*whole.take(_of_weight(whole, rows))) for rows in split)
     hashed = _every(whole) if whole.weight is None else torch.cat([_every(whole), whole.weight[:, None]], 1)
     return DataSet(
@@ -167,6 +167,7 @@ def _data_set(file: Path, schema: Schema, whole: Split, split: Sequence[Tensor])
         columns=tuple(schema.names),
         fingerprint=hashlib.blake2b(np.ascontiguousarray(hashed.numpy()).data, digest_size=16).hexdigest(),
         schema=schema,
+        trains_on_validation=not parts.validation,
     )
 
 

@@ -185,6 +185,7 @@ def _made(
         labels=label_names,
         label_shares=shares,
         fingerprint=_fingerprint(x, codes, weight),
+        trains_on_validation=not parts.validation,
     )
 
 
