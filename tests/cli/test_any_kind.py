@@ -145,10 +145,10 @@ def test_columns_are_told_by_options_and_kept_in_the_run(call: Call) -> None:
         ),
         (["--set", "context.features=2"], r"leave out \[context\]"),
         (["--context", "cty"], r"no column 'cty'.*did you mean city\?"),
-        (["--set", "model.name=maf"], "'city' holds text(.|\n)*or model columns of any kind: --set model.name=mixed"),
+        (["--set", "model.name=maf"], "'city' holds text(.|\n)*or model columns of any kind: --model mixed"),
         (
             ["--set", "model.name=maf", "--set", "schema.age.kind=real"],
-            r"got 'maf': give --set model.name=mixed, or leave",
+            r"got 'maf': give --model mixed, or leave",
         ),
         (["--set", "data.group=day", "--set", "data.split=time"], "split by group or in time"),
     ],

@@ -159,6 +159,14 @@ def test_all_problems_of_several_files_come_at_once_and_leave_nothing(call: Call
     assert "'height' holds text, 'Rome' in row 6 of b.csv" in told
     assert "'weight' has no value in row 7 of b.csv" in told
     fails(call("train", "a-*.csv"), r"a-\*.csv fits no file: this folder holds 'a.csv', 'b.csv', 'c.csv'")
+    fails(call("train", "?.cvs"), r"'c.csv'; did you mean '\?.csv'\?")
+    Path("of day").mkdir()
+    Path("a.csv").rename("of day/a_1.csv")
+    misspelt = call("train", "of day/a_*.cvs")
+    fails(misspelt, r"of day holds 'a_1.csv'; did you mean 'of day/a_\*.csv'\?")
+    (meant,) = shlex.split(misspelt.stderr[misspelt.stderr.index("mean '") + 5 :].strip().removesuffix("?"))
+    succeeds(call("train", meant, *QUICK, "--run-dir", "of_day"))
+    Path("of day/a_1.csv").rename("a.csv")
     fails(call("train", "a.csv", "moons.toml"), r"moons.toml must be a table: .csv")
     fails(call("train", "a.csv", "./a.csv"), "path names 'a.csv' twice")
 
@@ -169,8 +177,24 @@ def test_a_model_is_named_by_an_option(call: Call) -> None:
     assert "model: planar, " in said
     assert Run.open("runs/people").experiment.model.name == "planar"
     fails(call("train", "people.csv", "--model", "mixd"), r"unknown model 'mixd'; did you mean mixed\?")
+    two = call("train", "people.csv", "--model", "planar", "--set", "model.name=maf")
+    fails(two, r"--model planar and --set model\.name=maf name two models: leave one of them out.*--model maf stands")
+    same = ("--model", "planar", "--set", 'model.name="planar"', "--set", "train.epochs=1")
+    succeeds(call("train", "people.csv", *same, "--overwrite"))
     succeeds(call("train", "moons.toml", "--model", "radial", "--set", "train.epochs=1"))
     assert Run.open("runs/moons").experiment.model.name == "radial"
+
+
+def test_a_folder_is_no_table_and_of_a_run_it_is_said_what_to_type(call: Call) -> None:
+    csv.write_csv(people(300), "people.csv")
+    succeeds(call("train", "people.csv", *QUICK, "--run-dir", "runs/my people"))
+    told = call("train", "runs/my people")
+    fails(told, "runs/my people is a run directory: .* to resume its training, the command that began it and --resume")
+    _, *typed = shlex.split(told.stderr[told.stderr.index("marginflow score") : told.stderr.index(";")])
+    csv.write_csv(people(20), "new.csv")
+    succeeds(call(*typed, "-o", "scored.csv"))
+    fails(call("train", "runs"), r"runs is a folder: give .* all files 'runs/\*.csv'")
+    fails(call("train", "people.csv", "runs"), "runs is a folder")
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet", "feather", "npy"])

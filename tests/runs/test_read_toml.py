@@ -74,7 +74,12 @@ def test_overrides_are_toml_values_or_text(tmp_path: Path) -> None:
         ("evaluate.num_samples=0", r"evaluate\.num_samples = 0"),
         ("train.epochs=many", r"train\.epochs = 'many'"),
         ("train.lr", "--set takes SECTION.KEY=VALUE"),
-        ("lr=3", "--set takes SECTION.KEY=VALUE"),
+        ("lr=3", r"--set takes SECTION.KEY=VALUE, .*; did you mean train\.lr=3\?"),
+        ("epoch=3", r"got 'epoch=3'; did you mean train\.epochs=3\?"),
+        ("seed=3", r"did you mean train\.seed=3 or data\.seed=3\?"),
+        ("nonsense=3", r"got 'nonsense=3'$"),
+        ("train.epoch=1", r"did you mean train\.epochs\?"),
+        ("model.block=1", r"did you mean model\.blocks\?"),
         ("data.name.x=3", "name is a value, not a section"),
     ],
 )

@@ -58,6 +58,7 @@ def train(
         warnings.simplefilter("ignore", LeftOut)
     from marginflow.runs.experiments import is_table, leaves_open, read, run_name
 
+    _require_one_name(model, overrides or [])
     of_table = STDIN in experiment or is_table(experiment)
     source = called(experiment)
     if of_table and not quiet:
@@ -66,7 +67,7 @@ def train(
     of_data: dict[str, object] = {name: names_in(text) for name, text in lists.items() if text is not None}
     texts = {"labels": labels, "weights": weights, "delimiter": delimiter}
     of_data |= {name: text for name, text in texts.items() if text is not None}
-    named = [] if model is None else [f"model.name={model}"]  # first: a remedy that is typed behind it stands above it
+    named = [] if model is None else [f"model.name={model}"]
     given = [*named, *(overrides or []), *(override(name, value) for name, value in of_data.items())]
     with files_in(experiment, run_dir) if of_table else nullcontext(experiment) as files:
         given += ["train.deterministic=true"] if deterministic else []
@@ -85,6 +86,17 @@ def train(
         say(f"{done}: next, marginflow evaluate {directory}")
         return
     telling.after(done)
+
+
+def _require_one_name(model: str | None, overrides: Sequence[str]) -> None:
+    """Refuse a model that is named in two ways, and not as the same: ValueError that says what to type."""
+    for each in overrides if model is not None else []:
+        key, _, name = (part.strip() for part in each.partition("="))
+        if key == "model.name" and name.strip("\"'") != model:
+            raise ValueError(
+                f"--model {model} and --set {each} name two models: leave one of them out, so that --model {model} or "
+                f"--model {name} stands alone"
+            )
 
 
 def train_chosen(

@@ -21,7 +21,7 @@ FLAGS = (
     "delimiter",
     "keep",
 )  # options that commands take by themselves
-ASKS_FOR_A_SCHEMA = "--set model.name=mixed"
+ASKS_FOR_A_SCHEMA = "--model mixed"
 
 
 def names_in(text: str) -> list[str]:

@@ -53,7 +53,7 @@ def load_data(experiment: Experiment, **overrides: Any) -> DataSet:
     elif experiment.columns:
         raise ValueError(
             f"[schema] is for model.name = {' or '.join(TABLE_MODELS)}; got {experiment.model.name!r}: give "
-            "--set model.name=mixed, or leave [schema] out"
+            "--model mixed, or leave [schema] out"
         )
     return DATA_SETS[name](**{**options, **overrides})
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from glob import has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from marginflow.base.names import hint_at
+from marginflow.runs.is_run import is_run
 
 if TYPE_CHECKING:
     from marginflow.runs.schema import Experiment
@@ -97,7 +99,9 @@ def read(given: Path | Sequence[Path], overrides: list[str]) -> Experiment:
         FileNotFoundError: where there is no such file or name.
     """
     every = [given] if isinstance(given, Path) else list(given)
-    toml = None if is_table(every) or every[0].is_dir() else find(every[0])
+    for each in every:
+        _require_no_folder(each)
+    toml = None if is_table(every) else find(every[0])
 
     from marginflow.data.tables.formats import require_format
     from marginflow.data.tables.paths import files_of
@@ -109,6 +113,19 @@ def read(given: Path | Sequence[Path], overrides: list[str]) -> Experiment:
     for file in files:
         require_format(file, "an experiment (.toml, or a name) or a table" if len(files) == 1 else "a table")
     return read_toml.parse(read_toml.overridden(table_alone(every), overrides), ", ".join(map(str, every)))
+
+
+def _require_no_folder(given: Path) -> None:
+    """Refuse a folder in place of a table or an experiment, such as a run: ValueError that says what to type."""
+    if is_run(given):
+        run = shlex.quote(str(given))
+        raise ValueError(
+            f"{given} is a run directory: for log p of other rows type marginflow score {run} new.csv; to resume its "
+            "training, the command that began it and --resume"
+        )
+    if given.is_dir():
+        files = shlex.quote(str(given / "*.csv"))
+        raise ValueError(f"{given} is a folder: give an experiment, or a table, such as all files {files}")
 
 
 def table_alone(given: Sequence[Path]) -> dict[str, Any]:

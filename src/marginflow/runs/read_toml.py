@@ -17,6 +17,9 @@ from marginflow.base.overrides import column_option, typed
 from marginflow.data.tables.paths import absolute
 from marginflow.runs.schema import IN_MEMORY, NAMES, SECTIONS, Evaluate, Experiment
 from marginflow.storage.limits import text_of
+from marginflow.training import TrainConfig
+
+LIKELY = ("train", "data", "model", "noise")  # sections of a key that is given without one
 
 
 def read(path: Path, overrides: Iterable[str] = ()) -> Experiment:
@@ -131,7 +134,9 @@ def _override(table: dict[str, Any], override: str) -> None:
         (name, last, text), equals = in_quotes, "="
         parents = ["schema", name]
     if not equals or not parents or not last:
-        raise ValueError(f"--set takes SECTION.KEY=VALUE, such as train.lr=1e-4; got {override!r}")
+        meant = _meant(last.strip()) if equals and not parents else []
+        hint = f"; did you mean {' or '.join(f'{each}={text.strip()}' for each in meant)}?" if meant else ""
+        raise ValueError(f"--set takes SECTION.KEY=VALUE, such as train.lr=1e-4; got {override!r}{hint}")
     for parent in parents:
         table = table.setdefault(parent, {})
         if not isinstance(table, dict):
@@ -140,6 +145,18 @@ def _override(table: dict[str, Any], override: str) -> None:
         table[last] = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         table[last] = text.strip()
+
+
+def _meant(key: str) -> list[str]:
+    """What a key without its section may be, the likely first, two at most.
+
+    >>> _meant("epoch"), _meant("seed"), _meant("x")
+    (['train.epochs'], ['train.seed', 'data.seed'], [])
+    """
+    sections = {**SECTIONS, "train": {"": TrainConfig}}
+    keys = {name: {key for kind in sections[name].values() for key in kind.model_fields} for name in LIKELY}
+    close = get_close_matches(key, sorted(set().union(*keys.values())), 1, cutoff=0.7)
+    return [f"{name}.{each}" for each in close for name, known in keys.items() if each in known][:2]
 
 
 def _path(key: str) -> list[str]:
@@ -164,7 +181,7 @@ def _explain(error: ValidationError) -> str:
         fields = _section_at(loc[:-1]).model_fields
         known = [field.alias or name for name, field in fields.items()]
         close = get_close_matches(loc[-1], known, 1, cutoff=0.7)
-        hint = f"; did you mean {close[0]}?" if close else ""
+        hint = f"; did you mean {'.'.join([*where.split('.')[:-1], close[0]])}?" if close else ""
         return f"unknown key {where}; known here: {', '.join(known)}{hint}"
     if first["type"] == "union_tag_invalid":
         tag = str(context.get("tag"))

@@ -334,13 +334,10 @@ class _Loop:
         state, config, spec = self.state, self.config, self.data.spec
         may_jump = config.returns > 0 and self.em is None
         record = replace(record, returned=may_jump and jumped(state.history, record, spec.features))
-        history = [*state.history, record]
+        history, on_validation = [*state.history, record], self.data.trains_on_validation
         if not is_over(history, config):
             return record
-        about = {
-            "resumable": state.directory is not None,
-            "trains_on_validation": self.data.trains_on_validation,
-        }
+        about = {"resumable": state.directory is not None, "trains_on_validation": on_validation}
         return replace(record, ended=ending(history, config, spec, state.untrained_nll, **about))
 
     def calibrate(self, model: Distribution, kind: type[Calibrated]) -> None:

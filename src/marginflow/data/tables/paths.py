@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fnmatch
 import glob
 import os
+import shlex
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from marginflow.base.arguments import shown
@@ -100,4 +103,8 @@ def _what_is_there(path: Path) -> str:
     where = "this folder" if folder == Path() else str(folder)
     if not names:
         return f"{where} holds no table, {ENDINGS}"
+    patterns = [f"{stem_of(path)}{ending}" for ending in dict.fromkeys(ending_of(Path(each)) for each in names)]
+    fitting = [each for each in patterns if fnmatch.filter(names, each)]
+    if meant := get_close_matches(path.name, fitting, 1):
+        return f"{where} holds {listed(names)}; did you mean {shlex.quote(str(path.with_name(meant[0])))}?"
     return f"{where} holds {listed(names)}{did_you_mean(path.name, names)}"
