@@ -178,14 +178,17 @@ def test_the_configuration_puts_a_network_on_the_context() -> None:
 @pytest.mark.parametrize(
     ("tables", "message"),
     [
-        ({"noise": {"name": "iaf", "features": 2, "blokcs": 2}}, r"unknown key noise\.blokcs; .* did you mean blocks"),
+        (
+            {"noise": {"name": "iaf", "features": 2, "blokcs": 2}},
+            r"unknown key noise\.blokcs; .* did you mean noise\.blocks",
+        ),
         ({"noise": {"features": 2, "hidden": [3]}}, r"unknown key noise\.hidden; known here: features, after_blocks"),
         ({"noise": {"name": "pink", "features": 2}}, "unknown noise 'pink'; there are standard_normal, diagonal"),
         ({"noise": {"name": "iaf", "features": 2, "hidden": 3}}, r"noise\.hidden = 3"),
         ({"noise": {"name": "iaf"}}, r"noise: there are no noise dimensions: say how many, noise\.features = 2"),
         ({"noise": {"after_blocks": 2}}, "there are no noise dimensions"),
         ({"noise": {"name": "realnvp", "features": 2, "batch_norm": True}}, r"unknown key noise\.batch_norm"),
-        ({"context": {"feature": 3}}, r"unknown key context\.feature; .* did you mean features"),
+        ({"context": {"feature": 3}}, r"unknown key context\.feature; .* did you mean context\.features"),
         ({"model": {"name": "nsf", "structure": "triangle"}}, r"model\.structure = 'triangle'"),
     ],
 )

@@ -182,7 +182,7 @@ def test_one_sample_is_too_few_however_often_it_is_there() -> None:
     ("estimator", "message"),
     [
         (FlowDensity("mafs"), "unknown model 'mafs'; did you mean maf"),
-        (FlowDensity(options={"train": {"epoch": 3}}), "unknown key train.epoch; .*did you mean epochs"),
+        (FlowDensity(options={"train": {"epoch": 3}}), "unknown key train.epoch; .*did you mean train.epochs"),
         (FlowDensity(model=3), "model must be a name, such as 'planar', .* or None; got 3"),  # pyright: ignore
         (FlowDensity(options={"epochs": 3}), "holds the tables of an experiment, such as"),
         (FlowDensity(options={"data": {"path": "a.csv"}}), "must not hold 'data': rows are given to fit"),
