@@ -16,7 +16,7 @@ from torch import Tensor
 from marginflow.base.adapter import require_distribution
 from marginflow.base.arguments import Values, shown
 from marginflow.base.config import as_config
-from marginflow.base.devices import require_weights, rows_at_once, with_gradients
+from marginflow.base.devices import require_weights, rows_at_once, threads_for, with_gradients
 from marginflow.base.distribution import Distribution
 from marginflow.base.seeds import deterministic, seeded
 from marginflow.base.settings import as_flag, as_path
@@ -170,6 +170,8 @@ def _fit(
             bar = TrainingProgress(config, data.spec) if progress is True else progress
             observers = [stack.enter_context(bar), *observers]
         model.spec = data.spec
+        if device.type == "cpu" and not is_fitted_by_em(model):
+            stack.enter_context(threads_for(config.batch_size * sum(each.numel() for each in model.parameters())))
         loop = _Loop(model, data, config, fabric, optimiser, directory, observers, places)
         stack.enter_context(loop.state.in_the_end(device))
         stack.callback(loop.set_rates, *loop.rates)  # for whoever uses the optimiser afterwards
