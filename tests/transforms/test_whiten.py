@@ -9,9 +9,8 @@ from torch.distributions import MultivariateNormal
 from marginflow.data import DataSet, Split
 from marginflow.distributions import Flow, StandardNormal
 from marginflow.training import TrainConfig, fit
-from marginflow.training.fit import rows_to_initialise
 from marginflow.transforms import ActNorm, Sequential, Whiten
-from marginflow.transforms.calibrate import calibrate
+from marginflow.transforms.calibrate import calibrate, rows_to_initialise
 
 
 def correlated(num_rows: int) -> torch.Tensor:

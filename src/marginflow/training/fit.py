@@ -44,7 +44,7 @@ from marginflow.training.recompute import recomputing
 from marginflow.training.state import TrainingState
 from marginflow.training.validation import Recorded, heaviest, not_finite
 from marginflow.transforms import BatchNorm, Standardise
-from marginflow.transforms.calibrate import NotFinite, calibrate
+from marginflow.transforms.calibrate import NotFinite, calibrate, rows_to_initialise
 from marginflow.transforms.normalise import Calibrated, InitialisedOnce
 
 if TYPE_CHECKING:
@@ -54,8 +54,6 @@ if TYPE_CHECKING:
 
 SAVE_EVERY = 600.0  # seconds, in an epoch that takes longer
 STACKLEVEL = 4  # of warnings, from what the loop calls: who called fit
-ROWS_TO_INITIALISE = 250  # from which layers are initialised,
-ROWS_OF_COVARIANCE = 10  # and for a covariance at least so many times its features
 
 
 def fit(
@@ -374,14 +372,6 @@ class _Loop:
             return self.state.what_is_kept()
         where = f"step {loader.step} of {loader.num_batches} in epoch {loader.number} of {self.config.epochs}"
         return f"stopped after {where}; the state is kept in {directory}: resume with the same command and --resume"
-
-
-def rows_to_initialise(layers: Sequence[Calibrated], shape: torch.Size) -> int:
-    """How many rows layers are initialised from: where images are many rows to a layer, its channels being few, they
-    count so.
-    """
-    widest = max((layer.num_features for layer in layers if layer.uses_covariance), default=0)
-    return max(ROWS_TO_INITIALISE, ROWS_OF_COVARIANCE * widest**2 // shape[1:].numel())
 
 
 def _layers(model: Distribution, kind: type[Calibrated]) -> list[Calibrated]:

@@ -18,6 +18,8 @@ from marginflow.transforms.sequential import Inverse, Sequential
 
 Batch = Tensor | tuple[Tensor, Tensor | None] | WeightedBatch
 HELD = 2**28  # numbers of all batches that are held from one layer to the next, at most; in float32 1 GiB
+ROWS_TO_INITIALISE = 250  # from which layers are initialised,
+ROWS_OF_COVARIANCE = 10  # and for a covariance at least so many times its features
 
 
 class NotFinite(ValueError):
@@ -250,3 +252,11 @@ def _moments_before(layer: Calibrated, model: nn.Module, batches: Iterable[Batch
     finally:
         handle.remove()
     return moments
+
+
+def rows_to_initialise(layers: Sequence[Calibrated], shape: torch.Size) -> int:
+    """How many rows layers are initialised from: where images are many rows to a layer, its channels being few, they
+    count so.
+    """
+    widest = max((layer.num_features for layer in layers if layer.uses_covariance), default=0)
+    return max(ROWS_TO_INITIALISE, ROWS_OF_COVARIANCE * widest**2 // shape[1:].numel())

@@ -151,13 +151,16 @@ def test_evaluate_passes_rows_on_before_it_reads_more(call: Call, monkeypatch: p
 
 @pytest.mark.usefixtures("single")
 def test_a_row_far_down_that_cannot_be_read_leaves_no_file(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    succeeds(call("train", "moons.toml", "--set", "train.epochs=1"))
+    x = np.random.default_rng(0).standard_normal((200, 3))
+    x[:, 2] = 1
+    np.savetxt("rows.csv", x, delimiter=",", header="a,b,w", comments="")
+    quick = ("--model", "planar", "--set", "train.epochs=1")
+    succeeds(call("train", "rows.csv", "--weights", "w", *quick))
     monkeypatch.setattr(stream, "ROWS", 64)
-    x = np.zeros((200, 2), np.float32)
-    x[150, 1] = np.inf
-    np.save("rows.npy", x)
-    message = r"column 'x1' holds inf in row 150 .*, 1 missing, infinite or huge values in the 64 rows from row 128 on"
-    fails(call("evaluate", "runs/moons", "--data", "rows.npy", "-o", "log_p.csv"), message)
+    x[150, 2] = -1
+    np.savetxt("others.csv", x, delimiter=",", header="a,b,w", comments="")
+    message = r"column 'w' holds -1 in row 150 .*no weight of a row"
+    fails(call("evaluate", "runs/rows", "--data", "others.csv", "-o", "log_p.csv"), message)
     assert not Path("log_p.csv").exists()
     assert not list(Path().glob(".*"))
 
