@@ -12,6 +12,7 @@ _NAMES = {
     "FlowDensity": "estimators",
     "FlowOutlierDetector": "estimators",
     "LabelMixture": "distributions",
+    "LikelihoodGap": "distributions",
     "LogLikelihood": "distributions",
     "Marginalising": "distributions",
     "TrainConfig": "training",
@@ -20,7 +21,10 @@ _NAMES = {
     "check": "evaluation.check.check",
     "evaluate": "evaluation.evaluate",
     "fit": "training",
+    "fit_noise": "runs.fit_noise",
     "fit_to_density": "training",
+    "grow": "models",
+    "likelihood_gap": "distributions",
     "load": "runs.load",
     "log_likelihood": "distributions",
     "sample": "evaluation.sample",
@@ -28,18 +32,29 @@ _NAMES = {
 }
 
 __all__ = [
-    "Flow", "FlowDensity", "FlowOutlierDetector", "LabelMixture", "LogLikelihood", "Marginalising", "TrainConfig",
-    "VariationalConfig", "calibrate", "check", "data", "distributions", "estimators", "evaluate", "fit",
-    "fit_to_density", "interop", "load", "log_likelihood", "models", "nets", "sample", "save", "training", "transforms",
+    "Flow", "FlowDensity", "FlowOutlierDetector", "LabelMixture", "LikelihoodGap", "LogLikelihood",
+    "Marginalising", "TrainConfig", "VariationalConfig", "calibrate", "check", "data", "distributions",
+    "estimators", "evaluate", "fit", "fit_noise", "fit_to_density", "grow", "interop", "likelihood_gap", "load",
+    "log_likelihood", "models", "nets", "sample", "save", "training", "transforms",
 ]  # fmt: skip
 
 if TYPE_CHECKING:  # the same names, for editors and type checkers
     from marginflow import data, distributions, estimators, interop, models, nets, training, transforms
-    from marginflow.distributions import Flow, LabelMixture, LogLikelihood, Marginalising, log_likelihood
+    from marginflow.distributions import (
+        Flow,
+        LabelMixture,
+        LikelihoodGap,
+        LogLikelihood,
+        Marginalising,
+        likelihood_gap,
+        log_likelihood,
+    )
     from marginflow.estimators import FlowDensity, FlowOutlierDetector
     from marginflow.evaluation.check.check import check
     from marginflow.evaluation.evaluate import evaluate
     from marginflow.evaluation.sample import sample
+    from marginflow.models import grow
+    from marginflow.runs.fit_noise import fit_noise
     from marginflow.runs.load import load
     from marginflow.runs.save import save
     from marginflow.training import TrainConfig, VariationalConfig, calibrate, fit, fit_to_density

@@ -15,7 +15,8 @@ from marginflow.base.literal import literal
 from marginflow.base.moments import Estimate
 from marginflow.data import DataSpec
 from marginflow.evaluation.check.findings import Finding, Findings
-from marginflow.evaluation.evaluate import Compared, evaluate
+from marginflow.evaluation.compared import Compared
+from marginflow.evaluation.evaluate import evaluate
 from marginflow.report.tables import accounting_table, comparison_table, findings_table
 
 

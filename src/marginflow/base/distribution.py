@@ -16,7 +16,7 @@ from marginflow.base.density import Density
 from marginflow.base.devices import like_of, to_like
 from marginflow.base.frames import by_name
 from marginflow.base.labels import as_one_hot, require_one_hot
-from marginflow.base.noise_sites import NoiseSite, Sites, at_given
+from marginflow.base.noise_sites import Sites, at_given
 from marginflow.base.not_finite import not_finite, warn_of_diverged
 from marginflow.base.precision import warn_of_lost_digits
 from marginflow.base.support import REAL, of_events
@@ -241,6 +241,22 @@ class Distribution(RemembersArguments, nn.Module, ABC):
         return self._noise(*self._fitting(x, context))
 
     @final
+    @torch.no_grad()
+    def sample_with_noise(
+        self, num_samples: SupportsIndex, context: Values | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Independent samples, each with the noise that it was made of: an exact draw from p(eps | x).
+
+        Args:
+            num_samples: number of samples N.
+            context: as of `sample`.
+
+        Returns:
+            The samples, (N, *event), and eps, (N, *noise), of each site of `noise`.
+        """
+        return self._sample_with_noise(*self._fitting_request(num_samples, context))
+
+    @final
     def log_weight(self, x: Values, eps: Sequence[Values], context: Values | None = None) -> tuple[Tensor, Tensor]:
         """The two terms of the log importance weight at given noise, with gradients.
 
@@ -276,10 +292,7 @@ class Distribution(RemembersArguments, nn.Module, ABC):
         return self.log_prob(x, context)
 
     def _fitting(self, x: Values, context: Values | None) -> tuple[Tensor, Tensor | None]:
-        """Rows and context in shape, precision and on the device of the model.
-
-        Only shapes and types are checked, and where float64 rows lose digits their values.
-        """
+        """Rows and context as the model takes them; checked are shapes, types, and where digits are lost values."""
         like = like_of(self)
         x = by_name(x, () if self.spec is None else self.spec.columns, 3)
         x = as_rows(x, self.event_shape, pixels=self.takes_pixels, dtype=torch.float64 if like is not None else None)
@@ -357,6 +370,10 @@ class Distribution(RemembersArguments, nn.Module, ABC):
         yield from ()
         return self._log_prob(x, context)
 
+    def _sample_with_noise(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+        """The samples of `_sample`, and the noise of each site of `_noise`; called without gradients."""
+        return self._sample(num_samples, context), []
+
     def unwrap(self, x: Tensor, context: Tensor | None = None) -> tuple[Distribution, Tensor, Tensor | None]:
         """The density inside this one, with rows and context as that one takes them; itself where there is none.
 
@@ -381,12 +398,3 @@ class Distribution(RemembersArguments, nn.Module, ABC):
             A distribution of the same weights over the new base.
         """
         return change(self)
-
-
-def site_of(noise: Distribution, num_rows: int, context: Tensor | None) -> NoiseSite:
-    """The site at which a distribution draws noise for some rows, given a context that fits them."""
-    return NoiseSite(
-        torch.Size([num_rows, *(noise.event_shape or ())]),
-        lambda: noise._sample_and_log_prob(num_rows, context),
-        lambda eps: noise._log_prob(eps, context),
-    )

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
+from torch.distributions.constraints import Constraint
+
+from marginflow.base.support import REAL
+
+if TYPE_CHECKING:
+    from marginflow.base.distribution import Distribution
 
 T = TypeVar("T")
 
@@ -20,11 +26,23 @@ class NoiseSite:
         shape: of eps, (N, *noise).
         draw: returns eps, reparameterised, and its log q(eps | x), (N,).
         log_prob: log q(eps | x), (N,), of given eps.
+        support: what eps keeps to, a constraint of torch.distributions.
     """
 
     shape: torch.Size
     draw: Callable[[], tuple[Tensor, Tensor]]
     log_prob: Callable[[Tensor], Tensor]
+    support: Constraint = REAL
+
+
+def site_of(noise: Distribution, num_rows: int, context: Tensor | None) -> NoiseSite:
+    """The site at which a distribution draws noise for some rows, given a context that fits them."""
+    return NoiseSite(
+        torch.Size([num_rows, *(noise.event_shape or ())]),
+        lambda: noise._sample_and_log_prob(num_rows, context),
+        lambda eps: noise._log_prob(eps, context),
+        noise.support,
+    )
 
 
 Sites = Generator[NoiseSite, Tensor, T]  # gives sites, is sent the noise of each, and returns what comes of it

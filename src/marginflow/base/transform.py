@@ -95,6 +95,10 @@ class Transform(RemembersArguments, nn.Module, ABC):
         yield from ()
         return self(x, context)
 
+    def _inverse_with_noise(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+        """x of `inverse`, and the noise of each site of `_noise` that it leaves behind."""
+        return self.inverse(z, context)[0], []
+
     def forward_shape(self, shape: torch.Size) -> torch.Size:
         """The event shape of z for x of a given event shape.
 

@@ -88,6 +88,9 @@ class Wrapper(Distribution, ABC):
     def _sample(self, num_samples: int, context: Tensor | None) -> Tensor:
         return self.flow._sample(num_samples, self._seen(context, num_samples))
 
+    def _sample_with_noise(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+        return self.flow._sample_with_noise(num_samples, self._seen(context, num_samples))
+
     def _sample_and_flag(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
         return self.flow._sample_and_flag(num_samples, self._seen(context, num_samples))
 

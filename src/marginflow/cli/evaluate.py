@@ -29,6 +29,15 @@ def evaluate(
     to: Annotated[
         Optional[Path], typer.Option("--output", "-o", help="Write log p of each row: .csv, .parquet, .feather, .npy.")
     ] = None,
+    method: Annotated[
+        str, typer.Option(help="importance, or annealed: log p where importance weights do not converge, far slower.")
+    ] = "importance",
+    temperatures: Annotated[
+        Optional[int], typer.Option(help="Of annealed: how many; doubled until log p settles by default.")
+    ] = None,
+    dequantisation: Annotated[
+        bool, typer.Option("--dequantisation", help="Of annealed: anneal the noise of dequantisation, too.")
+    ] = False,
     draw_figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw the figures of the run.")] = True,
     deterministic: Deterministic = False,
     device: Device = "auto",
@@ -39,6 +48,13 @@ def evaluate(
     reason, and the means are those of the others.
     """
     require_run(run)
+    if method != "importance" or temperatures is not None or dequantisation:
+        from marginflow.cli.evaluate_annealed import evaluate_annealed
+
+        options = {"num_samples": num_samples, "rows": rows, "seed": seed}
+        other = {"--data": data, "--output": to}
+        evaluate_annealed(run, method, temperatures, dequantisation, options, device, deterministic, other)
+        return
 
     from rich.console import Console
     from rich.text import Text
@@ -65,6 +81,10 @@ def evaluate(
     with status, seeds.deterministic(deterministic):
         result = evaluated(opened, options, table, each_row=sink)
     _print(run.resolve().name, result, opened.spec)
+    if data is None and not result.accounting.converged:
+        from marginflow.cli.evaluate_annealed import hint
+
+        say(hint(opened))
     if to is not None:
         say(f"wrote {to}")
     if data is not None:

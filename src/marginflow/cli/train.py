@@ -158,6 +158,7 @@ def train_run(
     from marginflow.report import figures
     from marginflow.runs.build import build, load_data
     from marginflow.runs.directory import created, require_free, resumed
+    from marginflow.runs.grown import start_grown
     from marginflow.runs.held_out import kept_after_training
     from marginflow.training import EpochRecord, check_ready, fit
     from marginflow.training.checkpoint import SNAPSHOTS
@@ -171,6 +172,8 @@ def train_run(
     data = load_data(settings) if data is None else data
     settings = settings if suits is None else suits(data)
     model = build(settings, data.spec)
+    if settings.noise.grow is not None:
+        start_grown(model, settings)
     check_ready(model, data, settings.train)
     if telling is not None:
         telling.before(settings, data, model)

@@ -19,16 +19,19 @@ from marginflow.distributions.elementary import ELEMENTARY, DiagonalNormal, Stan
 from marginflow.distributions.flow import Flow
 from marginflow.distributions.gaussian_mixture import GaussianMixture
 from marginflow.distributions.label_mixture import LabelMixture
+from marginflow.distributions.likelihood_gap import LikelihoodGap, likelihood_gap
 from marginflow.distributions.log_likelihood import LogLikelihood, log_likelihood
 from marginflow.distributions.marginalising import Marginalising
 from marginflow.distributions.mixed import Mixed
+from marginflow.distributions.product import Product
 from marginflow.distributions.product_mixture import ProductMixture
 from marginflow.distributions.real_by_flow import RealByFlow
 
 __all__ = [
     "ELEMENTARY", "Conditional", "ContextEncoder", "Density", "DiagonalNormal", "Distribution", "Flow",
-    "GaussianMixture", "LabelMixture", "LogLikelihood", "Marginalising", "Mixed", "ProductMixture", "RealByFlow",
-    "StandardLogistic", "StandardNormal", "Uniform", "check_num_samples", "context_features_of", "evaluation_mode",
-    "event_shape_of", "is_context_optional", "is_exact", "like_model", "log_likelihood", "not_finite", "optional",
-    "rows_at_once", "sample_and_flag", "takes_pixels", "warn_of_diverged",
+    "GaussianMixture", "LabelMixture", "LikelihoodGap", "LogLikelihood", "Marginalising", "Mixed", "Product",
+    "ProductMixture", "RealByFlow", "StandardLogistic", "StandardNormal", "Uniform", "check_num_samples",
+    "context_features_of", "evaluation_mode", "event_shape_of", "is_context_optional", "is_exact", "like_model",
+    "likelihood_gap", "log_likelihood", "not_finite", "optional", "rows_at_once", "sample_and_flag",
+    "takes_pixels", "warn_of_diverged",
 ]  # fmt: skip

@@ -137,6 +137,11 @@ class Flow(Distribution):
     def _sample(self, num_samples: int, context: Tensor | None) -> Tensor:
         return self.transform.inverse(self.base._sample(num_samples, context), context)[0]
 
+    def _sample_with_noise(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+        z, of_base = self.base._sample_with_noise(num_samples, context)
+        x, eps = self.transform._inverse_with_noise(z, context)
+        return x, [*eps, *of_base]
+
     def _sample_and_flag(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
         z, flagged = self.base._sample_and_flag(num_samples, context)
         x, missed_round_trip = inverse_and_flag(self.transform, z, context)

@@ -12,7 +12,7 @@ from torch.nn import functional
 from marginflow.base.arguments import Values, as_tensor, as_whole
 from marginflow.base.constants import HoldsConstants
 from marginflow.base.distribution import Density, Distribution
-from marginflow.base.noise_sites import Sites, weighed
+from marginflow.base.noise_sites import Sites, draw_noise, weighed
 from marginflow.base.wrapper import Wrapper
 
 
@@ -129,6 +129,19 @@ class LabelMixture(HoldsConstants, Wrapper):
             torch.multinomial(self.prior, num_rows, replacement=True) if num_rows else self.prior.new_zeros(0).long()
         )
         return functional.one_hot(labels, self.num_classes).to(self.prior)
+
+    def _sample_with_noise(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+        """Without a label the noise of all: that of the label drawn is what x was made of, the others' is from q."""
+        seen = self._seen(context, num_samples)
+        x, eps = self.flow._sample_with_noise(num_samples, seen)
+        if context is not None or not eps:
+            return x, eps
+        found: list[Tensor] = []
+        for number, label in enumerate(self._each_label(num_samples)):
+            is_own = seen[:, number] > 0
+            others = draw_noise(self.flow._noise(x, label))
+            found += [torch.where(is_own.view(-1, *[1] * (o.ndim - 1)), e, o) for e, o in zip(eps, others, strict=True)]
+        return x, found
 
     def _sample_and_log_prob(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
         x, log_prob = super()._sample_and_log_prob(num_samples, context)

@@ -135,6 +135,11 @@ class Marginalising(Distribution):
     def _sample(self, num_samples: int, context: Tensor | None) -> Tensor:
         return self.augment.inverse(self.flow._sample(num_samples, context))[0]
 
+    def _sample_with_noise(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+        joint, of_flow = self.flow._sample_with_noise(num_samples, context)
+        x, eps = self.augment._inverse_with_noise(joint, context)
+        return x, [*eps, *of_flow]
+
     def _sample_and_flag(self, num_samples: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
         joint, flagged = self.flow._sample_and_flag(num_samples, context)
         return self.augment.inverse(joint)[0], flagged

@@ -213,6 +213,8 @@ def _tables(options: Mapping[str, Any] | None) -> dict[str, Any]:
     """The tables of an experiment that a user gives; ValueError for those that follow from the rows."""
     if options is None:
         return {}
+    if isinstance(options.get("noise"), Mapping) and options["noise"].get("grow") is not None:
+        raise ValueError("options must not hold noise.grow: train by the command line, or take mf.grow(model, 2)")
     wrong = [name for name in options if name in OURS]
     if wrong:
         remedy = "give schema= of the estimator" if wrong[0] == "schema" else "rows are given to fit"

@@ -234,34 +234,6 @@ class AccountingBuilder:
         )
 
 
-@dataclass(frozen=True)
-class Compared:
-    """One of several runs.
-
-    Attributes:
-        name: of the run.
-        nll: -E log p of the rows as given, for images of their grey levels, in nats.
-        behind: by how much `nll` lies above the best run's, with the standard error of the paired differences; None
-            for the best itself.
-        accounting: of the run.
-        model: the name of its model.
-        seed: of its training.
-        num_parameters: of its model.
-        discrete: E log P of what is discrete in the rows compared; None but for a density of a schema.
-        real: E log density of what is real in them; None where no column is.
-    """
-
-    name: str
-    nll: Estimate
-    behind: Estimate | None
-    accounting: Accounting
-    model: str = ""
-    seed: int | None = None
-    num_parameters: int | None = None
-    discrete: Estimate | None = None
-    real: Estimate | None = None
-
-
 def evaluate(
     model: Distribution,
     split: Split | tuple[Values, Values | None] | Values | Rows,
@@ -373,6 +345,22 @@ def score(
     modelled = any(isinstance(part, Dequantise) and part.noise is not None for part in preprocessing.modules())
     spec = spec or DataSpec(tuple(batch.x.shape[1:]))
     return RowScores(result, log_det, given_label, spec, modelled, *parts, weight=batch.weight)
+
+
+def preprocessed(model: Distribution, batch: Batch, chunk: int | None = None) -> tuple[Tensor, Tensor]:
+    """Rows as the density of a model takes them, and the log-determinant of that; as `evaluate` has them by its seed.
+
+    Args:
+        model: a distribution; taken in evaluation mode.
+        batch: rows and contexts that fit it.
+        chunk: rows at once.
+
+    Returns:
+        The rows, (N, *event), and log|det|, (N,), float64.
+    """
+    batch = bring_to(model, batch)
+    with evaluation_mode(model):
+        return _preprocess(model.preprocessing, batch, rows_at_once(model) if chunk is None else chunk)
 
 
 @torch.no_grad()

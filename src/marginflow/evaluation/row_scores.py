@@ -81,7 +81,7 @@ class RowScores:
         """Those of some rows, given by a mask (N,)."""
         density = replace(
             self.density,
-            **{name: value[rows] for name, value in vars(self.density).items() if value is not None},
+            **{name: value[rows] for name, value in vars(self.density).items() if isinstance(value, Tensor)},
         )
         parts = {name: getattr(self, name) for name in ("given_label", "discrete", "real", "columns", "weight")}
         parts = {name: None if value is None else value[rows] for name, value in parts.items()}

@@ -15,6 +15,7 @@ from marginflow.distributions import Flow
 from marginflow.models.autoregressive import iaf, made, made_mog, maf, maf_mog
 from marginflow.models.coupling import nice, realnvp
 from marginflow.models.gaussian_mixture import gaussian_mixture
+from marginflow.models.grow import grow
 from marginflow.models.images import flowpp, glow, realnvp_images
 from marginflow.models.maf_images import maf_conv, maf_local
 from marginflow.models.mixed import mixed
@@ -24,10 +25,10 @@ from marginflow.models.planar import planar, radial
 from marginflow.models.spline import nsf
 
 __all__ = [
-    "DEQUANTISATIONS", "FLOWS", "IMAGE_MODELS", "MIXTURES", "MODELS", "NOISES", "TABLE_MODELS", "augmented_between",
-    "diagonal_normal", "flowpp", "gaussian_mixture", "glow", "iaf", "made", "made_mog", "maf", "maf_conv", "maf_local",
-    "maf_mog", "mixed", "mixture", "nice", "nsf", "planar", "radial", "realnvp", "realnvp_images", "standard_normal",
-    "uniform",
+    "DEQUANTISATIONS", "FLOWS", "IMAGE_MODELS", "MIXTURES", "MODELS", "NOISES", "TABLE_MODELS",
+    "augmented_between", "diagonal_normal", "flowpp", "gaussian_mixture", "glow", "grow", "iaf", "made",
+    "made_mog", "maf", "maf_conv", "maf_local", "maf_mog", "mixed", "mixture", "nice", "nsf", "planar", "radial",
+    "realnvp", "realnvp_images", "standard_normal", "uniform",
 ]  # fmt: skip
 
 MODELS: dict[str, Callable[..., Flow]] = {

@@ -12,7 +12,7 @@ from rich.text import Text
 from marginflow.base.literal import literal
 from marginflow.base.moments import Estimate
 from marginflow.data import DataSpec
-from marginflow.evaluation.evaluate import Compared
+from marginflow.evaluation.compared import Compared
 from marginflow.report.estimates import NONE, number
 from marginflow.report.parted import Cells, Parted
 from marginflow.report.row_accounting import estimate, what_it_is

@@ -13,7 +13,8 @@ from marginflow.base.literal import literal
 from marginflow.base.moments import Estimate
 from marginflow.data import DataSpec
 from marginflow.evaluation.check.findings import Findings
-from marginflow.evaluation.evaluate import Accounting, Compared
+from marginflow.evaluation.compared import Compared
+from marginflow.evaluation.evaluate import Accounting
 from marginflow.evaluation.float32_error import Disagreement
 from marginflow.evaluation.sample_range import SampleRange
 from marginflow.report.estimates import NONE, number, with_error

@@ -20,6 +20,7 @@ from marginflow.models import (
     NOISES,
     TABLE_MODELS,
     augmented_between,
+    grow,
 )
 from marginflow.nets import MLP
 from marginflow.runs.schema import IN_MEMORY, Experiment, NoiseBase, Preprocess
@@ -94,6 +95,8 @@ def _of_schema(experiment: Experiment, spec: DataSpec) -> Flow:
         )
     noise = experiment.noise
     with seeded(experiment.train.seed):
+        if noise.grow is not None:
+            raise ValueError("noise.grow is for flows, of vectors and images: leave it out")
         if not noise.features:
             model = Flow([], base=TABLE_MODELS[name](spec.schema, **options))
         elif name != "mixed" or noise.after_blocks:
@@ -135,7 +138,8 @@ def _density(experiment: Experiment, spec: DataSpec) -> Distribution:
             function, shape[0], _noise(noise, shape), after_blocks=noise.after_blocks, **options
         )
     else:
-        density = function(torch.Size([shape[0] + noise.features, *shape[1:]]), **options)
+        appended = 0 if noise.grow is not None else noise.features
+        density = function(torch.Size([shape[0] + appended, *shape[1:]]), **options)
     if through_network:
         network = MLP(seen, experiment.context.features, experiment.context.hidden)
         density = Conditional(density, network, seen)
@@ -143,7 +147,9 @@ def _density(experiment: Experiment, spec: DataSpec) -> Distribution:
         density = Conditional(density, encoder, spec.context_features)
     if spec.labels and density.context_features:
         density = LabelMixture(density, len(spec.labels), spec.label_shares or None)
-    if noise.features and not noise.after_blocks:
+    if noise.grow is not None:
+        density = grow(density, noise.features, seed=experiment.train.seed)
+    elif noise.features and not noise.after_blocks:
         density = Marginalising(density, noise=_noise(noise, shape))
     return density
 
@@ -176,7 +182,7 @@ def _noise_of_rows(noise: NoiseBase, schema: Schema) -> Distribution:
 
 def _noise(noise: NoiseBase, shape: torch.Size) -> Distribution:
     """q(eps | x) that the section names, for rows x of this shape, which it sees where it can."""
-    options = noise.model_dump(exclude={"after_blocks"})
+    options = noise.model_dump(exclude={"after_blocks", "grow"})
     function, features = NOISES[options.pop("name")], options.pop("features")
     if "context_features" in inspect.signature(function).parameters:
         options["context_features"] = shape[0]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from marginflow.base.weighted_mean import mean_of
-from marginflow.evaluation.evaluate import Compared
+from marginflow.evaluation.compared import Compared
 from marginflow.evaluation.row_scores import RowScores
 from marginflow.runs.comparable import require_comparable
 from marginflow.runs.evaluate import evaluate

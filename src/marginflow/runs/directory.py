@@ -13,7 +13,7 @@ from pathlib import Path
 from marginflow.base.overrides import of_column
 from marginflow.data import DataSpec
 from marginflow.runs.provenance import provenance
-from marginflow.runs.run import CONFIG, FILES, FOLDERS, MANIFEST, UNFINISHED, Run, require_same_rows
+from marginflow.runs.run import CONFIG, FILES, FITTED_NOISE, FOLDERS, MANIFEST, UNFINISHED, Run, require_same_rows
 from marginflow.runs.schema import Experiment
 from marginflow.storage.files import keep, part_of
 from marginflow.storage.lock import LOCK, locked
@@ -129,6 +129,11 @@ def resumed(run_dir: Path, experiment: Experiment, spec: DataSpec) -> Iterator[N
             yield
         return
     before = Run.open(run_dir)
+    if (run_dir / FITTED_NOISE).exists():
+        raise ValueError(
+            f"{run_dir} holds a q(eps | x) that fit-noise made, whose p a training would change: fit it anew by "
+            "marginflow fit-noise RUN --overwrite"
+        )
     require_same_settings(before.experiment, experiment, run_dir)
     require_same_rows(before.spec, spec, run_dir)
     with locked(run_dir):

@@ -8,6 +8,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from itertools import chain
@@ -38,6 +39,7 @@ from marginflow.runs.reference import as_record, is_of_columns, ranges_of, refer
 from marginflow.runs.run import EVALUATION, Run
 from marginflow.runs.schema import Evaluate
 from marginflow.storage.files import write_whole
+from marginflow.storage.limits import json_of
 
 NUM_CHECKED = 10_000  # training rows, spread over all
 NUM_DIVERGED = 1000  # test rows whose range tells which samples have left it
@@ -68,9 +70,13 @@ class Evaluation:
     far_out: FarOut | None = None
 
     def keep(self, run_dir: Path) -> Path:
-        """Write evaluation.json."""
-        path = run_dir / EVALUATION
-        write_whole(path, (json.dumps(self.record, indent=2) + "\n").encode())
+        """Write evaluation.json; what annealing has told of the same weights stays."""
+        path, record = run_dir / EVALUATION, dict(self.record)
+        with suppress(OSError, ValueError):
+            before = json_of(path)
+            if "annealed" in before and before.get("weights_sha256") == record["weights_sha256"]:
+                record["annealed"] = before["annealed"]
+        write_whole(path, (json.dumps(record, indent=2) + "\n").encode())
         return path
 
 

@@ -25,6 +25,7 @@ from marginflow.training.checkpoint import TRAINER, WEIGHTS, built, require_form
 from marginflow.training.metrics import METRICS, read_metrics
 
 EVALUATION = "evaluation.json"
+FITTED_NOISE = "fit_noise.json"  # of which p the q was fitted to
 HELD_OUT = "held_out.json"
 CHOICE = "choice.json"  # how the model was chosen
 FOLDERS = {"figures", "tensorboard"}

@@ -34,10 +34,20 @@ class NoiseBase(Section):
     Attributes:
         features: number of noise dimensions; 0 is the plain flow.
         after_blocks: number of blocks of the model before them; at 0 they are appended to the data.
+        grow: a run without noise, of the same model, as which the marginalising flow starts; see `models.grow`.
     """
 
     features: int = Field(default=0, ge=0)
     after_blocks: int = Field(default=0, ge=0)
+    grow: str | None = None
+
+    @model_validator(mode="after")
+    def _grows_in_front_and_under_a_normal(self) -> Self:
+        if self.grow is not None and (self.after_blocks or getattr(self, "name", "") != "standard_normal"):
+            raise ValueError("a flow grows noise in front, under N(0, I): leave noise.after_blocks and noise.name out")
+        if self.grow is not None and self.features == 0:
+            raise ValueError("noise.grow says which run is to grow, and not by how much: noise.features = 2")
+        return self
 
     @model_validator(mode="after")
     def _named_noise_has_features(self) -> Self:

@@ -212,6 +212,7 @@ class _Loop:
         self.interrupts = Interrupts()
         self.validation_seed = config.seed if config.validation_seed is None else config.validation_seed
         self.state.clip_norm = config.clip_norm or 0.0
+        self.takes_statistics = model.train().training  # not where p stays as it is and q alone is trained
         self.em = em_of(model, data.train, self.interrupts.check)
         self.mean_weight = mean_weight(data.train)
         self.decay = config.ema if self.em is None else 0.0
@@ -231,7 +232,8 @@ class _Loop:
     def prepare(self) -> None:
         """What comes before the first step."""
         state = self.state
-        self.calibrate(state.model, Standardise)
+        if self.takes_statistics:
+            self.calibrate(state.model, Standardise)
         self.initialise(state.model)
         if self.em is None:
             warn_of_rates(self.optimiser, STACKLEVEL + 1)
@@ -309,7 +311,8 @@ class _Loop:
         if epoch % config.validate_every == 0 or epoch == config.epochs:
             model = state.validated.eval()
             try:
-                self.calibrate(model, BatchNorm)
+                if self.takes_statistics:
+                    self.calibrate(model, BatchNorm)
             except NotFinite:  # the rows themselves were checked: it is the model's doing
                 state.require_finite(math.nan, "input of a batch norm")
             scores = Recorded(Objective(model, config.num_samples), self.data.validation.weight)

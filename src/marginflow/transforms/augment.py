@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 from marginflow.base.arguments import as_whole, shown
-from marginflow.base.distribution import Distribution, site_of
-from marginflow.base.noise_sites import Sites
+from marginflow.base.distribution import Distribution
+from marginflow.base.noise_sites import Sites, site_of
 from marginflow.base.transform import Transform
 
 
@@ -108,6 +108,10 @@ class Augment(Transform):
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return z[:, : z.shape[1] - self.num_noise], z.new_zeros(z.shape[0])
+
+    def _inverse_with_noise(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+        num_features = z.shape[1] - self.num_noise
+        return z[:, :num_features], [z[:, num_features:]]
 
     def inverse_support(self, each: Constraint) -> Constraint:
         return each

@@ -77,6 +77,12 @@ class FactorOut(Transform):
         x, log_det = self.transform.inverse(first, context)
         return torch.cat([x, rest], 1), log_det
 
+    def _inverse_with_noise(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+        self.require_input(z)
+        first, rest = z.split([self.going_on, self.leaving], 1)
+        x, eps = self.transform._inverse_with_noise(first, context)
+        return torch.cat([x, rest], 1), eps
+
     def forward_shape(self, shape: torch.Size) -> torch.Size:
         self.require_features(shape[0])
         return self._beside(self.transform.forward_shape(torch.Size([self.going_on, *shape[1:]])), shape)

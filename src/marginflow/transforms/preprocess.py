@@ -12,11 +12,12 @@ from torch.nn import functional
 
 from marginflow.base.arguments import as_whole, shown
 from marginflow.base.constants import HoldsConstants
-from marginflow.base.distribution import Distribution, site_of
-from marginflow.base.noise_sites import NoiseSite, Sites
+from marginflow.base.distribution import Distribution
+from marginflow.base.noise_sites import NoiseSite, Sites, site_of
 from marginflow.base.not_finite import warn_of_diverged
 from marginflow.base.settings import as_real
 from marginflow.base.shapes import require_real, sum_event
+from marginflow.base.support import of_events
 from marginflow.base.surroundings import in_torch_func
 from marginflow.base.transform import Transform
 from marginflow.base.units import GRID, log_volume_of_levels
@@ -130,6 +131,7 @@ class Dequantise(HoldsConstants, Transform):
                 x.shape,
                 lambda: (dequantisation_noise(x, self._like.dtype), none),
                 lambda u: none.where(((u >= 0) & (u < 1)).flatten(1).all(1), -math.inf),
+                of_events(constraints.unit_interval, x.shape[1:]),
             )
         self.forward_shape(x.shape[1:])
         seen = (2 * x.to(self._like.dtype) + 1) / self.levels - 1
@@ -139,7 +141,7 @@ class Dequantise(HoldsConstants, Transform):
         """z of levels and the noise of their site, and log_det without the -log q of that noise."""
         log_volume = log_volume_of_levels(math.prod(x.shape[1:]), self.levels)
         if self.noise is None:
-            return (x + noise) / self.levels, noise.new_full((x.shape[0],), log_volume)
+            return (x + noise.clamp(EDGE, 1 - EDGE)) / self.levels, noise.new_full((x.shape[0],), log_volume)
         width = 1 - 2 * EDGE
         log_slope = functional.logsigmoid(noise) + functional.logsigmoid(-noise) + math.log(width)
         return (x + (EDGE + width * torch.sigmoid(noise))) / self.levels, log_volume + sum_event(log_slope)
@@ -148,6 +150,13 @@ class Dequantise(HoldsConstants, Transform):
         warn_of_diverged(z)  # not a number would become black
         pixels = (z * self.levels).floor().clamp(0, self.levels - 1).to(torch.uint8)
         return pixels, z.new_full((z.shape[0],), -log_volume_of_levels(math.prod(z.shape[1:]), self.levels))
+
+    def _inverse_with_noise(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+        """Where z leaves the unit interval, which no grey level reaches, the noise is not a number."""
+        pixels, _ = self.inverse(z, context)
+        u = z * self.levels - pixels
+        u = u.masked_fill((u < 0) | (u >= 1), math.nan)
+        return pixels, [u if self.noise is None else torch.logit((u - EDGE) / (1 - 2 * EDGE))]
 
     def inverse_support(self, each: Constraint) -> Constraint:
         return constraints.integer_interval(0, self.levels - 1)

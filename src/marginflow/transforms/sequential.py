@@ -118,6 +118,13 @@ class Sequential(Transform):
             total = log_det if total is None else total + log_det
         return z, no_volume(z) if total is None else total
 
+    def _inverse_with_noise(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+        found: list[Tensor] = []
+        for transform in reversed(list(self)):
+            z, eps = transform._inverse_with_noise(z, context)
+            found = [*eps, *found]
+        return z, found
+
     def inverse_support(self, each: Constraint) -> Constraint:
         for transform in reversed(list(self)):
             each = transform.inverse_support(each)

@@ -39,7 +39,8 @@ def check(
     projections where it is large; that masked layers are triangular and cut no input off; how far scales reach;
     batch norm's statistics against those of the rows; that log p is finite on rows and on samples, which stay in the
     range of the rows; what z looks like; contexts that nothing uses; that the density integrates to 1, counts no noise
-    as data, and that samples follow it; whether importance weights have converged; and that the NLL does not lie below
+    as data, and that samples follow it; whether importance weights have converged, and how near both sides of log p
+    come on rows that are drawn; and that the NLL does not lie below
     the entropy.
 
     What is estimated passes or fails on evidence alone, an interval around the estimate; otherwise it "cannot tell",

@@ -16,6 +16,7 @@ from marginflow.base.seeds import seeded
 from marginflow.data import Batch
 from marginflow.distributions import LogLikelihood, StandardNormal
 from marginflow.distributions.log_likelihood import log_likelihood_of
+from marginflow.evaluation.check.both_sides import both_sides
 from marginflow.evaluation.check.findings import Finding
 from marginflow.evaluation.check.integral import HEAVIEST, tail_index
 from marginflow.evaluation.check.normalisation import normalised
@@ -192,6 +193,7 @@ def estimated(
         result = log_likelihood_of(model, *model._fitting(x, context), 1 if model.exact else DRAWS, None)
     if not model.exact:
         yield _converged(result)
+        yield both_sides(model.density, context, seed)
     if floor is not None:
         yield _floor(-result.log_prob, floor)
 
@@ -207,7 +209,7 @@ def _converged(result: LogLikelihood) -> Finding:
         "pass" if good else "warn",
         f"median effective sample size {size:.1f} of {DRAWS}, below {CONVERGED} at {below:.0%} of {len(result.bound)} "
         f"rows; IW-{DRAWS} lies {gap:.3f} nats above the bound",
-        "" if good else "not converged: the estimate is a bound, take more draws, or learn q(eps | x)",
+        "" if good else "not converged: the estimate is a bound, take more draws, learn q(eps | x), or anneal",
     )
 
 
