@@ -30,6 +30,7 @@ from marginflow.distributions import (
     LabelMixture,
     Marginalising,
     Mixed,
+    Product,
     RealByFlow,
     StandardLogistic,
     StandardNormal,
@@ -461,6 +462,7 @@ DISTRIBUTIONS: dict[str, Case] = {
     "flow with batch norm": Case(calibrated_flow, real(3)),
     "flow over a flow": Case(lambda: Flow([Permutation(3)], base=models.planar(3, blocks=2)), real(3)),
     "image flow": Case(lambda: Flow([Flatten((1, 2, 2))], models.maf(4, hidden=[8], blocks=2)), real(1, 2, 2)),
+    "product": Case(lambda: Product(models.maf(2, hidden=[8], context_features=2), StandardNormal(1)), real(3), 2),
     "marginalising flow": Case(lambda: Marginalising(models.planar(5), StandardNormal(2)), real(3)),
     "marginalising with learned noise": Case(
         lambda: Marginalising(models.planar(5), conditional_normal(2, 3)), real(3)

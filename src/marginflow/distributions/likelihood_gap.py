@@ -51,8 +51,9 @@ class LikelihoodGap:
         accepted: the share of moves that chains have accepted.
 
     Examples:
-        >>> LikelihoodGap.of(torch.tensor([0.0, 0.1]), torch.tensor([0.2, 0.1]), num_samples=8).gap
-        0.1
+        >>> import torch
+        >>> LikelihoodGap.of(torch.tensor([0.0, 0.5]), torch.tensor([1.0, 0.5]), num_samples=8).gap
+        0.5
     """
 
     lower: Tensor

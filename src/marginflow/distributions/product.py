@@ -69,6 +69,9 @@ class Product(Distribution):
         one, other = (of_each_number(each.support) for each in (self.first, self.second))
         return of_events(one if one is other else REAL, self._shape)
 
+    def unwrap(self, x: Tensor, context: Tensor | None = None) -> tuple[Distribution, Tensor, Tensor | None]:
+        return self.first, self._split(x)[0], context
+
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         assert self.first.event_shape is not None
         width = self.first.event_shape[0]

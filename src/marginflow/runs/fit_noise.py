@@ -61,6 +61,7 @@ def fit_noise(
             a better q closes the gap.
 
     Examples:
+        >>> import torch
         >>> from marginflow import models
         >>> from marginflow.distributions import StandardNormal
         >>> model = Marginalising(models.planar(3), StandardNormal(1))
