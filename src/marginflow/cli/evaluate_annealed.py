@@ -11,8 +11,6 @@ from marginflow.cli.output import say
 if TYPE_CHECKING:
     from marginflow.runs.run import Run as OpenRun
 
-METHODS = ("importance", "annealed")
-
 
 def evaluate_annealed(
     run: Path,
@@ -46,6 +44,7 @@ def evaluate_annealed(
     from marginflow.base.devices import device_on
     from marginflow.base.literal import literal
     from marginflow.base.settings import as_choice
+    from marginflow.distributions.log_likelihood import METHODS
     from marginflow.evaluation.annealed import CHAINS, ROWS
     from marginflow.report.annealed import annealed_lines
     from marginflow.runs.annealed import annealed

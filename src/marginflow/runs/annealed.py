@@ -83,6 +83,9 @@ class _Journal:
         self.key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
         self.path, self.walks, self.told = run.path / JOURNAL, seeded_walks(options.seed), told
         self.known = _read(self.path, self.key)
+        if self.path.is_file() and not self.path.read_bytes().endswith(b"\n"):  # a line that was cut short ends here
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write("\n")
 
     def through(self, rows: str) -> Through:
         """Walks parts of the rows called so, each from a seed of its own, and keeps them."""
@@ -100,9 +103,8 @@ class _Journal:
     def _keep(self, name: str, found: list[Tensor]) -> None:
         self.known[name] = found
         line = {"key": self.key, "part": name, "values": [[_plain(v) for v in each.tolist()] for each in found]}
-        text = self.path.read_text(encoding="utf-8") if self.path.is_file() else ""
-        with self.path.open("a", encoding="utf-8") as file:  # on a line of its own, where the last was cut short
-            file.write(("" if text.endswith("\n") or not text else "\n") + json.dumps(line) + "\n")
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
 
 
 def _plain(value: float) -> float | str:

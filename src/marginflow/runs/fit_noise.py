@@ -38,8 +38,7 @@ def fit_noise(
 
     maximise over q  E log p(x, eps) - log q(eps | x),  eps ~ q(eps | x)
 
-    log p(x) is that of before: only the bound and importance weights, which q draws, come closer to it. So they tell
-    of all rows what annealing tells of some, at a thousandth of its price.
+    log p(x) is that of before: only the bound and importance weights, which q draws, come closer to it.
 
     Args:
         model: that draws noise, in a `Marginalising` or an `Augment` between blocks.

@@ -18,6 +18,7 @@ from marginflow.base.overrides import of_column
 from marginflow.data.schema import CONTINUOUS, LEVELLED, Column, Schema
 from marginflow.data.tables.cells import TRUTH, pc
 from marginflow.data.tables.contradictions import contradiction, held_in
+from marginflow.data.tables.levels import POOL
 from marginflow.data.tables.text_values import values_of
 from marginflow.data.tables.types import value_type
 from marginflow.data.tables.values import NANOSECONDS, TEMPORAL, Values
@@ -127,7 +128,7 @@ def _of_levels(values: Values, column: Column) -> np.ndarray | str:
         known = ", ".join(column.levels[:10]) + (", ..." if len(column.levels) > 10 else "")
         label = labels[int(values.codes[values.row_of(wrong)])].as_py()
         near = hint_at(label, column.levels, " ").strip()
-        pool = f"train with {of_column(column.name, {'pool': 20})}"
+        pool = f"train with {of_column(column.name, {'pool': POOL})}"
         other = f"write it as {' or '.join(column.levels)}" if is_truth(column, label) else pool
         remedy = near or f"leave it out, or {other}"
         return f"{held_in(values, wrong)}, none of the levels {known}: {remedy}"

@@ -11,11 +11,11 @@ from marginflow.base.overrides import of_column
 from marginflow.data.schema import CONTINUOUS, Column, Schema
 from marginflow.data.tables.dependence import Function, functions
 from marginflow.data.tables.duplicates import Duplicates, duplicates
+from marginflow.data.tables.levels import POOL
 from marginflow.data.tables.linear import linear
 
 NEARLY = 0.995  # of the rows hold one value of a column that is nearly constant
 SHOWN = 5  # names in a sentence
-POOL = 20  # rows that a level needs
 
 
 def findings(schema: Schema, x: Tensor, context: Tensor | None = None) -> list[str]:

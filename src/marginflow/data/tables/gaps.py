@@ -17,6 +17,7 @@ from marginflow.base.overrides import of_column
 from marginflow.data.schema import LEVELLED, Column
 from marginflow.data.tables.cells import Texts, numbers, part_of
 from marginflow.data.tables.encode import is_truth, like, numbers_of, of_different, places_among, steps_of
+from marginflow.data.tables.levels import POOL
 from marginflow.data.tables.numbers import LARGEST, LARGEST_SINGLE, Problem, as_numbers
 from marginflow.data.tables.text_values import values_of
 from marginflow.data.tables.values import TEMPORAL, Values
@@ -56,7 +57,7 @@ class Gaps:
             return found
         wrong, blank = (values.codes >= 0) & (kept.codes < 0), values.codes < 0
         pools = column.kind in ("category", "ordered") and wrong.any() and not _of_truth(values, fits, column)
-        options = {"pool": 20} if pools else {}
+        options = {"pool": POOL} if pools else {}
         if values.misfit is not None:
             wrong[values.misfit.rows], blank[values.misfit.rows] = True, False
         if not column.blank:

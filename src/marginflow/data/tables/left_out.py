@@ -13,11 +13,11 @@ from marginflow.base.data_warning import DataWarning, LeftOut
 from marginflow.base.literal import literal
 from marginflow.base.overrides import of_column
 from marginflow.data.schema import Column
+from marginflow.data.tables.levels import POOL
 from marginflow.data.tables.units import unit_in
 from marginflow.data.tables.values import Values
 
 SHOWN = 20  # columns in the line
-POOL = 20  # rows that a level needs for something to be learned of it
 
 
 class Use(NamedTuple):

@@ -13,6 +13,7 @@ from marginflow.data.tables.cells import pc
 from marginflow.data.tables.contradictions import TOO_MANY, held_in
 from marginflow.data.tables.values import Values
 
+POOL = 20  # rows that a level needs for something to be learned of it
 OTHER = "(other)"
 
 
