@@ -13,6 +13,8 @@ import pytest
 from helpers import MOONS, Call, fails, succeeds, visits
 from pyarrow import csv, feather, parquet
 
+from marginflow.runs.run import Run
+
 pytestmark = pytest.mark.usefixtures("single")
 QUICK = ("--set", "model.name=mixed", "--set", "model.hidden=16,16", "--set", "train.epochs=1")
 
@@ -186,6 +188,10 @@ def test_the_time_decides_which_rows_are_held_out(call: Call) -> None:
     parquet.write_table(visits(), "visits.parquet")
     options = ("--set", "data.split=time", "--drop", "member")
     succeeds(call("train", "visits.parquet", *QUICK, *options))
+    run = Run.open(Path("runs/visits"))
+    day = run.spec.column_names.index("day")
+    train, test = (each.take().x[:, day] for each in (run.data.train, run.data.test))
+    assert float(test[~test.isnan()].min()) >= float(train[~train.isnan()].max())  # the latest are held out
     succeeds(call("evaluate", "runs/visits", "--no-figures"))
     succeeds(call("train", "visits.parquet", *QUICK, "--set", "data.group=city", "--run-dir", "runs/groups"))
     succeeds(call("evaluate", "runs/groups", "--no-figures"))
