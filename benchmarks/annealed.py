@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import time
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,8 @@ def shifted() -> dict[str, Any]:
 def of_run(path: Path, rows: int, chains: int, temperatures: int | None) -> dict[str, Any]:
     """A run: importance samples and annealing on the same test rows, and the gap on rows that it draws."""
     run = Run.open(path)
-    found: dict[str, Any] = {"experiment": run.path.name, "epochs": run.trained()["epochs"], "rows": rows}
+    trained = run.trained()
+    found: dict[str, Any] = {key: trained[key] for key in ("epochs", "best_epoch")} | {"rows": rows}
     split = run.test(rows)
     for number in (50, 1000):
         started = time.perf_counter()
@@ -67,12 +69,14 @@ def of_run(path: Path, rows: int, chains: int, temperatures: int | None) -> dict
     return {**found, "annealed": annealed.as_dict()}
 
 
-def main(run: Path | None, rows: int, chains: int, temperatures: int | None) -> None:
+def main(run: Path | None, rows: int, chains: int, temperatures: int | None, name: str | None) -> None:
     """Measure, print, enter into the record."""
     record = json.loads(OUTPUT.read_text()) if OUTPUT.is_file() else {}
-    name = "512 dimensions" if run is None else run.resolve().name
+    name = name or ("512 dimensions" if run is None else run.resolve().name)
     found = shifted() if run is None else of_run(run, rows, chains, temperatures)
-    record[name] = {**found, "threads": torch.get_num_threads(), "cores": os.cpu_count()}
+    threads = torch.get_num_threads()
+    machine = {"device": "cpu", "processor": platform.machine(), "cores": os.cpu_count(), "threads": threads}
+    record[name] = {**found, "machine": machine}
     OUTPUT.write_text(json.dumps(record, indent=2) + "\n")
     print(json.dumps(record[name], indent=2))
 
@@ -83,5 +87,6 @@ if __name__ == "__main__":
     parser.add_argument("--rows", type=int, default=200)
     parser.add_argument("--chains", type=int, default=CHAINS)
     parser.add_argument("--temperatures", type=int)
+    parser.add_argument("--name", help="of the record; by default that of the run directory")
     given = parser.parse_args()
-    main(given.run, given.rows, given.chains, given.temperatures)
+    main(given.run, given.rows, given.chains, given.temperatures, given.name)
