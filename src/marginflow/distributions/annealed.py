@@ -41,7 +41,7 @@ class AnnealedWeights:
         log_w: (K, N), float64.
         num_temperatures: T.
         accepted: the share of moves that chains have accepted.
-        change: of the mean over rows of log p from half as many temperatures to these; None where T was given.
+        change: of the mean over rows of log p from half as many temperatures to these; None where none were walked.
     """
 
     log_w: Tensor
@@ -84,7 +84,9 @@ def annealed_weights(
     *,
     num_samples: int,
     num_temperatures: int | None,
+    halved: bool = False,
     chunk: int | None = None,
+    through: Through = at_once,
 ) -> AnnealedWeights:
     """Weights of rows and contexts that fit a density that draws noise; see `log_likelihood`.
 
@@ -94,7 +96,9 @@ def annealed_weights(
         context: (N, ...); None where there is none.
         num_samples: K, chains a row.
         num_temperatures: T; None doubles it until the mean over the rows settles.
+        halved: whether half as many are walked, too, where T is given.
         chunk: chains at once.
+        through: by which each part of the rows is walked.
 
     Returns:
         The weights.
@@ -108,11 +112,13 @@ def annealed_weights(
         pilot = Pilot.of(model, x, context)
 
         def at(number: int) -> AnnealedWeights:
-            parts = forward_weights(model, pilot.path(number), x, context, num_samples, chunk)
+            parts = forward_weights(model, pilot.path(number), x, context, num_samples, chunk, through)
             return AnnealedWeights.of(parts, number)
 
-        found, before = settled(at, AnnealedWeights.has_settled, num_temperatures, num_samples)
+        before = at(max(1, num_temperatures // 2)) if halved and num_temperatures is not None else None
+        found, fewer = settled(at, AnnealedWeights.has_settled, num_temperatures, num_samples)
     warn_of_rejections(found.accepted, pilot)
+    before = before or fewer
     return found if before is None else replace(found, change=found.mean().value - before.mean().value)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -159,6 +160,15 @@ def position_at(space: NoiseSpace, v: Tensor) -> Position:
         (slope_p,) = torch.autograd.grad(log_p.sum(), v, retain_graph=log_q.requires_grad)
         slope_q = torch.autograd.grad(log_q.sum(), v)[0] if log_q.requires_grad else torch.zeros_like(v)
     return Position(v.detach(), log_p.detach(), log_q.detach(), slope_p, slope_q)
+
+
+def seconds_a_move(space: NoiseSpace) -> float:
+    """About how long one chain takes for a move, timed where all of them stand at once."""
+    v = space.draw()
+    position_at(space, v)  # the first is slower
+    started = time.perf_counter()
+    position_at(space, v)
+    return LEAPS * (time.perf_counter() - started) / len(v)
 
 
 @dataclass(frozen=True)

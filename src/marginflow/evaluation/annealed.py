@@ -18,13 +18,13 @@ from marginflow.base.moments import Estimate
 from marginflow.base.seeds import SEEDS, seeded
 from marginflow.data import DataSpec, Split
 from marginflow.data.require import bring_to, fitting
-from marginflow.distributions.annealed import AnnealedWeights, Through, forward_weights, settled
+from marginflow.distributions.annealed import AnnealedWeights, Through, annealed_weights
 from marginflow.distributions.annealing import PILOT_CHAINS, PILOTED, TRIES, Pilot
-from marginflow.distributions.hamiltonian import LEAPS, NoiseSpace, frozen, position_at
+from marginflow.distributions.hamiltonian import NoiseSpace, frozen, seconds_a_move
 from marginflow.distributions.likelihood_gap import LikelihoodGap, OutsideLevelsError, drawn, gap_of
 from marginflow.evaluation.evaluate import preprocessed
 
-ROWS, SIMULATED, CHAINS = 200, 100, 8  # held-out rows, rows drawn from the model, chains a row, if nothing is said
+ROWS, SIMULATED, CHAINS = 200, 100, 8  # held-out rows, the most that are drawn, chains a row, if nothing is said
 EXPECTED = 80  # temperatures, by which the time is guessed
 TIMED = 64  # rows by which a gradient is timed
 
@@ -111,21 +111,12 @@ def evaluate_annealed(
     started, through = time.perf_counter(), seeded_walks(seed) if through is None else through
     density = model if dequantisation else model.density
     x, context, log_det = _rows(model, split, dequantisation, seed)
+    how = {"num_samples": num_samples, "num_temperatures": num_temperatures}
     with evaluation_mode(density), frozen(density):
         with seeded(seed):
-            pilot = Pilot.of(density, x, context)
-
-        def at(number: int) -> AnnealedWeights:
-            path = pilot.path(number)
-            parts = forward_weights(density, path, x, context, num_samples, through=through("test"))
-            return AnnealedWeights.of(parts, number)
-
-        if num_temperatures is None:
-            found, before = settled(at, AnnealedWeights.has_settled, None, num_samples)
-        else:
-            before, found = at(max(1, num_temperatures // 2)), at(num_temperatures)
-        assert before is not None
-        gap = _gap(density, context, found, seed, through("drawn"))
+            found = annealed_weights(density, x, context, **how, halved=True, through=through("test"))
+        gap = _gap(density, context, found, seed, through("drawn"), min(SIMULATED, len(x)))
+    assert found.change is not None
     log_prob, bound, _, ess, _ = found.sums().result()
     as_given = log_prob.cpu() if dequantisation else log_prob.cpu() + log_det.cpu() + spec.log_volume
     return Annealed(
@@ -133,7 +124,7 @@ def evaluate_annealed(
         error_of_chains=found.mean().standard_error if num_samples > 1 else None,
         bound=float(bound.mean()),
         effective_sample_size=float(ess.median()),
-        change=found.mean().value - before.mean().value,
+        change=found.change,
         gap=None if gap is None else Estimate(gap.gap, gap.standard_error),
         log_prob_as_given=float(as_given.mean()),
         bits_per_dim=None if spec.levels is None else Estimate.of(-as_given * spec.bits_per_nat),
@@ -176,14 +167,9 @@ def seconds_to_anneal(model: Distribution, split: Split, seed: int = 0) -> float
     x, context, _ = _rows(model, Split(*split.take(slice(TIMED))), False, seed)
     density = model.density
     with evaluation_mode(density), frozen(density), seeded(seed):
-        space = NoiseSpace(density, x, context)
-        v = space.draw()
-        position_at(space, v)
-        started = time.perf_counter()
-        position_at(space, v)
-        each = (time.perf_counter() - started) / len(v)
+        each = seconds_a_move(NoiseSpace(density, x, context))
     forward = ROWS * (EXPECTED + EXPECTED // 2 + EXPECTED // 4 + EXPECTED // 8)
-    return each * LEAPS * (CHAINS * (forward + 2 * SIMULATED * EXPECTED) + 2 * PILOTED * TRIES * PILOT_CHAINS)
+    return each * (CHAINS * (forward + 2 * SIMULATED * EXPECTED) + 2 * PILOTED * TRIES * PILOT_CHAINS)
 
 
 def _rows(model: Distribution, split: Split, as_given: bool, seed: int) -> tuple[Tensor, Tensor | None, Tensor]:
@@ -198,13 +184,18 @@ def _rows(model: Distribution, split: Split, as_given: bool, seed: int) -> tuple
 
 
 def _gap(
-    model: Distribution, context: Tensor | None, found: AnnealedWeights, seed: int, through: Through
+    model: Distribution,
+    context: Tensor | None,
+    found: AnnealedWeights,
+    seed: int,
+    through: Through,
+    number: int,
 ) -> LikelihoodGap | None:
     """Both sides, by as many chains and temperatures, on rows drawn for the contexts of the first held-out rows."""
-    given = None if context is None else context[torch.arange(SIMULATED, device=context.device) % len(context)]
+    given = None if context is None else context[:number]
     with seeded(seed):
         try:
-            x, eps = drawn(model, SIMULATED, given)
+            x, eps = drawn(model, number, given)
         except OutsideLevelsError:
             return None
         path = Pilot.of(model, x, given).path(found.num_temperatures)

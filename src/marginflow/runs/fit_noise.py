@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MethodType
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from marginflow.base.adapter import require_distribution
 from marginflow.base.config import as_config
@@ -92,7 +93,7 @@ def fit_noise(
         raise ValueError("the model draws noise of dequantisation alone, or none that can be replaced: nothing to fit")
     if (like := next(model.parameters(), None)) is not None:
         found.to(like)
-    with only(found, learned):
+    with only(found, learned):  # and so log p(x) is that of before
         fit(found, data, settings, progress=progress)
     return found.eval()
 
@@ -120,17 +121,42 @@ def _stays(model: nn.Module, mode: bool = True) -> nn.Module:
 
 
 @contextmanager
-def only(model: nn.Module, trained: list[Distribution]) -> Iterator[None]:
-    """Inside, a training changes these parts of a model alone: all others take no gradients and stay in evaluation."""
+def only(model: nn.Module, trained: Sequence[nn.Module]) -> Iterator[str]:
+    """Inside, a training changes these parts of a model alone: all others take no gradients and stay in evaluation.
+
+    Yields:
+        A checksum of the others' weights.
+
+    Raises:
+        RuntimeError: where the others have changed all the same.
+    """
     own = {id(each) for part in trained for each in part.parameters()}
     others = [each for each in model.parameters() if id(each) not in own and each.requires_grad]
     for each in others:
         each.requires_grad_(False)
     model.eval()
     vars(model)["train"] = MethodType(_stays, model)  # batch norm would take statistics, dropout would draw
+    before = _digest(without(model, trained))
     try:
-        yield
+        yield before
     finally:
         del vars(model)["train"]
         for each in others:
             each.requires_grad_(True)
+    if _digest(without(model, trained)) != before:
+        raise RuntimeError("p has changed while q was fitted: throw q away")
+
+
+def without(model: nn.Module, parts: Sequence[nn.Module]) -> dict[str, Tensor]:
+    """The weights of a model but for those of some parts."""
+    left_out = tuple(f"{name}." for name, each in model.named_modules() if any(each is part for part in parts))
+    return {key: each for key, each in model.state_dict().items() if not key.startswith(left_out)}
+
+
+def _digest(state: Mapping[str, Tensor]) -> str:
+    """A checksum of weights."""
+    found = hashlib.sha256()
+    for name in sorted(state):
+        found.update(name.encode())
+        found.update(state[name].detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()

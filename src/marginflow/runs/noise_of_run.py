@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-from torch import Tensor
 
 from marginflow.distributions import Distribution, Flow
 from marginflow.runs.build import build
 from marginflow.runs.directory import created
-from marginflow.runs.fit_noise import SETTINGS, only
+from marginflow.runs.fit_noise import SETTINGS, only, without
 from marginflow.runs.read_toml import overridden, parse
 from marginflow.runs.run import FITTED_NOISE, Run
 from marginflow.runs.schema import Experiment
@@ -76,33 +73,18 @@ def fit_noise_of_run(run: Run, experiment: Experiment, run_dir: Path, *, overwri
         FloatingPointError: where the training diverges.
     """
     model = build(experiment, run.spec)
-    p = of_p(run.model.state_dict(), run.model)
-    own, others = model.load_state_dict(p, strict=False)
-    noise = [each.noise for each in model.modules() if isinstance(each, Augment)]
-    wrong = [key for key in own if ".noise." not in key]
+    before, noise = _noise(run.model), _noise(model)
+    own, others = model.load_state_dict(without(run.model, before), strict=False)
+    wrong = [key for key in own if key in without(model, noise)]
     if wrong or others:
         raise ValueError(f"the model of {run.path} has other weights than its experiment says: {[*wrong, *others][:3]}")
-    with created(run_dir, experiment, run.spec, overwrite=overwrite):
-        record = {"p_of": str(run.path.resolve()), "weights_sha256": run.weights_sha256, "p_sha256": digest(p)}
+    with created(run_dir, experiment, run.spec, overwrite=overwrite), only(model, noise) as digest:
+        record = {"p_of": str(run.path.resolve()), "weights_sha256": run.weights_sha256, "p_sha256": digest}
         write_whole(run_dir / FITTED_NOISE, (json.dumps(record, indent=2) + "\n").encode())
-        with only(model, noise):
-            fit(model, run.data, experiment.train, run_dir, progress=progress)
-    after = digest(of_p(model.state_dict(), model))
-    if after != record["p_sha256"]:
-        raise RuntimeError(f"p has changed while q was fitted: delete {run_dir}")
+        fit(model, run.data, experiment.train, run_dir, progress=progress)
     return model.eval()
 
 
-def of_p(state: Mapping[str, Tensor], model: Distribution) -> dict[str, Tensor]:
-    """The weights of a model but for those of q."""
-    of_noise = [name for name, each in model.named_modules() if isinstance(each, Augment)]
-    return {key: each for key, each in state.items() if not any(key.startswith(f"{name}.noise.") for name in of_noise)}
-
-
-def digest(state: Mapping[str, Tensor]) -> str:
-    """A checksum of weights."""
-    found = hashlib.sha256()
-    for name in sorted(state):
-        found.update(name.encode())
-        found.update(state[name].detach().cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()
+def _noise(model: Distribution) -> list[Distribution]:
+    """q of all sites of noise dimensions."""
+    return [each.noise for each in model.modules() if isinstance(each, Augment)]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import time
-
 from torch import Tensor
 
 from marginflow.base.devices import evaluation_mode
 from marginflow.base.distribution import Distribution
 from marginflow.base.seeds import seeded
 from marginflow.distributions.annealing import PILOT_CHAINS, TRIES, Pilot
-from marginflow.distributions.hamiltonian import LEAPS, NoiseSpace, frozen, position_at
+from marginflow.distributions.hamiltonian import NoiseSpace, frozen, seconds_a_move
 from marginflow.distributions.likelihood_gap import drawn, gap_of
 from marginflow.evaluation.check.findings import Finding
 
@@ -35,7 +33,8 @@ def both_sides(density: Distribution, context: Tensor | None, seed: int) -> Find
         given = None if context is None else context[:ROWS]
         try:
             x, eps = drawn(density, ROWS if given is None else len(given), given)
-            needed = _seconds(density, x, given)
+            moves = PILOTED * TRIES * PILOT_CHAINS + 2 * TEMPERATURES * CHAINS * len(x)
+            needed = moves * seconds_a_move(NoiseSpace(density, x, given))
             if needed > LONGEST:
                 longer = f"it takes about {needed / 60:.0f} min: marginflow evaluate RUN --method annealed tells it"
                 return Finding(CHECK, "skip", longer)
@@ -53,14 +52,3 @@ def both_sides(density: Distribution, context: Tensor | None, seed: int) -> Find
         if apart
         else "",
     )
-
-
-def _seconds(density: Distribution, x: Tensor, context: Tensor | None) -> float:
-    """About how long it takes."""
-    space = NoiseSpace(density, x, context)
-    v = space.draw()
-    position_at(space, v)
-    started = time.perf_counter()
-    position_at(space, v)
-    walked = PILOTED * TRIES * PILOT_CHAINS + 2 * TEMPERATURES * CHAINS * len(x)
-    return (time.perf_counter() - started) / len(x) * LEAPS * walked
