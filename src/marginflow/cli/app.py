@@ -14,6 +14,7 @@ from marginflow.cli.compare import compare
 from marginflow.cli.demo import demo
 from marginflow.cli.errors import one_line_errors
 from marginflow.cli.evaluate import evaluate
+from marginflow.cli.fill import fill
 from marginflow.cli.fit_noise import fit_noise
 from marginflow.cli.list import list_
 from marginflow.cli.output import print_anywhere, say
@@ -32,7 +33,7 @@ app = typer.Typer(
 data_app = typer.Typer(help="Data sets: what there is, where it lies, and downloads.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
-for command in (train, score, evaluate, fit_noise, check, sample, compare, list_, reproduce, report, demo):
+for command in (train, score, evaluate, fit_noise, check, sample, fill, compare, list_, reproduce, report, demo):
     app.command(command.__name__.strip("_").replace("_", "-"))(one_line_errors()(command))
 for command in (data.list_, data.fetch, data.path, data.describe):
     data_app.command(command.__name__.strip("_"))(one_line_errors()(command))

@@ -25,13 +25,26 @@ def sample(
     context_from: Annotated[
         Optional[Path], typer.Option("--context-from", help="A table of contexts, which samples get in turn.")
     ] = None,
+    given: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            help="A column's value, price=50, as often as there are; or a file of rows, which samples get in turn."
+        ),
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="For which draws are weighed, where --given is not exact.")] = 60.0,
     temperature: Annotated[float, typer.Option(help="Scale of the base; below 1 nearer the modes.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
     deterministic: Deterministic = False,
     device: Device = "auto",
 ) -> None:
-    """Draw samples from a run: a grid of images or a scatter plot (.png), or rows (.csv, .parquet, .feather, .npy)."""
+    """Draw samples from a run: a grid of images or a scatter plot (.png), or rows (.csv, .parquet, .feather, .npy).
+
+    With --given the other columns are drawn: exactly where the given ones come first in the order of the model, of
+    mixtures always; otherwise by weighted draws, and how many rows are distinct is said. An empty value is a blank.
+    """
     require_run(run)
+    if given and (label is not None or temperature != 1):
+        raise ValueError("--given draws from the model as it is: leave --label and --temperature out")
 
     from dataclasses import replace
 
@@ -40,6 +53,7 @@ def sample(
 
     from marginflow.base import seeds
     from marginflow.base.devices import device_on
+    from marginflow.cli.sample_given import sample_given
     from marginflow.data.schema import CONTINUOUS
     from marginflow.data.tables.contexts import whole
     from marginflow.data.tables.write import FORMATS, require_output, write
@@ -52,12 +66,18 @@ def sample(
         require_output(to, (".png", *FORMATS))
     opened = Run.open(run, device_on(device))
     spec = opened.spec
-    has_points = spec.schema is None or all(column.kind in CONTINUOUS for column in spec.schema.modelled)
+    has_points = not given and (
+        spec.schema is None or all(column.kind in CONTINUOUS for column in spec.schema.modelled)
+    )
     to = to or Path("samples.png" if has_points else "samples.csv")
     as_picture = to.suffix.lower() == ".png"
     if as_picture and not has_points:
         raise ValueError(f"{to} shows images or points, no rows with columns of other kinds: write .csv or .parquet")
     context = None if context_from is None else contexts_of(opened, context_from)
+    if given:
+        with Console(stderr=True).status("drawing rows with given columns"), seeds.deterministic(deterministic):
+            sample_given(opened, given, num_samples, to, context, seed, seconds)
+        return
     number = num_samples if num_samples is not None else 64 if context is None else len(context)
     if as_picture:
         require_picture(number, spec.features)

@@ -17,6 +17,7 @@ from marginflow.runs.is_run import require_run
 if TYPE_CHECKING:
     from marginflow.runs.run import Run as OpenRun
     from marginflow.runs.score import Scorer
+    from marginflow.runs.score_given import GivenScorer
 
 
 def score(
@@ -32,6 +33,10 @@ def score(
     contamination: Annotated[
         float, typer.Option(help="The share of rows, as rare as that among held-out ones, that are outliers.")
     ] = 0.01,
+    given: Annotated[
+        Optional[str], typer.Option(help="Columns b: log p of the others, or of --of, given these: a,b.")
+    ] = None,
+    of: Annotated[Optional[str], typer.Option(help="Columns a, whose log p given b is wanted; all others.")] = None,
     num_samples: NumSamples = None,
     seed: Annotated[int, typer.Option(help="Seed of all noise.")] = 0,
     format: Annotated[
@@ -49,9 +54,16 @@ def score(
     is furthest below what held-out rows have there, given the columns before it: it depends on their order.
     A row that the model has no place for, as one of a level that it never saw, has log_prob -inf and percentile 0, and
     a blank log_prob_real.
+
+    With --given the scores are log_prob_given, the log probability or density of the other columns given these, and its
+    standard_error: 0 where given columns, and those given and asked for together, come first in the order of the model,
+    and for mixtures; otherwise it is estimated by weighted draws, where log p of
+    the given columns alone is so, high on average.
     """
     require_run(run)
     _require_sense(to, format, table, contamination, num_samples)
+    if of is not None and given is None:
+        raise ValueError("--of says whose log p is wanted given others: name these, --given a,b")
 
     from marginflow.base import seeds
     from marginflow.base.devices import device_on
@@ -66,15 +78,19 @@ def score(
         if str(table) != "-" and to.resolve() == table.resolve():
             raise ValueError(f"{to} is the table itself: give another --output")
     opened = Run.open(run, device_on(device))
-    held_out, note = held_out_for(opened, num_samples)
-    if note:
-        say(f"marginflow: {note}", err=True)
-    draws = num_samples or opened.experiment.evaluate.num_samples
-    scorer = Scorer(opened, held_out, contamination, draws, seed)
+    scorer: Scorer | GivenScorer
+    if given is not None:
+        scorer = scorer_given(opened, names_in(given), names_in(of or ""), num_samples, seed)
+    else:
+        held_out, note = held_out_for(opened, num_samples)
+        if note:
+            say(f"marginflow: {note}", err=True)
+        draws = num_samples or opened.experiment.evaluate.num_samples
+        scorer = Scorer(opened, held_out, contamination, draws, seed)
     source = from_stdin(f"marginflow score {run} - < new.csv", format) if str(table) == "-" else nullcontext(table)
     with seeds.deterministic(deterministic), source as path:
         names = write_scores(opened, scorer, path, to, None if keep is None else names_in(keep))
-    for line in scorer.told.in_words():
+    for line in scorer.in_words():
         say(f"marginflow: {line}", err=True)
     if str(to) != "-":
         say(f"wrote {to}: {', '.join(names)}")
@@ -92,7 +108,21 @@ def _require_sense(to: Path, format: str | None, table: Path, contamination: flo
         raise ValueError(f"-K must be 1 or more; got {num_samples}")
 
 
-def write_scores(run: OpenRun, scorer: Scorer, path: Path, to: Path, keep: list[str] | None = None) -> list[str]:
+def scorer_given(run: OpenRun, given: list[str], of: list[str], num_samples: int | None, seed: int) -> GivenScorer:
+    """Gives rows log p of columns given others; ValueError with a remedy where the model cannot."""
+    from marginflow.cli.sample_given import in_context
+    from marginflow.distributions.by_columns import NoFactorsError
+    from marginflow.runs.score_given import DRAWS, GivenScorer
+
+    try:
+        return GivenScorer(run, given, of, num_samples or DRAWS, seed)
+    except NoFactorsError as error:
+        raise ValueError(f"{run.path}: {error}{in_context(given)}") from None
+
+
+def write_scores(
+    run: OpenRun, scorer: Scorer | GivenScorer, path: Path, to: Path, keep: list[str] | None = None
+) -> list[str]:
     """Write a table's columns that are kept, all by default, and the scores of its rows; their names."""
     from itertools import chain
 

@@ -13,12 +13,15 @@ from marginflow.base.distribution import Distribution
 from marginflow.base.settings import as_positive
 from marginflow.base.surroundings import becomes_graph
 from marginflow.base.units import LOG_ROOT_TWO_PI
+from marginflow.distributions.by_columns import ByColumns
+from marginflow.distributions.columns.levels import drawn
 
 SIZE = 2**17  # numbers that are computed at once, which stay in a processor's cache
+HALVINGS, LARGEST = 80, 40.0  # of an interval in which a quantile lies; deviations beyond which nothing does
 ROUNDING = 1e-12  # of the largest variance in any direction, below which float64 holds no other
 
 
-class GaussianMixture(Distribution):
+class GaussianMixture(Distribution, ByColumns):
     """A mixture of Gaussians with full covariances.
 
     log p(x) = log sum over components c of w_c N(x; m_c, S_c)
@@ -158,3 +161,51 @@ class GaussianMixture(Distribution):
         """Without gradients: the choice of a component has none."""
         x = self._sample(num_samples, context)
         return x, self._log_prob(x, context)
+
+    def is_exact(self, given: Tensor) -> bool:
+        return True
+
+    def weighed(self, given: Tensor) -> Tensor:
+        return given
+
+    def log_prob_of(self, x: Tensor, given: Tensor, context: Tensor | None) -> Tensor:
+        return self._given(x, given)[0].logsumexp(1)
+
+    def _given(self, x: Tensor, given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Where features b of rows are given: log of w_c N(b; ...) of each component, (N, C), the means of the others
+        given b, (N, C, others), and the root of their covariance, (C, others, others).
+        """
+        order, number = torch.cat([given.nonzero()[:, 0], (~given).nonzero()[:, 0]]), int(given.sum())
+        root = torch.linalg.cholesky(self.covariances()[:, order][:, :, order])
+        means, own = self.means.double()[:, order], root[:, :number, :number]
+        apart = (x.double()[:, order[:number]][:, None] - means[:, :number]).permute(1, 2, 0)  # (C, given, N)
+        standard = torch.linalg.solve_triangular(own, apart, upper=False)
+        log_scale = own.diagonal(dim1=1, dim2=2).log().sum(1) + number * LOG_ROOT_TWO_PI
+        log_w = self.log_weights.double().log_softmax(0) - log_scale - 0.5 * standard.square().sum(1).T
+        others = means[:, number:] + (root[:, number:, :number] @ standard).permute(2, 0, 1)
+        return log_w, others, root[:, number:, number:]
+
+    @torch.no_grad()
+    def propose(self, x: Tensor, given: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        log_w, means, roots = self._given(x, given)
+        component = drawn(log_w.softmax(1).nan_to_num(1.0))
+        noise = torch.randn(len(x), means.shape[2], dtype=means.dtype, device=x.device)
+        moved = (roots[component] @ noise[..., None])[..., 0]
+        found = x.double().clone()
+        found[:, ~given] = means[torch.arange(len(x)), component] + moved
+        return found, log_w.logsumexp(1)
+
+    @torch.no_grad()
+    def quantiles(self, x: Tensor, given: Tensor, column: int, levels: Tensor, context: Tensor | None) -> Tensor:
+        log_w, means, roots = self._given(x, given)
+        place = int((~given)[:column].sum())
+        shares, means = log_w.softmax(1)[:, None], means[:, None, :, place]
+        scales = roots[:, place].norm(dim=1)
+        width = (LARGEST * scales).max() + 1
+        shape = (len(x), len(levels))
+        low, high = ((each + sign * width).expand(shape) for each, sign in ((means.amin(2), -1), (means.amax(2), 1)))
+        for _ in range(HALVINGS):
+            middle = (low + high) / 2
+            upto = (shares * torch.special.ndtr((middle[..., None] - means) / scales)).sum(2)
+            low, high = torch.where(upto < levels, middle, low), torch.where(upto < levels, high, middle)
+        return high

@@ -10,10 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from marginflow.base.arguments import Values, as_whole
+from marginflow.base.names import did_you_mean
 from marginflow.base.settings import generator_from
 from marginflow.data.schema import Schema
-from marginflow.distributions.columns.column_by_column import ColumnByColumn
+from marginflow.distributions.by_columns import ByColumns
+from marginflow.distributions.columns.column_by_column import ColumnByColumn, Known
 from marginflow.distributions.columns.context_encoder import ContextEncoder
+from marginflow.distributions.columns.levels import drawn
 from marginflow.distributions.columns.noise_columns import noise_columns
 from marginflow.distributions.columns.pieces import pieces
 from marginflow.distributions.columns.reader import RowReader, require_fitted
@@ -37,7 +40,7 @@ class InColumns(NamedTuple):
     columns: Tensor
 
 
-class Mixed(RowDensity):
+class Mixed(RowDensity, ByColumns):
     """An exact density of rows with columns of every kind.
 
     p(row) = product over columns of p(column | the columns before it)
@@ -61,6 +64,7 @@ class Mixed(RowDensity):
         seed: of orders.
         noise_features: real numbers that a row holds behind its own columns, first in the order: latent variables of a
             density that is marginalised over them, see `Marginalising`.
+        first: names of columns that stand before all others in every order, so that rows given these are drawn exactly.
 
     Raises:
         ValueError: where an argument does not fit, or the schema holds no statistics of training rows.
@@ -88,26 +92,36 @@ class Mixed(RowDensity):
         dropout: float = 0.1,
         seed: int = 0,
         noise_features: int = 0,
+        first: Sequence[str] = (),
     ) -> None:
         super().__init__(schema)
+        leading = [self._place_of(name) for name in first]
         require_fitted((*schema.modelled, *schema.given))
         components, orders = as_whole(components, "components", least=1), as_whole(orders, "orders", least=1)
         self.noise_features = as_whole(noise_features, "noise_features", least=0)
         columns = (*schema.modelled, *noise_columns(self.noise_features))
         generator, number = generator_from(seed), len(schema.modelled)
         listed = [resolve_order(order if i == 0 else "random", number, generator).tolist() for i in range(orders)]
-        first = list(range(number, len(columns)))
+        ordered = [[*dict.fromkeys([*leading, *own])] for own in listed]
+        noise = list(range(number, len(columns)))
         self.reader = RowReader(columns)
         self.of_context = ContextEncoder(schema.given) if schema.given else None
         width = 0 if self.of_context is None else self.of_context.out_features
         self.members = nn.ModuleList(
-            ColumnByColumn(columns, width, [*first, *own], hidden, components, activation, dropout, generator)
-            for own in listed
+            ColumnByColumn(columns, width, [*noise, *own], hidden, components, activation, dropout, generator)
+            for own in ordered
         )
 
     @property
     def event_shape(self) -> torch.Size:
         return torch.Size([len(self.schema.modelled) + self.noise_features])
+
+    def _place_of(self, name: str) -> int:
+        """The place of a column in a row; ValueError where there is none of that name."""
+        names = self.schema.names
+        if name not in names:
+            raise ValueError(f"first must name columns that are modelled; got {name!r}{did_you_mean(name, names)}")
+        return names.index(name)
 
     def _parts(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """log P of what is discrete, and log p, of each order: (orders, N)."""
@@ -187,14 +201,65 @@ class Mixed(RowDensity):
         return (log_p.mean(0) if self.training else _log_mean(log_p)).to(self.like)
 
     def _sample(self, num_samples: int, context: Tensor | None) -> Tensor:
-        which = torch.randint(len(self.members), (num_samples,))
-        x = torch.empty(num_samples, *self.event_shape, dtype=torch.float64)
-        seen = self._seen(context)
+        return self._drawn(torch.randint(len(self.members), (num_samples,)), self._seen(context))
+
+    def _drawn(self, which: Tensor, seen: Tensor | None, known: Known | None = None) -> Tensor:
+        """Rows, each by one of the orders, which (N,) says; columns that are known are not drawn."""
+        x = torch.empty(len(which), *self.event_shape, dtype=torch.float64)
         for i, member in enumerate(cast("Iterable[ColumnByColumn]", self.members)):
             own = (which == i).nonzero()[:, 0]
             if len(own):
-                x[own] = member.draw(len(own), None if seen is None else seen[own]).cpu()
+                held = None if known is None else Known(known.x[own.to(known.x.device)], known.given)
+                x[own] = member.draw(len(own), None if seen is None else seen[own], held).cpu()
         return x.to(self.like.device)
+
+    def is_exact(self, given: Tensor) -> bool:
+        number, places = int(given.sum()), given.tolist()
+        orders = (cast(ColumnByColumn, member).order for member in self.members)
+        return all(all(places[place] for place in order[:number]) for order in orders)
+
+    def weighed(self, given: Tensor) -> Tensor:
+        if len(self.members) > 1:
+            return torch.ones_like(given)
+        order, found = cast(ColumnByColumn, self.members[0]).order, torch.zeros_like(given)
+        last = max((i for i, place in enumerate(order) if bool(given[place])), default=-1)
+        found[order[: last + 1]] = True
+        return found
+
+    def log_prob_of(self, x: Tensor, given: Tensor, context: Tensor | None) -> Tensor:
+        return _log_mean(self._log_of_given(x, given, context))
+
+    def _log_of_given(self, x: Tensor, given: Tensor, context: Tensor | None) -> Tensor:
+        """The sum of log p of given columns, each given those before it, in each order: (orders, N)."""
+        found = []
+        for rows, own in pieces(x, context):
+            read, seen = self.reader(rows), self._seen(own)
+            both = (sum(cast(ColumnByColumn, member).of_each(read, seen)) for member in self.members)
+            found.append(torch.stack([torch.where(given, cast(Tensor, each), 0.0).sum(1) for each in both]))
+        return torch.cat(found, 1)
+
+    @torch.no_grad()
+    def propose(self, x: Tensor, given: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        seen, known = self._seen(context), Known(x, given.tolist())
+        if self.is_exact(given):
+            log_p = self._log_of_given(x, given, context)
+            which = drawn(log_p.softmax(0).nan_to_num(1.0).T).cpu()
+            return self._drawn(which, seen, known), _log_mean(log_p)
+        which = torch.randint(len(self.members), (len(x),))
+        x = self._drawn(which, seen, known)
+        log_w = self._log_of_given(x, given, context).gather(0, which[None].to(x.device))
+        return x, log_w[0]
+
+    @torch.no_grad()
+    def quantiles(self, x: Tensor, given: Tensor, column: int, levels: Tensor, context: Tensor | None) -> Tensor | None:
+        member, step = cast(ColumnByColumn, self.members[0]), int(given.sum())
+        if len(self.members) > 1 or not self.is_exact(given) or member.order[step] != column:
+            return None
+        found = []
+        for rows, own in pieces(torch.where(given, x, 0.0), context):
+            params = member.params_of_step(step, self.reader(rows), self._seen(own))
+            found.append(member.factors.quantiles(step, params, levels))
+        return torch.cat(found)
 
 
 def _log_mean(log_p: Tensor) -> Tensor:

@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from marginflow.base.arguments import as_whole, shown
 from marginflow.base.surroundings import values_are_visible
 from marginflow.data.schema import Schema
+from marginflow.distributions.by_columns import ByColumns
 from marginflow.distributions.columns.components import Coded, ComponentColumn, LevelComponents, NumberComponents
 from marginflow.distributions.columns.levels import drawn
 from marginflow.distributions.columns.pieces import ROWS, pieces
 from marginflow.distributions.row_density import RowDensity
 
 
-class ProductMixture(RowDensity):
+class ProductMixture(RowDensity, ByColumns):
     """A mixture of components in each of which the columns of a table are independent.
 
     p(row) = sum over components c of w_c product over columns of p_c(column)
@@ -117,3 +118,38 @@ class ProductMixture(RowDensity):
             ]
         )
         return torch.stack([column.draw(component) for column in self.all_columns()[self.num_given :]], 1)
+
+    def is_exact(self, given: Tensor) -> bool:
+        return True
+
+    def weighed(self, given: Tensor) -> Tensor:
+        return given
+
+    def log_prob_of(self, x: Tensor, given: Tensor, context: Tensor | None) -> Tensor:
+        return self._log_weights_beside(x, given, context).logsumexp(1)
+
+    def _log_weights_beside(self, x: Tensor, given: Tensor, context: Tensor | None) -> Tensor:
+        """log of a component's weight times p of the given columns under it: (N, components)."""
+        found = []
+        for rows, own in pieces(x, context):
+            log_w = self._log_weights_given(own, len(rows))
+            for place in given.nonzero()[:, 0].tolist():
+                column = self.all_columns()[self.num_given + place]
+                coded = column.coded(rows[:, place])
+                of_each = sum(each for each in column(coded.read) if each is not None)
+                assert isinstance(of_each, Tensor)
+                log_w = log_w + of_each.index_select(0, coded.code).masked_fill(coded.is_wrong[:, None], -torch.inf)
+            found.append(log_w)
+        return torch.cat(found)
+
+    @torch.no_grad()
+    def propose(self, x: Tensor, given: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        log_w = self._log_weights_beside(x, given, context)
+        component, columns = drawn(log_w.softmax(1).nan_to_num(1.0)), self.all_columns()[self.num_given :]
+        values = [x[:, i] if given[i] else column.draw(component) for i, column in enumerate(columns)]
+        return torch.stack(values, 1), log_w.logsumexp(1)
+
+    @torch.no_grad()
+    def quantiles(self, x: Tensor, given: Tensor, column: int, levels: Tensor, context: Tensor | None) -> Tensor:
+        shares = self._log_weights_beside(x, given, context).softmax(1)
+        return self.all_columns()[self.num_given + column].quantiles(shares, levels)

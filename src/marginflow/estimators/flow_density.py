@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
 from sklearn.base import DensityMixin
 from sklearn.utils.validation import check_is_fitted
 
 from marginflow.base.arguments import as_whole
+from marginflow.distributions import GivenLogProb
 from marginflow.estimators.flow_estimator import FlowEstimator, draws
+from marginflow.estimators.given import quantiles_of, sample_given, score_given
 from marginflow.evaluation.sample import RawSamples
 
 
@@ -103,29 +106,106 @@ class FlowDensity(DensityMixin, FlowEstimator):
         """
         return float(self._log_prob(X, context).mean())
 
-    def sample(self, n_samples: int = 1, random_state: Any = None, context: Any = None) -> Any:
-        """Draw rows from the density.
+    def sample(self, n_samples: int = 1, random_state: Any = None, context: Any = None, given: Any = None) -> Any:
+        """Draw rows from the density, or from that of the other columns given some.
+
+        Where given columns come first in the order of the density the draws are exact, of mixtures always. Otherwise
+        rows come by systematic resampling from weighted draws, some perhaps more than once; a `DataWarning` says how
+        many are distinct.
 
         Args:
             n_samples: how many.
             random_state: of the draws, as scikit-learn takes it.
             context: rows that samples get in turn, where one was fitted.
+            given: the values that some columns have, {"price": 50}, None or NaN a blank, or a data frame of these
+                columns, whose rows samples get in turn. The columns of an array are x0, x1, ...
 
         Returns:
             Rows of the type that was fitted: an array, or a data frame with the same types, in which columns that were
             left out are missing.
 
         Raises:
-            ValueError: where n_samples is below 1, or the context does not fit.
+            ValueError: where n_samples is below 1, the context or given values do not fit, the density has no factor
+                for each column, or too few weighted draws count.
         """
         check_is_fitted(self, "model_")
         number = as_whole(n_samples, "n_samples", least=1)
-        given = self._layout.read_context(context)
         spec = self.model_.spec
         assert spec is not None
+        if given is not None:
+            found = sample_given(self.model_, self._layout, number, draws(random_state), context, given)
+            return self._layout.write(found)
+        contexts = self._layout.read_context(context)
         return self._layout.write(
-            torch.cat(list(RawSamples(self.model_, spec, number, draws(random_state), context=given)))
+            torch.cat(list(RawSamples(self.model_, spec, number, draws(random_state), context=contexts)))
         )
+
+    def score_given(
+        self, X: Any, given: Any, columns: Any = None, context: Any = None, *, num_samples: int = 1000, seed: int = 0
+    ) -> GivenLogProb:
+        """log p(a | b) of columns a of rows given columns b, in nats a row.
+
+        Exact where b, and a with b, come first in the order of the density, and of mixtures always; otherwise estimated
+        by weighted draws, with a standard error. Where log p(b) alone is estimated, the result is high on average.
+
+        Args:
+            X: rows, as `score_samples` takes them.
+            given: the names of b.
+            columns: the names of a; by default all others.
+            context: of each row, where one was fitted.
+            num_samples: K, weighted draws for each row.
+            seed: of these.
+
+        Returns:
+            A `GivenLogProb`: log_prob, standard_error and effective_sample_size of each row, exact, high.
+
+        Raises:
+            ValueError: where the density has no factor for each column, or there is no such column, or it is both.
+        """
+        check_is_fitted(self, "model_")
+        x, contexts, gaps = self._layout.read(self._checked(X, reset=False), context)
+        if gaps.rows is not None:
+            raise ValueError(f"the model has no place for some cells: {gaps.in_words('X')}")
+        return score_given(self.model_, self._layout, x, contexts, given, columns, num_samples, seed)
+
+    def predict_quantiles(
+        self,
+        X: Any,
+        column: str,
+        quantiles: Sequence[float] = (0.05, 0.5, 0.95),
+        context: Any = None,
+        *,
+        num_samples: int = 1000,
+        seed: int = 0,
+    ) -> np.ndarray:
+        """Quantiles of a column given the others, row by row, as rows that are not blank there have it.
+
+        Exact where the column comes last in the order of the density, of mixtures always, and for levels; otherwise by
+        weighted draws, of which a `DataWarning` says where fewer than 20 count.
+
+        Args:
+            X: rows, as `score_samples` takes them; the column itself is not read, and may be missing from a frame.
+            column: its name, of an array x0, x1, ...; no category, which has no order.
+            quantiles: their levels, between 0 and 1.
+            context: of each row, where one was fitted.
+            num_samples: weighted draws for each row, where it is not exact.
+            seed: of these.
+
+        Returns:
+            (N, levels), of the type of the column.
+
+        Raises:
+            ValueError: where the density has no factor for each column, there is no such column, or it is a category.
+
+        Examples:
+            >>> import pandas as pd
+            >>> frame = pd.DataFrame({"size": ["S", "M"] * 50, "price": [1, 2, 4, 8, 9] * 20})
+            >>> density = FlowDensity("mixture", random_state=0).fit(frame)
+            >>> density.predict_quantiles(frame[:3], "price").shape
+            (3, 3)
+        """
+        check_is_fitted(self, "model_")
+        return quantiles_of(self.model_, self._layout, X, column, quantiles, context, num_samples, seed)
 
     @classmethod
     def load(cls, path: str | Path, *, device: str = "cpu") -> Self:

@@ -81,13 +81,22 @@ class Layout:
             DataError: for columns that are missing, and for those none of whose cells can be read.
             ValueError: for a context where none was fitted, or the other way round.
         """
-        columns, gaps = _columns(X, self.names), Gaps()
+        return self._read(_columns(X, self.names), len(X), context)
+
+    def read_without(self, X: Any, column: str, context: Any = None) -> tuple[Tensor, Tensor | None, Gaps]:
+        """The same, but for one column, which may be missing and whatever whose values are, is blank."""
+        columns, number = _columns(X, self.names), len(X)
+        blank = np.full(number, np.nan) if self.schema is None else pa.nulls(number, pa.string())
+        return self._read({**columns, column: blank}, number, context)
+
+    def _read(self, columns: Mapping[str, Any], number: int, context: Any) -> tuple[Tensor, Tensor | None, Gaps]:
+        gaps = Gaps()
         if self.schema is None:
             _require_no_context(context)
             x = matrix(columns, self.names, Path(SOURCE), free=False, read=gaps.of_number)
             return torch.from_numpy(x).double(), None, gaps
         known = {name: columns[name] for name in columns if name in self.kept}
-        known |= self._context(context, len(X)) if self.given else {}
+        known |= self._context(context, number) if self.given else {}
         if not self.given:
             _require_no_context(context)
         with telling(self.schema, Path(SOURCE)) as order:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal, get_args
@@ -31,6 +33,7 @@ def mixed(
     seed: int = 0,
     real: RealFlow = "",
     noise_features: int = 0,
+    first: str | Sequence[str] = (),
 ) -> Distribution:
     """An exact density of rows with columns of every kind, see `Mixed`, or with `real` see `RealByFlow`.
 
@@ -50,6 +53,8 @@ def mixed(
         real: the flow, as of `models`, that models real columns together given the others; "" without one.
         noise_features: real numbers that a row holds behind its own columns, first in the order: latent variables of a
             density that is marginalised over them, see `Marginalising`.
+        first: names of columns that stand before all others in every order, in a list or as text such as "price,
+            segment": rows given these are drawn exactly.
 
     Returns:
         The density, in evaluation mode.
@@ -68,9 +73,12 @@ def mixed(
         torch.Size([1])
     """
     as_choice(real, get_args(RealFlow), "real")
+    leading = _names(first)
     options = hidden, components, order, orders, activation, dropout, seed
     if not real:
-        return Mixed(schema, *options, noise_features).eval()
+        return Mixed(schema, *options, noise_features, leading).eval()
+    if leading:
+        raise ValueError("first is for the factors of columns: leave model.real or model.first out")
     if noise_features:
         raise ValueError("noise is for the factors of columns: leave model.real or the noise out")
     require_plain_reals(schema)
@@ -81,3 +89,10 @@ def mixed(
     flow = _FLOWS[real](number, hidden=list(hidden)[:2], context_features=width, dropout=dropout)
     has_others = len(seen) > len(schema.given)
     return RealByFlow(schema, flow, Mixed(Schema(rest), *options) if has_others else None).eval()
+
+
+def _names(first: str | Sequence[str]) -> list[str]:
+    """Names in a list, or in text between commas, where one that holds a comma stands in quotation marks."""
+    if not isinstance(first, str):
+        return list(first)
+    return [name for row in csv.reader(io.StringIO(first, newline=""), skipinitialspace=True) for name in row]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -128,6 +128,10 @@ class Scorer:
         self._tell(chunk, found, outside, int(outlier.sum()))
         return pa.table([pa.array(column) for column in columns.values()], names=self.names)
 
+    def in_words(self) -> Iterator[str]:
+        """Lines for people, when all rows are scored."""
+        return self.told.in_words()
+
     def _of_model(self, chunk: Beside) -> RowScores:
         x, context, _ = chunk.rows
         batch = Batch(torch.as_tensor(x[:]), None if self.model.density.context_optional else context)
@@ -175,7 +179,13 @@ def rows_of(run: Run, table: str) -> OtherRows:
     return OtherRows(run.spec, table, asked(run), of_data.get("labels"), of_data.get("weights"))
 
 
-def beside(chunks: Iterable[Beside], scorer: Scorer, keeper: Keeper, names: Sequence[str]) -> Iterator[pa.Table]:
+class Scores(Protocol):
+    """Gives rows of a table scores."""
+
+    def scores(self, chunk: Beside) -> pa.Table: ...
+
+
+def beside(chunks: Iterable[Beside], scorer: Scores, keeper: Keeper, names: Sequence[str]) -> Iterator[pa.Table]:
     """What is kept of each chunk, and behind it the scores of these names."""
     for chunk in _ahead(iter(chunks)):
         scores = scorer.scores(chunk).select(list(names))

@@ -35,11 +35,13 @@ class Gaps:
 
     Attributes:
         cells: which cells of a column they are, (N,), by its name; of columns without any there is none.
+        blanks: which of them hold nothing, likewise.
         options: of a training by which such cells have a place, by the name of the column.
     """
 
     def __init__(self) -> None:
         self.cells: dict[str, np.ndarray] = {}
+        self.blanks: dict[str, np.ndarray] = {}
         self.options: dict[str, dict[str, Any]] = {}
         self._given: dict[str, tuple[Any, Column | None]] = {}
 
@@ -63,6 +65,7 @@ class Gaps:
         if not column.blank:
             wrong |= blank
             options |= {"blank": True} if blank.any() else {}
+            self.blanks[column.name] = blank
         self._remember(column.name, wrong, given, column)
         self.options |= {column.name: options} if options else {}
         return np.where(wrong, _stand_in(column), np.append(found, np.nan)[kept.codes])
@@ -79,6 +82,7 @@ class Gaps:
             wrong = ~(np.abs(found) < (LARGEST_SINGLE if found.dtype == np.float32 else LARGEST))
         if wrong.all() and first == 0 and _holds_something(given):
             return strict
+        self.blanks[name] = np.isnan(found) & ~_misfits(given)
         self._remember(name, wrong, given, None)
         return np.where(wrong, np.median(found[~wrong]) if not wrong.all() else 0, found)
 
@@ -178,6 +182,12 @@ def _plain(given: Any) -> np.ndarray | None:
         return None
     wide = pa.float32() if pa.types.is_float16(kind) or pa.types.is_float32(kind) else pa.float64()
     return given.cast(kind).cast(wide, safe=False).to_numpy(zero_copy_only=False)
+
+
+def _misfits(given: Any) -> np.ndarray:
+    """Which cells hold what is no number, (N,)."""
+    misfits = numbers(given)[1] if isinstance(given, Texts) else None
+    return np.zeros(len(given), bool) if misfits is None else misfits.to_numpy(zero_copy_only=False)
 
 
 def _holds_something(given: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,16 @@ from marginflow.nets.masked.network import MaskedNetwork
 from marginflow.nets.masked.order import FeatureOrder
 
 START = 0.1  # what the output's first weights are multiplied by: a training starts near independent columns
+
+
+class Known(NamedTuple):
+    """Columns of rows that are not drawn.
+
+    x: (N, D), float64, of which they are taken. given: which columns are known, by their places.
+    """
+
+    x: Tensor
+    given: Sequence[bool]
 
 
 class ColumnByColumn(nn.Module):
@@ -82,17 +92,26 @@ class ColumnByColumn(nn.Module):
         seen = inputs if context is None else torch.cat([context, inputs], 1)
         return _Direct(self.direct)(params, seen, *self.direct.tensors)
 
-    def draw(self, num_rows: int, context: Tensor | None) -> Tensor:
-        """Rows (N, D), float64, column after column."""
+    def params_of_step(self, step: int, read: Read, context: Tensor | None) -> Tensor:
+        """Of the factor of one column, the first of the order is step 0: (N, ...)."""
+        first = sum(self.factors.num_params[:step])
+        return self._params_of(read, context)[:, first : first + self.factors.num_params[step]]
+
+    def draw(self, num_rows: int, context: Tensor | None, known: Known | None = None) -> Tensor:
+        """Rows (N, D), float64, column after column, but for those that are known."""
         chunks: list[_Drawn] = []
 
         def factor(step: int, params: Tensor) -> tuple[Tensor, Tensor]:
             if step == 0:
                 first = sum(chunk.num_rows for chunk in chunks)
-                own = None if context is None else context[first : first + len(params)]
-                chunks.append(_Drawn(self.direct, params, own))
+                rows = slice(first, first + len(params))
+                chunks.append(_Drawn(self.direct, params, rows, None if context is None else context[rows]))
             drawn = chunks[-1]
-            value = self.factors.draw(step, params + drawn.parameters(self.factors.num_params[step]))
+            of_network = params + drawn.parameters(self.factors.num_params[step])
+            if known is not None and known.given[self.order[step]]:
+                value = known.x[drawn.rows, self.order[step]]
+            else:
+                value = self.factors.draw(step, of_network)
             reader, encoder = cast(nn.ModuleList, self.single[step])
             inputs = encoder(reader(value[:, None]), self.like)
             drawn.add(value, inputs)
@@ -136,8 +155,8 @@ class _Direct(Written):
 class _Drawn:
     """What is drawn of some rows so far: the values of columns, and all inputs as the direct connections see them."""
 
-    def __init__(self, layer: MaskedLinear, like: Tensor, context: Tensor | None) -> None:
-        self.layer, self.columns, self.num_rows = layer, layer.columns, len(like)
+    def __init__(self, layer: MaskedLinear, like: Tensor, rows: slice, context: Tensor | None) -> None:
+        self.layer, self.columns, self.num_rows, self.rows = layer, layer.columns, len(like), rows
         self.values: list[Tensor] = []
         self.inputs, self.num_inputs = like.new_empty(layer.in_features, len(like)), 0
         self.num_outputs = 0

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from marginflow.data.schema import Column
 from marginflow.distributions.columns.levels import LevelFactors
 from marginflow.distributions.columns.numbers import LARGEST_SCALE, NumberFactors, _least_scale
+from marginflow.distributions.columns.quantiles import level_quantiles, number_quantiles
 from marginflow.distributions.columns.reader import FAR, IMPOSSIBLE, REST, Read, RowReader
 
 FIRST_SCALE = 0.4  # of a logistic, in a column that is warped to unit scale
@@ -84,6 +85,10 @@ class ComponentColumn(nn.Module, ABC):
     def open_up(self, component: int, scale: float) -> None:
         """Let a component hold all possible: its points and the rest alike, and a logistic of this scale."""
 
+    @abstractmethod
+    def quantiles(self, shares: Tensor, levels: Tensor) -> Tensor:
+        """Quantiles (N, Q) of values that are not blank, of rows in which components have shares (N, C)."""
+
     def draw(self, component: Tensor) -> Tensor:
         """Values (N,), float64, each from a component."""
         return self.factors.draw(0, self.params.index_select(0, component))
@@ -132,6 +137,10 @@ class LevelComponents(ComponentColumn):
 
     def widen(self, by: float) -> None:
         """Of levels there are none."""
+
+    def quantiles(self, shares: Tensor, levels: Tensor) -> Tensor:
+        of_each = self.params.double().softmax(1)[:, int(self.column.blank) :]
+        return level_quantiles(self.column, shares @ of_each, levels)
 
     def open_up(self, component: int, scale: float) -> None:
         self.params[component] = 0.0
@@ -248,6 +257,12 @@ class NumberComponents(ComponentColumn):
             shares[:, atoms] /= 2
             shares[:, -1] += shares[:, atoms].sum(1)
         self._write(shares.log(), means, torch.full_like(means, FIRST_SCALE))
+
+    def quantiles(self, shares: Tensor, levels: Tensor) -> Tensor:
+        log_points, log_rest, means, scales = self._split()
+        atoms = shares @ log_points[int(self.column.blank) :].exp().T
+        logistics = shares * log_rest.exp(), means.expand_as(shares), scales.expand_as(shares)
+        return number_quantiles(self.column, atoms, *logistics, levels)
 
     def widen(self, by: float) -> None:
         _, _, means, scales = self._split()

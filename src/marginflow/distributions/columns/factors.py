@@ -69,6 +69,11 @@ class Factors(nn.Module):
         group, place = self.group_of[number]
         return cast(LevelFactors, self.groups[group]).draw(place, params)
 
+    def quantiles(self, number: int, params: Tensor, levels: Tensor) -> Tensor:
+        """Quantiles (N, Q) of a column that is not blank, given its own parameters (N, ...), at levels (Q,)."""
+        group, place = self.group_of[number]
+        return cast(LevelFactors, self.groups[group]).quantiles(place, params, levels)
+
     def marginals(self) -> Tensor:
         """The parameters of independent columns, as the schema knows them."""
         pairs = [(cast(LevelFactors, self.groups[group]), place) for group, place in self.group_of]

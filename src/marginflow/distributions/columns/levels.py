@@ -10,6 +10,7 @@ from torch import Tensor
 from marginflow.base.constants import HoldsConstants
 from marginflow.base.devices import on_cpu
 from marginflow.data.schema import Column
+from marginflow.distributions.columns.quantiles import level_quantiles
 from marginflow.distributions.columns.reader import Read
 
 
@@ -51,6 +52,11 @@ class LevelFactors(HoldsConstants):
         point = drawn(params.softmax(1))
         value = (point - int(self.columns[number].blank)).double()
         return torch.where(value < 0, torch.nan, value)
+
+    def quantiles(self, number: int, params: Tensor, levels: Tensor) -> Tensor:
+        """Quantiles (N, Q) of a column that is not blank, given its own parameters (N, points)."""
+        column = self.columns[number]
+        return level_quantiles(column, params[:, int(column.blank) :].double().softmax(1), levels)
 
     @on_cpu
     def marginals(self, number: int) -> Tensor:

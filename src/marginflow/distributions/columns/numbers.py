@@ -13,6 +13,7 @@ from marginflow.base.constants import HoldsWideConstants
 from marginflow.base.devices import on_cpu
 from marginflow.data.schema import Column
 from marginflow.distributions.columns.levels import LEAST_SHARE, drawn
+from marginflow.distributions.columns.quantiles import number_quantiles
 from marginflow.distributions.columns.reader import REST, Read, inner_value
 from marginflow.distributions.columns.warps import Warps
 
@@ -142,6 +143,15 @@ class NumberFactors(HoldsWideConstants):
             value = value.clamp(column.lower, column.upper)
         points = value.new_tensor([*([math.nan] if column.blank else []), *column.atoms, 0.0])
         return torch.where(chosen < column.num_points, points[chosen.clamp_max(column.num_points)], value)
+
+    @torch.no_grad()
+    def quantiles(self, number: int, params: Tensor, levels: Tensor) -> Tensor:
+        """Quantiles (N, Q) of a column that is not blank, given its own parameters (N, ...)."""
+        column, K = self.columns[number], self.components
+        logits, means, raw = params.double().split([column.num_points + K, K, K], 1)
+        atoms, weights = logits[:, int(column.blank) :].softmax(1).split([len(column.atoms), K], 1)
+        scales = self._scales(raw[:, None], self.least[number : number + 1])[:, 0]
+        return number_quantiles(column, atoms, weights, means, scales, levels)
 
     @on_cpu
     def marginals(self, number: int) -> Tensor:
