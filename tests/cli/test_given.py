@@ -126,7 +126,7 @@ def test_the_remedies_can_be_typed_as_they_stand(orders: Call, monkeypatch: pyte
     """Too few draws: the options of a training that begins with the columns. A flow: mixed, or a context."""
     with monkeypatch.context() as patched:
         patched.setattr(sys.modules["marginflow.distributions.sample_given"], "FEWEST", 10**7)
-        patched.setattr(sys.modules["marginflow.distributions.sample_given"], "MOST", 1000)
+        patched.setattr(sys.modules["marginflow.distributions.sample_given"], "NUMBERS", 5000)
         refused = orders("sample", RUN, "--given", "paid=yes", "--given", "price=20")
     fails(refused, r"draws as few as \d+ count for 64 rows.*--model mixed --set model.first=price,paid trains a model")
     said = refused.output.replace("\n", " ")

@@ -133,6 +133,7 @@ def test_rows_come_in_turn_and_a_blank_is_a_value() -> None:
         assert found[:, 1].isnan().tolist() == [True, False] * 3 + [True]
         assert found[1::2, 1].tolist() == [2.0] * 3
         assert len(found) == 7
+        assert len(sample_given(model, 1, x, flags).x) == 1
 
 
 def test_columns_behind_the_last_one_given_are_drawn_for_each_row_anew() -> None:

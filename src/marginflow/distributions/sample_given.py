@@ -17,7 +17,7 @@ from marginflow.distributions.by_columns import ByColumns, fitting_given, repeat
 
 SECONDS = 60.0  # for which draws are weighed, unless said
 FIRST, AT_ONCE = 256, 2**16  # draws for a row to begin with; of several rows together
-MOST = 2**20  # draws of a row that are kept
+NUMBERS = 2**26  # of draws that are kept
 FEWEST = 20  # draws that must count
 SHARE = 0.1  # of the rows asked for, that must count
 
@@ -105,6 +105,7 @@ def sample_given(
     """
     number = as_whole(num_samples, "num_samples", least=1)
     density, x, mask, context = fitting_given(model, x, given, context)
+    x, context = x[:number], None if context is None else context[:number]
     with evaluation_mode(model):
         turn = torch.arange(number, device=x.device) % len(x)
         if density.is_exact(mask):
@@ -156,7 +157,7 @@ def _draws(
                 drawn[i].append(own)
                 logs[i].append(log_own)
         done = sum(map(len, logs[left[0]]))
-        over = time.monotonic() > until or done >= MOST
+        over = time.monotonic() > until or done * len(left) * x.shape[1] >= NUMBERS
         left = [] if over else [i for i in left if _ess(torch.cat(logs[i])) < max(counts[i], FEWEST)]
         times = min(done, AT_ONCE)  # twice as many in all
     for i, count in enumerate(counts):
@@ -189,7 +190,7 @@ def resampled(log_w: Tensor, number: int) -> Tensor:
     tensor([0, 0, 0])
     """
     upto = (log_w - log_w.max()).exp().cumsum(0)
-    at = (torch.arange(number, dtype=upto.dtype, device=upto.device) + torch.rand(1, dtype=upto.dtype)) / number
+    at = (torch.arange(number, dtype=upto.dtype, device=upto.device) + torch.rand(1).to(upto)) / number
     places = torch.searchsorted(upto, at * upto[-1], right=True).clamp_max(len(log_w) - 1)
     return places[torch.randperm(number)]
 
