@@ -1,0 +1,96 @@
+"""Densities on real tables: `python -m benchmarks.tables --help`.
+
+For each table and each split by a seed, or each fold of a table with fewer than 2,000 rows: held-out nats a row, the
+difference to each baseline row by row, how well boosted trees tell samples from rows, whether log p tells training
+rows, seconds. All on one measure, see `measure`. What is done is kept at once and skipped by a later call, so the run
+may be stopped and continued. No result depends on a clock. Settings are chosen on moons, abalone and synthetic; the others
+are run once at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from benchmarks import defaults, kept
+from benchmarks.tables import page, studies
+from benchmarks.tables.measured import measure
+from benchmarks.tables.models import BASELINES, MODELS, OURS
+from benchmarks.tables.sets import SETS, missing
+from marginflow.nets.products import VARIABLE
+
+OUTPUT = Path("benchmarks/results/tables.json")
+
+
+def main(given: argparse.Namespace) -> None:
+    """Measure what is missing, unless only the page is asked for; write the page beside the record."""
+    if not given.page:
+        os.environ.setdefault(VARIABLE, "torch")  # products of matrices by the same code, not by what was quicker once
+        _measure(given)
+    written = page.write(given.output)
+    print(written.read_text() if written else f"{given.output} holds no table yet")
+
+
+def _measure(given: argparse.Namespace) -> None:
+    from sklearn import mixture  # noqa: F401, for its pools of threads, which are limited once they are there
+    from threadpoolctl import threadpool_limits
+
+    study = studies.study(given.as_name, given.set, without_atoms=given.without_atoms)
+    models = study.models if study else {each: MODELS[each] for each in given.models}
+    torch.set_num_threads(given.threads)
+    kept.keep(given.output, defaults.setting(given.threads), "settings")
+    with threadpool_limits(given.threads), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what is said of each table is not the matter here
+        for name in given.tables:
+            why = missing(name)
+            if why is not None:
+                print(f"{name} skipped: {why}", file=sys.stderr)
+                kept.keep(given.output, why, "skipped", name)
+                continue
+            how = {"change": study.change} if study else {}
+            measure(given.output, name, models, given.seeds, most=given.rows, **how)
+
+
+def _names(known: list[str]) -> Callable[[str], list[str]]:
+    """Reads names with commas between."""
+
+    def read(text: str) -> list[str]:
+        unknown = [each for each in text.split(",") if each not in known]
+        if unknown:
+            raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; there are {', '.join(known)}")
+        return text.split(",")
+
+    return read
+
+
+def _arguments() -> argparse.Namespace:
+    counted = [name for name, each in SETS.items() if each.role != "settings"]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.tables", description="Densities on real tables.")
+    parser.add_argument("--tables", type=_names([*SETS]), default=counted, help="names with commas between")
+    parser.add_argument("--models", type=_names([*MODELS]), default=[*MODELS], help=f"{OURS}, ..., {BASELINES[-1]}")
+    parser.add_argument("--seeds", type=int, default=3, help="splits of a table of 2,000 rows and more")
+    parser.add_argument("--rows", type=int, help="of each table at most, for a trial; needs another --output")
+    parser.add_argument("--page", action="store_true", help="write the page of what is kept, measure nothing")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    parser.add_argument("--as", dest="as_name", help="of a study: the name of a model of ours with other settings")
+    parser.add_argument(
+        "--set", action="append", default=[], help="of a study: such as model.orders=4; may be repeated"
+    )
+    parser.add_argument("--without-atoms", action="store_true", help="of a study: no spikes on grids")
+    given = parser.parse_args()
+    if given.output == OUTPUT and (given.rows or given.as_name):
+        parser.error("trials and studies are no part of the committed record: give --output FILE.json")
+    if (given.set or given.without_atoms) and not given.as_name:
+        parser.error("--set and --without-atoms are of a study: give it a name, as by --as 'four orders'")
+    return given
+
+
+if __name__ == "__main__":
+    main(_arguments())

@@ -1,0 +1,385 @@
+"""The comparison on real tables: one measure for all, paired differences, what is kept, and what is said."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from scipy.stats import norm
+from sklearn.ensemble import RandomForestClassifier
+from torch import Tensor
+
+from benchmarks import kept
+from benchmarks.tables import fitted, forest, measured, ours, page, sets, standing, studies
+from benchmarks.tables.copula import Copula, Margin
+from benchmarks.tables.fitted import CannotTake, Density, Fitted
+from benchmarks.tables.measure import FOLDS, Task, counts_the_same, number_of_parts, split, task_of
+from benchmarks.tables.membership import membership
+from benchmarks.tables.normals import Kernels, Normals, gaussian_mixtures
+from benchmarks.tables.paired import difference, over_parts, verdict
+from benchmarks.tables.two_sample import plain, together, two_sample
+from marginflow.estimators.trials import with_schema
+
+COLUMNS = {
+    "moons": 2, "abalone": 9, "synthetic": 5, "adult": 15, "adult without fnlwgt": 14, "california": 10, "diamonds": 10,
+    "birdstrikes": 13, "german": 21, "horse colic": 27, "penguins_raw": 17, "protein": 10, "concrete": 9, "bike": 18,
+}  # fmt: skip
+SMALL = {"model": {"hidden": [16]}, "train": {"epochs": 2, "batch_size": 50}}
+
+
+def orders(number: int = 400) -> dict[str, Any]:
+    """Levels with blanks, a truth, a count within bounds: 3 x 2 x 7 cells."""
+    rng = np.random.default_rng(0)
+    shop = rng.choice(3, number, p=(0.6, 0.3, 0.1))
+    open_ = rng.random(number) < 0.2 + 0.3 * shop
+    items = np.clip(rng.binomial(6, 0.2 + 0.2 * shop), 0, 6)
+    return {
+        "shop": pa.chunked_array([pa.array([["a", "b", None][i] for i in shop])]),
+        "open": pa.chunked_array([pa.array(open_)]),
+        "items": pa.chunked_array([pa.array(items)]),
+    }
+
+
+def reals(number: int = 300) -> np.ndarray:
+    rng = np.random.default_rng(1)
+    return rng.standard_normal((number, 2)) @ np.array([[1.0, 0.8], [0.0, 0.3]]) * [2.0, 50.0] + [3.0, 100.0]
+
+
+def real_task() -> Task:
+    return task_of({name: pa.chunked_array([column]) for name, column in zip("xy", reals().T, strict=True)}, 0)
+
+
+def grown(task: Task) -> Density:
+    """A forest that tells rows from shuffled ones, as arfpy's first does."""
+    rows = task.rows_to_train_on.numpy()
+    codes = forest._codes(rows, task.schema.modelled)
+    rng = np.random.default_rng(0)
+    both = np.concatenate([codes, np.stack([rng.permutation(each) for each in codes.T], 1)])
+    trees = RandomForestClassifier(5, min_samples_leaf=5, random_state=0)
+    return forest.Forest(trees.fit(both, np.repeat([0, 1], len(rows))), rows, task.schema)
+
+
+OF_CELLS: dict[str, Callable[[Task], Density]] = {
+    "mixed": lambda task: ours.trained(task, "mixed", SMALL).density,
+    "independent": lambda task: ours.independent_columns(task).density,
+    "mixture": lambda task: ours.product_mixture(task, 4, False),
+    "forest": grown,
+}
+OF_REALS: dict[str, Callable[[Task], Density]] = {
+    "flow": lambda task: (
+        ours.trained(task, "maf", {"model": {"hidden": [8], "blocks": 1}, "train": {"epochs": 2}}).density
+    ),
+    "independent": lambda task: ours.independent_columns(task).density,
+    "normals": lambda task: Normals(task.train.numpy(), 2, 0),
+    "kernels": lambda task: Kernels(task.train.numpy(), 0.3),
+    "copula": lambda task: Copula(task.train.numpy(), 1.0),
+    "forest": grown,
+}
+
+
+@pytest.mark.filterwarnings("ignore::marginflow.base.data_warning.DataWarning")
+@pytest.mark.parametrize("name", OF_CELLS)
+def test_probabilities_of_all_cells_add_up_to_one(name: str) -> None:
+    task = task_of(orders(), 0)
+    cells = [
+        [*range(len(each.levels)), *([math.nan] if each.blank else [])] if each.levels else range(-20, 30)
+        for each in task.schema.modelled
+    ]
+    density = OF_CELLS[name](task)
+    log_p = density.log_prob(torch.tensor([*itertools.product(*cells)], dtype=torch.float64))
+    assert np.exp(log_p).sum() == pytest.approx(1, abs=1e-5)
+    assert (density.log_prob(task.test) <= 0).all()
+
+
+@pytest.mark.parametrize("name", OF_REALS)
+def test_a_density_integrates_to_one_in_the_units_of_the_file(name: str) -> None:
+    task = real_task()
+    assert task.is_real
+    x, y = np.linspace(-17, 23, 401), np.linspace(-350, 550, 401)
+    grid = torch.from_numpy(np.stack(np.meshgrid(x, y, indexing="ij"), -1).reshape(-1, 2))
+    density = np.exp(OF_REALS[name](task).log_prob(grid)).reshape(401, 401)
+    assert np.trapezoid(np.trapezoid(density, y), x) == pytest.approx(1, abs=0.01)
+
+
+def test_samples_of_each_density_follow_it() -> None:
+    task, rows = real_task(), reals()
+    for name in ("normals", "copula", "independent", "forest"):
+        drawn = OF_REALS[name](task).sample(4_000, 0).numpy()
+        assert drawn.shape == (4_000, 2)
+        assert drawn.mean(0) == pytest.approx(rows.mean(0), abs=4 * rows.std(0).max() / 15), name
+        assert drawn.std(0) == pytest.approx(rows.std(0), rel=0.2), name
+        correlation = np.corrcoef(drawn.T)[0, 1]
+        assert (abs(correlation) < 0.1) if name == "independent" else (correlation > 0.6), name
+
+
+def test_a_copula_with_a_known_law() -> None:
+    margin = Margin(np.array([1.0, 3.0, 4.0, 9.0]), 0.5)
+    x = np.array([-0.5, 2.5, 8.5])
+    z = (x[:, None] - margin.centres) / margin.width
+    np.testing.assert_allclose(margin.log_density(x), np.log((norm.pdf(z) / margin.width).mean(1)))
+    np.testing.assert_allclose(margin.normal(x), norm.ppf(norm.cdf(z).mean(1)), rtol=1e-6)
+    np.testing.assert_allclose(margin.inverse(margin.normal(x)), x, rtol=1e-6)
+
+
+def test_a_forests_cell_is_the_mass_of_a_normal_cut_off_at_its_leaf() -> None:
+    leaf = forest.Leaf(np.array([0]), *(np.array([[each]]) for each in (1.0, -0.5, 4.5, 1.0, 2.0)), levels={})
+    cells = np.arange(5.0)
+    found = forest._log_normal(leaf, np.zeros(5, int), 0, cells, on_grid=True)
+    law = norm(1.0, 2.0)
+    truth = (law.cdf(cells + 0.5) - law.cdf(cells - 0.5)) / (law.cdf(4.5) - law.cdf(-0.5))
+    np.testing.assert_allclose(np.exp(found), truth)
+
+
+def test_the_schema_is_of_the_rows_to_train_on_and_what_it_does_not_know_is_left_out_for_all() -> None:
+    columns = orders(200)
+    rows = split(200, 0)
+    labels = columns["shop"].to_pylist()
+    for each in rows[2][:3]:
+        labels[int(each)] = "never seen"
+    task = task_of({**columns, "shop": pa.chunked_array([labels])}, 0)
+    assert set(task.schema["shop"].levels) == {"a", "b"}
+    assert (task.left_out, len(task.test)) == (3, len(rows[2]) - 3)
+    assert (len(task.train), len(task.validation)) == (len(rows[0]), len(rows[1]))
+
+
+def test_no_model_that_looks_at_some_rows_changes_what_is_counted() -> None:
+    rng = np.random.default_rng(0)
+    price = np.where(rng.random(600) < 0.3, 0.0, rng.lognormal(size=600))
+    columns = {"price": pa.chunked_array([price]), "rate": pa.chunked_array([rng.standard_normal(600)])}
+    task = task_of(columns, 0)
+    assert task.schema["price"].atoms == (0.0,)
+    assert not task.is_real
+    positive = task.of(task.train[task.train[:, 0] > 0][:50], task.validation)
+    again = with_schema(positive.data(), "mixed").schema
+    assert counts_the_same(again, task.schema)
+    assert not counts_the_same(task_of({**columns, "price": columns["rate"]}, 0).schema, task.schema)
+    without = studies._without_atoms(task)
+    assert counts_the_same(without.schema, task.schema)  # of real numbers atoms stay
+
+
+@pytest.mark.parametrize(("rows", "seeds"), [(1_500, 3), (2_500, 3)])
+def test_parts_share_no_row_and_folds_hold_every_row_out_once(rows: int, seeds: int) -> None:
+    parts = [split(rows, part) for part in range(number_of_parts(rows, seeds))]
+    for part in parts:
+        assert sorted(np.concatenate(part)) == list(range(rows))
+    held_out = np.concatenate([test for _, _, test in parts])
+    if rows < 2_000:
+        assert len(parts) == FOLDS
+        assert sorted(held_out) == list(range(rows))
+    else:
+        assert len(parts) == seeds
+        assert len(held_out) == 3 * 250
+
+
+def test_repeated_rows_are_dropped_before_the_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = {"a": pa.chunked_array([[1, 2, 1, None, None]]), "b": pa.chunked_array([["x", "y", "x", None, "y"]])}
+    monkeypatch.setitem(sets.SETS, "moons", sets.TableSet(draw=lambda: dict(cells)))
+    found = sets.columns_of("moons")
+    assert [each.to_pylist() for each in found.values()] == [[1, 2, None, None], ["x", "y", None, "y"]]
+    assert sets.size_of(sets.columns_of("moons", 2)) == 2
+
+
+@pytest.mark.parametrize("name", sets.SETS)
+def test_a_table_is_read_with_its_names_and_without_what_is_dropped(name: str) -> None:
+    why = sets.missing(name)
+    if why:
+        pytest.skip(why)
+    if name == "flights":
+        pytest.skip("too many rows for a test")
+    found = sets.columns_of(name, 300)
+    assert len(sets.SETS[name].names.split()) in (0, len(found) + len(sets.SETS[name].dropped))
+    assert len(found) == COLUMNS[name]
+    assert {len(each) for each in found.values()} == {300}
+    if name == "adult":
+        assert {each.strip() for each in found["income"].cells.to_pylist()} == {"<=50K", ">50K"}
+
+
+def test_settings_are_chosen_by_rows_they_have_not_seen() -> None:
+    task = real_task()
+    tried: list[float] = []
+
+    class Shifted:
+        def __init__(self, train: Tensor, shift: float) -> None:
+            self.law = norm(train.numpy().mean(0) + shift, train.numpy().std(0))
+
+        def log_prob(self, x: Tensor) -> np.ndarray:
+            return self.law.logpdf(x.numpy()).sum(1)
+
+        def sample(self, number: int, seed: int) -> Tensor:
+            return torch.zeros(number, 2)
+
+    def fit(of: Task, shift: float, is_ended: bool) -> Density:
+        tried.append(shift)
+        return Shifted(of.train, shift)
+
+    density, setting, scores = fitted.chosen(task, [4.0, 0.0, 5.0, 6.0, 7.0], fit)
+    assert setting == 0.0
+    assert [*scores] == ["4.0", "0.0", "5.0", "6.0"]  # two that are worse end it
+    assert isinstance(density, Shifted)
+    rows = task.rows_to_train_on.numpy()
+    np.testing.assert_allclose(density.law.mean(), rows.mean(0))  # of few rows fitted to all
+    assert len(tried) == 4 * 5 + 1
+
+
+def test_a_mixture_of_normals_is_refused_where_a_column_is_not_real() -> None:
+    with pytest.raises(CannotTake, match="3 of 3 columns"):
+        gaussian_mixtures(task_of(orders(), 0))
+
+
+def test_differences_and_their_errors_by_hand() -> None:
+    own, other = np.array([3.0, 5.0, 7.0, 1.0]), np.array([2.0, 2.0, 2.0, -np.inf])
+    found = difference(own, other)
+    assert (found["gain"], found["rows"]) == (3.0, 3)  # of 1, 3, 5
+    assert found["standard_error"] == pytest.approx(2 / math.sqrt(3))
+    assert verdict(found) == "ahead"  # the other gives a row no probability
+    assert verdict(difference(own[:3], other[:3])) == "ahead"  # 2.6 standard errors
+    assert verdict(difference(other[:3], own[:3])) == "behind"
+    assert verdict(difference(other, own)) == "behind"
+    assert verdict(difference(own[:2], other[:2])) == "level"  # 2 +- 1
+    part = {"gain": 1.0, "standard_error": 0.3, "rows": 100, "own_outside": 0, "other_outside": 0}
+    rows = over_parts([part, part, part])
+    assert rows["standard_error"] == pytest.approx(0.3 / math.sqrt(3))  # means do not vary
+    both = over_parts([part, {**part, "gain": 3.0, "rows": 200}])
+    assert both["gain"] == pytest.approx(7 / 3)
+    assert both["standard_error"] == pytest.approx(1.0)  # they do
+    assert verdict(both) == "ahead"
+    assert verdict({**both, "gain": 2.0}) == "level"
+
+
+def test_trees_tell_other_rows_apart_and_not_the_same() -> None:
+    rng = np.random.default_rng(0)
+    rows, same = ({"x": rng.standard_normal(600), "y": rng.choice(["a", "b"], 600).astype(object)} for _ in range(2))
+    other = {"x": rows["x"] + 3, "y": rows["y"]}
+    levels = {"x": same["x"], "y": np.where(rng.random(600) < 0.9, "a", None)}
+    assert abs(two_sample(same, rows, seeds=2)["auc"] - 0.5) < 0.06  # pyright: ignore
+    assert two_sample(other, rows, seeds=2)["auc"] > 0.9  # pyright: ignore
+    found = two_sample(levels, rows, seeds=2)
+    assert found is not None
+    assert found["auc"] > 0.7
+    assert found["scale"] == pytest.approx(2 * (1 - found["auc"]))
+    assert two_sample({"x": np.zeros(10)}, {"x": np.zeros(10)}) is None
+
+
+def test_rows_of_several_schemas_stand_together_as_in_the_file() -> None:
+    tasks = [task_of(orders(200), part) for part in range(2)]
+    found = together([plain(task.test, task.schema) for task in tasks])
+    whole = {name: column.to_pylist() for name, column in orders(200).items()}
+    rows = np.concatenate([split(200, part)[2] for part in range(2)])
+    assert found["shop"].tolist() == [whole["shop"][i] for i in rows]
+    assert found["items"].tolist() == [whole["items"][i] for i in rows]
+
+
+def test_membership_by_counting_pairs() -> None:
+    rng = np.random.default_rng(0)
+    inside, outside = rng.integers(0, 9, 40).astype(float), rng.integers(0, 7, 30).astype(float)
+    pairs = [(a > b) + 0.5 * (a == b) for a in inside for b in outside]
+    assert membership(inside, outside) == pytest.approx(np.mean(pairs))
+
+
+class Constant:
+    """A density whose log p is given."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def log_prob(self, x: Tensor) -> np.ndarray:
+        return np.full(len(x), self.value) + x[:, 2].numpy() * self.value / 100
+
+    def sample(self, number: int, seed: int) -> Tensor:
+        return torch.zeros(number, 4, dtype=torch.float64)
+
+
+def test_a_later_call_goes_on_where_the_first_one_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def model(name: str, value: float) -> Callable[[Task], Fitted]:
+        def fit(task: Task) -> Fitted:
+            calls.append(name)
+            if name == "broken" and calls.count("broken") == 2:
+                raise RuntimeError("no memory")
+            if name == "kernels":
+                raise CannotTake("levels")
+            return Fitted(Constant(value), {"components": 3})
+
+        return fit
+
+    monkeypatch.setitem(
+        sets.SETS, "moons", sets.TableSet(draw=lambda: {**orders(300), "rate": pa.chunked_array([reals()[:, 0]])})
+    )
+    monkeypatch.setattr("benchmarks.tables.two_sample.SEEDS", 1)
+    output = tmp_path / "results" / "record.json"
+    models = {"ours": model("ours", -1.0), "kernels": model("kernels", 0.0), "broken": model("broken", -2.0)}
+    measured.measure(output, "moons", {"ours": models["ours"]}, 3)
+    assert calls == ["ours"] * FOLDS
+    measured.measure(output, "moons", models, 3)
+    assert calls.count("ours") == FOLDS
+    assert [calls.count(each) for each in ("kernels", "broken")] == [FOLDS, FOLDS]
+    table = kept.read(output)["tables"]["moons"]
+    assert [each["models"]["broken"].get("failed") for each in table["parts"].values()].count(None) == FOLDS - 1
+    assert standing.why_not(table, "kernels") == "levels"
+    measured.measure(output, "moons", models, 3)
+    assert [calls.count(each) for each in ("ours", "kernels", "broken")] == [FOLDS, FOLDS, FOLDS + 1]  # it failed once
+    table = kept.read(output)["tables"]["moons"]
+    found = standing.beside(table, "ours", "broken")
+    assert found is not None
+    items = np.array(sets.columns_of("moons")["items"].to_pylist())
+    assert found["gain"] == pytest.approx(1 + items.mean() / 100)  # of all rows, each once
+    assert (found["verdict"], found["rows"], found["parts"]) == ("ahead", len(items), FOLDS)
+    assert table["two_sample"]["all"]["ours"]["auc"] > table["two_sample"]["all"]["real rows"]["auc"]
+    with pytest.raises(ValueError, match="give another --output"):
+        measured.measure(output, "moons", models, 3, most=100)
+
+
+def _record() -> dict[str, Any]:
+    gain = {"gain": 1.0, "standard_error": 0.1, "rows": 100, "own_outside": 0, "other_outside": 0}
+    models = {
+        "ours": {"log_p": -5.0, "outside": 0, "membership": 0.5, "seconds": 61.0, "chosen": "maf"},
+        "independent": {"log_p": -6.0, "outside": 0, "membership": 0.5, "seconds": 1.0},
+        "mixture": {"log_p": -5.0, "outside": 1, "membership": 0.5, "seconds": 2.0},
+        "kernels": {"reason": "levels: 3"},
+    }
+    about = {
+        "rows": 1_000,
+        "dropped": {"id": "a number"},
+        "role": "counted",
+        "real": False,
+        "folds": False,
+        "at_most": None,
+    }
+    part = {
+        "about": {"kinds": {"category": 2}, "left_out": 3}, "models": models,
+        "paired": {"ours": {"independent": gain, "mixture": {**gain, "gain": 0.1}}},
+    }  # fmt: skip
+    test = {"auc": 0.6, "deviation": 0.0, "scale": 0.8, "rows": 100}
+    adult = {
+        "about": about,
+        "parts": {"0": part},
+        "two_sample": {"0": {"ours": test, "real rows": {**test, "auc": 0.5}}},
+    }
+    return {"tables": {"adult": adult, "bike": {"about": about}}, "skipped": {"protein": "no file"}}
+
+
+def test_the_page_says_where_a_mixture_is_enough_and_what_was_asked() -> None:
+    said = page.page(_record())
+    assert "| adult | -5.00 | -6.00 | -5.00 (1 rows p = 0) |" in said
+    assert "| adult | +1.000 ± 0.100 | +0.100 ± 0.100 | product mixture | level |" in said
+    assert "On adult ours is not ahead of product mixture, which is enough" in said
+    assert "ahead on 0, level on 1, behind on 0 of 1 counted tables" in said
+    assert "Two-sample AUC on adult: 0.600, asked at most 0.53, not met" in said
+    assert "protein skipped: no file." in said
+    assert "bike" not in said
+
+
+def test_a_dash_says_why_where_another_table_has_the_model() -> None:
+    record = _record()
+    other = {**record["tables"]["adult"]["parts"]["0"]["models"], "kernels": {"log_p": -1.0, "outside": 0}}
+    part = {**record["tables"]["adult"]["parts"]["0"], "models": other}
+    record["tables"]["bike"]["parts"] = {"0": part}
+    assert "| - levels |" in page.page(record)
