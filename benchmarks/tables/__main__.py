@@ -3,8 +3,8 @@
 For each table and each split by a seed, or each fold of a table with fewer than 2,000 rows: held-out nats a row, the
 difference to each baseline row by row, how well boosted trees tell samples from rows, whether log p tells training
 rows, seconds. All on one measure, see `measure`. What is done is kept at once and skipped by a later call, so the run
-may be stopped and continued. No result depends on a clock. Settings are chosen on moons, abalone and synthetic; the others
-are run once at the end.
+may be stopped and continued. No result depends on a clock. Settings are chosen on moons, abalone and synthetic; the
+others are run once at the end.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ def _measure(given: argparse.Namespace) -> None:
 
     study = studies.study(given.as_name, given.set, without_atoms=given.without_atoms)
     models = study.models if study else {each: MODELS[each] for each in given.models}
+    failed: list[str] = []
     torch.set_num_threads(given.threads)
     kept.keep(given.output, defaults.setting(given.threads), "settings")
     with threadpool_limits(given.threads), warnings.catch_warnings():
@@ -54,7 +55,12 @@ def _measure(given: argparse.Namespace) -> None:
                 kept.keep(given.output, why, "skipped", name)
                 continue
             how = {"change": study.change} if study else {}
-            measure(given.output, name, models, given.seeds, most=given.rows, **how)
+            try:
+                measure(given.output, name, models, given.seeds, most=given.rows, **how)
+            except ValueError as error:  # one table must not end hours of others
+                failed.append(f"{name}: {error}")
+    if failed:
+        sys.exit("\n".join(failed))
 
 
 def _names(known: list[str]) -> Callable[[str], list[str]]:

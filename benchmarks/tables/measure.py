@@ -2,15 +2,17 @@
 
 A row's log p is the logarithm of probabilities of grid cells, levels, atoms and blanks, and of densities in the units
 of the file for the rest. Kinds, grids, levels and blanks are the library's own inference from the rows to train on,
-validation rows among them; atoms and bounds of real numbers are settled from then on, so that no model that looks at
-some of these rows may change what is counted. Test rows with a cell that the schema has no place for, such as a level
-that no row to train on has, have no probability under any model: they are left out for all, and counted.
+validation rows among them, kinds once for all parts of a table; atoms and bounds of real numbers are settled from
+then on, so that no model that looks at some of these rows may change what is counted. Test rows with a cell that the
+schema has no place for, such as a level that no row to train on has, have no probability under any model: they are
+left out for all, and counted.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,6 +33,8 @@ from marginflow.estimators.candidates import are_real
 
 FOLDS, FEW = 5, 2_000  # of a table with fewer rows each is held out once
 HELD_OUT = 0.1  # of the rows, for validation, and for the test of a larger table
+FILE = Path("table")  # in messages
+Options = Mapping[str, ColumnOptions]
 SETTLED = ("lower", "upper", "atoms")
 REAL = ColumnOptions(kind="real", blank=False, lower="none", upper="none", atoms=[])
 
@@ -109,31 +113,42 @@ def split(rows: int, part: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return train, validation, test
 
 
-def task_of(columns: Columns, part: int, *, real: bool = False) -> Task:
+def kinds_of(columns: Columns, *, real: bool = False) -> Options:
+    """The kinds of a table's columns in all its parts: as the rows to train on of the first part tell, or all real."""
+    if real:
+        return dict.fromkeys(columns, REAL)
+    return {each.name: ColumnOptions(kind=each.kind) for each in _drafted(columns, 0, {})[0].columns}
+
+
+def task_of(columns: Columns, part: int, kinds: Options) -> Task:
     """A part of a table by the schema of its rows to train on.
 
     Args:
         columns: of the table, without repeated rows.
         part: the number of the fold, or the seed of the split.
-        real: whether all columns count as real numbers.
+        kinds: of the columns.
 
     Returns:
         The task, whose seed is the part's number.
     """
     train, validation, test = (take(columns, rows) for rows in split(size_of(columns), part))
-    file, together = Path("table"), take(columns, np.concatenate(split(size_of(columns), part)[:2]))
-    options = dict.fromkeys(columns, REAL) if real else {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what is said of each table is not the matter here
-        schema, whole = drafted_rows(Content(together), file, options)
+    schema, whole = _drafted(columns, part, kinds)
     x, num_train = whole.take().x, size_of(train)
     schema = settled(fitted(schema, x[:num_train], all_rows=x))
     gaps = Gaps()
-    held_out = encoded(test, schema, file, read=gaps.of_kind)[0]
+    held_out = encoded(test, schema, FILE, read=gaps.of_kind)[0]
     known = torch.ones(len(held_out), dtype=torch.bool) if gaps.rows is None else ~gaps.rows
     parts = x[:num_train].double(), x[num_train:].double(), held_out[known].double()
     assert size_of(validation) == len(parts[1])
     return Task(schema, *parts, left_out=int((~known).sum()), seed=part)
+
+
+def _drafted(columns: Columns, part: int, kinds: Options) -> tuple[Schema, Split]:
+    """The schema of the rows to train on, without statistics, and these rows, training rows first."""
+    train, validation, _ = split(size_of(columns), part)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what is said of each table is not the matter here
+        return drafted_rows(Content(take(columns, np.concatenate([train, validation]))), FILE, kinds)
 
 
 def settled(schema: Schema) -> Schema:

@@ -20,7 +20,7 @@ from benchmarks import kept
 from benchmarks.tables import paired
 from benchmarks.tables.beside import Beside
 from benchmarks.tables.fitted import CannotTake, Fitted
-from benchmarks.tables.measure import FEW, Task, number_of_parts, task_of
+from benchmarks.tables.measure import FEW, Task, kinds_of, number_of_parts, task_of
 from benchmarks.tables.membership import membership
 from benchmarks.tables.sets import SETS, columns_of, size_of
 from benchmarks.tables.two_sample import plain, together, two_sample
@@ -57,10 +57,11 @@ def measure(
         raise ValueError(f"{output} holds {name} as {before}; it is {about} now: give another --output")
     kept.keep(output, about, "tables", name, "about")
     parts = [Part(output, name, each, about["folds"]) for each in range(number_of_parts(size_of(columns), seeds))]
+    kinds = kinds_of(columns, real=SETS[name].real)
     for part in parts:
         missing = {each: fit for each, fit in models.items() if not part.is_done(each)}
         if missing:
-            part.measure(change(task_of(columns, part.number, real=SETS[name].real)), missing)
+            part.measure(change(task_of(columns, part.number, kinds)), missing)
     if about["folds"]:
         for model in (REAL_ROWS, *models):
             tell_apart(parts, model, EVERY)

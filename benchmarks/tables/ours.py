@@ -25,7 +25,7 @@ from marginflow.runs.schema import IN_MEMORY
 from marginflow.training import fit
 
 COMPONENTS = (8, 16, 32, 64, 128, 256, 512)
-EPOCHS, MOST_EPOCHS, PATIENCE = 60, 200, 10  # steps of EM of a settled number, and until validation rows end them
+EPOCHS, PATIENCE = 60, 10  # steps of EM, and those without a gain on validation rows that end them
 IN_A_ROW = {"name": "table", "path": IN_MEMORY}
 
 
@@ -83,12 +83,9 @@ def product_mixtures(task: Task) -> Fitted:
 
 def product_mixture(task: Task, components: int, is_ended: bool) -> Density:
     """A mixture of so many components, by EM; its training is ended by the validation rows or after `EPOCHS` steps."""
-    train = (
-        {"epochs": MOST_EPOCHS, "patience": PATIENCE, "validate_every": 5} if is_ended
-        else {"epochs": EPOCHS, "validate_every": 5}
-    )  # fmt: skip
+    train: dict[str, Any] = {"epochs": EPOCHS, "validate_every": 5, "seed": task.seed, "device": "cpu"}
+    train |= {"patience": PATIENCE} if is_ended else {}
     model = {"name": "mixture", "components": components}
-    train |= {"seed": task.seed, "device": "cpu"}
     experiment = parse({"data": IN_A_ROW, "model": model, "train": train}, "the settings")
     rows = Split(task.train)
     watched = Split(task.validation) if is_ended else Split(*rows.take(spread_rows(len(task.train), WATCHED)))

@@ -110,10 +110,10 @@ def _log_p(tables: Mapping[str, Any], models: list[str]) -> str:
 
 
 def _differences(tables: Mapping[str, Any], models: list[str]) -> str:
-    others = [each for each in models if each in BASELINES]
     parts = []
     for own in _own(models):
-        head = ["table", *map(_word, others), "the least", "verdict"]
+        others = [each for each in models if each != own]
+        head = ["table", *map(_word, others), "worst beside", "verdict"]
         lines = []
         for name, table in tables.items():
             cells = [_difference(beside(table, own, other)) or _dash(table, other) for other in others]

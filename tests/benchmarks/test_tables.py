@@ -20,7 +20,7 @@ from benchmarks import kept
 from benchmarks.tables import fitted, forest, measured, ours, page, sets, standing, studies
 from benchmarks.tables.copula import Copula, Margin
 from benchmarks.tables.fitted import CannotTake, Density, Fitted
-from benchmarks.tables.measure import FOLDS, Task, counts_the_same, number_of_parts, split, task_of
+from benchmarks.tables.measure import FOLDS, Task, counts_the_same, kinds_of, number_of_parts, split, task_of
 from benchmarks.tables.membership import membership
 from benchmarks.tables.normals import Kernels, Normals, gaussian_mixtures
 from benchmarks.tables.paired import difference, over_parts, verdict
@@ -52,8 +52,12 @@ def reals(number: int = 300) -> np.ndarray:
     return rng.standard_normal((number, 2)) @ np.array([[1.0, 0.8], [0.0, 0.3]]) * [2.0, 50.0] + [3.0, 100.0]
 
 
+def the_task(columns: dict[str, Any], part: int) -> Task:
+    return task_of(columns, part, kinds_of(columns))
+
+
 def real_task() -> Task:
-    return task_of({name: pa.chunked_array([column]) for name, column in zip("xy", reals().T, strict=True)}, 0)
+    return the_task({name: pa.chunked_array([column]) for name, column in zip("xy", reals().T, strict=True)}, 0)
 
 
 def grown(task: Task) -> Density:
@@ -87,7 +91,7 @@ OF_REALS: dict[str, Callable[[Task], Density]] = {
 @pytest.mark.filterwarnings("ignore::marginflow.base.data_warning.DataWarning")
 @pytest.mark.parametrize("name", OF_CELLS)
 def test_probabilities_of_all_cells_add_up_to_one(name: str) -> None:
-    task = task_of(orders(), 0)
+    task = the_task(orders(), 0)
     cells = [
         [*range(len(each.levels)), *([math.nan] if each.blank else [])] if each.levels else range(-20, 30)
         for each in task.schema.modelled
@@ -143,7 +147,7 @@ def test_the_schema_is_of_the_rows_to_train_on_and_what_it_does_not_know_is_left
     labels = columns["shop"].to_pylist()
     for each in rows[2][:3]:
         labels[int(each)] = "never seen"
-    task = task_of({**columns, "shop": pa.chunked_array([labels])}, 0)
+    task = the_task({**columns, "shop": pa.chunked_array([labels])}, 0)
     assert set(task.schema["shop"].levels) == {"a", "b"}
     assert (task.left_out, len(task.test)) == (3, len(rows[2]) - 3)
     assert (len(task.train), len(task.validation)) == (len(rows[0]), len(rows[1]))
@@ -153,15 +157,26 @@ def test_no_model_that_looks_at_some_rows_changes_what_is_counted() -> None:
     rng = np.random.default_rng(0)
     price = np.where(rng.random(600) < 0.3, 0.0, rng.lognormal(size=600))
     columns = {"price": pa.chunked_array([price]), "rate": pa.chunked_array([rng.standard_normal(600)])}
-    task = task_of(columns, 0)
+    task = the_task(columns, 0)
     assert task.schema["price"].atoms == (0.0,)
     assert not task.is_real
     positive = task.of(task.train[task.train[:, 0] > 0][:50], task.validation)
     again = with_schema(positive.data(), "mixed").schema
     assert counts_the_same(again, task.schema)
-    assert not counts_the_same(task_of({**columns, "price": columns["rate"]}, 0).schema, task.schema)
+    assert not counts_the_same(the_task({**columns, "price": columns["rate"]}, 0).schema, task.schema)
     without = studies._without_atoms(task)
     assert counts_the_same(without.schema, task.schema)  # of real numbers atoms stay
+
+
+def test_kinds_are_the_same_in_all_parts() -> None:
+    _, _, test = split(200, 0)
+    price = np.round(np.random.default_rng(0).normal(size=200), 1)
+    price[test[0]] = 1 / 3  # which the other parts train on
+    columns = {"price": pa.chunked_array([price]), "shop": orders(200)["shop"]}
+    kinds = kinds_of(columns)
+    assert task_of(columns, 0, kinds).schema["price"].kind == "decimal"
+    with pytest.raises(ValueError, match="price"):
+        task_of(columns, 1, kinds)
 
 
 @pytest.mark.parametrize(("rows", "seeds"), [(1_500, 3), (2_500, 3)])
@@ -230,7 +245,7 @@ def test_settings_are_chosen_by_rows_they_have_not_seen() -> None:
 
 def test_a_mixture_of_normals_is_refused_where_a_column_is_not_real() -> None:
     with pytest.raises(CannotTake, match="3 of 3 columns"):
-        gaussian_mixtures(task_of(orders(), 0))
+        gaussian_mixtures(the_task(orders(), 0))
 
 
 def test_differences_and_their_errors_by_hand() -> None:
@@ -268,7 +283,7 @@ def test_trees_tell_other_rows_apart_and_not_the_same() -> None:
 
 
 def test_rows_of_several_schemas_stand_together_as_in_the_file() -> None:
-    tasks = [task_of(orders(200), part) for part in range(2)]
+    tasks = [the_task(orders(200), part) for part in range(2)]
     found = together([plain(task.test, task.schema) for task in tasks])
     whole = {name: column.to_pylist() for name, column in orders(200).items()}
     rows = np.concatenate([split(200, part)[2] for part in range(2)])
