@@ -373,10 +373,11 @@ def _record() -> dict[str, Any]:
         "paired": {"ours": {"independent": gain, "mixture": {**gain, "gain": 0.1}}},
     }  # fmt: skip
     test = {"auc": 0.6, "deviation": 0.0, "scale": 0.8, "rows": 100}
+    tests = {"ours": test, "mixture": {**test, "scale": 0.7}, "real rows": {**test, "auc": 0.5}}
     adult = {
         "about": about,
         "parts": {"0": part},
-        "two_sample": {"0": {"ours": test, "real rows": {**test, "auc": 0.5}}},
+        "two_sample": {"0": tests},
     }
     return {"tables": {"adult": adult, "bike": {"about": about}}, "skipped": {"protein": "no file"}}
 
@@ -388,6 +389,7 @@ def test_the_page_says_where_a_mixture_is_enough_and_what_was_asked() -> None:
     assert "On adult ours is not ahead of product mixture, which is enough" in said
     assert "ahead on 0, level on 1, behind on 0 of 1 counted tables" in said
     assert "Two-sample AUC on adult: 0.600, asked at most 0.53, not met" in said
+    assert "nearer to 0.5 than every baseline's on 1 of 1 counted tables" in said
     assert "protein skipped: no file." in said
     assert "bike" not in said
 
@@ -397,4 +399,6 @@ def test_a_dash_says_why_where_another_table_has_the_model() -> None:
     other = {**record["tables"]["adult"]["parts"]["0"]["models"], "kernels": {"log_p": -1.0, "outside": 0}}
     part = {**record["tables"]["adult"]["parts"]["0"], "models": other}
     record["tables"]["bike"]["parts"] = {"0": part}
-    assert "| - levels |" in page.page(record)
+    said = page.page(record)
+    assert "| adult | -5.00 | -6.00 | -5.00 (1 rows p = 0) | - |" in said
+    assert "- kernels, adult: levels: 3." in said
