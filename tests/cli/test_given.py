@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from helpers import Call, fails, succeeds
 from pyarrow import parquet
@@ -160,10 +161,9 @@ def test_mixtures_and_contexts(orders: Call) -> None:
     assert {(row["paid"], row["segment"]) for row in read("x.csv")} == {("yes", "b")}
     fails(orders("sample", RUN, "--given", "segment=b"),
           "needs its context: give --given paid=VALUE too, or --context-from FILE")  # fmt: skip
-    fails(
-        orders("sample", RUN, "--given", "paid=yes"),
-        "no column of the model is given, other than its context",
-    )
+    said = succeeds(orders("sample", RUN, "--given", "paid=yes", "-o", "x.csv"))  # the context alone
+    assert {row["paid"] for row in read("x.csv")} == {"yes"}
+    assert len({row["price"] for row in read("x.csv")}) > 20
     write("context.csv", [["yes"], ["no"]], ["paid"])
     succeeds(orders("sample", RUN, "--given", "segment=b", "--context-from", "context.csv", "-o", "y.csv", "-n", 4))
     assert [(row["paid"], row["segment"]) for row in read("y.csv")] == [("yes", "b"), ("no", "b")] * 2
@@ -202,8 +202,10 @@ def test_fill_fills_the_blanks_and_nothing_else(orders: Call) -> None:
     rows[5][1] = "d"  # which the model has no place for
     write("gaps.csv", rows)
     said = succeeds(orders("fill", RUN, "gaps.csv", "-o", "filled.csv"))
-    assert "cells of" in said
-    assert "1 cells that the model has no place for stay" in said
+    assert "cells filled: " in said
+    assert ", in 40 of the rows: segment 10, price 10, paid 10, age 1" in said
+    assert "rows filled by weighted draws: " in said
+    assert "which stay and count as unknown: 1" in said
     before, after = read("gaps.csv"), read("filled.csv")
     assert list(after[0]) == NAMES
     for one, other in zip(before, after, strict=True):
@@ -241,3 +243,73 @@ def test_fill_of_real_numbers_without_a_schema(call: Call) -> None:
     assert float(second["a"]) == pytest.approx(-1, abs=0.1)
     assert float(first["b_q97.5"]) - float(first["b_q2.5"]) == pytest.approx(0.4, abs=0.1)
     assert first["a_q2.5"] == ""
+
+
+def test_a_column_that_is_blank_throughout_is_filled_in_any_format(orders: Call) -> None:
+    rows = rows_of(12, 3)
+    for row in rows:
+        row[2] = row[3] = ""
+    write("gaps.csv", rows)
+    table = pa.table({
+        "id": [row[0] for row in rows], "segment": [row[1] for row in rows],
+        "price": pa.nulls(12), "paid": pa.nulls(12),
+        "age": pa.array([float(row[4]) if row[4] else None for row in rows]),
+    })  # fmt: skip
+    parquet.write_table(table, "gaps.parquet")
+    for name in ("gaps.csv", "gaps.parquet"):
+        succeeds(orders("fill", RUN, name, "-o", "filled.parquet"))
+        filled = parquet.read_table("filled.parquet")
+        assert filled["price"].null_count == filled["paid"].null_count == 0
+        assert set(filled["paid"].to_pylist()) <= {"yes", "no"}
+        succeeds(orders("fill", RUN, name, "-o", "filled.csv", "--by", "median", "--quantiles", "0.5"))
+        assert all(row["price"] == row["price_q50"] for row in read("filled.csv"))
+
+
+def test_whole_numbers_get_others_beside_them(call: Call) -> None:
+    rng = np.random.default_rng(0)
+    write("real.csv", [[f"{a:.9f}", f"{a + b:.9f}"] for a, b in rng.normal(size=(300, 2))], ["a", "b"])
+    succeeds(call("train", "real.csv", "--model", "gaussian_mixture", "--set", "model.components=1"))
+    parquet.write_table(pa.table({"a": pa.array([1, None, 3]), "b": pa.nulls(3)}), "gaps.parquet")
+    succeeds(call("fill", "runs/real", "gaps.parquet", "-o", "filled.parquet"))
+    filled = parquet.read_table("filled.parquet")
+    assert filled["a"].to_pylist()[::2] == [1.0, 3.0]
+    assert filled.schema.types == [pa.float64()] * 2
+    assert filled["b"].null_count == 0
+
+
+def test_fill_says_what_else_it_did(orders: Call) -> None:
+    write("gaps.csv", [["n1", "", "", "yes", "41"], ["n2", "a", "11.0", "", ""]])
+    result = orders("fill", RUN, "gaps.csv", "-o", "filled.npy")
+    assert result.exit_code == 1
+    assert "cannot be kept in an array of numbers" in result.output
+    assert "give -o filled.csv" in result.output
+    fails(orders("fill", RUN, "gaps.csv", "--quantiles", "0.3333333,0.33333331"), "different numbers between 0 and 1")
+    options = ("--set", "schema.segment.pool=500", "--context", "paid")
+    succeeds(orders("train", "orders.csv", "--model", "mixed", *options, *QUICK))
+    write("context.csv", [["n1", "", "12.0", "maybe", "41"]])
+    result = orders("fill", RUN, "context.csv")
+    assert result.exit_code == 1
+    assert "the context 'paid' must be known in every row; row 0" in result.output
+    assert "id,segment" not in result.output  # nothing half-written
+    write("pooled.csv", [["n1", "", "12.0", "yes", "41"]] * 30)
+    said = succeeds(orders("fill", RUN, "pooled.csv", "-o", "filled.csv"))
+    assert "cells filled with a level that stands for rare ones: " in said
+
+
+def test_columns_that_are_neither_given_nor_asked_for_may_hold_anything(orders: Call) -> None:
+    write(
+        "rows.csv",
+        [["n1", "a", "12.345", "yes", "41"], ["n2", "z", "12.0", "yes", "41"], ["n3", "a", "12.0", "maybe", "41"]],
+    )
+    said = succeeds(
+        orders("score", RUN, "rows.csv", "--given", "segment", "--of", "paid", "-o", "scored.csv", "-K", 50)
+    )
+    found = [row["log_prob_given"] for row in read("scored.csv")]
+    assert -20 < float(found[0]) < 0
+    assert found[1:] == ["", "-inf"]
+    assert "1 of 3 rows have given values that have no probability" in said
+
+
+def test_seconds_are_a_time(orders: Call) -> None:
+    for wrong in ("-5", "0", "nan", "inf"):
+        fails(orders("sample", RUN, "--given", "paid=yes", "--seconds", wrong), "--seconds must be above 0")

@@ -14,7 +14,7 @@ from small_tables import SCHEMA, cells_of, mixed, mixture, normal, same
 import marginflow as mf
 from marginflow.base.data_warning import DataWarning
 from marginflow.data import Schema
-from marginflow.distributions import Marginalising, Mixed, StandardNormal
+from marginflow.distributions import GaussianMixture, Marginalising, Mixed, StandardNormal
 from marginflow.distributions.by_columns import NoFactorsError
 from marginflow.distributions.columns.column_by_column import ColumnByColumn
 from marginflow.distributions.fill import fill
@@ -133,6 +133,35 @@ def test_a_mixture_of_normal_distributions_is_filled_by_its_closed_form() -> Non
     torch.testing.assert_close(found.x[:, others], mean)
     torch.testing.assert_close(found.quantiles[:, others, 0], mean + 1.959964 * deviation, atol=1e-5, rtol=0)
     assert found.quantiles[:, given].isnan().all()
+
+
+@pytest.mark.parametrize("name", ["mixed", "mixture"])
+def test_quantiles_are_of_rows_in_which_no_missing_cell_is_blank(name: str) -> None:
+    """As draws are: of b where e is missing, too, and might be blank."""
+    model = mixture(4) if name == "mixture" else mixed(order="sequential")
+    cells, row = cells_of(SCHEMA), torch.tensor([[1.0, 2.0, 0.0, 1.0, 2.0]])
+    missing = torch.tensor([[False, True, False, False, True]])
+    at = [0.05 * i for i in range(1, 20)]
+    found = fill(model, row, missing, by="median", levels=at, num_samples=20_000)
+    inside = cells[same(cells[:, [0, 2, 3]], row[0, [0, 2, 3]]) & ~cells[:, [1, 4]].isnan().any(1)]
+    with torch.no_grad():
+        p = model.log_prob(inside).exp()
+    for place in (1, 4):
+        upto = torch.stack([p[inside[:, place] <= value].sum() for value in range(4)]) / p.sum()
+        for level, quantile in zip(at, found.quantiles[0, place].tolist(), strict=True):
+            nearest = {int((upto < level + off).sum()) for off in (-0.015, 0.0, 0.015)}
+            assert int(quantile) in nearest, (place, level)
+
+
+def test_a_draw_takes_no_more_draws_than_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, drawn = normal(), []
+    propose = GaussianMixture.propose
+    monkeypatch.setattr(
+        GaussianMixture, "propose", lambda self, x, *more: drawn.append(len(x)) or propose(self, x, *more)
+    )
+    x = model.sample(50)
+    fill(model, x, torch.tensor([True, False, False, False]).expand(50, -1))
+    assert sum(drawn) <= 50 * 4
 
 
 def test_rows_without_gaps_stay_and_what_makes_no_sense_is_refused() -> None:

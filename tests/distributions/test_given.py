@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import cast
 
 import pytest
@@ -14,7 +15,7 @@ from schemas import levels, reals, steps, strengthened
 from small_tables import SCHEMA, cells_of, mixed, mixture, normal, same
 from torch import Tensor
 
-from marginflow import models
+from marginflow import log_likelihood, models
 from marginflow.data import Schema
 from marginflow.distributions import (
     Distribution,
@@ -115,6 +116,23 @@ def test_the_mean_of_weights_is_the_probability_of_what_is_given(name: str) -> N
     assert float(w.mean()) == pytest.approx(expected, abs=5 * error)
 
 
+def test_rows_of_a_density_that_is_marginalised_have_its_probabilities() -> None:
+    torch.manual_seed(0)
+    joint = strengthened(Mixed(SCHEMA, hidden=[12] * 3, components=2, noise_features=2))
+    with torch.no_grad():  # noise matters
+        for weight in cast(ColumnByColumn, joint.members[0]).network.hidden_layers[0].parameters():
+            weight.mul_(3)
+    model, cells = Marginalising(joint, StandardNormal(2)), cells_of(SCHEMA)
+    row, b = torch.tensor([[0.0, 1.0, 0.0, 2.0, 0.0]]), torch.tensor([True, True, False, True, False])
+    found = sample_given(model, 4000, row, b)
+    assert not found.exact
+    inside = cells[same(cells[:, b], row[0, b])]
+    p = log_likelihood(model, inside, num_samples=20_000).log_prob.softmax(0)
+    counts = torch.stack([same(found.x, cell).sum() for cell in inside]).double()
+    chi = ((counts - 4000 * p).square() / (4000 * p)).sum()
+    assert chi < 3 * (len(p) + 6 * (2 * len(p)) ** 0.5)
+
+
 def test_columns_first_in_the_order_are_exact() -> None:
     model = mixed(orders=3, first=("d", "b"))
     assert [cast(ColumnByColumn, member).order[:2] for member in model.members] == [[3, 1]] * 3
@@ -136,13 +154,17 @@ def test_rows_come_in_turn_and_a_blank_is_a_value() -> None:
         assert len(sample_given(model, 1, x, flags).x) == 1
 
 
-def test_columns_behind_the_last_one_given_are_drawn_for_each_row_anew() -> None:
+def test_columns_behind_the_last_one_given_are_drawn_for_each_row_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where rows come from few draws: two columns of real numbers, of which one row hardly repeats another's."""
     torch.manual_seed(0)
     schema = Schema((levels("a", "category", 3), levels("b", "boolean", 2), reals("c", "standardise")))
     model = strengthened(Mixed(schema, hidden=[12] * 3, components=2))
+    monkeypatch.setattr(
+        sys.modules["marginflow.distributions.sample_given"], "NUMBERS", 1
+    )  # no more than the first draws
     found = sample_given(model, 2000, torch.tensor([[0.0, 1.0, 0.0]]), [False, True, False])
     assert not found.exact
+    assert found.num_draws == 256
     assert len(found.x[:, 2].unique()) == 2000
 
 
@@ -266,6 +288,13 @@ def test_what_has_no_factor_for_each_column_is_refused() -> None:
             log_prob_given(model, torch.zeros(1, 2), [True, False])
     with pytest.raises(ValueError, match="one flag for each column"):
         sample_given(mixed(), 3, torch.zeros(1, 5), [True, False])
+    with pytest.raises(ValueError, match=r"column 0 \(counted from 0\) is NaN, and cannot be blank"):
+        sample_given(mixed(), 3, torch.full((1, 5), math.nan), [True, True, False, False, False])
+    flow = models.mixed(Schema((reals("r", "standardise"), levels("a", "boolean", 2))), hidden=[8], real="nsf")
+    with pytest.raises(ValueError, match=r"train without model\.real"):
+        sample_given(flow, 3, torch.zeros(1, 2), [True, False])
+    impossible = log_prob_given(mixed(order="sequential"), torch.tensor([[7.0, 0, 0, 0, 0]]), [True, *[False] * 4])
+    assert impossible.log_prob.isnan().all()
     with pytest.raises(ValueError, match="others than the given ones"):
         log_prob_given(mixed(), torch.zeros(1, 5), [True] * 5)
     with pytest.raises(ValueError, match="no probability together"):

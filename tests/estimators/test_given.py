@@ -36,6 +36,14 @@ def test_samples_have_the_given_values_and_the_types_that_were_fitted(density: F
     assert list(found.columns) == ["segment", "price", "day", "age"]
     assert set(found["segment"]) == {"b"}
     assert found["day"].dtype == frame()["day"].dtype
+    for blank in (pd.NA, float("nan"), pd.Series([pd.NA], dtype="Int64"), [None]):
+        with pytest.warns(DataWarning, match="weighted draws"):
+            assert density.sample(2, random_state=0, given={"age": blank})["age"].isna().all()
+    days = np.array(["2024-02-01", "2024-02-03"], "datetime64[ns]")
+    with pytest.warns(DataWarning, match="weighted draws"):
+        assert list(density.sample(2, random_state=0, given={"day": days})["day"]) == list(pd.to_datetime(days))
+    with pytest.warns(DataWarning, match="weighted draws"):
+        assert list(density.sample(2, random_state=0, given={"age": range(40, 42)})["age"]) == [40, 41]
     with pytest.warns(DataWarning, match=r"20 rows come from \d+ distinct ones of 256 weighted draws"):
         found = density.sample(20, random_state=0, given={"day": datetime.date(2024, 2, 1), "age": None})
     assert set(found["day"]) == {pd.Timestamp("2024-02-01")}
@@ -58,6 +66,8 @@ def test_samples_have_the_given_values_and_the_types_that_were_fitted(density: F
         ({}, "given must be values by name"),
         ("price", "given must be values by name"),
         ({"segment": ["a", "b"], "price": [1.0]}, "as many values as each other"),
+        ({"segment": [1, "b"]}, "must hold values of one type"),
+        ({"segment": []}, "must hold one value at least"),
     ],
 )
 def test_what_cannot_be_given_is_told(density: FlowDensity, given: object, message: str) -> None:
@@ -78,6 +88,12 @@ def test_log_p_given_others_adds_up_to_log_p(density: FlowDensity) -> None:
     estimated = density.score_given(rows, "age")
     assert estimated.high
     assert float(estimated.standard_error.min()) > 0
+    rows.loc[0, "price"], rows.loc[1, "segment"] = 12.345, "z"
+    odd = density.score_given(rows, "segment", "price").log_prob
+    assert odd[0] == -math.inf
+    assert odd[:2].tolist()[1] != odd[:2].tolist()[1]  # NaN
+    assert odd[2:].isfinite().all()
+    assert density.score_given(rows, "segment", "day").log_prob[0].isfinite()
     with pytest.raises(ValueError, match=r"given must name columns .*'agee'; did you mean age\?"):
         density.score_given(rows, "agee")
 
@@ -107,6 +123,10 @@ def test_a_context_may_be_among_the_given_values() -> None:
     density = FlowDensity("mixed", options=QUICK, random_state=0).fit(rows[["segment", "price"]], context=rows[["age"]])
     found = density.sample(6, random_state=0, given={"segment": "a", "age": 41})
     assert set(found["segment"]) == {"a"}
+    assert set(density.sample(6, random_state=0, given={"age": 41}).columns) == {
+        "segment",
+        "price",
+    }  # the context alone
     found = density.sample(6, random_state=0, given={"segment": "a"}, context=pd.DataFrame({"age": [40.0, np.nan]}))
     assert len(found) == 6
     with pytest.raises(ValueError, match="modelled given 'age'"):
@@ -126,6 +146,8 @@ def test_arrays_are_given_by_the_names_of_their_columns() -> None:
     assert found[:, 0].mean() == pytest.approx(6 / 5, abs=0.1)
     quantiles = density.predict_quantiles(X[:5], "x2", [0.5])
     np.testing.assert_allclose(quantiles[:, 0], 2 * X[:5, 0], atol=0.3)
+    with pytest.raises(ValueError, match=r"X must have 3 columns.*shape \(5, 2\)"):
+        density.predict_quantiles(X[:5, :2], "x2")
     flow = FlowDensity("maf", options={"train": {"epochs": 1}}, random_state=0).fit(X)
     for call in (lambda: flow.sample(3, given={"x2": 1.0}), lambda: flow.score_given(X, "x2"),
                  lambda: flow.predict_quantiles(X, "x2")):  # fmt: skip

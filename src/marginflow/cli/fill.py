@@ -47,6 +47,8 @@ def fill(
     require_run(run)
     levels = _levels(quantiles)
 
+    from rich.console import Console
+
     from marginflow.base import seeds
     from marginflow.base.devices import device_on
     from marginflow.base.settings import as_choice
@@ -69,7 +71,7 @@ def fill(
     except NoFactorsError as error:
         raise ValueError(f"{run}: {error}; train with --model mixed") from None
     source = from_stdin(f"marginflow fill {run} - < rows.csv", format) if str(table) == "-" else nullcontext(table)
-    with seeds.deterministic(deterministic), source as path:
+    with Console(stderr=True).status("filling the table"), seeds.deterministic(deterministic), source as path:
         for line in _write(opened, path, to, by, levels, num_samples, seed):
             say(f"marginflow: {line}", err=True)
     if str(to) != "-":
@@ -82,7 +84,7 @@ def _levels(quantiles: str | None) -> list[float]:
         found = [] if quantiles is None else [float(each) for each in quantiles.split(",")]
     except ValueError:
         found = [0.0]
-    if any(not 0 < each < 1 for each in found) or len(set(found)) < len(found):
+    if any(not 0 < each < 1 for each in found) or len({f"{each:g}" for each in found}) < len(found):
         raise ValueError(f"--quantiles must be different numbers between 0 and 1, such as 0.05,0.95; got {quantiles}")
     return found
 
@@ -93,6 +95,7 @@ def _write(
     """Write the table with its cells filled; what is to be said of them."""
     from itertools import chain
 
+    from marginflow.base.data_error import DataError
     from marginflow.data.tables.formats import ending_of
     from marginflow.data.tables.keep import Keeper, require_other_names
     from marginflow.data.tables.write import write_tables
@@ -109,8 +112,12 @@ def _write(
     chunks = rows.beside(rows.names)
     first = next(chunks)
     assert first.kept is not None
-    keeper.require_possible(first.kept.schema)
-    tables, columns = filler.filled(chain([first], chunks), keeper), [*rows.names, *filler.more]
+    try:
+        keeper.require_possible(first.kept.schema)
+    except DataError as error:  # all columns of the table are written
+        raise DataError([*error.lines, f"give -o {to.with_suffix('.csv')}"]) from None
+    filled, columns = filler.filled(chain([first], chunks), keeper), [*rows.names, *filler.more]
+    tables = chain([next(filled)], filled)  # nothing is written where the first rows cannot be filled
     if str(to) == "-":
         with to_stdout() as stream:
             write_tables(tables, columns, stream)

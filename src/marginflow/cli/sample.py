@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -43,6 +44,8 @@ def sample(
     mixtures always; otherwise by weighted draws, and how many rows are distinct is said. An empty value is a blank.
     """
     require_run(run)
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"--seconds must be above 0, such as 60; got {seconds:g}")
     if given and (label is not None or temperature != 1):
         raise ValueError("--given draws from the model as it is: leave --label and --temperature out")
 
@@ -53,7 +56,7 @@ def sample(
 
     from marginflow.base import seeds
     from marginflow.base.devices import device_on
-    from marginflow.cli.sample_given import sample_given
+    from marginflow.cli.sample_given import rows_given, sample_given, the_context
     from marginflow.data.schema import CONTINUOUS
     from marginflow.data.tables.contexts import whole
     from marginflow.data.tables.write import FORMATS, require_output, write
@@ -75,10 +78,14 @@ def sample(
         raise ValueError(f"{to} shows images or points, no rows with columns of other kinds: write .csv or .parquet")
     context = None if context_from is None else contexts_of(opened, context_from)
     if given:
-        with Console(stderr=True).status("drawing rows with given columns"), seeds.deterministic(deterministic):
-            sample_given(opened, given, num_samples, to, context, seed, seconds)
-        return
-    number = num_samples if num_samples is not None else 64 if context is None else len(context)
+        rows = rows_given(opened, given)
+        if rows.names:
+            with Console(stderr=True).status("drawing rows with given columns"), seeds.deterministic(deterministic):
+                sample_given(opened, rows, num_samples, to, context, seed, seconds)
+            return
+        context = the_context(rows, context)  # nothing else is given
+    one = context is None or (given is not None and len(context) == 1)
+    number = num_samples if num_samples is not None else 64 if one or context is None else len(context)
     if as_picture:
         require_picture(number, spec.features)
     draws = RawSamples(opened.model, spec, number, seed, label=label, temperature=temperature, context=context)

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 def sample_given(
-    run: Run, given: Sequence[str], number: int | None, to: Path, context: Tensor | None, seed: int, seconds: float
+    run: Run, rows: GivenRows, number: int | None, to: Path, context: Tensor | None, seed: int, seconds: float
 ) -> None:
     """Draw rows of a run given some of their columns, write them, and say how good they are.
 
     Args:
         run: of a table.
-        given: as they are typed: name=value of each column, or the name of one file.
+        rows: with the given columns, see `rows_given`.
         number: of rows; None for 64, or one for each row of the file.
         to: the file to write.
         context: (M, C), from a file of its own; None where there is none, or it is given beside other columns.
@@ -45,10 +45,7 @@ def sample_given(
     from marginflow.distributions.sample_given import TooFewError
     from marginflow.distributions.sample_given import sample_given as draw
 
-    rows, schema = rows_given(run, given), run.spec.schema
-    if context is not None and rows.context is not None:
-        raise ValueError("the context is given twice: leave --context-from out")
-    context = rows.context if context is None else context
+    schema, context = run.spec.schema, the_context(rows, context)
     x = rows.x
     if context is not None and len(context) != len(x):
         if min(len(x), len(context)) > 1:
@@ -78,6 +75,13 @@ def sample_given(
             f"wrote {to}: {number:,} rows from {found.distinct:,} distinct ones of {found.num_draws:,} weighted draws "
             f"given {as_list(rows.names)} (effective sample size {found.effective_sample_size:,.0f})"
         )
+
+
+def the_context(rows: GivenRows, context: Tensor | None) -> Tensor | None:
+    """That given beside other columns, or from a file of its own; ValueError where it is both."""
+    if context is not None and rows.context is not None:
+        raise ValueError("the context is given twice: leave --context-from out")
+    return rows.context if context is None else context
 
 
 def rows_given(run: Run, given: Sequence[str]) -> GivenRows:

@@ -13,6 +13,7 @@ from marginflow.base.distribution import Distribution
 from marginflow.base.transform import Transform
 from marginflow.distributions.flow import Flow
 from marginflow.distributions.marginalising import Marginalising
+from marginflow.distributions.row_density import RowDensity
 from marginflow.transforms import Logit, Sequential, Standardise
 
 INNER = 0.5  # what stands in columns that are not given, where a preprocessing sees them: inside of the unit interval
@@ -56,7 +57,7 @@ def by_columns(model: Distribution) -> ByColumns:
     """What a model knows where columns are given.
 
     Raises:
-        ValueError: where it models its columns together, a `NoFactorsError`.
+        ValueError: where it models its columns together (a `NoFactorsError`), or its real columns by a flow.
     """
     if isinstance(model, ByColumns):
         return model
@@ -67,6 +68,8 @@ def by_columns(model: Distribution) -> ByColumns:
         if all(isinstance(each, Logit | Standardise) for each in parts):
             inner = by_columns(model.base)
             return _Preprocessed(model.transform, inner) if parts else inner
+    if isinstance(model, RowDensity):
+        raise ValueError("the model's flow over real columns has no factor for each: train without model.real")
     raise NoFactorsError("the model has no factor for each column, as no flow of several blocks has: none can be given")
 
 

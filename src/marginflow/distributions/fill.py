@@ -143,14 +143,15 @@ class _Filler:
         column = self.columns[places[0]]
         if len(places) == 1 and column is not None and column.levels and self.density.is_exact(torch.ones_like(given)):
             return self._of_levels(x, places[0], column, context)
-        known = {} if self.by == "draw" and len(self.at) == 1 else self._quantiles(x, given, places, context)
+        wanted = self.by == "median" or len(self.at) > 1
+        known = self._quantiles(x, given, places, context) if wanted else {}
+        left = [place for place in places if place not in known] if wanted else []
         x, quantiles = x.clone(), x.new_full((*x.shape, len(self.at)), torch.nan)
         ess = x.new_full((len(x),), math.inf)
-        if self.by == "draw" or len(known) < len(places):
-            for rows, draws, log_w in self._draws(x, given, context, len(known) < len(places)):
+        if self.by == "draw" or left:
+            for rows, draws, log_w in self._draws(x, given, context, bool(left)):
                 ess[rows] = _ess(log_w) if not self.density.is_exact(given) else math.inf
-                some = [place for place in places if place not in known]
-                quantiles[rows[:, None], torch.tensor(some, dtype=torch.long)] = self._weighted(draws, log_w, some)
+                quantiles[rows[:, None], torch.tensor(left, dtype=torch.long)] = self._weighted(draws, log_w, left)
                 chosen = drawn(log_w.softmax(1).nan_to_num(1.0))
                 x[rows] = torch.where(given, x[rows], draws[torch.arange(len(rows)), chosen])
                 none = rows[log_w.isneginf().all(1)]  # every draw is blank
@@ -168,9 +169,17 @@ class _Filler:
         return quantiles[..., :-1].masked_fill(unordered[None, :, None].to(quantiles.device), torch.nan)
 
     def _quantiles(self, x: Tensor, given: Tensor, places: list[int], context: Tensor | None) -> dict[int, Tensor]:
-        """Those of columns of which they are exact."""
-        found = {place: self.density.quantiles(x, given, place, self.at, context) for place in places}
+        """Those of columns of which they are exact: where other missing cells may be blank, they are not."""
+        found = {
+            place: self.density.quantiles(x, given, place, self.at, context)
+            for place in places
+            if not any(self._may_be_blank(other) for other in places if other != place)
+        }
         return {place: each for place, each in found.items() if each is not None}
+
+    def _may_be_blank(self, place: int) -> bool:
+        column = self.columns[place]
+        return column is not None and column.blank
 
     def _of_levels(self, x: Tensor, place: int, column: Column, context: Tensor | None) -> Filled:
         """A single cell of levels: all of them are tried."""

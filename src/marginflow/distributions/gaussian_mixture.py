@@ -169,14 +169,24 @@ class GaussianMixture(Distribution, ByColumns):
         return given
 
     def log_prob_of(self, x: Tensor, given: Tensor, context: Tensor | None) -> Tensor:
-        return self._given(x, given)[0].logsumexp(1)
+        root = self._root(given)
+        return torch.cat([self._given(each, given, root)[0].logsumexp(1) for each in self.pieces(x)])
 
-    def _given(self, x: Tensor, given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    @staticmethod
+    def _order(given: Tensor) -> Tensor:
+        """The places of given features, then those of the others."""
+        return torch.cat([given.nonzero()[:, 0], (~given).nonzero()[:, 0]])
+
+    def _root(self, given: Tensor) -> Tensor:
+        """L of each covariance, the given features first: (C, D, D)."""
+        order = self._order(given)
+        return torch.linalg.cholesky(self.covariances()[:, order][:, :, order])
+
+    def _given(self, x: Tensor, given: Tensor, root: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Where features b of rows are given: log of w_c N(b; ...) of each component, (N, C), the means of the others
         given b, (N, C, others), and the root of their covariance, (C, others, others).
         """
-        order, number = torch.cat([given.nonzero()[:, 0], (~given).nonzero()[:, 0]]), int(given.sum())
-        root = torch.linalg.cholesky(self.covariances()[:, order][:, :, order])
+        order, number = self._order(given), int(given.sum())
         means, own = self.means.double()[:, order], root[:, :number, :number]
         apart = (x.double()[:, order[:number]][:, None] - means[:, :number]).permute(1, 2, 0)  # (C, given, N)
         standard = torch.linalg.solve_triangular(own, apart, upper=False)
@@ -187,7 +197,12 @@ class GaussianMixture(Distribution, ByColumns):
 
     @torch.no_grad()
     def propose(self, x: Tensor, given: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        log_w, means, roots = self._given(x, given)
+        root = self._root(given)
+        found, log_w = zip(*(self._propose(each, given, root) for each in self.pieces(x)), strict=True)
+        return torch.cat(found), torch.cat(log_w)
+
+    def _propose(self, x: Tensor, given: Tensor, root: Tensor) -> tuple[Tensor, Tensor]:
+        log_w, means, roots = self._given(x, given, root)
         component = drawn(log_w.softmax(1).nan_to_num(1.0))
         noise = torch.randn(len(x), means.shape[2], dtype=means.dtype, device=x.device)
         moved = (roots[component] @ noise[..., None])[..., 0]
@@ -197,7 +212,11 @@ class GaussianMixture(Distribution, ByColumns):
 
     @torch.no_grad()
     def quantiles(self, x: Tensor, given: Tensor, column: int, levels: Tensor, context: Tensor | None) -> Tensor:
-        log_w, means, roots = self._given(x, given)
+        root = self._root(given)
+        return torch.cat([self._quantiles(each, given, root, column, levels) for each in self.pieces(x)])
+
+    def _quantiles(self, x: Tensor, given: Tensor, root: Tensor, column: int, levels: Tensor) -> Tensor:
+        log_w, means, roots = self._given(x, given, root)
         place = int((~given)[:column].sum())
         shares, means = log_w.softmax(1)[:, None], means[:, None, :, place]
         scales = roots[:, place].norm(dim=1)

@@ -23,7 +23,7 @@ class GivenLogProb:
     """log p(a | b) of columns a given columns b, row by row.
 
     Attributes:
-        log_prob: log p(a, b) - log p(b), (N,), float64, in nats.
+        log_prob: log p(a, b) - log p(b), (N,), float64, in nats; NaN where p(b) is 0.
         standard_error: (N,), in nats; 0 where both are exact.
         effective_sample_size: (N,), the least of both estimates; infinite where both are exact.
         exact: whether both are.

@@ -106,6 +106,7 @@ def sample_given(
     number = as_whole(num_samples, "num_samples", least=1)
     density, x, mask, context = fitting_given(model, x, given, context)
     x, context = x[:number], None if context is None else context[:number]
+    _require_values(model, x, mask)
     with evaluation_mode(model):
         turn = torch.arange(number, device=x.device) % len(x)
         if density.is_exact(mask):
@@ -113,6 +114,14 @@ def sample_given(
             _require_possible(log_w.isneginf())
             return GivenSamples(found, True, number, math.inf, number)
         return _weighted(density, x, mask, context, torch.bincount(turn, minlength=len(x)), seconds)
+
+
+def _require_values(model: Distribution, x: Tensor, given: Tensor) -> None:
+    """Refuse a blank in a column that cannot be: ValueError."""
+    blank = [False] * x.shape[1] if model.schema is None else [each.blank for each in model.schema.modelled]
+    wrong = x.isnan().any(0) & given & ~torch.tensor(blank, device=x.device)
+    if bool(wrong.any()):
+        raise ValueError(f"column {int(wrong.nonzero()[0])} (counted from 0) is NaN, and cannot be blank: give a value")
 
 
 def _require_possible(never: Tensor) -> None:
@@ -178,9 +187,7 @@ def _require_enough(log_w: Tensor, count: int, given: Tensor) -> None:
 
 def _ess(log_w: Tensor) -> float:
     """(sum w)^2 / sum w^2; 0 where no weight is above 0."""
-    if bool(log_w.isneginf().all()):
-        return 0.0
-    return float(torch.exp(2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)))
+    return float(torch.exp(2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)).nan_to_num(0.0))
 
 
 def resampled(log_w: Tensor, number: int) -> Tensor:

@@ -157,16 +157,15 @@ class FlowDensity(DensityMixin, FlowEstimator):
             seed: of these.
 
         Returns:
-            A `GivenLogProb`: log_prob, standard_error and effective_sample_size of each row, exact, high.
+            A `GivenLogProb`: log_prob, standard_error and effective_sample_size of each row, exact, high. Where the
+            density has no place for a cell log_prob is -inf if it is one of a, NaN if it is one of b.
 
         Raises:
             ValueError: where the density has no factor for each column, or there is no such column, or it is both.
         """
         check_is_fitted(self, "model_")
-        x, contexts, gaps = self._layout.read(self._checked(X, reset=False), context)
-        if gaps.rows is not None:
-            raise ValueError(f"the model has no place for some cells: {gaps.in_words('X')}")
-        return score_given(self.model_, self._layout, x, contexts, given, columns, num_samples, seed)
+        rows = self._layout.read(self._checked(X, reset=False), context)
+        return score_given(self.model_, self._layout, rows, given, columns, num_samples, seed)
 
     def predict_quantiles(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,15 @@ from marginflow.base.seeds import seeded
 from marginflow.data.schema import Schema
 from marginflow.data.tables.decode import decoded
 from marginflow.data.tables.frames import content_of, is_frame
-from marginflow.data.tables.given import GivenRows, given_rows, typed_values
+from marginflow.data.tables.gaps import Gaps
+from marginflow.data.tables.given import GivenRows, given_rows
 from marginflow.distributions import Flow, GivenLogProb, log_prob_given
 from marginflow.distributions.by_columns import NoFactorsError
 from marginflow.distributions.fill import fill
 from marginflow.distributions.sample_given import FEWEST, TooFewError
 from marginflow.distributions.sample_given import sample_given as draw
 from marginflow.estimators.layout import Layout
+from marginflow.evaluation.sample import RawSamples
 
 NO_FACTORS = "; fit FlowDensity('mixed'), or give these columns to fit as a context"
 
@@ -44,7 +47,7 @@ def rows_given(model: Flow, values: Any) -> GivenRows:
     if is_frame(values):
         columns = content_of(values)[0].columns
     elif isinstance(values, Mapping) and values:
-        columns = {str(name): _column(value) for name, value in values.items()}
+        columns = {str(name): _column(str(name), value) for name, value in values.items()}
     else:
         raise ValueError(f"given must be values by name, such as {{'price': 50}}, or a data frame; got {values!r}")
     lengths = {len(each) for each in columns.values()}
@@ -54,18 +57,17 @@ def rows_given(model: Flow, values: Any) -> GivenRows:
     return given_rows(columns, model.spec, "given")
 
 
-def _column(value: Any) -> Any:
-    """One value, or several, as a column; None and NaN are blank."""
-    several = isinstance(value, list | tuple | np.ndarray) or (hasattr(value, "__array__") and np.ndim(value) > 0)
-    values = list(value) if several else [value]
-    blank = [each is None or (isinstance(each, float) and np.isnan(each)) for each in values]
-    if all(blank):
-        return typed_values({"": ""})[""] if len(values) == 1 else pa.array([None] * len(values), pa.string())
-    plain = [
-        None if gone else each.item() if isinstance(each, np.generic) else each
-        for each, gone in zip(values, blank, strict=True)
-    ]
-    return pa.array(plain)
+def _column(name: str, value: Any) -> Any:
+    """One value, or several, as a column; None, NaN and what pandas has for none are blank."""
+    several = isinstance(value, list | tuple | range) or np.ndim(value) > 0
+    values = (value if hasattr(value, "__array__") else list(value)) if several else [value]
+    try:
+        found = pa.array(values, from_pandas=True)
+    except (pa.ArrowException, TypeError, ValueError):
+        raise ValueError(f"given column {name!r} must hold values of one type, or one; got {value!r}") from None
+    if not len(found):
+        raise ValueError(f"given column {name!r} must hold one value at least; got {value!r}")
+    return pa.nulls(len(found), pa.string()) if found.null_count == len(found) else found
 
 
 def sample_given(model: Flow, layout: Layout, number: int, seed: int, context: Any, values: Any) -> Tensor:
@@ -77,6 +79,9 @@ def sample_given(model: Flow, layout: Layout, number: int, seed: int, context: A
     """
     rows = rows_given(model, values)
     contexts = rows.context
+    if not rows.names and contexts is not None and context is None:  # nothing else is given
+        assert model.spec is not None
+        return torch.cat(list(RawSamples(model, model.spec, number, seed, context=contexts)))
     if context is not None or contexts is None:
         if contexts is not None:
             raise ValueError("the context is given twice: leave context= out")
@@ -106,21 +111,30 @@ def sample_given(model: Flow, layout: Layout, number: int, seed: int, context: A
 def score_given(
     model: Flow,
     layout: Layout,
-    x: Tensor,
-    context: Tensor | None,
+    rows: tuple[Tensor, Tensor | None, Gaps],
     names: Any,
     columns: Any,
     num_samples: int,
     seed: int,
 ) -> GivenLogProb:
-    """log p of some columns of rows given others, by their names; ValueError where there is no such column."""
+    """log p of some columns of rows given others, by their names; ValueError where there is no such column.
+
+    rows: as a `Layout` reads them. Where the model has no place for a cell of a the result is -inf, of b NaN.
+    """
+    x, context, gaps = rows
     known = layout.kept
     b, a = _flags(names, known, "given"), None if columns is None else _flags(columns, known, "columns")
     try:
         with seeded(seed):
-            return log_prob_given(model, x, b, a, context, num_samples=num_samples)
+            found = log_prob_given(model, x, b, a, context, num_samples=num_samples)
     except NoFactorsError as error:
         raise ValueError(f"{error}{NO_FACTORS}") from None
+    unknown = gaps.among(known)
+    if unknown is None:
+        return found
+    of = ~torch.tensor(b) if a is None else torch.tensor(a)
+    log_prob = torch.where((unknown & of).any(1), -torch.inf, found.log_prob.cpu())
+    return replace(found, log_prob=torch.where((unknown & torch.tensor(b)).any(1), torch.nan, log_prob))
 
 
 def quantiles_of(

@@ -200,7 +200,10 @@ def _columns(X: Any, names: Sequence[str]) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DataWarning)  # said when it was fitted
             return content_of(X)[0].columns
-    return dict(zip(names, np.asarray(X).T, strict=True))
+    array = np.asarray(X)
+    if array.ndim != 2 or array.shape[1] != len(names):
+        raise ValueError(f"X must have {len(names)} columns, as the rows that were fitted; got shape {array.shape}")
+    return dict(zip(names, array.T, strict=True))
 
 
 def _context_columns(context: Any, num_rows: int | None) -> tuple[dict[str, Any], bool]:

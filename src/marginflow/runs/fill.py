@@ -37,6 +37,7 @@ class FillCounts:
         few: of these, how many by fewer than 20 that count.
         left: cells that stayed blank, as all draws of them were.
         unknown: cells that the model has no place for, which stay, and tell nothing of the others.
+        pooled: cells filled with a level that stands for several.
     """
 
     cells: Counter[str] = field(default_factory=Counter)
@@ -45,19 +46,22 @@ class FillCounts:
     few: int = 0
     left: int = 0
     unknown: int = 0
+    pooled: int = 0
 
     def in_words(self) -> Iterator[str]:
         """Lines for people."""
         number = sum(self.cells.values())
         of_each = ", ".join(f"{name} {count:,}" for name, count in self.cells.items())
-        yield f"filled {number:,} cells of {self.rows:,} rows" + (f": {of_each}" if number else "")
+        yield f"cells filled: {number:,}, in {self.rows:,} of the rows" + (f": {of_each}" if number else "")
         if self.weighted:
             few = f", {self.few:,} of these from fewer than {FEWEST} that count" if self.few else ""
-            yield f"{self.weighted:,} rows by weighted draws{few}; the others exactly"
+            yield f"rows filled by weighted draws: {self.weighted:,}{few}; the others exactly"
+        if self.pooled:
+            yield f"cells filled with a level that stands for rare ones: {self.pooled:,}"
         if self.left:
-            yield f"{self.left:,} cells stay blank, as all draws of them are"
+            yield f"cells that stay blank, as all draws of them are: {self.left:,}"
         if self.unknown:
-            yield f"{self.unknown:,} cells that the model has no place for stay, and count as unknown"
+            yield f"cells that the model has no place for, which stay and count as unknown: {self.unknown:,}"
 
 
 def missing_in(chunk: Beside, names: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -111,10 +115,7 @@ class RowFiller:
         """The chunks of a table with their blanks filled, and quantiles behind."""
         for chunk in chunks:
             blank, unknown = missing_in(chunk, self.names)
-            if self.spec.schema is not None and (given := [c.name for c in self.spec.schema.given]):
-                wrong = [name for name in given if name in chunk.gaps.cells]
-                if wrong:
-                    raise DataError([f"the context {listed(wrong)} must be known: {chunk.gaps.in_words('the table')}"])
+            self._require_context(chunk)
             context = None if self.model.density.context_optional else chunk.rows.context
             context = None if context is None else torch.as_tensor(context[:])
             x = torch.as_tensor(chunk.rows.x[:]).double()
@@ -128,6 +129,17 @@ class RowFiller:
             assert chunk.kept is not None
             yield self._table(keeper.table(chunk.kept), blank, found)
 
+    def _require_context(self, chunk: Beside) -> None:
+        """Refuse rows in which a value of the context is none that the model knows: DataError."""
+        given = [] if self.spec.schema is None else [each.name for each in self.spec.schema.given]
+        wrong = chunk.gaps.among(given) if given else None
+        if wrong is not None and bool(wrong.any()):
+            row = int(wrong.any(1).nonzero()[0])
+            where = f"row {chunk.first + row} (counted from 0)"
+            raise DataError(
+                [f"the context {listed(given)} must be known in every row; {where}: {chunk.gaps.reason(row)}"]
+            )
+
     def _count(self, blank: Tensor, found: Filled) -> None:
         left = blank & found.x.cpu().isnan()
         rows, ess = blank.any(1), found.effective_sample_size.cpu()
@@ -137,15 +149,18 @@ class RowFiller:
         self.counts.weighted += int(weighted.sum())
         self.counts.few += int((weighted & (ess < FEWEST)).sum())
         self.counts.left += int(left.sum())
+        for i, column in enumerate([] if self.spec.schema is None else self.spec.schema.modelled):
+            if column.pooled:
+                self.counts.pooled += int((blank[:, i] & (found.x[:, i].cpu() == len(column.levels) - 1)).sum())
 
     def _table(self, kept: pa.Table, blank: Tensor, found: Filled) -> pa.Table:
         columns = dict(zip(kept.column_names, kept.columns, strict=True))
-        own = spelt_like(found.x.cpu(), self.spec.schema, {name: columns[name].type for name in self.names}, self.names)
+        types = {name: columns[name].type for name in self.names}
+        own = spelt_like(found.x.cpu(), self.spec.schema, types, self.names)
         for i, name in enumerate(self.names):
-            if bool(blank[:, i].any()):
-                columns[name] = pc.if_else(pa.array(blank[:, i].numpy()), own[name], columns[name])
+            as_own = columns[name].cast(own[name].type) if own[name].type != types[name] else columns[name]
+            columns[name] = pc.if_else(pa.array(blank[:, i].numpy()), own[name], as_own)
         for j, level in enumerate(self.levels):
-            types = {name: columns[name].type for name in self.names}
             at_level = spelt_like(found.quantiles[..., j].cpu(), self.spec.schema, types, self.names)
             columns |= {quantile_name(name, level): at_level[name] for name in self.quantiles_of}
         order = [*kept.column_names, *self.more]
@@ -164,14 +179,26 @@ def quantile_name(name: str, level: float) -> str:
 def spelt_like(
     x: Tensor, schema: Schema | None, types: Mapping[str, pa.DataType], names: Sequence[str]
 ) -> dict[str, Any]:
-    """Columns of rows with types: text as the file writes it, none where a number is NaN."""
+    """Columns of rows with the types of a file, or with their own where these hold them no more: text as the file
+    writes it, none where a number is NaN.
+    """
     if schema is None:
-        plain = {name: pa.array(column, from_pandas=True) for name, column in zip(names, x.numpy().T, strict=True)}
-        return {name: plain[name].cast(types[name]) for name in names}
+        plain = {
+            name: pa.array(np.ascontiguousarray(column), from_pandas=True)
+            for name, column in zip(names, x.numpy().T, strict=True)
+        }
+        return {name: plain[name].cast(_type(types[name], pa.float64())) for name in names}
     typed, text = decoded(np.asarray(x), schema), decoded(np.asarray(x), schema, as_written=True)
     found = {}
     for name in names:
         is_text = pa.types.is_string(types[name]) or pa.types.is_large_string(types[name])
         column = (text if is_text else typed)[name]
-        found[name] = column.cast(types[name]) if column.type != types[name] else column
+        kind = _type(types[name], column.type)
+        found[name] = column.cast(kind) if column.type != kind else column
     return found
+
+
+def _type(of_file: pa.DataType, own: pa.DataType) -> pa.DataType:
+    """That of a file, unless all is blank there, or whole numbers get others beside them."""
+    narrow = pa.types.is_integer(of_file) and (pa.types.is_floating(own) or pa.types.is_decimal(own))
+    return own if narrow or pa.types.is_null(of_file) else of_file

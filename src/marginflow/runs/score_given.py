@@ -41,7 +41,7 @@ class GivenScorer:
     def __init__(self, run: Run, given: Sequence[str], of: Sequence[str], num_samples: int, seed: int) -> None:
         by_columns(run.model)
         self.model, self.num_samples, self.noise = run.model, num_samples, RandomStream(seed)
-        known = run.spec.column_names if run.spec.schema is None else run.spec.schema.names
+        self.known = known = run.spec.column_names if run.spec.schema is None else run.spec.schema.names
         for option, names in (("--given", given), ("--of", of)):
             wrong = [name for name in names if name not in known]
             if wrong:
@@ -53,21 +53,24 @@ class GivenScorer:
         self.exact, self.high, self.least = True, False, float("inf")
 
     def scores(self, chunk: Beside) -> pa.Table:
-        """log p(a | b) of some rows; blank where the model has no place for a cell of them."""
+        """log p(a | b) of some rows: -inf where the model has no place for a cell of a, blank where for one of b."""
         x, context, _ = chunk.rows
         context = None if self.model.density.context_optional or context is None else torch.as_tensor(context[:])
         with self.noise.on():
             found = log_prob_given(
                 self.model, torch.as_tensor(x[:]), self.given, self.of, context, num_samples=self.num_samples
             )
-        unknown = torch.zeros(len(found.log_prob), dtype=torch.bool) if chunk.gaps.rows is None else chunk.gaps.rows
+        log_prob, unknown = found.log_prob.cpu(), torch.zeros(len(found.log_prob), dtype=torch.bool)
+        if (gaps := chunk.gaps.among(self.known)) is not None:
+            log_prob = torch.where((gaps & torch.tensor(self.of)).any(1), -torch.inf, log_prob)
+            unknown = (gaps & torch.tensor(self.given)).any(1)
+        unknown |= log_prob.isnan()
         self.num_rows += len(unknown)
         self.num_unknown += int(unknown.sum())
         self.exact, self.high = found.exact, found.high
         self.least = min(self.least, float(found.effective_sample_size.median()))
-        columns = (found.log_prob, found.standard_error)
-        mask = unknown.numpy()
-        return pa.table([pa.array(each.cpu().numpy(), mask=mask) for each in columns], names=list(self.names))
+        columns, mask = (log_prob, found.standard_error.cpu()), unknown.numpy()
+        return pa.table([pa.array(each.numpy(), mask=mask) for each in columns], names=list(self.names))
 
     def in_words(self) -> Iterator[str]:
         """Lines for people."""
@@ -78,4 +81,4 @@ class GivenScorer:
             if self.least < FEWEST:
                 yield f"NOT CONVERGED: effective sample size under {FEWEST}; raise --num-samples"
         if self.num_unknown:
-            yield f"{self.num_unknown:,} of {self.num_rows:,} rows have a cell that the model has no place for"
+            yield f"{self.num_unknown:,} of {self.num_rows:,} rows have given values that have no probability"

@@ -177,6 +177,8 @@ def _plain(given: Any) -> np.ndarray | None:
         return given
     if isinstance(given, Texts):
         return numbers(given)[0].to_numpy(zero_copy_only=False)
+    if pa.types.is_null(given.type):
+        return np.full(len(given), np.nan)
     kind = given.type.value_type if pa.types.is_dictionary(given.type) else given.type
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
         return None

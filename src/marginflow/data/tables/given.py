@@ -60,7 +60,7 @@ def given_rows(columns: Mapping[str, Any], spec: DataSpec, source: str) -> Given
 
     Raises:
         DataError: for columns that the model does not know or has left out, a context of which a part is missing,
-            values outside of bounds or of unknown levels, and where no column, or every one, is given.
+            values outside of bounds or of unknown levels, and where every column is given.
     """
     names, contexts = _names(spec), () if spec.schema is None else spec.schema.given
     of_context = {each.name for each in contexts}
@@ -68,8 +68,6 @@ def given_rows(columns: Mapping[str, Any], spec: DataSpec, source: str) -> Given
     missing = [each.name for each in contexts if each.name not in columns]
     if contexts and len(missing) < len(contexts) and missing:
         problems.append(f"the model needs its whole context: {listed(missing)} too")
-    if not problems and not any(name in columns for name in names):
-        problems.append("no column of the model is given, other than its context: leave it out")
     if all(name in columns for name in names):
         problems.append("every column is given, and nothing is left to draw: leave one out")
     length = max((len(each) for each in columns.values()), default=0)
