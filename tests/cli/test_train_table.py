@@ -197,6 +197,15 @@ def test_a_folder_is_no_table_and_of_a_run_it_is_said_what_to_type(call: Call) -
     fails(call("train", "people.csv", "runs"), "runs is a folder")
 
 
+def test_the_name_of_an_experiment_is_one_also_where_its_run_is_called_so(call: Call) -> None:
+    few = ("--set", "data.num_train=300", "--set", "data.num_validation=50", "--set", "data.num_test=50")
+    command = ("train", "half_moons_planar", *few, "--run-dir", "half_moons_planar", "--set", "train.epochs=1")
+    succeeds(call(*command))
+    said = succeeds(call(*command[:-1], "train.epochs=2", "--resume"))
+    assert "epoch 2/2" in said
+    fails(call("train", Path("half_moons_planar").resolve()), "is a run directory")
+
+
 @pytest.mark.parametrize("ending", ["csv", "parquet", "feather", "npy"])
 def test_the_standard_input_is_kept_beside_the_run(call: Call, ending: str) -> None:
     table, file = people(200), Path(f"people.{ending}")

@@ -51,9 +51,12 @@ def about(path: Path) -> str:
 
 
 def find(given: Path) -> Path:
-    """The TOML file of an experiment that is given by its path or its name; FileNotFoundError where there is none."""
+    """The TOML file of an experiment that is given by its path or its name; FileNotFoundError where there is none.
+
+    A name stands for its experiment also where a folder, such as its run, is called so.
+    """
     by_name = at_hand()
-    if not given.exists() and str(given) in by_name:
+    if not given.is_file() and str(given) in by_name:
         return by_name[str(given)]
     if not given.exists():
         hint = hint_at(given.stem, by_name, "give a TOML file, a name, or a table")
@@ -116,7 +119,12 @@ def read(given: Path | Sequence[Path], overrides: list[str]) -> Experiment:
 
 
 def _require_no_folder(given: Path) -> None:
-    """Refuse a folder in place of a table or an experiment, such as a run: ValueError that says what to type."""
+    """Refuse a folder in place of a table or an experiment, such as a run: ValueError that says what to type.
+
+    A folder that is called as an experiment stands for that.
+    """
+    if given.is_dir() and str(given) in at_hand():
+        return
     if is_run(given):
         run = shlex.quote(str(given))
         raise ValueError(
