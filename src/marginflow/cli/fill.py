@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from marginflow.cli.options import Deterministic, Device, Run
+from marginflow.cli.options import Deterministic, Device, Run, StdinFormat, Table, TableOutput
 from marginflow.cli.output import say
-from marginflow.cli.streams import FORMATS, from_stdin, to_stdout
+from marginflow.cli.streams import from_stdin, require_format, require_other_file, write_to
 from marginflow.runs.is_run import require_run
 
 if TYPE_CHECKING:
@@ -19,10 +19,8 @@ if TYPE_CHECKING:
 
 def fill(
     run: Run,
-    table: Annotated[Path, typer.Argument(help="The rows: .csv, .tsv, .parquet, .feather, .npy, ...; - reads stdin.")],
-    to: Annotated[
-        Path, typer.Option("--output", "-o", help="A .csv, .tsv, .parquet, .feather or .npy file; - is stdout, as csv.")
-    ] = Path("-"),
+    table: Table,
+    to: TableOutput = Path("-"),
     by: Annotated[
         str, typer.Option(help="draw, one from the density; or median, of categories the most probable level.")
     ] = "draw",
@@ -32,9 +30,7 @@ def fill(
     ] = None,
     num_samples: Annotated[int, typer.Option("--num-samples", "-K", help="Draws a row, where it is not exact.")] = 400,
     seed: Annotated[int, typer.Option(help="Seed of all draws.")] = 0,
-    format: Annotated[
-        Optional[str], typer.Option(help=f"Of stdin, where its first bytes do not tell: {', '.join(FORMATS)}.")
-    ] = None,
+    format: StdinFormat = None,
     deterministic: Deterministic = False,
     device: Device = "auto",
 ) -> None:
@@ -45,6 +41,7 @@ def fill(
     depend on each other, so that several files of other seeds are multiple imputations; medians do not.
     """
     require_run(run)
+    require_format(format, table)
     levels = _levels(quantiles)
 
     from rich.console import Console
@@ -52,7 +49,6 @@ def fill(
     from marginflow.base import seeds
     from marginflow.base.devices import device_on
     from marginflow.base.settings import as_choice
-    from marginflow.data.tables.write import require_output
     from marginflow.distributions.by_columns import NoFactorsError, by_columns
     from marginflow.distributions.fill import WAYS
     from marginflow.runs.run import Run
@@ -61,10 +57,7 @@ def fill(
     seeds.require_seed(seed)
     if num_samples < 2:
         raise ValueError(f"-K must be 2 or more; got {num_samples}")
-    if str(to) != "-":
-        require_output(to)
-        if str(table) != "-" and to.resolve() == table.resolve():
-            raise ValueError(f"{to} is the table itself: give another --output")
+    require_other_file(to, table)
     opened = Run.open(run, device_on(device))
     try:
         by_columns(opened.model)
@@ -98,7 +91,6 @@ def _write(
     from marginflow.base.data_error import DataError
     from marginflow.data.tables.formats import ending_of
     from marginflow.data.tables.keep import Keeper, require_other_names
-    from marginflow.data.tables.write import write_tables
     from marginflow.runs.fill import RowFiller, columns_with_blanks
     from marginflow.runs.score import rows_of
 
@@ -118,9 +110,5 @@ def _write(
         raise DataError([*error.lines, f"give -o {to.with_suffix('.csv')}"]) from None
     filled, columns = filler.filled(chain([first], chunks), keeper), [*rows.names, *filler.more]
     tables = chain([next(filled)], filled)  # nothing is written where the first rows cannot be filled
-    if str(to) == "-":
-        with to_stdout() as stream:
-            write_tables(tables, columns, stream)
-    else:
-        write_tables(tables, columns, to)
+    write_to(tables, columns, to)
     return list(filler.counts.in_words())

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from marginflow.cli.options import Deterministic, Device, Run
 from marginflow.cli.output import say
 from marginflow.runs.is_run import require_run
+
+if TYPE_CHECKING:
+    from marginflow.data import DataSpec
+    from marginflow.evaluation.sample import RawSamples
 
 
 def sample(
@@ -49,19 +53,15 @@ def sample(
     if given and (label is not None or temperature != 1):
         raise ValueError("--given draws from the model as it is: leave --label and --temperature out")
 
-    from dataclasses import replace
-
-    import torch
     from rich.console import Console
 
     from marginflow.base import seeds
     from marginflow.base.devices import device_on
     from marginflow.cli.sample_given import rows_given, sample_given, the_context
     from marginflow.data.schema import CONTINUOUS
-    from marginflow.data.tables.contexts import whole
-    from marginflow.data.tables.write import FORMATS, require_output, write
-    from marginflow.evaluation.sample import RawSamples, with_contexts
-    from marginflow.report.plots import require_picture, write_picture
+    from marginflow.data.tables.write import FORMATS, require_output
+    from marginflow.evaluation.sample import RawSamples
+    from marginflow.report.plots import require_picture
     from marginflow.runs.evaluate import contexts_of
     from marginflow.runs.run import Run
 
@@ -90,12 +90,26 @@ def sample(
         require_picture(number, spec.features)
     draws = RawSamples(opened.model, spec, number, seed, label=label, temperature=temperature, context=context)
     with Console(stderr=True).status(f"drawing {number:,} samples"), seeds.deterministic(deterministic):
-        if as_picture:
-            write_picture(torch.cat(list(draws)), spec, to)
-        elif context is not None and spec.schema is not None:
-            write(with_contexts(draws, spec.schema), replace(spec, schema=whole(spec.schema)), to)
-        else:
-            write(draws, spec, to)
+        _write(draws, spec, to)
     if draws.redrawn:
         say(f"marginflow: {draws}", err=True)
     say(f"wrote {to}")
+
+
+def _write(draws: RawSamples, spec: DataSpec, to: Path) -> None:
+    """Samples as a picture, or as rows, with their contexts where a schema has such."""
+    from dataclasses import replace
+
+    import torch
+
+    from marginflow.data.tables.contexts import whole
+    from marginflow.data.tables.write import write
+    from marginflow.evaluation.sample import with_contexts
+    from marginflow.report.plots import write_picture
+
+    if to.suffix.lower() == ".png":
+        write_picture(torch.cat(list(draws)), spec, to)
+    elif draws.context is not None and spec.schema is not None and spec.schema.given:
+        write(with_contexts(draws, spec.schema), replace(spec, schema=whole(spec.schema)), to)
+    else:
+        write(draws, spec, to)

@@ -45,13 +45,8 @@ def sample_given(
     from marginflow.distributions.sample_given import TooFewError
     from marginflow.distributions.sample_given import sample_given as draw
 
-    schema, context = run.spec.schema, the_context(rows, context)
-    x = rows.x
-    if context is not None and len(context) != len(x):
-        if min(len(x), len(context)) > 1:
-            raise ValueError(f"--given has {len(x)} rows and --context-from {len(context)}: give as many, or one")
-        most = max(len(x), len(context))
-        x, context = x.expand(most, -1), context.expand(most, -1)
+    schema = run.spec.schema
+    x, context = rows.beside(the_context(rows, context))
     if context is None and schema is not None and schema.given and not run.model.density.context_optional:
         missing = " ".join(f"--given {shlex.quote(each.name)}=VALUE" for each in schema.given)
         raise ValueError(f"{run.path} needs its context: give {missing} too, or --context-from FILE")

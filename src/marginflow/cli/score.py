@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from marginflow.cli.options import Deterministic, Device, NumSamples, Run
+from marginflow.cli.options import Deterministic, Device, NumSamples, Run, StdinFormat, Table, TableOutput
 from marginflow.cli.output import say
-from marginflow.cli.streams import FORMATS, from_stdin, to_stdout
+from marginflow.cli.streams import from_stdin, require_format, require_other_file, write_to
 from marginflow.cli.typed import names_in
 from marginflow.runs.is_run import require_run
 
@@ -22,10 +22,8 @@ if TYPE_CHECKING:
 
 def score(
     run: Run,
-    table: Annotated[Path, typer.Argument(help="The rows: .csv, .tsv, .parquet, .feather, .npy, ...; - reads stdin.")],
-    to: Annotated[
-        Path, typer.Option("--output", "-o", help="A .csv, .tsv, .parquet, .feather or .npy file; - is stdout, as csv.")
-    ] = Path("-"),
+    table: Table,
+    to: TableOutput = Path("-"),
     keep: Annotated[
         Optional[str],
         typer.Option(help='Columns of the table to keep before the scores: a,b; all by default, "" none.'),
@@ -39,9 +37,7 @@ def score(
     of: Annotated[Optional[str], typer.Option(help="Columns a, whose log p given b is wanted; all others.")] = None,
     num_samples: NumSamples = None,
     seed: Annotated[int, typer.Option(help="Seed of all noise.")] = 0,
-    format: Annotated[
-        Optional[str], typer.Option(help=f"Of stdin, where its first bytes do not tell: {', '.join(FORMATS)}.")
-    ] = None,
+    format: StdinFormat = None,
     deterministic: Deterministic = False,
     device: Device = "auto",
 ) -> None:
@@ -61,22 +57,19 @@ def score(
     the given columns alone is so, high on average.
     """
     require_run(run)
-    _require_sense(to, format, table, contamination, num_samples)
+    require_format(format, table)
+    _require_sense(contamination, num_samples)
     if of is not None and given is None:
         raise ValueError("--of says whose log p is wanted given others: name these, --given a,b")
 
     from marginflow.base import seeds
     from marginflow.base.devices import device_on
-    from marginflow.data.tables.write import require_output
     from marginflow.runs.held_out import held_out_for
     from marginflow.runs.run import Run
     from marginflow.runs.score import Scorer
 
     seeds.require_seed(seed)
-    if str(to) != "-":
-        require_output(to)
-        if str(table) != "-" and to.resolve() == table.resolve():
-            raise ValueError(f"{to} is the table itself: give another --output")
+    require_other_file(to, table)
     opened = Run.open(run, device_on(device))
     scorer: Scorer | GivenScorer
     if given is not None:
@@ -96,12 +89,8 @@ def score(
         say(f"wrote {to}: {', '.join(names)}")
 
 
-def _require_sense(to: Path, format: str | None, table: Path, contamination: float, num_samples: int | None) -> None:
+def _require_sense(contamination: float, num_samples: int | None) -> None:
     """Refuse options that make no sense, before anything is loaded."""
-    if format is not None and format not in FORMATS:
-        raise ValueError(f"--format must be one of {', '.join(FORMATS)}; got {format!r}")
-    if format is not None and str(table) != "-":
-        raise ValueError(f"--format is of standard input, -; the ending of {table} tells its own: leave it out")
     if not 0 < contamination < 1:
         raise ValueError(f"--contamination must lie between 0 and 1, such as 0.01; got {contamination}")
     if num_samples is not None and num_samples < 1:
@@ -128,7 +117,6 @@ def write_scores(
 
     from marginflow.data.tables.formats import ending_of
     from marginflow.data.tables.keep import Keeper, require_other_names
-    from marginflow.data.tables.write import write_tables
     from marginflow.runs.score import beside, rows_of
 
     rows = rows_of(run, str(path))
@@ -142,9 +130,5 @@ def write_scores(
     if first.kept is not None:
         keeper.require_possible(first.kept.schema)
     tables = beside(chain([first], chunks), scorer, keeper, names)
-    if str(to) == "-":
-        with to_stdout() as stream:
-            write_tables(tables, [*kept, *names], stream)
-    else:
-        write_tables(tables, [*kept, *names], to)
+    write_to(tables, [*kept, *names], to)
     return [*kept, *names]

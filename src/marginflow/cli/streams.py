@@ -8,15 +8,18 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import typer
 
 from marginflow.base.data_error import DataError
 from marginflow.base.data_warning import reworded
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 FORMATS = ("csv", "tsv", "parquet", "feather")
 _BY_START = {
@@ -107,3 +110,33 @@ def to_stdout() -> Iterator[BinaryIO]:
         with suppress(OSError, io.UnsupportedOperation):  # or the interpreter would try to flush it once more
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit from None
+
+
+def require_format(format: str | None, table: Path) -> None:
+    """Refuse a format that is none of standard input's: ValueError."""
+    if format is not None and format not in FORMATS:
+        raise ValueError(f"--format must be one of {', '.join(FORMATS)}; got {format!r}")
+    if format is not None and str(table) != "-":
+        raise ValueError(f"--format is of standard input, -; the ending of {table} tells its own: leave it out")
+
+
+def require_other_file(to: Path, table: Path) -> None:
+    """Refuse an output that cannot be written, or is the table itself; standard output is neither."""
+    from marginflow.data.tables.write import require_output
+
+    if str(to) == "-":
+        return
+    require_output(to)
+    if str(table) != "-" and to.resolve() == table.resolve():
+        raise ValueError(f"{to} is the table itself: give another --output")
+
+
+def write_to(tables: Iterator[pa.Table], names: Sequence[str], to: Path) -> None:
+    """Write tables one below the other to a file, whole or not at all, or to standard output."""
+    from marginflow.data.tables.write import write_tables
+
+    if str(to) != "-":
+        write_tables(tables, names, to)
+        return
+    with to_stdout() as stream:
+        write_tables(tables, names, stream)

@@ -62,7 +62,7 @@ def by_columns(model: Distribution) -> ByColumns:
     if isinstance(model, ByColumns):
         return model
     if isinstance(model, Marginalising) and isinstance(model.flow, ByColumns):
-        return _Marginal(model.flow, model.flow.event_shape[0] - model.event_shape[0])  # pyright: ignore
+        return _Marginal(model.flow, model.augment.num_noise)
     if isinstance(model, Flow):
         parts = list(model.transform) if isinstance(model.transform, Sequential) else [model.transform]
         if all(isinstance(each, Logit | Standardise) for each in parts):

@@ -17,6 +17,7 @@ from marginflow.data.schema import Column
 from marginflow.distributions.by_columns import ByColumns, by_columns, repeated
 from marginflow.distributions.columns.levels import drawn
 from marginflow.distributions.columns.quantiles import level_quantiles
+from marginflow.distributions.importance_weights import effective_sample_size
 from marginflow.distributions.sample_given import FEWEST
 
 WAYS = ("draw", "median")
@@ -83,13 +84,9 @@ def fill(
         Rubin, Multiple Imputation for Nonresponse in Surveys, 1987.
 
     Examples:
-        >>> from marginflow.data import Column, Schema
-        >>> from marginflow.distributions import Mixed
-        >>> levels = {"levels": ("no", "yes"), "shares": (0.4, 0.6)}
-        >>> schema = Schema((Column("a", "category", **levels), Column("b", "category", **levels)))
-        >>> model = Mixed(schema, hidden=[16]).eval()
-        >>> fill(model, torch.tensor([[1.0, 0.0]]), torch.tensor([[False, True]])).x.isnan().any()
-        tensor(False)
+        >>> from marginflow.distributions import GaussianMixture
+        >>> fill(GaussianMixture(2), torch.zeros(3, 2), torch.tensor([[False, True]] * 3)).x[:, 0]
+        tensor([0., 0., 0.], dtype=torch.float64)
     """
     as_choice(by, WAYS, "by")
     wrong = [level for level in levels if not 0 < level < 1]
@@ -150,7 +147,7 @@ class _Filler:
         ess = x.new_full((len(x),), math.inf)
         if self.by == "draw" or left:
             for rows, draws, log_w in self._draws(x, given, context, bool(left)):
-                ess[rows] = _ess(log_w) if not self.density.is_exact(given) else math.inf
+                ess[rows] = effective_sample_size(log_w, 1) if not self.density.is_exact(given) else math.inf
                 quantiles[rows[:, None], torch.tensor(left, dtype=torch.long)] = self._weighted(draws, log_w, left)
                 chosen = drawn(log_w.softmax(1).nan_to_num(1.0))
                 x[rows] = torch.where(given, x[rows], draws[torch.arange(len(rows)), chosen])
@@ -208,7 +205,7 @@ class _Filler:
                 own = None if context is None else context[rows]
                 draws, log_w = self.density.propose(*repeated(x[rows], given, own, times))
                 log_w = log_w.masked_fill((draws.isnan() & ~given).any(1), -torch.inf).view(len(rows), times)
-                done = (_ess(log_w) >= enough) | (times >= MOST)
+                done = (effective_sample_size(log_w, 1) >= enough) | (times >= MOST)
                 waiting.append(rows[~done])
                 if bool(done.any()):
                     yield rows[done], draws.view(len(rows), times, -1)[done], log_w[done]
@@ -230,8 +227,3 @@ class _Filler:
             at = torch.searchsorted(upto, (self.at * upto[:, -1:]).contiguous()).clamp_max(values.shape[1] - 1)
             found.append(values.gather(1, at))
         return torch.stack(found, 1) if found else draws.new_empty(len(draws), 0, len(self.at))
-
-
-def _ess(log_w: Tensor) -> Tensor:
-    """(sum w)^2 / sum w^2 of the weights of each row (rows, K); 0 where none is above 0."""
-    return torch.exp(2 * log_w.logsumexp(1) - (2 * log_w).logsumexp(1)).nan_to_num(0.0)

@@ -15,9 +15,10 @@ from marginflow.base.surroundings import becomes_graph
 from marginflow.base.units import LOG_ROOT_TWO_PI
 from marginflow.distributions.by_columns import ByColumns
 from marginflow.distributions.columns.levels import drawn
+from marginflow.transforms.roots import solve_increasing
 
 SIZE = 2**17  # numbers that are computed at once, which stay in a processor's cache
-HALVINGS, LARGEST = 80, 40.0  # of an interval in which a quantile lies; deviations beyond which nothing does
+LARGEST = 40.0  # deviations beyond which no quantile lies
 ROUNDING = 1e-12  # of the largest variance in any direction, below which float64 holds no other
 
 
@@ -223,8 +224,10 @@ class GaussianMixture(Distribution, ByColumns):
         width = (LARGEST * scales).max() + 1
         shape = (len(x), len(levels))
         low, high = ((each + sign * width).expand(shape) for each, sign in ((means.amin(2), -1), (means.amax(2), 1)))
-        for _ in range(HALVINGS):
-            middle = (low + high) / 2
-            upto = (shares * torch.special.ndtr((middle[..., None] - means) / scales)).sum(2)
-            low, high = torch.where(upto < levels, middle, low), torch.where(upto < levels, high, middle)
-        return high
+
+        def upto(values: Tensor) -> tuple[Tensor, Tensor]:
+            standard = (values[..., None] - means) / scales
+            density = torch.exp(-0.5 * standard.square() - LOG_ROOT_TWO_PI) / scales
+            return (shares * torch.special.ndtr(standard)).sum(2), (shares * density).sum(2)
+
+        return solve_increasing(upto, levels.to(low).expand(shape), low, high)

@@ -8,6 +8,16 @@ import torch
 from torch import Tensor
 
 
+def effective_sample_size(log_w: Tensor, dim: int = 0) -> Tensor:
+    """(sum w)^2 / sum w^2 of weights along a dimension; 0 where none is above 0.
+
+    >>> log_w = torch.tensor([0.0, 0.0, -math.inf])
+    >>> float(effective_sample_size(log_w)), float(effective_sample_size(log_w[2:]))
+    (2.0, 0.0)
+    """
+    return torch.exp(2 * log_w.logsumexp(dim) - (2 * log_w).logsumexp(dim)).nan_to_num(0.0)
+
+
 class ImportanceWeights:
     """Running sums over samples of the importance weights of some rows, in float64."""
 

@@ -14,6 +14,7 @@ from marginflow.base.arguments import as_whole
 from marginflow.base.devices import evaluation_mode
 from marginflow.base.distribution import Distribution
 from marginflow.distributions.by_columns import ByColumns, fitting_given, repeated
+from marginflow.distributions.importance_weights import effective_sample_size
 
 SECONDS = 60.0  # for which draws are weighed, unless said
 FIRST, AT_ONCE = 256, 2**16  # draws for a row to begin with; of several rows together
@@ -95,12 +96,8 @@ def sample_given(
         Kitagawa, Monte Carlo Filter and Smoother for Non-Gaussian Nonlinear State Space Models, 1996.
 
     Examples:
-        >>> from marginflow.data import Column, Schema
-        >>> from marginflow.distributions import Mixed
-        >>> levels = {"levels": ("no", "yes"), "shares": (0.4, 0.6)}
-        >>> schema = Schema((Column("a", "category", **levels), Column("b", "category", **levels)))
-        >>> model = Mixed(schema, hidden=[16]).eval()
-        >>> sample_given(model, 3, torch.tensor([[1.0, 0.0]]), [True, False]).x[:, 0]
+        >>> from marginflow.distributions import GaussianMixture
+        >>> sample_given(GaussianMixture(2), 3, torch.tensor([[1.0, 0.0]]), [True, False]).x[:, 0]
         tensor([1., 1., 1.], dtype=torch.float64)
     """
     number = as_whole(num_samples, "num_samples", least=1)
@@ -143,12 +140,13 @@ def _weighted(
         for draws, log_w, count in _draws(density, x[rows], given, own, counts[rows].tolist(), until):
             chosen = resampled(log_w, count)
             distinct += len(chosen.unique())
-            least, total = min(least, _ess(log_w)), total + len(log_w)
+            least, total = min(least, float(effective_sample_size(log_w))), total + len(log_w)
             kept.append(draws[chosen])
     found = _in_turn(kept)
     turn = torch.arange(len(found), device=x.device) % len(x)
-    anew, _ = density.propose(found, density.weighed(given), None if context is None else context[turn])
-    return GivenSamples(anew, False, distinct, least, total)
+    if not bool((weighed := density.weighed(given)).all()):
+        found, _ = density.propose(found, weighed, None if context is None else context[turn])
+    return GivenSamples(found, False, distinct, least, total)
 
 
 def _draws(
@@ -167,7 +165,7 @@ def _draws(
                 logs[i].append(log_own)
         done = sum(map(len, logs[left[0]]))
         over = time.monotonic() > until or done * len(left) * x.shape[1] >= NUMBERS
-        left = [] if over else [i for i in left if _ess(torch.cat(logs[i])) < max(counts[i], FEWEST)]
+        left = [] if over else [i for i in left if effective_sample_size(torch.cat(logs[i])) < max(counts[i], FEWEST)]
         times = min(done, AT_ONCE)  # twice as many in all
     for i, count in enumerate(counts):
         log_w = torch.cat(logs[i])
@@ -176,18 +174,13 @@ def _draws(
 
 
 def _require_enough(log_w: Tensor, count: int, given: Tensor) -> None:
-    ess = _ess(log_w)
+    ess = float(effective_sample_size(log_w))
     if ess < max(FEWEST, SHARE * count):
         raise TooFewError(
             f"of {len(log_w):,} draws as few as {ess:.0f} count for {count:,} rows with the given values, and at least "
             f"{max(FEWEST, math.ceil(SHARE * count)):,} must: they lie where the columns before them hardly ever lead",
             given.tolist(),
         )
-
-
-def _ess(log_w: Tensor) -> float:
-    """(sum w)^2 / sum w^2; 0 where no weight is above 0."""
-    return float(torch.exp(2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)).nan_to_num(0.0))
 
 
 def resampled(log_w: Tensor, number: int) -> Tensor:

@@ -86,12 +86,7 @@ def sample_given(model: Flow, layout: Layout, number: int, seed: int, context: A
         if contexts is not None:
             raise ValueError("the context is given twice: leave context= out")
         contexts = layout.read_context(context)
-    x = rows.x
-    if contexts is not None and len(contexts) != len(x):
-        if min(len(x), len(contexts)) > 1:
-            raise ValueError(f"given has {len(x)} rows and the context {len(contexts)}: give as many, or one")
-        most = max(len(x), len(contexts))
-        x, contexts = x.expand(most, -1), contexts.expand(most, -1)
+    x, contexts = rows.beside(contexts)
     try:
         with seeded(seed):
             found = draw(model, number, x, rows.given, contexts)

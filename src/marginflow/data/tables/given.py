@@ -41,6 +41,21 @@ class GivenRows:
     context: Tensor | None
     names: tuple[str, ...]
 
+    def beside(self, context: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Rows and contexts, as many of both: where there is one of either, it stands for all.
+
+        Raises:
+            ValueError: where there are several of both, and not as many.
+        """
+        if context is None or len(context) == len(self.x):
+            return self.x, context
+        if min(len(self.x), len(context)) > 1:
+            raise ValueError(
+                f"{len(self.x)} rows have given values, and there are {len(context)} contexts: give as many, or one"
+            )
+        most = max(len(self.x), len(context))
+        return self.x.expand(most, -1), context.expand(most, -1)
+
 
 def typed_values(pairs: Mapping[str, str]) -> dict[str, Any]:
     """Values as they are typed, as the columns of a text of one row; an empty one is blank."""
