@@ -182,7 +182,9 @@ def test_a_cell_that_is_always_blank_stays_so() -> None:
     model = Mixed(schema, hidden=[8]).eval()
     member = cast(ColumnByColumn, model.members[0])
     with torch.no_grad():
-        bias = member.network.output_layer.bias.copy_(member.factors.marginals())
+        bias = member.network.output_layer.bias.copy_(
+            torch.cat([member.factors.marginals(place) for place in member.order])
+        )
         bias[2] = 1e4  # of b: blank, then two levels
     row = torch.tensor([[1.0, math.nan, math.nan]])
     found = fill(model, row, torch.tensor([[False, True, True]]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 
@@ -11,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from schemas import GRIDS, levels, reals, steps, strengthened, total
-from torch import Tensor
+from torch import Tensor, nn
 
 from marginflow import models
 from marginflow.data import Column, Grid, Schema, Warp
@@ -214,13 +215,23 @@ def test_a_context_of_columns_matters_blank_or_not() -> None:
         model.log_prob(x)
 
 
+def alone(model: Mixed, number: int) -> Mixed:
+    """A model of one of the orders."""
+    found = copy.deepcopy(model)
+    found.members = nn.ModuleList([found.members[number]])
+    return found
+
+
 def test_several_orders_are_averaged_and_trained_each_for_itself() -> None:
     torch.manual_seed(0)
     model = strengthened(Mixed(everything(), hidden=[16] * 3, orders=3))
     x = rows_of(model)
     with torch.no_grad():
-        each = torch.stack([sum(member(model.reader(x), None)) for member in model.members])
+        each = torch.stack([alone(model, i).log_prob(x) for i in range(3)])
         torch.testing.assert_close(model.log_prob(x), each.exp().mean(0).log())
+        many = model.log_prob(x.repeat(2000 // len(x), 1)), model.log_prob_columns(x.repeat(2000 // len(x), 1))
+        torch.testing.assert_close(many[0][: len(x)], model.log_prob(x))  # orders one after the other, as of many rows
+        torch.testing.assert_close(many[1][: len(x)], model.log_prob_columns(x), equal_nan=True)
         torch.testing.assert_close(model.train().log_prob(x), each.mean(0), rtol=0.5, atol=0.5)  # dropout
 
 
@@ -236,7 +247,7 @@ def test_a_column_of_many_atoms_pads_no_other() -> None:
     small = [Column(f"b{i}", "boolean", levels=("false", "true"), shares=(0.5, 0.5)) for i in range(1000)]
     columns = [many, levels, *others, *small]
     params = sum(column.num_points + 12 for column in columns)
-    held = [*RowReader(columns).buffers(), *Factors(columns, range(len(columns)), 4).buffers()]
+    held = [*RowReader(columns).buffers(), *Factors(columns, 4).buffers()]
     assert sum(each.numel() for each in held) < 20 * params  # padded to each other 2000 times 20,000
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, cast
 
 import torch
@@ -12,14 +12,17 @@ from torch import Tensor, nn
 from marginflow.base.arguments import Values, as_whole
 from marginflow.base.names import did_you_mean
 from marginflow.base.settings import generator_from
+from marginflow.base.surroundings import becomes_graph
 from marginflow.data.schema import Schema
 from marginflow.distributions.by_columns import ByColumns
 from marginflow.distributions.columns.column_by_column import ColumnByColumn, Known
 from marginflow.distributions.columns.context_encoder import ContextEncoder
+from marginflow.distributions.columns.encoder import RowEncoder
+from marginflow.distributions.columns.factors import Factors
 from marginflow.distributions.columns.levels import drawn
 from marginflow.distributions.columns.noise_columns import noise_columns
-from marginflow.distributions.columns.pieces import pieces
-from marginflow.distributions.columns.reader import RowReader, require_fitted
+from marginflow.distributions.columns.pieces import ROWS, pieces
+from marginflow.distributions.columns.reader import Read, RowReader, require_fitted
 from marginflow.distributions.row_density import RowDensity
 from marginflow.nets.activations import Activation
 from marginflow.nets.masked.degrees import resolve_order
@@ -104,11 +107,12 @@ class Mixed(RowDensity, ByColumns):
         listed = [resolve_order(order if i == 0 else "random", number, generator).tolist() for i in range(orders)]
         ordered = [[*dict.fromkeys([*leading, *own])] for own in listed]
         noise = list(range(number, len(columns)))
-        self.reader = RowReader(columns)
+        self.reader, self.encoder = RowReader(columns), RowEncoder(columns, range(len(columns)))
+        self.factors = Factors(columns, components)
         self.of_context = ContextEncoder(schema.given) if schema.given else None
         width = 0 if self.of_context is None else self.of_context.out_features
         self.members = nn.ModuleList(
-            ColumnByColumn(columns, width, [*noise, *own], hidden, components, activation, dropout, generator)
+            ColumnByColumn(columns, self.factors, width, [*noise, *own], hidden, activation, dropout, generator)
             for own in ordered
         )
 
@@ -130,10 +134,21 @@ class Mixed(RowDensity, ByColumns):
         return discrete, log_p
 
     def _parts_of_piece(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        read, seen = self.reader(x.double()), self._seen(context)
-        pairs = [member(read, seen) for member in self.members]
-        discrete, density = (torch.stack(each) for each in zip(*pairs, strict=True))
+        discrete, density = self._in_orders(self.factors, self.reader(x.double()), context)
         return discrete, discrete + density
+
+    def _in_orders(
+        self, factors: Callable[[Tensor, Read], tuple[Tensor, Tensor]], read: Read, context: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """What factors tell of rows given the parameters by each order, those of few rows at once: (orders, N, ...)."""
+        inputs, seen, number = self.encoder(read, self.like), self._seen(context), len(self.members)
+        params = (cast(Tensor, member(inputs, seen)) for member in self.members)
+        if number > 1 and not becomes_graph() and number * len(inputs) <= ROWS:
+            found = factors(torch.cat([*params]), Read(*(torch.cat([each] * number) for each in read)))
+            first, second = (each.unflatten(0, (number, -1)) for each in found)
+            return first, second
+        first, second = zip(*(factors(each, read) for each in params), strict=True)
+        return torch.stack(first), torch.stack(second)
 
     def _log_prob_parts(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         discrete, log_p = (_log_mean(each).to(self.like) for each in self._parts(x, context))
@@ -173,11 +188,9 @@ class Mixed(RowDensity, ByColumns):
 
     def _in_columns(self, x: Tensor, context: Tensor | None) -> InColumns:
         x = x.double()
-        read, seen = self.reader(x), self._seen(context)
-        pairs = [cast(ColumnByColumn, member).of_each(read, seen) for member in self.members]
-        undefined = x.isnan() & ~self.reader.blank
-        discrete = torch.stack([each.masked_fill(undefined, torch.nan) for each, _ in pairs])  # (orders, N, D)
-        columns = discrete + torch.stack([density for _, density in pairs])
+        discrete, density = self._in_orders(self.factors.of_each, self.reader(x), context)  # (orders, N, D)
+        discrete = discrete.masked_fill(x.isnan() & ~self.reader.blank, torch.nan)
+        columns = discrete + density
         of_row, log_p = _log_mean(discrete.sum(2)), _log_mean(columns.sum(2))
         return InColumns(of_row, torch.where(of_row.isneginf(), 0.0, log_p - of_row), columns.mean(0))
 
@@ -233,9 +246,8 @@ class Mixed(RowDensity, ByColumns):
         """The sum of log p of given columns, each given those before it, in each order: (orders, N)."""
         found = []
         for rows, own in pieces(x, context):
-            read, seen = self.reader(rows), self._seen(own)
-            both = (sum(cast(ColumnByColumn, member).of_each(read, seen)) for member in self.members)
-            found.append(torch.stack([torch.where(given, cast(Tensor, each), 0.0).sum(1) for each in both]))
+            discrete, density = self._in_orders(self.factors.of_each, self.reader(rows), own)
+            found.append(torch.where(given, discrete + density, 0.0).sum(2))
         return torch.cat(found, 1)
 
     @torch.no_grad()
@@ -257,8 +269,8 @@ class Mixed(RowDensity, ByColumns):
             return None
         found = []
         for rows, own in pieces(torch.where(given, x, 0.0), context):
-            params = member.params_of_step(step, self.reader(rows), self._seen(own))
-            found.append(member.factors.quantiles(step, params, levels))
+            params = member(self.encoder(self.reader(rows), self.like), self._seen(own))
+            found.append(self.factors.quantiles(column, params, levels))
         return torch.cat(found)
 
 

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from marginflow.base.constants import HoldsConstants
 from marginflow.data.schema import Column
 from marginflow.distributions.columns.encoder import RowEncoder
 from marginflow.distributions.columns.factors import Factors
-from marginflow.distributions.columns.reader import Read, RowReader
+from marginflow.distributions.columns.reader import RowReader
 from marginflow.nets.activations import Activation
 from marginflow.nets.autograd import Written
 from marginflow.nets.masked.degrees import resolve_degrees
@@ -32,70 +33,71 @@ class Known(NamedTuple):
     given: Sequence[bool]
 
 
-class ColumnByColumn(nn.Module):
+class ColumnByColumn(HoldsConstants):
     """One order of the columns: a masked network gives the parameters of each given those before it and the context.
+
+    Inputs and parameters are those of a row, its columns in the row's own order.
 
     Beside the network stand direct connections from its inputs to the parameters, masked alike and 0 at first (Germain
     and others, MADE, 2015, arXiv 1502.03509): columns that are nearly sums of others are learned by these alone.
 
-    columns: of the rows. context: how many inputs there are beside them. order: the places of the columns.
+    columns: of the rows. factors: of the columns, which all orders share. context: how many inputs there are beside
+    the columns'. order: the places of the columns.
     """
 
+    of_inputs: Tensor
+    of_params: Tensor
+
     def __init__(
-        self, columns: Sequence[Column], context: int, order: list[int], hidden: Sequence[int],
-        components: int, activation: Activation, dropout: float, generator: torch.Generator,
+        self, columns: Sequence[Column], factors: Factors, context: int, order: list[int], hidden: Sequence[int],
+        activation: Activation, dropout: float, generator: torch.Generator,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.order = order
-        self.factors = Factors(columns, order, components)
-        self.encoder = RowEncoder(columns, order)
+        self.order, self.factors = order, factors
+        self.inputs_of, self.params_of = RowEncoder(columns, range(len(columns))).widths, factors.num_params
+        inputs, params = ([each[place] for place in order] for each in (self.inputs_of, self.params_of))
         self.single = nn.ModuleList(
             nn.ModuleList([RowReader([each]), RowEncoder([each], [0])]) for each in (columns[place] for place in order)
         )
         residual = len(hidden) > 2
         self.network = MaskedNetwork(
-            FeatureOrder(self.encoder.num_inputs),
+            FeatureOrder(sum(inputs)),
             resolve_degrees("even", len(columns), hidden, context > 0, generator, residual),
-            self.encoder.widths,
-            self.factors.num_params,
+            inputs,
+            params,
             context,
             activation,
             dropout,
             residual,
         )
-        self.direct = _direct(context, self.encoder.widths, self.factors.num_params)
+        self.direct = _direct(context, inputs, params)
         with torch.no_grad():
             for tensor in self.direct.tensors:
                 tensor.zero_()
             output = self.network.output_layer
             for tensor in output.tensors:
                 tensor.mul_(START)
-            output.bias.copy_(self.factors.marginals())
+            output.bias.copy_(torch.cat([factors.marginals(place) for place in order]))
+        self._register_constants()
+
+    def _constants(self) -> dict[str, Tensor]:
+        return {
+            "of_inputs": _places(self.inputs_of, self.order),
+            "of_params": _places(self.params_of, self.order).argsort(),
+        }
 
     @property
     def like(self) -> Tensor:
         """Of the precision and on the device of the model."""
         return self.network.output_layer.bias
 
-    def forward(self, read: Read, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """log P of what is discrete in rows, and the log density of the rest, each (N,)."""
-        return self.factors(self._params_of(read, context), read)
-
-    def of_each(self, read: Read, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The same of each column given those before it, in the order of a row: both (N, D)."""
-        return self.factors.of_each(self._params_of(read, context), read)
-
-    def _params_of(self, read: Read, context: Tensor | None) -> Tensor:
-        """Of all factors, in the order of the columns: (N, ...)."""
-        inputs = self.encoder(read, self.like)
+    def forward(self, inputs: Tensor, context: Tensor | None) -> Tensor:
+        """The parameters of all factors (N, ...) of encoded rows (N, ...)."""
+        inputs = inputs.index_select(1, self.of_inputs)
         params = self.network(inputs, context).flatten(1)
         seen = inputs if context is None else torch.cat([context, inputs], 1)
-        return _Direct(self.direct)(params, seen, *self.direct.tensors)
-
-    def params_of_step(self, step: int, read: Read, context: Tensor | None) -> Tensor:
-        """Of the factor of one column, the first of the order is step 0: (N, ...)."""
-        first = sum(self.factors.num_params[:step])
-        return self._params_of(read, context)[:, first : first + self.factors.num_params[step]]
+        params = _Direct(self.direct)(params, seen, *self.direct.tensors)
+        return params.index_select(1, self.of_params)
 
     def draw(self, num_rows: int, context: Tensor | None, known: Known | None = None) -> Tensor:
         """Rows (N, D), float64, column after column, but for those that are known."""
@@ -106,12 +108,12 @@ class ColumnByColumn(nn.Module):
                 first = sum(chunk.num_rows for chunk in chunks)
                 rows = slice(first, first + len(params))
                 chunks.append(_Drawn(self.direct, params, rows, None if context is None else context[rows]))
-            drawn = chunks[-1]
-            of_network = params + drawn.parameters(self.factors.num_params[step])
-            if known is not None and known.given[self.order[step]]:
-                value = known.x[drawn.rows, self.order[step]]
+            drawn, place = chunks[-1], self.order[step]
+            of_network = params + drawn.parameters(self.params_of[place])
+            if known is not None and known.given[place]:
+                value = known.x[drawn.rows, place]
             else:
-                value = self.factors.draw(step, of_network)
+                value = self.factors.draw(place, of_network)
             reader, encoder = cast(nn.ModuleList, self.single[step])
             inputs = encoder(reader(value[:, None]), self.like)
             drawn.add(value, inputs)
@@ -120,6 +122,12 @@ class ColumnByColumn(nn.Module):
         self.network.draw(factor, num_rows, context)
         drawn = torch.cat([torch.stack(chunk.values, 1) for chunk in chunks])
         return drawn[:, torch.tensor(self.order).argsort()]
+
+
+def _places(sizes: Sequence[int], order: Sequence[int]) -> Tensor:
+    """Where the numbers of columns, which have so many each, stand in a row, column after column of an order."""
+    with torch.device("cpu"):
+        return torch.cat([torch.arange(sum(sizes)).split(list(sizes))[place] for place in order])
 
 
 def _direct(context: int, inputs: Sequence[int], outputs: Sequence[int]) -> MaskedLinear:

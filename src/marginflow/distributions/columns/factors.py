@@ -16,29 +16,26 @@ from marginflow.distributions.columns.reader import IMPOSSIBLE, Read, size_of
 
 
 class Factors(nn.Module):
-    """The factors of columns: log P and log density of rows given their parameters, and draws.
+    """The factors of columns: log P and log density of rows given their parameters, column after column, and draws.
 
-    columns: of the rows that are read. order: the places of the columns, in the order of the parameters.
-    components: logistics of a number.
+    columns: of the rows that are read. components: logistics of a number.
     """
 
-    def __init__(self, columns: Sequence[Column], order: Sequence[int], components: int) -> None:
+    def __init__(self, columns: Sequence[Column], components: int) -> None:
         super().__init__()
-        own = [columns[place] for place in order]
         numbers = [i for i, column in enumerate(columns) if not column.levels]
-        self.num_params = [column.num_points + (0 if column.levels else 3 * components) for column in own]
+        self.num_params = [column.num_points + (0 if column.levels else 3 * components) for column in columns]
         starts = [0, *accumulate(self.num_params)][:-1]
-        kinds = [_size_of(column) for column in own]
-        self.group_of: list[tuple[int, int]] = [(0, 0)] * len(own)  # the number of its group, its number there
+        kinds = [_size_of(column) for column in columns]
+        self.group_of: list[tuple[int, int]] = [(0, 0)] * len(columns)  # the number of its group, its number there
         groups: list[LevelFactors | NumberFactors] = []
         in_groups: list[int] = []
         for kind in dict.fromkeys(kinds):
-            members = [i for i, each in enumerate(kinds) if each == kind]
-            for number, i in enumerate(members):
-                self.group_of[i] = len(groups), number
-            places = [order[i] for i in members]
+            places = [i for i, each in enumerate(kinds) if each == kind]
+            for number, place in enumerate(places):
+                self.group_of[place] = len(groups), number
             in_groups += places
-            about = [own[i] for i in members], places, [starts[i] for i in members]
+            about = [columns[place] for place in places], places, [starts[place] for place in places]
             if kind[0]:
                 groups.append(LevelFactors(*about))
             else:
@@ -64,20 +61,24 @@ class Factors(nn.Module):
         discrete, density = (each[:, self.by_place] for each in (discrete, density))
         return discrete.masked_fill(read.point == IMPOSSIBLE, -torch.inf), density
 
-    def draw(self, number: int, params: Tensor) -> Tensor:
+    def draw(self, place: int, params: Tensor) -> Tensor:
         """Values (N,) of a column, float64, given its own parameters (N, ...)."""
-        group, place = self.group_of[number]
-        return cast(LevelFactors, self.groups[group]).draw(place, params)
+        group, number = self._group_of(place)
+        return group.draw(number, params)
 
-    def quantiles(self, number: int, params: Tensor, levels: Tensor) -> Tensor:
-        """Quantiles (N, Q) of a column that is not blank, given its own parameters (N, ...), at levels (Q,)."""
-        group, place = self.group_of[number]
-        return cast(LevelFactors, self.groups[group]).quantiles(place, params, levels)
+    def quantiles(self, place: int, params: Tensor, levels: Tensor) -> Tensor:
+        """Quantiles (N, Q) of a column that is not blank, given the parameters of all (N, ...), at levels (Q,)."""
+        group, number = self._group_of(place)
+        return group.quantiles(number, params.split(self.num_params, 1)[place], levels)
 
-    def marginals(self) -> Tensor:
-        """The parameters of independent columns, as the schema knows them."""
-        pairs = [(cast(LevelFactors, self.groups[group]), place) for group, place in self.group_of]
-        return torch.cat([group.marginals(place) for group, place in pairs])
+    def marginals(self, place: int) -> Tensor:
+        """The parameters of a column by itself, as the schema knows it."""
+        group, number = self._group_of(place)
+        return group.marginals(number)
+
+    def _group_of(self, place: int) -> tuple[LevelFactors, int]:
+        group, number = self.group_of[place]
+        return cast(LevelFactors, self.groups[group]), number
 
 
 def _size_of(column: Column) -> tuple[bool, int]:
