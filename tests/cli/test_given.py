@@ -17,7 +17,7 @@ from pyarrow import parquet
 from marginflow.cli.sample_given import first_of
 
 pytestmark = pytest.mark.usefixtures("single")
-QUICK = ("--set", "model.hidden=16,16", "--set", "train.epochs=2", "--overwrite")
+QUICK = ("--set", "model.hidden=16,16", "--set", "model.orders=1", "--set", "train.epochs=2", "--overwrite")
 RUN = "runs/orders"
 NAMES = ["id", "segment", "price", "paid", "age"]
 

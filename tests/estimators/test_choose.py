@@ -198,6 +198,22 @@ def test_a_named_model_is_trained_until_validation_rows_no_longer_gain(name: str
     assert train["epochs"] == min(200, 4000 // (num_rows // train["batch_size"]))
 
 
+def test_orders_of_columns_are_averaged_where_rows_are_few() -> None:
+    schema = Schema(tuple(Column(each, "boolean", levels=("no", "yes")) for each in "ab"))
+    spec = DataSet("r", *[Split(torch.zeros(9, 2))] * 3, schema=schema).spec
+
+    def orders(num_rows: int) -> set[int]:
+        found = [each for each in candidates(spec, num_rows) if each.model == "mixed"]
+        assert len({each.name for each in found}) == len(found)
+        return {each.tables["model"].get("orders", 1) for each in found}
+
+    assert [orders(each) for each in (300, 3000, 8000, 50_000)] == [{8}, {8}, {1, 8}, {1}]
+    few = named("mixed", spec, 300)
+    assert few.under({})["model"]["orders"] == 8
+    assert "orders" not in few.under({"model": {"order": "reversed"}})["model"]  # the user's is the only one
+    assert few.under({"model": {"order": "reversed", "orders": 2}})["model"]["orders"] == 2
+
+
 def test_mixtures_have_rows_for_their_components() -> None:
     schema = Schema((Column("a", "real"),))
     names = [each.name for each in candidates(DataSet("r", *[Split(torch.zeros(9, 1))] * 3, schema=schema).spec, 20)]

@@ -13,7 +13,7 @@ import pytest
 from marginflow.base.data_warning import DataWarning
 from marginflow.estimators import FlowDensity
 
-QUICK = {"model": {"hidden": [16, 16]}, "train": {"epochs": 3}}
+QUICK = {"model": {"hidden": [16, 16], "orders": 1}, "train": {"epochs": 3}}
 
 
 def frame(number: int = 500, seed: int = 0) -> pd.DataFrame:

@@ -21,6 +21,8 @@ BATCHES, LEAST_BATCH = 8, 16  # of few rows an epoch has so many batches, of at 
 RATE = 2e-3  # at most: the suggested rates are for trainings without dropout, at a constant rate
 FOR_NETWORKS, MANY = 100, 1000  # rows, from which on networks are tried, and from which on they are many
 NARROW, WIDE, LOW = 64, 128, 8  # hidden units; the narrow are for few rows of at most so many columns
+FOR_ONE_ORDER, ONE_ORDER = 4000, 10_000  # rows, from which on one order of columns is tried, and from which on alone
+OF_ORDERS: dict[str, Any] = {"hidden": [WIDE] * 3, "components": 3, "orders": 8, "dropout": 0.2}
 BY_EM = (*MIXTURES, "mixture")
 EM = {"epochs": 60, "validate_every": 5}  # an epoch is a step of EM
 EM_UNTIL_NO_BETTER = {"epochs": 200}
@@ -40,8 +42,11 @@ class Candidate:
     tables: dict[str, dict[str, Any]]
 
     def under(self, tables: Mapping[str, Any]) -> dict[str, Any]:
-        """The tables of an experiment: these, and above them what a user says."""
+        """The tables of an experiment: these, and above them what a user says; the order of a user is the only one."""
         own = {section: {**table, **tables.get(section, {})} for section, table in self.tables.items()}
+        asked = tables.get("model", {})
+        if "order" in asked and "orders" not in asked:
+            own["model"].pop("orders", None)
         return {**tables, **own}
 
     def until_no_better(self) -> Candidate:
@@ -71,7 +76,8 @@ def candidates(
     """The models for rows of this kind.
 
     Of real numbers: mixtures of Gaussians, `maf_mog`, `nsf` and `maf` with dropout, and `mixed`, whose columns are
-    warped. Of other columns: mixtures of independent columns, and `mixed`.
+    warped. Of other columns: mixtures of independent columns, and `mixed`, which averages eight orders of the columns
+    where rows are few.
 
     Args:
         spec: of the rows.
@@ -104,7 +110,8 @@ def _networks_of_real_numbers(spec: DataSpec, num_rows: int, steps: int) -> Iter
             name = f", {passes} passes" if more else ""
             yield _standardised(model, by_steps(num_rows, steps, passes), name)
     yield _standardised({"name": "nsf", **network, "blocks": 3}, by_steps(num_rows, steps))
-    model = {"name": "mixed", "hidden": [width] * 3, "dropout": 0.2}
+    few = {"hidden": [width] * 3, "dropout": 0.2}
+    model = {"name": "mixed", **(few if num_rows < ONE_ORDER else {"hidden": [4 * WIDE] * 3, "dropout": 0.0})}
     yield Candidate("mixed", {"model": model, "train": by_steps(num_rows, steps, short)})
 
 
@@ -126,10 +133,19 @@ def _of_any_kind(spec: DataSpec, num_rows: int, steps: int) -> Iterator[Candidat
 
 
 def _networks_of_any_kind(num_rows: int, steps: int) -> Iterator[Candidate]:
-    few = num_rows < MANY
-    model = {"name": "mixed", "hidden": [NARROW] * 3 if few else [2 * WIDE] * 5, "dropout": 0.2 if few else 0.1}
-    for passes in (20, 60):
-        yield Candidate(f"mixed, {passes} passes", {"model": model, "train": by_steps(num_rows, steps, passes)})
+    if num_rows < ONE_ORDER:
+        for passes in (20, 60):
+            model = {"name": "mixed", **OF_ORDERS}
+            train = by_steps(num_rows, steps, passes)
+            yield Candidate(f"mixed of {model['orders']} orders, {passes} passes", {"model": model, "train": train})
+    if num_rows >= FOR_ONE_ORDER:
+        model = {"name": "mixed", "hidden": [2 * WIDE] * 5, "dropout": _dropout(num_rows)}
+        yield Candidate("mixed", {"model": model, "train": by_steps(num_rows, steps, 20)})
+
+
+def _dropout(num_rows: int) -> float:
+    """Of `mixed`: with many rows the validation rows end a training before dropout is of use."""
+    return 0.1 if num_rows < ONE_ORDER else 0.0
 
 
 def known_as(name: str, num_rows: int, *, on_trial: bool = False) -> Candidate:
