@@ -25,7 +25,7 @@ from benchmarks.tables.models import BASELINES, MODELS, OURS
 from benchmarks.tables.sets import SETS, missing
 from marginflow.nets.products import VARIABLE
 
-OUTPUT = Path("benchmarks/results/tables.json")
+OUTPUT, OF_STUDIES = (Path(f"benchmarks/results/{name}.json") for name in ("tables", "table_studies"))
 
 
 def main(given: argparse.Namespace) -> None:
@@ -41,8 +41,6 @@ def _measure(given: argparse.Namespace) -> None:
     from sklearn import mixture  # noqa: F401, for its pools of threads, which are limited once they are there
     from threadpoolctl import threadpool_limits
 
-    study = studies.study(given.as_name, given.set, without_atoms=given.without_atoms)
-    models = study.models if study else {each: MODELS[each] for each in given.models}
     failed: list[str] = []
     torch.set_num_threads(given.threads)
     kept.keep(given.output, defaults.setting(given.threads), "settings")
@@ -54,13 +52,22 @@ def _measure(given: argparse.Namespace) -> None:
                 print(f"{name} skipped: {why}", file=sys.stderr)
                 kept.keep(given.output, why, "skipped", name)
                 continue
-            how = {"change": study.change} if study else {}
             try:
-                measure(given.output, name, models, given.seeds, most=given.rows, **how)
+                for each in _asked(given):
+                    measure(given.output, name, each.models, given.seeds, most=given.rows, change=each.change)
             except ValueError as error:  # one table must not end hours of others
                 failed.append(f"{name}: {error}")
     if failed:
         sys.exit("\n".join(failed))
+
+
+def _asked(given: argparse.Namespace) -> list[studies.Study]:
+    """What is measured: models on tables as they are, or studies."""
+    if given.studies:
+        return studies.every_study()
+    if given.as_name:
+        return [studies.study(given.as_name, given.set, without_atoms=given.without_atoms)]
+    return [studies.Study({each: MODELS[each] for each in given.models}, lambda task: task)]
 
 
 def _names(known: list[str]) -> Callable[[str], list[str]]:
@@ -77,24 +84,28 @@ def _names(known: list[str]) -> Callable[[str], list[str]]:
 
 def _arguments() -> argparse.Namespace:
     counted = [name for name, each in SETS.items() if each.role != "settings"]
+    of_any_kind = [name for name, each in SETS.items() if each.role == "settings" and name != "moons"]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tables", description="Densities on real tables.")
-    parser.add_argument("--tables", type=_names([*SETS]), default=counted, help="names with commas between")
+    parser.add_argument("--tables", type=_names([*SETS]), help="names with commas between")
     parser.add_argument("--models", type=_names([*MODELS]), default=[*MODELS], help=f"{OURS}, ..., {BASELINES[-1]}")
     parser.add_argument("--seeds", type=int, default=3, help="splits of a table of 2,000 rows and more")
     parser.add_argument("--rows", type=int, help="of each table at most, for a trial; needs another --output")
     parser.add_argument("--page", action="store_true", help="write the page of what is kept, measure nothing")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--output", type=Path, default=OUTPUT)
-    parser.add_argument("--as", dest="as_name", help="of a study: the name of a model of ours with other settings")
+    parser.add_argument("--output", type=Path, help=f"by default {OUTPUT}")
+    parser.add_argument("--studies", action="store_true", help=f"what moves `mixed`, by default in {OF_STUDIES}")
+    parser.add_argument("--as", dest="as_name", help="of a trial: the name of `mixed` with other settings")
     parser.add_argument(
-        "--set", action="append", default=[], help="of a study: such as model.orders=4; may be repeated"
+        "--set", action="append", default=[], help="of a trial: such as model.orders=4; may be repeated"
     )
-    parser.add_argument("--without-atoms", action="store_true", help="of a study: no spikes on grids")
+    parser.add_argument("--without-atoms", action="store_true", help="of a trial: no spikes on grids")
     given = parser.parse_args()
-    if given.output == OUTPUT and (given.rows or given.as_name):
-        parser.error("trials and studies are no part of the committed record: give --output FILE.json")
+    given.tables = given.tables or (of_any_kind if given.studies else counted)
+    given.output = given.output or (OF_STUDIES if given.studies else OUTPUT)
+    if given.output in (OUTPUT, OF_STUDIES) and (given.rows or given.as_name):
+        parser.error("trials are no part of the committed records: give --output FILE.json")
     if (given.set or given.without_atoms) and not given.as_name:
-        parser.error("--set and --without-atoms are of a study: give it a name, as by --as 'four orders'")
+        parser.error("--set and --without-atoms are of a trial: give it a name, as by --as 'four orders'")
     return given
 
 

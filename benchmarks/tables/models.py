@@ -11,7 +11,6 @@ from benchmarks.tables.measure import Task
 OURS, INDEPENDENT = "ours", "independent"
 MODELS: dict[str, Callable[[Task], Fitted]] = {
     OURS: ours.by_default,
-    "mixed": lambda task: ours.trained(task, "mixed"),
     INDEPENDENT: ours.independent_columns,
     "mixture": ours.product_mixtures,
     "normals": normals.gaussian_mixtures,
@@ -19,9 +18,9 @@ MODELS: dict[str, Callable[[Task], Fitted]] = {
     "copula": copula.gaussian_copula,
     "forest": forest.random_forest,
 }
-BASELINES = tuple(each for each in MODELS if each not in (OURS, "mixed"))
+BASELINES = tuple(each for each in MODELS if each != OURS)
 WORDS = {
-    OURS: "ours, by default", "mixed": "`mixed`, by name", INDEPENDENT: "independent columns",
+    OURS: "ours, by default", INDEPENDENT: "independent columns",
     "mixture": "product mixture", "normals": "mixture of normals", "kernels": "kernels", "copula": "Gaussian copula",
     "forest": "arfpy (approximate)",
 }  # fmt: skip

@@ -1,9 +1,10 @@
-"""Our densities: chosen among all candidates as `FlowDensity()` does by default, a named one, and product mixtures."""
+"""Our densities: chosen among all candidates as `FlowDensity()` does, `mixed` with settings, and product mixtures."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,14 @@ from torch import Tensor
 
 from benchmarks.tables.fitted import Density, Fitted, chosen
 from benchmarks.tables.measure import Task, counts_the_same
-from marginflow.data import DataSet, DataSpec, Schema, Split
+from marginflow.base.distribution import Distribution
+from marginflow.data import DataSet, DataSpec, Split
 from marginflow.data.dataset import spread_rows
 from marginflow.distributions import Flow
+from marginflow.estimators.candidates import STEPS, UNTIL_NO_BETTER, by_steps, named
 from marginflow.estimators.row_log_prob import row_log_prob
 from marginflow.estimators.train_best import train_best
-from marginflow.estimators.trials import WATCHED
+from marginflow.estimators.trials import WATCHED, with_schema
 from marginflow.evaluation.sample import RawSamples
 from marginflow.runs.build import build
 from marginflow.runs.read_toml import parse
@@ -44,28 +47,40 @@ class OfModel:
         return torch.cat([each.double() for each in RawSamples(self.model, self.spec, number, seed)])
 
 
-def by_default(task: Task, options: Mapping[str, Any] = {}) -> Fitted:
+def by_default(task: Task) -> Fitted:
     """The model that `FlowDensity()` and `marginflow train file.csv` choose and train.
 
     The schema is the task's, and so are the validation rows, by which all is chosen and ended of 5,000 rows and more;
     of fewer, the library takes folds of all rows to train on. No clock ends a training.
     """
-    return trained(task, None, options)
-
-
-def trained(task: Task, model: str | None, options: Mapping[str, Any] = {}) -> Fitted:
-    """A model of ours, by name or chosen, with the settings that the library gives it."""
-    data = task.data()
-    found = train_best(data, model=model, options={**options, "data": IN_A_ROW}, seed=task.seed, device="cpu")
-    flow = found.model
-    assert isinstance(flow, Flow)
-    assert flow.spec is not None
-    _require_same_measure(flow.spec.schema, task.schema)
+    found = train_best(task.data(), options={"data": IN_A_ROW}, seed=task.seed, device="cpu")
     about = {
-        "chosen": found.trials[0].name, "epochs": len(found.history),
-        "parameters": sum(each.numel() for each in flow.parameters()), "held_out": float(found.log_prob.mean()),
+        "chosen": found.trials[0].name, "epochs": len(found.history), "held_out": float(found.log_prob.mean()),
     }  # fmt: skip
-    return Fitted(OfModel(flow, flow.spec), about)
+    return _of_measure(found.model, task, about)
+
+
+def with_settings(task: Task, options: Mapping[str, Any], model: str = "mixed") -> Fitted:
+    """A network as it comes for so many rows but for some settings, its training ended by the validation rows."""
+    rows = len(task.train)
+    train = {**by_steps(rows, STEPS), **UNTIL_NO_BETTER, "seed": task.seed, "device": "cpu"}
+    data = with_schema(task.data(), model)
+    candidate = named(model, data.spec, rows)
+    tables = replace(candidate, tables={**candidate.tables, "train": train}).under({**options, "data": IN_A_ROW})
+    experiment = parse(tables, "the settings")
+    built = build(experiment, data.spec)
+    history = fit(built, data, experiment.train)
+    return _of_measure(built.eval(), task, {"epochs": len(history)})
+
+
+def _of_measure(model: Distribution, task: Task, about: Mapping[str, Any]) -> Fitted:
+    """A model that counts the cells of the schema, so that its log p can be compared; ValueError for any other."""
+    assert isinstance(model, Flow)
+    assert model.spec is not None
+    if not counts_the_same(model.spec.schema, task.schema):
+        raise ValueError("the model counts other cells than the schema: its log p cannot be compared")
+    parameters = sum(each.numel() for each in model.parameters())
+    return Fitted(OfModel(model, model.spec), {**about, "parameters": parameters})
 
 
 def independent_columns(task: Task) -> Fitted:
@@ -96,8 +111,3 @@ def product_mixture(task: Task, components: int, is_ended: bool) -> Density:
         warnings.simplefilter("ignore")
         fit(flow, data, experiment.train)
     return OfModel(flow.eval(), data.spec)
-
-
-def _require_same_measure(own: Schema | None, schema: Schema) -> None:
-    if not counts_the_same(own, schema):
-        raise ValueError("the model counts other cells than the schema: its log p cannot be compared")

@@ -9,6 +9,7 @@ from typing import Any
 from benchmarks import kept
 from benchmarks.tables.measured import REAL_ROWS
 from benchmarks.tables.models import BASELINES, INDEPENDENT, OURS, WORDS
+from benchmarks.tables.moves import is_of_studies, moves
 from benchmarks.tables.standing import beside, beside_all, mean_of, measured, told_apart, verdicts, why_not
 from marginflow.storage.files import write_whole
 
@@ -30,7 +31,7 @@ def write(output: Path) -> Path | None:
     if not any(each.get("parts") for each in record.get("tables", {}).values()):
         return None
     path = output.with_suffix(".md")
-    write_whole(path, page(record).encode())
+    write_whole(path, (moves(record) if is_of_studies(record) else page(record)).encode())
     return path
 
 

@@ -1,6 +1,7 @@
-"""What moves the result: a model of ours under other settings, in a record like the comparison's.
+"""What moves the result: `mixed` under one setting after the other, on the tables for settings.
 
-python -m benchmarks.tables --as "four orders" --set model.name=mixed --set model.orders=4 --output studies.json
+python -m benchmarks.tables --studies
+python -m benchmarks.tables --as "four orders" --set model.orders=4 --tables abalone --output trial.json
 """
 
 from __future__ import annotations
@@ -14,6 +15,31 @@ from benchmarks.tables.measure import Task
 from marginflow.data.schema import CONTINUOUS, Schema
 from marginflow.runs.read_toml import overridden
 
+AS_IT_COMES = "as it comes"  # eight orders of 128 x 3, three logistics a number, dropout 0.2
+WITHOUT_ATOMS = "no atoms on grids"
+ONE = ("model.order=sequential", "model.orders=1")
+STUDIES: dict[str, Sequence[str]] = {
+    AS_IT_COMES: (),
+    "one order, of the file": ONE,
+    "one order, reversed": ("model.order=reversed", "model.orders=1"),
+    "2 orders": ("model.orders=2",),
+    "4 orders": ("model.orders=4",),
+    "16 orders": ("model.orders=16",),
+    "8 orders, the first reversed": ("model.order=reversed", "model.orders=8"),
+    "width 32": ("model.hidden=[32,32,32]",),
+    "width 256": ("model.hidden=[256,256,256]",),
+    "1 logistic": ("model.components=1",),
+    "10 logistics": ("model.components=10",),
+    "no dropout": ("model.dropout=0.0",),
+    "dropout 0.5": ("model.dropout=0.5",),
+    WITHOUT_ATOMS: (),
+    "2 noise dimensions": ("noise.features=2",),
+    "one order, 2 noise dimensions": (*ONE, "noise.features=2"),
+    "one order, 256 x 5, 10 logistics, dropout 0.1": (
+        *ONE, "model.hidden=[256,256,256,256,256]", "model.components=10", "model.dropout=0.1",
+    ),
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Study:
@@ -23,15 +49,15 @@ class Study:
     change: Callable[[Task], Task]
 
 
-def study(name: str | None, settings: Sequence[str], *, without_atoms: bool = False) -> Study | None:
-    """The study of a name, with settings as they are typed behind --set; None without a name."""
-    if name is None:
-        return None
+def every_study() -> list[Study]:
+    """All that are committed."""
+    return [study(name, settings, without_atoms=name == WITHOUT_ATOMS) for name, settings in STUDIES.items()]
+
+
+def study(name: str, settings: Sequence[str], *, without_atoms: bool = False) -> Study:
+    """The study of a name, with settings of `mixed` as they are typed behind --set."""
     options = overridden({}, settings)
-    model = options.get("model", {}).pop("name", None)
-    return Study(
-        {name: lambda task: ours.trained(task, model, options)}, _without_atoms if without_atoms else _as_it_is
-    )
+    return Study({name: lambda task: ours.with_settings(task, options)}, _without_atoms if without_atoms else _as_it_is)
 
 
 def _as_it_is(task: Task) -> Task:

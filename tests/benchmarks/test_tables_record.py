@@ -16,7 +16,8 @@ from drawn_tables import orders, reals, the_task
 from torch import Tensor
 
 from benchmarks import kept
-from benchmarks.tables import measured, page, sets, standing
+from benchmarks.tables import measured, page, sets, standing, studies
+from benchmarks.tables.beside import Beside
 from benchmarks.tables.fitted import CannotTake, Fitted
 from benchmarks.tables.measure import FOLDS, Task, split
 from benchmarks.tables.membership import membership
@@ -47,6 +48,30 @@ def test_the_command_keeps_its_record_and_page_and_refuses_a_trial_in_the_commit
         with pytest.raises(SystemExit):
             run(*wrong)
     assert "give --output FILE.json" in capsys.readouterr().err
+
+
+def test_studies_are_kept_and_each_setting_stands_beside_the_one_it_comes_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MARGINFLOW_PRODUCTS", "torch")
+    quick = ("model.hidden=[8]", "train.epochs=1")
+    two = {studies.AS_IT_COMES: (*quick, "model.orders=2"), "one order": (*quick, "model.orders=1")}
+    monkeypatch.setattr(studies, "STUDIES", {**two, studies.WITHOUT_ATOMS: two[studies.AS_IT_COMES]})
+    output, threads = tmp_path / "record.json", torch.get_num_threads()
+    monkeypatch.setattr(
+        "sys.argv", ["tables", "--studies", "--tables", "synthetic", "--rows", "200", "--output", str(output)]
+    )
+    runpy.run_module("benchmarks.tables", run_name="__main__")
+    torch.set_num_threads(threads)
+    table = kept.read(output)["tables"]["synthetic"]
+    assert all(set(part["models"]) == set(studies.STUDIES) for part in table["parts"].values())
+    beside = [Beside(output, "synthetic", part).log_probs() for part in range(FOLDS)]
+    gains = [each["one order"] - each[studies.AS_IT_COMES] for each in beside]
+    line = next(line for line in output.with_suffix(".md").read_text().splitlines() if line.startswith("| one order |"))
+    assert f"{np.concatenate(gains).mean():+.3f} ± " in line
+    assert any((each[studies.WITHOUT_ATOMS] != each[studies.AS_IT_COMES]).any() for each in beside)
+    parameters = [[part["models"][each]["parameters"] for each in two] for part in table["parts"].values()]
+    assert all(several > one for several, one in parameters)
 
 
 def test_differences_and_their_errors_by_hand() -> None:
