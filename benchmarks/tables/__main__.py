@@ -3,8 +3,8 @@
 For each table and each split by a seed, or each fold of a table with fewer than 2,000 rows: held-out nats a row, the
 difference to each baseline row by row, how well boosted trees tell samples from rows, whether log p tells training
 rows, seconds. All on one measure, see `measure`. What is done is kept at once and skipped by a later call, so the run
-may be stopped and continued. No result depends on a clock. Settings are chosen on moons, abalone and synthetic; the
-others are run once at the end.
+may be stopped and continued. No result depends on a clock. Settings are chosen on moons, abalone, synthetic and
+people; the others are run once at the end.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _measure(given: argparse.Namespace) -> None:
                 kept.keep(given.output, why, "skipped", name)
                 continue
             try:
-                for each in _asked(given):
+                for each in _asked(given, name):
                     measure(given.output, name, each.models, given.seeds, most=given.rows, change=each.change)
             except ValueError as error:  # one table must not end hours of others
                 failed.append(f"{name}: {error}")
@@ -61,10 +61,10 @@ def _measure(given: argparse.Namespace) -> None:
         sys.exit("\n".join(failed))
 
 
-def _asked(given: argparse.Namespace) -> list[studies.Study]:
-    """What is measured: models on tables as they are, or studies."""
+def _asked(given: argparse.Namespace, table: str) -> list[studies.Study]:
+    """What is measured of a table: models on it as it is, or studies."""
     if given.studies:
-        return studies.every_study()
+        return studies.every_study(table)
     if given.as_name:
         return [studies.study(given.as_name, given.set, without_atoms=given.without_atoms)]
     return [studies.Study({each: MODELS[each] for each in given.models}, lambda task: task)]
@@ -84,7 +84,6 @@ def _names(known: list[str]) -> Callable[[str], list[str]]:
 
 def _arguments() -> argparse.Namespace:
     counted = [name for name, each in SETS.items() if each.role != "settings"]
-    of_any_kind = [name for name, each in SETS.items() if each.role == "settings" and name != "moons"]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tables", description="Densities on real tables.")
     parser.add_argument("--tables", type=_names([*SETS]), help="names with commas between")
     parser.add_argument("--models", type=_names([*MODELS]), default=[*MODELS], help=f"{OURS}, ..., {BASELINES[-1]}")
@@ -100,8 +99,10 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--without-atoms", action="store_true", help="of a trial: no spikes on grids")
     given = parser.parse_args()
-    given.tables = given.tables or (of_any_kind if given.studies else counted)
+    given.tables = given.tables or ([*studies.TABLES] if given.studies else counted)
     given.output = given.output or (OF_STUDIES if given.studies else OUTPUT)
+    if given.studies and not set(given.tables) <= set(studies.TABLES):
+        parser.error(f"there are studies of {', '.join(studies.TABLES)}; got {', '.join(given.tables)}")
     if given.output in (OUTPUT, OF_STUDIES) and (given.rows or given.as_name):
         parser.error("trials are no part of the committed records: give --output FILE.json")
     if (given.set or given.without_atoms) and not given.as_name:

@@ -1,7 +1,7 @@
 """The tables: where they are, what their columns are called, what is left out and why; repeated rows are dropped.
 
 Cells are as the files have them: what a column is, the library's own inference says (`measure`). Columns are named
-where a file has no header. Three tables are for choosing settings, the others are run once at the end.
+where a file has no header. Four tables are for choosing settings, the others are run once at the end.
 """
 
 from __future__ import annotations
@@ -82,6 +82,32 @@ def _synthetic() -> Columns:
     }
 
 
+def _people() -> Columns:
+    """People that are made up, many rows: levels, a count with a spike, decimals that depend on each other."""
+    rng = np.random.default_rng(0)
+    n = 50_000
+    kind = rng.choice(3, n, p=(0.5, 0.3, 0.2))
+    a = rng.normal(size=n) * (1 + kind)
+    b = rng.gamma(2 + kind, 1, n)
+    c = np.sin(2 * a) + 0.3 * rng.normal(size=n) * (1 + 0.5 * np.tanh(b))
+    d = np.exp(0.5 * a + 0.2 * rng.normal(size=n))
+    job = np.clip((2 * kind + a + 1.5 * rng.normal(size=n) + 4).astype(int), 0, 13)
+    school = np.clip((job / 2 + 2 * rng.normal(size=n)).astype(int), 0, 9)
+    state = rng.choice(30, n, p=rng.dirichlet(np.full(30, 0.4)))
+    married = (rng.random(n) < 0.3 + 0.05 * school) + rng.integers(0, 2, n) * (b > 3)
+    gain = np.where(rng.random(n) < 0.9, 0, np.round(np.exp(6 + 0.3 * school + 0.5 * rng.normal(size=n))))
+    levels = {"job": job, "school": school, "state": state, "married": married}
+    numbers = {
+        "gain": gain.astype(int), "age": np.clip(np.round(30 + 8 * a + 2 * school), 17, 90).astype(int),
+        "a": np.round(a, 2), "b": np.round(b, 2), "c": np.round(c, 2), "d": np.round(d, 2),
+        "product": np.round(b * d * rng.lognormal(0, 0.1, n), 1),
+        "either": np.round(np.where(kind == 1, a * b, c - b) + 0.1 * rng.standard_t(4, n), 2),
+        "share": np.round(rng.beta(1 + b, 2 + kind), 3),
+    }  # fmt: skip
+    named = {name: np.char.add("l", each.astype(int).astype(str)).tolist() for name, each in levels.items()}
+    return {name: pa.chunked_array([pa.array(each)]) for name, each in (named | numbers).items()}
+
+
 ADULT = (
     "age workclass fnlwgt education education-num marital-status occupation relationship race sex capital-gain "
     "capital-loss hours-per-week native-country income"
@@ -102,6 +128,7 @@ SETS: dict[str, TableSet] = {
     "moons": TableSet(draw=_moons, role="settings"),
     "abalone": TableSet(("abalone.csv",), ABALONE, role="settings"),
     "synthetic": TableSet(draw=_synthetic, role="settings"),
+    "people": TableSet(draw=_people, role="settings"),
     "adult": TableSet(_ADULT_FILES, ADULT, mend=_without_dots),
     "adult without fnlwgt": TableSet(
         _ADULT_FILES, ADULT, dropped={"fnlwgt": "a weight of the census"}, mend=_without_dots, role="beside"

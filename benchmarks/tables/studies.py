@@ -15,7 +15,7 @@ from benchmarks.tables.measure import Task
 from marginflow.data.schema import CONTINUOUS, Schema
 from marginflow.runs.read_toml import overridden
 
-AS_IT_COMES = "as it comes"  # eight orders of 128 x 3, three logistics a number, dropout 0.2
+AS_IT_COMES = "as it comes"  # of few rows eight orders of 128 x 3, three logistics a number, dropout 0.2
 WITHOUT_ATOMS = "no atoms on grids"
 ONE = ("model.order=sequential", "model.orders=1")
 STUDIES: dict[str, Sequence[str]] = {
@@ -39,6 +39,18 @@ STUDIES: dict[str, Sequence[str]] = {
         *ONE, "model.hidden=[256,256,256,256,256]", "model.components=10", "model.dropout=0.1",
     ),
 }  # fmt: skip
+OF_MANY_ROWS: dict[str, Sequence[str]] = {
+    AS_IT_COMES: (),  # one order of 256 x 5, ten logistics, no dropout
+    "reversed": ("model.order=reversed",),
+    "2 orders": ("model.orders=2",),
+    "4 orders of 128 x 3": ("model.orders=4", "model.hidden=[128,128,128]"),
+    "128 x 3": ("model.hidden=[128,128,128]",),
+    "512 x 3": ("model.hidden=[512,512,512]",),
+    "3 logistics": ("model.components=3",),
+    "dropout 0.1": ("model.dropout=0.1",),
+    WITHOUT_ATOMS: (),
+}
+TABLES: dict[str, Mapping[str, Sequence[str]]] = {"abalone": STUDIES, "synthetic": STUDIES, "people": OF_MANY_ROWS}
 
 
 @dataclass(frozen=True)
@@ -49,9 +61,9 @@ class Study:
     change: Callable[[Task], Task]
 
 
-def every_study() -> list[Study]:
-    """All that are committed."""
-    return [study(name, settings, without_atoms=name == WITHOUT_ATOMS) for name, settings in STUDIES.items()]
+def every_study(table: str) -> list[Study]:
+    """All of a table that are committed."""
+    return [study(name, settings, without_atoms=name == WITHOUT_ATOMS) for name, settings in TABLES[table].items()]
 
 
 def study(name: str, settings: Sequence[str], *, without_atoms: bool = False) -> Study:

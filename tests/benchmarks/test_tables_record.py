@@ -56,7 +56,8 @@ def test_studies_are_kept_and_each_setting_stands_beside_the_one_it_comes_with(
     monkeypatch.setenv("MARGINFLOW_PRODUCTS", "torch")
     quick = ("model.hidden=[8]", "train.epochs=1")
     two = {studies.AS_IT_COMES: (*quick, "model.orders=2"), "one order": (*quick, "model.orders=1")}
-    monkeypatch.setattr(studies, "STUDIES", {**two, studies.WITHOUT_ATOMS: two[studies.AS_IT_COMES]})
+    settings = {**two, studies.WITHOUT_ATOMS: two[studies.AS_IT_COMES]}
+    monkeypatch.setitem(studies.TABLES, "synthetic", settings)
     output, threads = tmp_path / "record.json", torch.get_num_threads()
     monkeypatch.setattr(
         "sys.argv", ["tables", "--studies", "--tables", "synthetic", "--rows", "200", "--output", str(output)]
@@ -64,7 +65,7 @@ def test_studies_are_kept_and_each_setting_stands_beside_the_one_it_comes_with(
     runpy.run_module("benchmarks.tables", run_name="__main__")
     torch.set_num_threads(threads)
     table = kept.read(output)["tables"]["synthetic"]
-    assert all(set(part["models"]) == set(studies.STUDIES) for part in table["parts"].values())
+    assert all(set(part["models"]) == set(settings) for part in table["parts"].values())
     beside = [Beside(output, "synthetic", part).log_probs() for part in range(FOLDS)]
     gains = [each["one order"] - each[studies.AS_IT_COMES] for each in beside]
     line = next(line for line in output.with_suffix(".md").read_text().splitlines() if line.startswith("| one order |"))
