@@ -107,13 +107,13 @@ class Mixed(RowDensity, ByColumns):
         listed = [resolve_order(order if i == 0 else "random", number, generator).tolist() for i in range(orders)]
         ordered = [[*dict.fromkeys([*leading, *own])] for own in listed]
         noise = list(range(number, len(columns)))
-        self.reader, self.encoder = RowReader(columns), RowEncoder(columns, range(len(columns)))
+        self.reader, self.encoder = RowReader(columns), RowEncoder(columns)
         self.factors = Factors(columns, components)
         self.of_context = ContextEncoder(schema.given) if schema.given else None
         width = 0 if self.of_context is None else self.of_context.out_features
+        shared = columns, self.encoder, self.factors, width
         self.members = nn.ModuleList(
-            ColumnByColumn(columns, self.factors, width, [*noise, *own], hidden, activation, dropout, generator)
-            for own in ordered
+            ColumnByColumn(*shared, [*noise, *own], hidden, activation, dropout, generator) for own in ordered
         )
 
     @property

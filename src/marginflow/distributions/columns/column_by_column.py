@@ -41,23 +41,23 @@ class ColumnByColumn(HoldsConstants):
     Beside the network stand direct connections from its inputs to the parameters, masked alike and 0 at first (Germain
     and others, MADE, 2015, arXiv 1502.03509): columns that are nearly sums of others are learned by these alone.
 
-    columns: of the rows. factors: of the columns, which all orders share. context: how many inputs there are beside
-    the columns'. order: the places of the columns.
+    columns: of the rows. encoder, factors: of the columns, which all orders share. context: how many inputs there are
+    beside the columns'. order: the places of the columns.
     """
 
     of_inputs: Tensor
     of_params: Tensor
 
     def __init__(
-        self, columns: Sequence[Column], factors: Factors, context: int, order: list[int], hidden: Sequence[int],
-        activation: Activation, dropout: float, generator: torch.Generator,
+        self, columns: Sequence[Column], encoder: RowEncoder, factors: Factors, context: int, order: list[int],
+        hidden: Sequence[int], activation: Activation, dropout: float, generator: torch.Generator,
     ) -> None:  # fmt: skip
         super().__init__()
         self.order, self.factors = order, factors
-        self.inputs_of, self.params_of = RowEncoder(columns, range(len(columns))).widths, factors.num_params
+        self.inputs_of, self.params_of = encoder.widths, factors.num_params
         inputs, params = ([each[place] for place in order] for each in (self.inputs_of, self.params_of))
         self.single = nn.ModuleList(
-            nn.ModuleList([RowReader([each]), RowEncoder([each], [0])]) for each in (columns[place] for place in order)
+            nn.ModuleList([RowReader([each]), RowEncoder([each])]) for each in (columns[place] for place in order)
         )
         residual = len(hidden) > 2
         self.network = MaskedNetwork(

@@ -42,7 +42,7 @@ class ContextEncoder(RemembersArguments, HoldsConstants):
             raise ValueError("no column is given: name some, data.table(path, context=['a', 'b'])")
         require_fitted(columns)
         self.reader = RowReader(columns)
-        self.encoder = RowEncoder(columns, range(len(columns)))
+        self.encoder = RowEncoder(columns)
         self.in_features, self.out_features = len(columns), self.encoder.num_inputs
         self._like: Tensor  # carries dtype and device
         self._register_constants()

@@ -17,29 +17,24 @@ LARGEST = 5.0  # of a warped number
 
 
 class RowEncoder(HoldsWideConstants):
-    """Columns of rows as inputs of a network, those of each column side by side, in a given order of the columns.
+    """Columns of rows as inputs of a network, those of each column side by side.
 
     Each has its points one-hot: blank, where it may be, and levels or atoms. A number has besides its warped value and
     a piecewise linear code, for each of 16 bins between quantiles how much of it lies below the value (Gorishniy and
     others, On Embeddings for Numerical Features, 2022, arXiv 2203.05556); both are 0 of a blank.
 
-    columns: of the rows that are read. order: the places of those that are encoded, the first first.
+    columns: of the rows that are read.
     """
 
-    places: Tensor
     starts: Tensor
-    numbers: Tensor
     coded: Tensor
     bins: Tensor
     blank: Tensor
     of_numbers: Tensor
 
-    def __init__(self, columns: Sequence[Column], order: Sequence[int]) -> None:
+    def __init__(self, columns: Sequence[Column]) -> None:
         super().__init__()
-        self.order = list(order)
-        self.columns = [columns[i] for i in order]
-        numbers = [i for i, column in enumerate(columns) if not column.levels]
-        self._numbers = [numbers.index(i) for i in order if i in numbers]  # among those that are read
+        self.columns = list(columns)
         self.widths = [column.num_points + (0 if column.levels else 1 + BINS) for column in self.columns]
         self._register_constants()
 
@@ -54,9 +49,7 @@ class RowEncoder(HoldsWideConstants):
             coded = [torch.arange(start + own.num_points, start + own.num_points + 1 + BINS) for own, start in pairs]
             bins = [_bins(column) for column, _ in pairs]
             return {
-                "places": torch.tensor(self.order),
                 "starts": starts,
-                "numbers": torch.tensor(self._numbers, dtype=torch.long),
                 "coded": torch.cat([*coded, torch.empty(0, dtype=torch.long)]),
                 "bins": torch.tensor(bins, dtype=torch.float64).reshape(len(bins), BINS + 1),
                 "blank": torch.tensor([column.blank for column, _ in pairs]),
@@ -65,11 +58,11 @@ class RowEncoder(HoldsWideConstants):
 
     def forward(self, read: Read, like: Tensor) -> Tensor:
         """The inputs (N, num_inputs) of rows, in the precision of `like`."""
-        point = read.point.index_select(1, self.places)
+        point = read.point
         at = torch.where(point >= 0, point + self.starts, self.num_inputs)  # others have their one beyond the last
         inputs = like.new_zeros(point.shape[0], self.num_inputs + 1)
         inputs = inputs.scatter(1, at, 1.0) if in_torch_func() else inputs.scatter_(1, at, 1.0)
-        if len(self._numbers):
+        if len(self.coded):
             missing = (point.index_select(1, self.of_numbers) == 0) & self.blank
             codes = self._codes(read).to(like).masked_fill(missing[..., None], 0.0).flatten(1)
             copied = Tensor.index_copy if in_torch_func() else Tensor.index_copy_
@@ -78,10 +71,12 @@ class RowEncoder(HoldsWideConstants):
 
     def _codes(self, read: Read) -> Tensor:
         """The warped value and the bins of each column of numbers: (N, columns, 1 + 16)."""
-        v, low, high = (each.index_select(1, self.numbers) for each in (read.value, read.low, read.high))
-        low, high = torch.where(low == -FAR, high, low), torch.where(high == FAR, low, high)
+        low, high = (
+            torch.where(read.low == -FAR, read.high, read.low),
+            torch.where(read.high == FAR, read.low, read.high),
+        )
         z = (0.5 * (low + high)).clamp(-LARGEST, LARGEST)
-        bins = (v[..., None] - self.bins[:, :-1]) / self.bins.diff(dim=1).clamp_min(1e-300)
+        bins = (read.value[..., None] - self.bins[:, :-1]) / self.bins.diff(dim=1).clamp_min(1e-300)
         return torch.cat([z[..., None], bins.clamp(0, 1)], 2)
 
 
