@@ -276,3 +276,13 @@ def test_what_values_would_tell_is_not_told_where_a_user_says_none() -> None:
     assert (no_spike["nights"].lower, no_spike["nights"].atoms) == (0, ())
     assert (no_spike["paid"].lower, no_spike["paid"].atoms) == (None, ())  # a closed bound of real numbers is a spike
     assert Schema.from_json(said.to_json()) == said
+
+
+def test_round_values_that_hold_the_rows_of_those_about_them_are_compared_with_each_other() -> None:
+    """Months of loans are multiples of six: fewer of 60 than of 48 make 72 likely; many at an end are a cap."""
+    months = np.repeat([6.0, 12, 18, 24, 30, 36, 42, 48, 54, 60], [75, 180, 113, 184, 40, 83, 11, 48, 2, 13])
+    column = known(months)
+    assert (column.lower, column.upper) == (6.0, None)  # a tail falls off: 13 * 13 / 47 rows beyond
+    assert (known(-months).lower, known(-months).upper) == (None, -6.0)
+    capped = known(np.concatenate([months, np.full(150, 60.0)]))
+    assert capped.upper == 60.0
