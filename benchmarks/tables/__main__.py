@@ -67,7 +67,7 @@ def _asked(given: argparse.Namespace, table: str) -> list[studies.Study]:
         return studies.every_study(table)
     if given.as_name:
         return [studies.study(given.as_name, given.set, without_atoms=given.without_atoms)]
-    return [studies.Study({each: MODELS[each] for each in given.models}, lambda task: task)]
+    return [studies.Study({each: MODELS[each] for each in given.models})]
 
 
 def _names(known: list[str]) -> Callable[[str], list[str]]:

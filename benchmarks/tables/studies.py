@@ -58,7 +58,7 @@ class Study:
     """A model by its name in the record, and what is changed of each table."""
 
     models: Mapping[str, Callable[[Task], Fitted]]
-    change: Callable[[Task], Task]
+    change: Callable[[Task], Task] = lambda task: task
 
 
 def every_study(table: str) -> list[Study]:
@@ -69,11 +69,8 @@ def every_study(table: str) -> list[Study]:
 def study(name: str, settings: Sequence[str], *, without_atoms: bool = False) -> Study:
     """The study of a name, with settings of `mixed` as they are typed behind --set."""
     options = overridden({}, settings)
-    return Study({name: lambda task: ours.with_settings(task, options)}, _without_atoms if without_atoms else _as_it_is)
-
-
-def _as_it_is(task: Task) -> Task:
-    return task
+    models = {name: lambda task: ours.with_settings(task, options)}
+    return Study(models, _without_atoms) if without_atoms else Study(models)
 
 
 def _without_atoms(task: Task) -> Task:

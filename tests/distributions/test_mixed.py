@@ -229,6 +229,8 @@ def test_several_orders_are_averaged_and_trained_each_for_itself() -> None:
     with torch.no_grad():
         each = torch.stack([alone(model, i).log_prob(x) for i in range(3)])
         torch.testing.assert_close(model.log_prob(x), each.exp().mean(0).log())
+        every = torch.ones(x.shape[1], dtype=torch.bool)
+        torch.testing.assert_close(model._log_of_given(x, every, None), each)  # each under its own order
         many = model.log_prob(x.repeat(2000 // len(x), 1)), model.log_prob_columns(x.repeat(2000 // len(x), 1))
         torch.testing.assert_close(many[0][: len(x)], model.log_prob(x))  # orders one after the other, as of many rows
         torch.testing.assert_close(many[1][: len(x)], model.log_prob_columns(x), equal_nan=True)

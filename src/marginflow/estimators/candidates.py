@@ -139,13 +139,9 @@ def _networks_of_any_kind(num_rows: int, steps: int) -> Iterator[Candidate]:
             train = by_steps(num_rows, steps, passes)
             yield Candidate(f"mixed of {model['orders']} orders, {passes} passes", {"model": model, "train": train})
     if num_rows >= FOR_ONE_ORDER:
-        model = {"name": "mixed", "hidden": [2 * WIDE] * 5, "dropout": _dropout(num_rows)}
+        dropout = 0.1 if num_rows < ONE_ORDER else 0.0  # validation rows end a training before it is of use
+        model = {"name": "mixed", "hidden": [2 * WIDE] * 5, "dropout": dropout}
         yield Candidate("mixed", {"model": model, "train": by_steps(num_rows, steps, 20)})
-
-
-def _dropout(num_rows: int) -> float:
-    """Of `mixed`: with many rows the validation rows end a training before dropout is of use."""
-    return 0.1 if num_rows < ONE_ORDER else 0.0
 
 
 def known_as(name: str, num_rows: int, *, on_trial: bool = False) -> Candidate:
